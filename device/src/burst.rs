@@ -1,0 +1,60 @@
+//! A burst: the frames that one look at the NIC queue brought.
+
+use alloc::vec::Vec;
+
+use crate::RxMeta;
+
+/// Received frames, each with what the device knows about it, in order of arrival.
+///
+/// One burst is reused turn after turn: [`Device::receive`](crate::Device::receive) fills it up to its
+/// limit, the stack drains it, and no memory is allocated in between.
+#[derive(Debug)]
+pub struct Burst<F> {
+    frames: Vec<(F, RxMeta)>,
+    limit: usize,
+}
+
+impl<F> Burst<F> {
+    /// A burst of at most `limit` frames.
+    ///
+    /// # Panics
+    /// If `limit` is 0: such a burst could never receive.
+    pub fn new(limit: usize) -> Self {
+        assert!(limit > 0, "a burst needs room for at least one frame");
+        Burst { frames: Vec::with_capacity(limit), limit }
+    }
+
+    /// How many more frames fit.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.limit - self.frames.len()
+    }
+
+    /// Number of frames in the burst.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether nothing was received.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Adds a frame.
+    ///
+    /// # Panics
+    /// If the burst is full: a device looks at [`room`](Self::room) before it takes a frame from its queue.
+    #[inline]
+    pub fn push(&mut self, frame: F, meta: RxMeta) {
+        assert!(self.frames.len() < self.limit, "pushed into a full burst");
+        self.frames.push((frame, meta));
+    }
+
+    /// Takes all frames out, in order of arrival.
+    #[inline]
+    pub fn drain(&mut self) -> impl Iterator<Item = (F, RxMeta)> + '_ {
+        self.frames.drain(..)
+    }
+}

@@ -1,0 +1,432 @@
+//! A pool of frames in ordinary memory, in safe Rust.
+//!
+//! For backends whose frames are copied by somebody else anyway (TAP) or need no hardware (the wire). A
+//! [`Pool`] has two sizes of buffer: small ones hold a frame of an Ethernet MTU, large ones a TSO or LRO
+//! super-frame. Buffers are made as they are needed, up to the limits of [`PoolConfig`], and then go round.
+
+use alloc::boxed::Box;
+use alloc::rc::{Rc, Weak};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+
+use crate::{Frame, SharedBytes};
+
+/// Limits of a [`Pool`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Size of a small buffer, headroom included, in bytes. 2 KiB holds an Ethernet frame and two fill a page.
+    pub small_len: usize,
+    /// The most small buffers at once.
+    pub small_count_max: usize,
+    /// Size of a large buffer, headroom included, in bytes: the largest IP packet and its surroundings.
+    pub large_len: usize,
+    /// The most large buffers at once.
+    pub large_count_max: usize,
+}
+
+impl PoolConfig {
+    /// At most 128 MiB of small and 64 MiB of large buffers, taken from the heap only when needed.
+    pub const DEFAULT: PoolConfig = PoolConfig {
+        small_len: 2048,
+        small_count_max: 65_536,
+        large_len: <HeapFrame as Frame>::HEADROOM + 65_536 + 64,
+        large_count_max: 1024,
+    };
+}
+
+impl Default for PoolConfig {
+    /// [`PoolConfig::DEFAULT`].
+    fn default() -> PoolConfig {
+        PoolConfig::DEFAULT
+    }
+}
+
+/// A pool of [`HeapFrame`]s. Clones are handles on the same pool.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    inner: Rc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    small: Class,
+    large: Class,
+}
+
+/// Buffers of one size.
+#[derive(Debug)]
+struct Class {
+    buffer_len: usize,
+    count_max: usize,
+    /// Buffers that exist, free or in use.
+    count: Cell<usize>,
+    free: RefCell<Vec<Rc<Slab>>>,
+}
+
+impl Pool {
+    /// An empty pool with these limits.
+    ///
+    /// # Panics
+    /// If a buffer is not larger than the headroom of a frame, or larger than 1 GiB.
+    pub fn new(config: PoolConfig) -> Pool {
+        for len in [config.small_len, config.large_len] {
+            assert!(len > HeapFrame::HEADROOM && len <= 1 << 30, "a buffer of {len} bytes is unusable");
+        }
+        Pool {
+            inner: Rc::new(Inner {
+                small: Class::new(config.small_len, config.small_count_max),
+                large: Class::new(config.large_len, config.large_count_max),
+            }),
+        }
+    }
+
+    /// An empty frame for `len` bytes of payload: a small buffer if that fits or no large one is left.
+    /// `None` if the pool is dry.
+    #[inline]
+    pub fn alloc(&self, len: usize) -> Option<HeapFrame> {
+        let small_room = self.inner.small.buffer_len - HeapFrame::HEADROOM;
+        if len > small_room
+            && let Some(frame) = self.alloc_from(|inner| &inner.large)
+        {
+            return Some(frame);
+        }
+        self.alloc_from(|inner| &inner.small)
+    }
+
+    /// An empty frame in a large buffer, or `None`.
+    pub fn alloc_large(&self) -> Option<HeapFrame> {
+        self.alloc_from(|inner| &inner.large)
+    }
+
+    #[inline]
+    fn alloc_from(&self, class: impl Fn(&Inner) -> &Class) -> Option<HeapFrame> {
+        let slab = match class(&self.inner).free.borrow_mut().pop() {
+            Some(slab) => slab,
+            None => class(&self.inner).grow(&self.inner)?,
+        };
+        let start = HeapFrame::HEADROOM as u32;
+        Some(HeapFrame { slab, start, end: start, next: None })
+    }
+
+    /// A frame on somebody else's bytes. It has no room, and can only be read and sent.
+    /// `None` if it is 4 GiB or longer.
+    pub fn wrap(bytes: SharedBytes) -> Option<HeapFrame> {
+        let end = u32::try_from(bytes.len()).ok()?;
+        let slab = Rc::new(Slab { storage: Storage::Foreign(bytes), pool: Weak::new() });
+        Some(HeapFrame { slab, start: 0, end, next: None })
+    }
+
+    /// Buffers in use: frames, leases and what is queued anywhere. 0 when all came home.
+    pub fn in_use(&self) -> usize {
+        self.inner.small.in_use() + self.inner.large.in_use()
+    }
+
+    /// Bytes of memory that the pool has taken from the heap so far.
+    pub fn memory_len(&self) -> usize {
+        [&self.inner.small, &self.inner.large].iter().map(|class| class.count.get() * class.buffer_len).sum()
+    }
+}
+
+impl Class {
+    fn new(buffer_len: usize, count_max: usize) -> Class {
+        Class { buffer_len, count_max, count: Cell::new(0), free: RefCell::new(Vec::new()) }
+    }
+
+    #[cold]
+    fn grow(&self, pool: &Rc<Inner>) -> Option<Rc<Slab>> {
+        if self.count.get() >= self.count_max {
+            return None;
+        }
+        self.count.set(self.count.get() + 1);
+        let storage = Storage::Pooled(vec![0; self.buffer_len].into_boxed_slice());
+        Some(Rc::new(Slab { storage, pool: Rc::downgrade(pool) }))
+    }
+
+    fn in_use(&self) -> usize {
+        self.count.get() - self.free.borrow().len()
+    }
+}
+
+impl Inner {
+    #[inline]
+    fn class_of(&self, buffer_len: usize) -> &Class {
+        if buffer_len == self.small.buffer_len { &self.small } else { &self.large }
+    }
+}
+
+/// A buffer and the way home.
+#[derive(Debug)]
+struct Slab {
+    storage: Storage,
+    /// Dead for foreign bytes, and when the pool is gone.
+    pool: Weak<Inner>,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Pooled(Box<[u8]>),
+    Foreign(SharedBytes),
+}
+
+impl AsRef<[u8]> for Slab {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        match &self.storage {
+            Storage::Pooled(bytes) => bytes,
+            Storage::Foreign(bytes) => bytes,
+        }
+    }
+}
+
+impl Drop for Slab {
+    /// Frames recycle the whole `Slab` ([`HeapFrame::drop`]); this is the way home for one whose last handle
+    /// was a [`SharedBytes`].
+    fn drop(&mut self) {
+        if let Storage::Pooled(bytes) = &mut self.storage
+            && let Some(pool) = self.pool.upgrade()
+        {
+            let storage = Storage::Pooled(core::mem::take(bytes));
+            let slab = Rc::new(Slab { storage, pool: self.pool.clone() });
+            pool.class_of(slab.as_ref().as_ref().len()).free.borrow_mut().push(slab);
+        }
+    }
+}
+
+/// A [`Frame`] in a buffer of a [`Pool`], or on [foreign bytes](Pool::wrap). 24 bytes.
+#[derive(Debug)]
+pub struct HeapFrame {
+    slab: Rc<Slab>,
+    start: u32,
+    end: u32,
+    next: Option<Box<HeapFrame>>,
+}
+
+impl HeapFrame {
+    /// The whole buffer, if it is a pooled one and this is its only handle.
+    #[inline]
+    fn buffer_mut(&mut self) -> Option<&mut [u8]> {
+        match &mut Rc::get_mut(&mut self.slab)?.storage {
+            Storage::Pooled(bytes) => Some(bytes),
+            Storage::Foreign(_) => None,
+        }
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.is_unique() && matches!(self.slab.storage, Storage::Pooled(_))
+    }
+}
+
+impl Drop for HeapFrame {
+    #[inline]
+    fn drop(&mut self) {
+        // The last handle: the buffer goes home, reference count and all, without a trip to the allocator.
+        if Rc::strong_count(&self.slab) == 1
+            && let Storage::Pooled(bytes) = &self.slab.storage
+            && let Some(pool) = self.slab.pool.upgrade()
+        {
+            pool.class_of(bytes.len()).free.borrow_mut().push(Rc::clone(&self.slab));
+        }
+    }
+}
+
+impl Frame for HeapFrame {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        let bytes: &[u8] = (*self.slab).as_ref();
+        &bytes[self.start as usize..self.end as usize]
+    }
+
+    #[inline]
+    fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        let (start, end) = (self.start as usize, self.end as usize);
+        Some(&mut self.buffer_mut()?[start..end])
+    }
+
+    #[inline]
+    fn headroom(&self) -> usize {
+        if self.has_room() { self.start as usize } else { 0 }
+    }
+
+    #[inline]
+    fn tailroom(&self) -> usize {
+        if self.has_room() { (*self.slab).as_ref().len() - self.end as usize } else { 0 }
+    }
+
+    #[inline]
+    fn prepend(&mut self, len: usize) -> Option<&mut [u8]> {
+        let (start, end) = ((self.start as usize).checked_sub(len)?, self.end as usize);
+        let bytes = &mut Rc::get_mut(&mut self.slab)?.storage;
+        let Storage::Pooled(bytes) = bytes else { return None };
+        self.start = start as u32;
+        Some(&mut bytes[start..end])
+    }
+
+    #[inline]
+    fn extend(&mut self, len: usize) -> Option<&mut [u8]> {
+        let (old, new) = (self.end as usize, (self.end as usize).checked_add(len)?);
+        let bytes = &mut Rc::get_mut(&mut self.slab)?.storage;
+        let Storage::Pooled(bytes) = bytes else { return None };
+        let tail = bytes.get_mut(old..new)?;
+        self.end = new as u32;
+        Some(tail)
+    }
+
+    #[inline]
+    fn trim_front(&mut self, len: usize) {
+        self.start += len.min(self.len()) as u32;
+    }
+
+    #[inline]
+    fn truncate(&mut self, len: usize) {
+        self.end = self.start + len.min(self.len()) as u32;
+    }
+
+    #[inline]
+    fn share(&self) -> HeapFrame {
+        HeapFrame { slab: Rc::clone(&self.slab), start: self.start, end: self.end, next: None }
+    }
+
+    #[inline]
+    fn is_unique(&self) -> bool {
+        Rc::strong_count(&self.slab) == 1
+    }
+
+    #[inline]
+    fn capacity(&self) -> usize {
+        (*self.slab).as_ref().len()
+    }
+
+    fn chain(&mut self, next: HeapFrame) {
+        let mut end = &mut self.next;
+        while let Some(frame) = end {
+            end = &mut frame.next;
+        }
+        *end = Some(Box::new(next));
+    }
+
+    #[inline]
+    fn next(&self) -> Option<&HeapFrame> {
+        self.next.as_deref()
+    }
+
+    #[inline]
+    fn unchain(&mut self) -> Option<HeapFrame> {
+        self.next.take().map(|frame| *frame)
+    }
+
+    fn into_shared(self) -> SharedBytes {
+        let range = self.start as usize..self.end as usize;
+        match &self.slab.storage {
+            Storage::Foreign(bytes) => bytes.slice(range),
+            Storage::Pooled(_) => SharedBytes::with_range(Rc::clone(&self.slab) as _, range),
+        }
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(small_count_max: usize) -> Pool {
+        Pool::new(PoolConfig { small_count_max, large_count_max: 1, ..PoolConfig::default() })
+    }
+
+    #[test]
+    fn a_frame_grows_at_both_ends_and_shrinks() {
+        let mut frame = pool(1).alloc(100).unwrap();
+        frame.extend(5).unwrap().copy_from_slice(b"world");
+        frame.prepend(6).unwrap()[..6].copy_from_slice(b"hello ");
+        assert_eq!(frame.bytes(), b"hello world");
+        frame.trim_front(6);
+        frame.truncate(3);
+        assert_eq!(frame.bytes(), b"wor");
+        assert!(frame.prepend(HeapFrame::HEADROOM + 1).is_none());
+        assert!(frame.extend(4096).is_none());
+        assert_eq!(frame.bytes(), b"wor");
+    }
+
+    #[test]
+    fn a_second_handle_forbids_change_until_it_is_dropped() {
+        let mut frame = pool(1).alloc(0).unwrap();
+        frame.extend(3).unwrap().copy_from_slice(b"abc");
+        let mut second = frame.share();
+        second.trim_front(1);
+        assert!(frame.bytes_mut().is_none() && frame.extend(1).is_none() && frame.prepend(1).is_none());
+        assert_eq!((frame.headroom(), frame.tailroom()), (0, 0));
+        assert_eq!((frame.bytes(), second.bytes()), (&b"abc"[..], &b"bc"[..]));
+        drop(second);
+        assert!(frame.is_unique() && frame.bytes_mut().is_some());
+    }
+
+    #[test]
+    fn buffers_come_home_by_every_way() {
+        let pool = pool(2);
+        let a = pool.alloc(1).unwrap();
+        let mut b = pool.alloc(1).unwrap();
+        assert!(pool.alloc(1).is_none(), "the limit holds");
+        b.chain(a);
+        let shared = b.into_shared();
+        assert_eq!(pool.in_use(), 1, "the chained one is home, the shared one is not");
+        drop(shared);
+        assert_eq!(pool.in_use(), 0);
+        assert_eq!(pool.memory_len(), 2 * 2048);
+        assert!(pool.alloc(1).is_some());
+    }
+
+    #[test]
+    fn long_frames_get_large_buffers_and_make_do_with_small_ones() {
+        let pool = pool(1);
+        let large = pool.alloc(30_000).unwrap();
+        assert!(large.tailroom() >= 65_536);
+        assert_eq!(pool.alloc(30_000).unwrap().tailroom(), 2048 - HeapFrame::HEADROOM);
+    }
+
+    #[test]
+    fn frames_outlive_their_pool() {
+        let pool = pool(1);
+        let mut frame = pool.alloc(1).unwrap();
+        drop(pool);
+        frame.extend(1).unwrap()[0] = 7;
+        assert_eq!(&*frame.into_shared(), [7]);
+    }
+
+    #[test]
+    fn foreign_bytes_are_sent_from_where_they_are() {
+        let bytes = SharedBytes::from(alloc::vec![1, 2, 3, 4]);
+        let address = bytes.as_ptr();
+        let mut frame = Pool::wrap(bytes).unwrap();
+        assert!(frame.prepend(1).is_none() && frame.bytes_mut().is_none() && frame.tailroom() == 0);
+        frame.trim_front(1);
+        let shared = frame.into_shared();
+        assert_eq!(&*shared, [2, 3, 4]);
+        assert_eq!(shared.as_ptr(), address.wrapping_add(1));
+    }
+
+    #[test]
+    fn chains_keep_their_order() {
+        let pool = pool(3);
+        let mut frames: alloc::vec::Vec<_> = (0..3u8)
+            .map(|i| {
+                let mut frame = pool.alloc(1).unwrap();
+                frame.extend(1).unwrap()[0] = i;
+                frame
+            })
+            .collect();
+        let (c, b) = (frames.pop().unwrap(), frames.pop().unwrap());
+        let mut a = frames.pop().unwrap();
+        a.chain(b);
+        a.chain(c);
+        assert_eq!(a.total_len(), 3);
+        let all: alloc::vec::Vec<u8> = a.fragments().flatten().copied().collect();
+        assert_eq!(all, [0, 1, 2]);
+        let rest = a.unchain().unwrap();
+        assert_eq!((a.total_len(), rest.total_len()), (1, 2));
+    }
+}

@@ -1,0 +1,68 @@
+//! Where the executor's time comes from.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hayase_time::Instant;
+use rustix::time::{ClockId, clock_gettime};
+
+/// The clock of an executor. It is read once a turn.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    /// `CLOCK_MONOTONIC`: nanoseconds since the machine started, so instants of different cores compare.
+    #[default]
+    Monotonic,
+    /// Time that only moves when somebody moves it.
+    Virtual(VirtualClock),
+}
+
+impl Clock {
+    /// Reads the clock.
+    #[inline]
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        match self {
+            Clock::Monotonic => monotonic(),
+            Clock::Virtual(clock) => clock.now(),
+        }
+    }
+}
+
+/// The time since the machine started.
+#[inline]
+fn monotonic() -> Instant {
+    let time = clock_gettime(ClockId::Monotonic);
+    Instant::from_nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// A clock for simulations. Clones show and move the same time.
+#[derive(Clone, Debug, Default)]
+pub struct VirtualClock(Rc<Cell<Instant>>);
+
+impl VirtualClock {
+    /// A clock that stands at `now`.
+    #[must_use]
+    pub fn new(now: Instant) -> VirtualClock {
+        VirtualClock(Rc::new(Cell::new(now)))
+    }
+
+    /// The time that it shows.
+    #[inline]
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.0.get()
+    }
+
+    /// Moves the time on.
+    #[inline]
+    pub fn advance(&self, by: Duration) {
+        self.0.set(self.0.get() + by);
+    }
+
+    /// Moves the time on to `to`; an instant in the past changes nothing.
+    #[inline]
+    pub fn advance_to(&self, to: Instant) {
+        self.0.set(self.0.get().max(to));
+    }
+}

@@ -1,0 +1,56 @@
+//! The core of the current thread.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::core::Core;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+}
+
+/// Calls `f` with the core of this thread, if it has one. `f` must not run code of users: it could enter or leave.
+#[inline]
+pub(crate) fn try_with<R>(f: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
+    // A thread that is ending has no core.
+    CURRENT.try_with(|current| current.borrow().as_ref().map(f)).ok().flatten()
+}
+
+/// The same where there has to be one.
+#[inline]
+#[track_caller]
+pub(crate) fn with<R>(f: impl FnOnce(&Rc<Core>) -> R) -> R {
+    match try_with(f) {
+        Some(result) => result,
+        None => none(),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn none() -> ! {
+    panic!(
+        "there is no executor on this thread: call this from within Hayase's runtime, \
+         that is from a task, from the future of `block_on`, or after `Executor::enter`"
+    )
+}
+
+/// Makes a core the current one until it is dropped; then the one before is current again.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    before: Option<Rc<Core>>,
+}
+
+pub(crate) fn enter(core: Rc<Core>) -> Entered {
+    let before = CURRENT.try_with(|current| current.borrow_mut().replace(core)).ok().flatten();
+    Entered { before }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        let left = CURRENT.try_with(|current| current.replace(before));
+        // Dropping a core can run code of users, and so happens with the thread's cell at rest.
+        drop(left);
+    }
+}

@@ -1,0 +1,229 @@
+//! The door of a core that other threads use.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+
+use async_task::Runnable;
+use crossbeam_queue::SegQueue;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io;
+
+use crate::core::Core;
+use crate::task::TaskId;
+
+/// Makes a task on the core that it is handed.
+pub(crate) type MakeTask = Box<dyn FnOnce(&Rc<Core>) + Send>;
+
+/// What another thread asks of a core.
+pub(crate) enum Message {
+    /// Run a task of yours: it was woken.
+    Run(Runnable),
+    /// Make a task of your own.
+    Spawn(MakeTask),
+    /// Cancel a task of yours.
+    Abort(TaskId),
+}
+
+/// The part of a core that other threads see.
+///
+/// The queue is unbounded, and needs no bound for wakes: a task is in it at most once.
+///
+/// Sender and sleeper each write first and look second, with a full fence between: the sender writes the queue and
+/// looks at `parked`, the sleeper writes `parked` and looks at the queue. So at least one sees the other's write, and
+/// no message waits for a core that sleeps.
+pub(crate) struct Mailbox {
+    /// Names the core for as long as the process lives; never reused.
+    pub(crate) id: u64,
+    /// The place in the group of cores.
+    pub(crate) index: usize,
+    queue: SegQueue<Message>,
+    parked: AtomicBool,
+    claimed: AtomicBool,
+    closed: AtomicBool,
+    bell: OwnedFd,
+}
+
+impl Mailbox {
+    pub(crate) fn new(index: usize) -> io::Result<Mailbox> {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        Ok(Mailbox {
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            index,
+            queue: SegQueue::new(),
+            parked: AtomicBool::new(false),
+            claimed: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
+    }
+
+    /// Makes the caller the core of this mailbox. `false` if it has one already.
+    pub(crate) fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Leaves a message and wakes the core if it sleeps. On a closed mailbox the message is dropped.
+    #[inline(never)]
+    pub(crate) fn send(&self, message: Message) {
+        self.queue.push(message);
+        fence(Ordering::SeqCst);
+        if self.closed.load(Ordering::Relaxed) {
+            self.discard();
+        } else {
+            self.ring_if_parked();
+        }
+    }
+
+    /// Wakes the core if it sleeps, after something was written that it looks at before it sleeps.
+    #[inline]
+    pub(crate) fn notify(&self) {
+        fence(Ordering::SeqCst);
+        self.ring_if_parked();
+    }
+
+    /// The same for a write of the core's own thread, which needs no fence to see itself.
+    #[inline]
+    pub(crate) fn ring_if_parked(&self) {
+        if self.parked.load(Ordering::Relaxed) {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
+        // Only the first of many senders rings.
+        if self.parked.swap(false, Ordering::Relaxed) {
+            // It can only fail when 2^64 - 2 rings are unanswered, and then the core wakes up as well.
+            let _ = io::write(&self.bell, &1u64.to_ne_bytes());
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<Message> {
+        self.queue.pop()
+    }
+
+    /// Refuses messages from now on. No task of the core may be alive any more: what is in the queue then are
+    /// requests, which may be dropped on any thread.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.discard();
+    }
+
+    fn discard(&self) {
+        while let Some(message) = self.pop() {
+            drop(message);
+        }
+    }
+
+    /// Announces that the core is about to sleep. `None` if there are messages.
+    pub(crate) fn park(&self) -> Option<Parked<'_>> {
+        self.parked.store(true, Ordering::Relaxed);
+        let parked = Parked { mailbox: self };
+        fence(Ordering::SeqCst);
+        self.is_empty().then_some(parked)
+    }
+
+    /// Stops the bell.
+    pub(crate) fn silence(&self) {
+        let mut count = [0; 8];
+        // An error is the bell that did not ring.
+        let _ = io::read(&self.bell, &mut count);
+    }
+}
+
+impl AsFd for Mailbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox")
+            .field("id", &self.id)
+            .field("index", &self.index)
+            .field("len", &self.queue.len())
+            .field("parked", &self.parked)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The promise of other threads to ring the bell of a core, while this value lives.
+///
+/// It is what a foreign loop holds while it sleeps: see [`Executor::prepare_park`](crate::Executor::prepare_park).
+/// Its descriptor becomes readable when the executor wants a turn.
+#[derive(Debug)]
+#[must_use = "other threads ring the bell only while this value lives"]
+pub struct Parked<'a> {
+    mailbox: &'a Mailbox,
+}
+
+impl AsFd for Parked<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.mailbox.as_fd()
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.mailbox.parked.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rings(mailbox: &Mailbox) -> bool {
+        io::read(mailbox, &mut [0; 8]).is_ok()
+    }
+
+    #[test]
+    fn the_bell_rings_once_and_only_for_a_sleeper() {
+        let mailbox = Mailbox::new(0).unwrap();
+        mailbox.notify();
+        assert!(!rings(&mailbox), "nobody sleeps");
+        let parked = mailbox.park().unwrap();
+        mailbox.notify();
+        assert!(rings(&mailbox));
+        mailbox.notify();
+        assert!(!rings(&mailbox), "the sleeper was told already");
+        drop(parked);
+        mailbox.notify();
+        assert!(!rings(&mailbox), "nobody sleeps any more");
+    }
+
+    #[test]
+    fn a_message_forbids_sleep_and_a_closed_mailbox_drops_it() {
+        let mailbox = Mailbox::new(0).unwrap();
+        let witness = std::sync::Arc::new(());
+        let spawn = || {
+            let witness = witness.clone();
+            Message::Spawn(Box::new(move |_| drop(witness)))
+        };
+        mailbox.send(spawn());
+        assert!(mailbox.park().is_none());
+        assert_eq!(std::sync::Arc::strong_count(&witness), 2);
+        mailbox.close();
+        mailbox.send(spawn());
+        assert_eq!(std::sync::Arc::strong_count(&witness), 1);
+        assert!(mailbox.is_empty());
+    }
+
+    #[test]
+    fn a_core_has_one_owner() {
+        let mailbox = Mailbox::new(3).unwrap();
+        assert!(mailbox.claim());
+        assert!(!mailbox.claim());
+    }
+}

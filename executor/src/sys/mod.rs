@@ -1,0 +1,4 @@
+//! The kernel's doors, and the only unsafe code of the crate.
+
+pub(crate) mod ppoll;
+pub(crate) mod ring;

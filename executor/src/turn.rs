@@ -1,0 +1,116 @@
+//! The turn: all that the thread does, in order.
+
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hayase_time::Instant;
+
+use crate::core::Core;
+use crate::reactor::Reactor;
+use crate::root::Root;
+
+/// After so many polls the clock is read anew for the way out.
+const POLLS_LONG: usize = 32;
+
+impl Core {
+    /// One turn. Returns whether there was anything to do.
+    #[inline]
+    pub(crate) fn turn<R: Reactor + ?Sized>(self: &Rc<Self>, reactor: &R, root: &mut impl Root) -> bool {
+        let now = self.read_clock();
+        let received = reactor.receive(now);
+        let expired = self.wake_sleepers(now);
+        let ran = self.run_tasks(root);
+        let now = if ran < POLLS_LONG { self.now() } else { self.read_clock() };
+        let transmitted = reactor.transmit(now);
+
+        let worked = received + expired + ran + transmitted > 0;
+        self.counters.turns.add(1);
+        self.counters.idle_turns.add(usize::from(!worked));
+        worked
+    }
+
+    #[inline]
+    fn wake_sleepers(&self, now: Instant) -> usize {
+        let mut expired = 0;
+        while let Some(waker) = self.pop_timer(now) {
+            waker.wake();
+            expired += 1;
+        }
+        self.counters.timers_expired.add(expired);
+        expired
+    }
+
+    /// Runs what is awake, and what that wakes, until all sleep or the turn's polls are used up.
+    ///
+    /// A task that wakes itself goes to the end of the queue. The root runs between two passes of the queue.
+    #[inline]
+    fn run_tasks(self: &Rc<Self>, root: &mut impl Root) -> usize {
+        self.read_mail();
+        let mut polls = 0;
+        loop {
+            if root.is_woken() {
+                polls += 1;
+                if root.poll() {
+                    break;
+                }
+            }
+            while polls < self.config.polls_max
+                && let Some(runnable) = self.pop()
+            {
+                polls += 1;
+                runnable.run();
+            }
+            if polls >= self.config.polls_max || !root.is_woken() {
+                break;
+            }
+        }
+        self.counters.polls.add(polls);
+        polls
+    }
+
+    /// After a turn without work: spins for a while, then sleeps.
+    pub(crate) fn rest<R: Reactor + ?Sized>(&self, reactor: &R, root: &impl Root) {
+        if !self.config.spin.is_zero() {
+            let since = self.idle_since.get().unwrap_or_else(|| self.now());
+            self.idle_since.set(Some(since));
+            if self.now() - since < self.config.spin {
+                return std::hint::spin_loop();
+            }
+        }
+        self.sleep(reactor, root);
+    }
+
+    /// Sleeps until a descriptor of the reactor, a deadline or another thread wakes the core, unless there is work.
+    ///
+    /// # Panics
+    /// If the kernel refuses to let the thread sleep.
+    pub(crate) fn sleep<R: Reactor + ?Sized>(&self, reactor: &R, root: &impl Root) {
+        let Some(parked) = self.mailbox.park() else { return };
+        if root.is_woken() || self.has_work() || reactor.pending() {
+            return;
+        }
+        let Ok(timeout) = self.time_left(reactor.deadline()) else { return };
+        let mut interests = self.interests.borrow_mut();
+        interests.clear();
+        reactor.interests(&mut |interest| interests.push(interest));
+
+        self.counters.parks.add(1);
+        if let Err(error) = self.park.borrow_mut().park(self.mailbox.as_fd(), &interests, timeout) {
+            panic!("the executor cannot sleep: {error}");
+        }
+        drop(parked);
+        self.mailbox.silence();
+    }
+
+    /// How long the core may sleep, `None` for as long as it likes, or an error if a deadline has passed.
+    fn time_left(&self, reactor: Option<Instant>) -> Result<Option<Duration>, Overdue> {
+        let timers = self.timers.borrow().next_deadline();
+        let Some(deadline) = reactor.into_iter().chain(timers).min() else { return Ok(None) };
+        let left = deadline - self.read_clock();
+        if left.is_zero() { Err(Overdue) } else { Ok(Some(left)) }
+    }
+}
+
+/// A deadline has passed.
+struct Overdue;

@@ -1,0 +1,45 @@
+//! `#[hayase::main]` and `#[hayase::test]`. Use them through the `hayase` crate.
+#![forbid(unsafe_code)]
+
+mod expand;
+mod options;
+
+use proc_macro::TokenStream;
+
+/// Runs an async `main` on a Hayase runtime.
+///
+/// ```ignore
+/// #[hayase::main]
+/// async fn main() -> std::io::Result<()> {
+///     let listener = hayase::net::TcpListener::bind("[::]:7").await?;
+///     // ...
+///     Ok(())
+/// }
+/// ```
+///
+/// Options: `device = "SPEC"` names the device as `hayase::DeviceSpec` reads it; `cores = N` runs that many cores. Without
+/// them the defaults of `hayase::Builder` hold. If the runtime cannot be built, the reason goes to stderr and the process
+/// ends with code 1.
+#[proc_macro_attribute]
+pub fn main(options: TokenStream, function: TokenStream) -> TokenStream {
+    expand::main(options.into(), function.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Runs an async test on an in-memory wire between two hosts, a client and a server.
+///
+/// ```ignore
+/// #[hayase::test]
+/// async fn greets(client: Host, server: Host) -> std::io::Result<()> {
+///     let listener = server.scope(TcpListener::bind("10.7.0.2:80")).await?;
+///     let mut stream = TcpStream::connect("10.7.0.2:80").await?; // the body runs on the client
+///     // ...
+///     Ok(())
+/// }
+/// ```
+///
+/// The function takes both hosts, client first, or nothing. Its body runs on the client, 10.7.0.1 and fd00:7::1;
+/// the server is 10.7.0.2 and fd00:7::2, and is the client's `peer()`.
+#[proc_macro_attribute]
+pub fn test(options: TokenStream, function: TokenStream) -> TokenStream {
+    expand::test(options.into(), function.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}

@@ -1,0 +1,362 @@
+//! The door between a socket and the stack of its shard.
+//!
+//! A socket is three integers. [`enter`] turns the first, the shard, into that shard's [`Door`]: an index into
+//! a table of this thread and a comparison. The door hides which device, and so which frames, the stack has;
+//! a read or a write is one virtual call.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hayase_device::{Caps, Offloads, SharedBytes};
+use hayase_stack::{Cidr, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State, TcpId, UdpId};
+
+use crate::counters::Counters;
+use crate::io::Interest;
+use crate::mailbox;
+use crate::wakers::{Notify, Side};
+
+/// What sockets and hosts may ask of a shard.
+///
+/// Every function may be called at any time on the shard's thread, from a waker or a `Drop` as well: a shard that
+/// is busy answers with an error, and keeps what must not be lost ([`Door::close`]) for its next turn.
+pub(crate) trait Door {
+    fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId>;
+    fn listener_local_addr(&self, id: ListenerId) -> io::Result<SocketAddr>;
+    fn tcp_accept(&self, id: ListenerId, notify: Notify<'_>) -> Poll<io::Result<(TcpId, SocketAddr)>>;
+    fn tcp_connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpId>;
+    fn tcp_poll_connect(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<()>>;
+
+    fn tcp_read(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+    fn tcp_read_vectored(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>>;
+    fn tcp_read_with(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        len_max: usize,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Poll<io::Result<usize>>;
+    fn tcp_lease(&self, id: TcpId, notify: Notify<'_>, len_max: usize) -> Poll<io::Result<SharedBytes>>;
+    fn tcp_peek(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    fn tcp_write(&self, id: TcpId, notify: Notify<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+    fn tcp_write_vectored(&self, id: TcpId, notify: Notify<'_>, bufs: &[IoSlice<'_>])
+    -> Poll<io::Result<usize>>;
+    fn tcp_write_owned(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        bytes: &mut SharedBytes,
+    ) -> Poll<io::Result<usize>>;
+    fn tcp_shutdown(&self, id: TcpId) -> io::Result<()>;
+    fn tcp_abort(&self, id: TcpId) -> io::Result<()>;
+
+    fn tcp_local_addr(&self, id: TcpId) -> io::Result<SocketAddr>;
+    fn tcp_peer_addr(&self, id: TcpId) -> io::Result<SocketAddr>;
+    fn tcp_state(&self, id: TcpId) -> io::Result<State>;
+    fn tcp_flushed(&self, id: TcpId) -> io::Result<bool>;
+    fn tcp_take_error(&self, id: TcpId) -> io::Result<Option<io::Error>>;
+    fn tcp_nodelay(&self, id: TcpId) -> io::Result<bool>;
+    fn tcp_set_nodelay(&self, id: TcpId, on: bool) -> io::Result<()>;
+    fn tcp_linger(&self, id: TcpId) -> io::Result<Option<Duration>>;
+    fn tcp_set_linger(&self, id: TcpId, linger: Option<Duration>) -> io::Result<()>;
+    fn tcp_keepalive(&self, id: TcpId) -> io::Result<Option<Keepalive>>;
+    fn tcp_set_keepalive(&self, id: TcpId, keepalive: Option<Keepalive>) -> io::Result<()>;
+    fn tcp_ttl(&self, id: TcpId) -> io::Result<u8>;
+    fn tcp_set_ttl(&self, id: TcpId, ttl: u8) -> io::Result<()>;
+
+    fn udp_bind(&self, local: SocketAddr) -> io::Result<UdpId>;
+    fn udp_connect(&self, id: UdpId, remote: SocketAddr) -> io::Result<()>;
+    fn udp_local_addr(&self, id: UdpId) -> io::Result<SocketAddr>;
+    fn udp_peer_addr(&self, id: UdpId) -> io::Result<SocketAddr>;
+    fn udp_send(
+        &self,
+        id: UdpId,
+        notify: Notify<'_>,
+        bytes: &[u8],
+        to: Option<SocketAddr>,
+    ) -> Poll<io::Result<usize>>;
+    fn udp_recv(&self, id: UdpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>>;
+    fn udp_peek(&self, id: UdpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>>;
+    fn udp_ttl(&self, id: UdpId) -> io::Result<u8>;
+    fn udp_set_ttl(&self, id: UdpId, ttl: u8) -> io::Result<()>;
+
+    fn echo_open(&self) -> io::Result<EchoId>;
+    fn echo_send(&self, id: EchoId, to: IpAddr, sequence: u16, payload: &[u8]) -> io::Result<()>;
+    fn echo_recv(&self, id: EchoId, notify: Notify<'_>) -> Poll<io::Result<EchoReply>>;
+
+    /// What the socket is ready for, once that has anything in common with what `side` waits for.
+    fn poll_ready(&self, socket: Socket, side: Side, notify: Notify<'_>) -> Poll<io::Result<Ready>>;
+    /// What the socket is ready for now.
+    fn ready(&self, socket: Socket) -> io::Result<Ready>;
+    /// The future that holds this ticket waits no more.
+    fn forget(&self, socket: Socket, side: Side, ticket: NonZeroU64);
+    /// The handle is gone. Never fails: a busy shard closes the socket in its next turn.
+    fn close(&self, socket: Socket);
+
+    fn addresses(&self) -> io::Result<Vec<Cidr>>;
+    fn add_address(&self, cidr: Cidr) -> io::Result<()>;
+    fn remove_address(&self, addr: IpAddr) -> io::Result<()>;
+    fn add_route(&self, destination: Cidr, gateway: IpAddr) -> io::Result<()>;
+    fn remove_route(&self, destination: Cidr) -> io::Result<()>;
+    fn caps(&self) -> io::Result<Caps>;
+    fn set_offloads(&self, wanted: Offloads) -> io::Result<Offloads>;
+    fn mac(&self) -> io::Result<[u8; 6]>;
+    fn counters(&self) -> io::Result<Counters>;
+    fn tcp_count(&self) -> io::Result<usize>;
+}
+
+/// The name of a shard: where its door is in its thread's table, and a number that no other shard of this
+/// process has or had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ShardId {
+    pub(crate) slot: u16,
+    pub(crate) serial: u32,
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shard {}", self.serial)
+    }
+}
+
+struct Entry {
+    serial: u32,
+    door: Rc<dyn Door>,
+    /// The shard at the other end of the wire, if the device is one.
+    peer: Cell<Option<ShardId>>,
+}
+
+thread_local! {
+    static DOORS: RefCell<Vec<Option<Entry>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `visit` with the door of a shard of this thread.
+///
+/// # Errors
+/// If the shard belongs to another thread, or is no more.
+#[inline]
+pub(crate) fn enter<T>(id: ShardId, visit: impl FnOnce(&dyn Door) -> T) -> io::Result<T> {
+    with_entry(id, |entry| visit(&*entry.door))
+}
+
+#[inline]
+fn with_entry<T>(id: ShardId, visit: impl FnOnce(&Entry) -> T) -> io::Result<T> {
+    let visited = DOORS.try_with(|doors| {
+        let doors = doors.try_borrow().ok()?;
+        match doors.get(usize::from(id.slot)) {
+            Some(Some(entry)) if entry.serial == id.serial => Some(visit(entry)),
+            _ => None,
+        }
+    });
+    match visited {
+        Ok(Some(value)) => Ok(value),
+        _ => Err(mailbox::absent(id)),
+    }
+}
+
+/// Notes that two shards of this thread are the two ends of a wire.
+pub(crate) fn join(a: ShardId, b: ShardId) -> io::Result<()> {
+    with_entry(a, |entry| entry.peer.set(Some(b)))?;
+    with_entry(b, |entry| entry.peer.set(Some(a)))
+}
+
+/// The shard at the other end of the wire.
+pub(crate) fn peer(id: ShardId) -> Option<ShardId> {
+    with_entry(id, |entry| entry.peer.get()).ok().flatten()
+}
+
+/// Whether the shard is one of this thread.
+pub(crate) fn is_here(id: ShardId) -> bool {
+    enter(id, |_| ()).is_ok()
+}
+
+/// Puts a door into this thread's table; `make` is told the name under which it will be found.
+///
+/// # Errors
+/// If the table is full, or in use further up the call stack.
+pub(crate) fn install(make: impl FnOnce(ShardId) -> Rc<dyn Door>) -> io::Result<ShardId> {
+    DOORS.with(|doors| {
+        let busy = |_| io::Error::other("a shard cannot be attached from inside a call to another shard");
+        let mut doors = doors.try_borrow_mut().map_err(busy)?;
+        let slot = doors.iter().position(Option::is_none).unwrap_or(doors.len());
+        let Ok(slot_number) = u16::try_from(slot) else {
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "65,536 shards on one thread are the limit"));
+        };
+        let id = mailbox::open(slot_number);
+        let entry = Some(Entry { serial: id.serial, door: make(id), peer: Cell::new(None) });
+        match doors.get_mut(slot) {
+            Some(free) => *free = entry,
+            None => doors.push(entry),
+        }
+        Ok(id)
+    })
+}
+
+/// Takes a door out of this thread's table; from then on its sockets are errors.
+pub(crate) fn remove(id: ShardId) {
+    mailbox::close(id);
+    // Dropping the shard drops wakers, which can drop tasks, whose sockets look into the table: not under
+    // its borrow. At the thread's very end the table is gone already, and the shard with it.
+    let removed = DOORS.try_with(|doors| {
+        let mut doors = doors.try_borrow_mut().ok()?;
+        let entry = doors.get_mut(usize::from(id.slot))?;
+        if entry.as_ref().is_some_and(|entry| entry.serial == id.serial) { entry.take() } else { None }
+    });
+    drop(removed);
+}
+
+/// A socket of one shard, owned: dropping it closes the socket.
+///
+/// Integers only, so it is `Send` and `Sync` by itself. It can be used on its shard's thread only; elsewhere
+/// every call is an error, and dropping it sends the close home.
+pub(crate) struct Handle<I: SocketId> {
+    shard: ShardId,
+    id: I,
+}
+
+/// A name of one kind of socket.
+pub(crate) trait SocketId: Copy {
+    fn socket(self) -> Socket;
+}
+
+impl SocketId for TcpId {
+    fn socket(self) -> Socket {
+        Socket::Tcp(self)
+    }
+}
+
+impl SocketId for ListenerId {
+    fn socket(self) -> Socket {
+        Socket::Listener(self)
+    }
+}
+
+impl SocketId for UdpId {
+    fn socket(self) -> Socket {
+        Socket::Udp(self)
+    }
+}
+
+impl SocketId for EchoId {
+    fn socket(self) -> Socket {
+        Socket::Echo(self)
+    }
+}
+
+impl<I: SocketId> Handle<I> {
+    pub(crate) fn new(shard: ShardId, id: I) -> Handle<I> {
+        Handle { shard, id }
+    }
+
+    pub(crate) fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// A call that has its answer at once.
+    #[inline]
+    pub(crate) fn call<T>(&self, op: impl FnOnce(&dyn Door, I) -> io::Result<T>) -> io::Result<T> {
+        enter(self.shard, |door| op(door, self.id))?
+    }
+
+    /// A call that may have to wait.
+    #[inline]
+    pub(crate) fn poll<T>(
+        &self,
+        op: impl FnOnce(&dyn Door, I) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        enter(self.shard, |door| op(door, self.id))?
+    }
+
+    /// A call that does not wait: [`io::ErrorKind::WouldBlock`] instead.
+    #[inline]
+    pub(crate) fn attempt<T>(
+        &self,
+        op: impl FnOnce(&dyn Door, I, Notify<'_>) -> Poll<io::Result<T>>,
+    ) -> io::Result<T> {
+        match self.poll(|door, id| op(door, id, Notify::Never)) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Waits, as one of any number of tasks, until `op` has its answer.
+    pub(crate) async fn wait<T>(
+        &self,
+        side: Side,
+        mut op: impl FnMut(&dyn Door, I, Notify<'_>) -> Poll<io::Result<T>>,
+    ) -> io::Result<T> {
+        let mut waiting = Waiting { handle: self, side, ticket: None };
+        std::future::poll_fn(|cx| {
+            let notify = Notify::Each(cx.waker(), &mut waiting.ticket);
+            self.poll(|door, id| op(door, id, notify))
+        })
+        .await
+    }
+}
+
+impl<I: SocketId> Drop for Handle<I> {
+    fn drop(&mut self) {
+        let socket = self.id.socket();
+        if enter(self.shard, |door| door.close(socket)).is_err() {
+            mailbox::send_close(self.shard, socket);
+        }
+    }
+}
+
+impl<I: SocketId> fmt::Debug for Handle<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.shard, self.id.socket())
+    }
+}
+
+impl<I: SocketId> Handle<I> {
+    /// Waits, as one of any number of tasks, until the socket is ready for any of `interest`.
+    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<crate::io::Ready> {
+        let mut read = Waiting { handle: self, side: Side::Read, ticket: None };
+        let mut write = Waiting { handle: self, side: Side::Write, ticket: None };
+        std::future::poll_fn(|cx| {
+            for (wanted, waiting) in
+                [(interest.is_readable(), &mut read), (interest.is_writable(), &mut write)]
+            {
+                let notify = Notify::Each(cx.waker(), &mut waiting.ticket);
+                if wanted && let Poll::Ready(ready) = self.poll_ready(waiting.side, notify)? {
+                    return Poll::Ready(Ok(crate::io::Ready::new(ready, interest)));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The state of the socket, once that has anything to do with `side`.
+    pub(crate) fn poll_ready(&self, side: Side, notify: Notify<'_>) -> Poll<io::Result<Ready>> {
+        self.poll(|door, id| door.poll_ready(id.socket(), side, notify))
+    }
+}
+
+/// A future's place among those that wait; dropping it gives the place up.
+struct Waiting<'a, I: SocketId> {
+    handle: &'a Handle<I>,
+    side: Side,
+    ticket: Option<NonZeroU64>,
+}
+
+impl<I: SocketId> Drop for Waiting<'_, I> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            // On a foreign thread nothing was registered, so there is nothing to forget.
+            let _ = enter(self.handle.shard, |door| door.forget(self.handle.id.socket(), self.side, ticket));
+        }
+    }
+}

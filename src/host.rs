@@ -1,0 +1,295 @@
+//! A host: one stack with its addresses, and the question which host a task means.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hayase_device::{Caps, Offloads};
+use hayase_executor::JoinHandle;
+use hayase_stack::Cidr;
+use pin_project_lite::pin_project;
+
+use crate::counters::Counters;
+use crate::door::{self, Door, Handle, ShardId, SocketId};
+
+thread_local! {
+    /// The host of the code that runs now, where that is not the thread's default.
+    static CURRENT: Cell<Option<ShardId>> = const { Cell::new(None) };
+    /// The first host of the thread.
+    static DEFAULT: Cell<Option<ShardId>> = const { Cell::new(None) };
+}
+
+/// One TCP/IP host: a stack, its device, its addresses and routes.
+///
+/// A program has one, as a rule, and need not know. On the in-memory wire it has two, on the same thread, and each task
+/// belongs to one of them: sockets are opened on the [current](Host::current) host, which is the thread's first unless
+/// [`scope`](Host::scope), [`spawn`](Host::spawn) or [`enter`](Host::enter) says otherwise. A task inherits the
+/// host of the task that spawned it.
+///
+/// A handle: `Copy`, `Send` and `Sync`, of use on its own thread.
+///
+/// # Errors
+/// Every method that returns an [`io::Result`] fails on a foreign thread and after the end of the runtime.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Host {
+    shard: ShardId,
+}
+
+impl Host {
+    pub(crate) fn new(shard: ShardId) -> Host {
+        Host { shard }
+    }
+
+    pub(crate) fn shard(self) -> ShardId {
+        self.shard
+    }
+
+    /// Opens a socket on this host.
+    pub(crate) fn open<I: SocketId>(self, open: impl FnOnce(&dyn Door) -> io::Result<I>) -> io::Result<Handle<I>> {
+        self.call(open).map(|id| Handle::new(self.shard, id))
+    }
+
+    fn call<T>(self, op: impl FnOnce(&dyn Door) -> io::Result<T>) -> io::Result<T> {
+        door::enter(self.shard, op)?
+    }
+
+    /// The host on which the calling task opens its sockets.
+    ///
+    /// # Errors
+    /// If there is no host on this thread: outside of a runtime, or on a core that has no device.
+    pub fn current() -> io::Result<Host> {
+        let shard = CURRENT.get().or(DEFAULT.get());
+        shard.map(Host::new).ok_or_else(|| {
+            let thread = std::thread::current();
+            io::Error::new(
+                io::ErrorKind::NotConnected,
+                format!(
+                    "there is no network on thread `{}`: open sockets inside `Runtime::block_on` or `#[hayase::main]`, on \
+                     core 0, which has the device",
+                    thread.name().unwrap_or("unnamed")
+                ),
+            )
+        })
+    }
+
+    /// The host at the other end of the wire, if this one's device is a wire with both ends in this thread.
+    pub fn peer(self) -> Option<Host> {
+        door::peer(self.shard).map(Host::new)
+    }
+
+    /// Runs `future` as a task of this host.
+    ///
+    /// # Panics
+    /// If there is no executor on this thread.
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        spawn_in(Some(self.shard), future)
+    }
+
+    /// Makes this host the current one wherever `future` runs.
+    pub fn scope<F: Future>(self, future: F) -> Scope<F> {
+        Scope::new(Some(self.shard), future)
+    }
+
+    /// Makes this host the current one until the returned value is dropped. For code that is not async; do not hold it
+    /// across an `await`, where other tasks would see it: [`scope`](Self::scope) is for that.
+    #[must_use = "the host is current only as long as this value lives"]
+    pub fn enter(self) -> Entered {
+        Entered { before: CURRENT.replace(Some(self.shard)), here: PhantomData }
+    }
+
+    /// The addresses, with the prefixes of their networks.
+    ///
+    /// # Errors
+    /// See [`Host`].
+    pub fn addresses(self) -> io::Result<Vec<Cidr>> {
+        self.call(|door| door.addresses())
+    }
+
+    /// Adds an address, and the route to its network.
+    ///
+    /// # Errors
+    /// If the address is there already or makes no sense for a host. See also [`Host`].
+    pub fn add_address(self, cidr: Cidr) -> io::Result<()> {
+        self.call(|door| door.add_address(cidr))
+    }
+
+    /// Removes an address, and the route to its network.
+    ///
+    /// # Errors
+    /// If there is no such address. See also [`Host`].
+    pub fn remove_address(self, addr: IpAddr) -> io::Result<()> {
+        self.call(|door| door.remove_address(addr))
+    }
+
+    /// Sends what is for `destination` to `gateway`. `0.0.0.0/0` and `::/0` are everything.
+    ///
+    /// # Errors
+    /// If the gateway is in none of our networks. See also [`Host`].
+    pub fn add_route(self, destination: Cidr, gateway: IpAddr) -> io::Result<()> {
+        self.call(|door| door.add_route(destination, gateway))
+    }
+
+    /// Removes a route.
+    ///
+    /// # Errors
+    /// If there is no such route. See also [`Host`].
+    pub fn remove_route(self, destination: Cidr) -> io::Result<()> {
+        self.call(|door| door.remove_route(destination))
+    }
+
+    /// The offloads in force.
+    ///
+    /// # Errors
+    /// See [`Host`].
+    pub fn offloads(self) -> io::Result<Offloads> {
+        Ok(self.caps()?.offloads)
+    }
+
+    /// Puts the wanted offloads in force, as far as the device has them, and returns what then holds. What is not
+    /// offloaded is done in software.
+    ///
+    /// # Errors
+    /// See [`Host`].
+    pub fn set_offloads(self, wanted: Offloads) -> io::Result<Offloads> {
+        self.call(|door| door.set_offloads(wanted))
+    }
+
+    /// What the device can do, with what was switched off left out.
+    ///
+    /// # Errors
+    /// See [`Host`].
+    pub fn caps(self) -> io::Result<Caps> {
+        self.call(|door| door.caps())
+    }
+
+    /// The largest IP packet of the link, in bytes.
+    ///
+    /// # Errors
+    /// See [`Host`].
+    pub fn mtu(self) -> io::Result<usize> {
+        Ok(self.caps()?.mtu)
+    }
+
+    /// The link-layer address.
+    ///
+    /// # Errors
+    /// See [`Host`].
+    pub fn mac(self) -> io::Result<[u8; 6]> {
+        self.call(|door| door.mac())
+    }
+
+    /// What happened so far, counted.
+    ///
+    /// # Errors
+    /// See [`Host`].
+    pub fn counters(self) -> io::Result<Counters> {
+        self.call(|door| door.counters())
+    }
+
+    /// Number of TCP connections, in every state.
+    ///
+    /// # Errors
+    /// See [`Host`].
+    pub fn tcp_count(self) -> io::Result<usize> {
+        self.call(|door| door.tcp_count())
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Host({})", self.shard)
+    }
+}
+
+/// Keeps a host current: see [`Host::enter`].
+#[derive(Debug)]
+#[must_use = "the host is current only as long as this value lives"]
+pub struct Entered {
+    before: Option<ShardId>,
+    /// It changes something of this thread.
+    here: PhantomData<*const ()>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.before);
+    }
+}
+
+pin_project! {
+    /// A future and the host that is current while it runs: see [`Host::scope`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Scope<F> {
+        host: Option<ShardId>,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F> Scope<F> {
+    pub(crate) fn new(host: Option<ShardId>, future: F) -> Scope<F> {
+        Scope { host, future }
+    }
+}
+
+impl<F: Future> Future for Scope<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _entered = Entered { before: CURRENT.replace(*this.host), here: PhantomData };
+        this.future.poll(cx)
+    }
+}
+
+/// The host that the running task has inherited or chosen; `None` for the thread's default.
+pub(crate) fn chosen() -> Option<ShardId> {
+    CURRENT.get()
+}
+
+/// Runs with no host chosen, as tasks expect to be run.
+pub(crate) fn forget_chosen() -> Entered {
+    Entered { before: CURRENT.replace(None), here: PhantomData }
+}
+
+/// Runs `future` as a task of a host.
+#[track_caller]
+pub(crate) fn spawn_in<F>(host: Option<ShardId>, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    // The default host is what a task finds anyway.
+    if host.is_none() || host == DEFAULT.get() {
+        hayase_executor::spawn(future)
+    } else {
+        hayase_executor::spawn(Scope::new(host, future))
+    }
+}
+
+/// The thread's first host becomes its default.
+pub(crate) fn appeared(shard: ShardId) {
+    if DEFAULT.get().is_none() {
+        DEFAULT.set(Some(shard));
+    }
+}
+
+/// The default goes with its host.
+pub(crate) fn vanished(shard: ShardId) {
+    // At the end of a thread there may be no cell left to clear.
+    let _ = DEFAULT.try_with(|default| {
+        if default.get() == Some(shard) {
+            default.set(None);
+        }
+    });
+}

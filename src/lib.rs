@@ -1,0 +1,127 @@
+//! Async networking on its own TCP/IP stack: a thread-per-core executor whose reactor *is* the stack.
+//!
+//! `TcpStream`, `TcpListener` and `UdpSocket` resolve straight from the queues of a NIC. The API is shaped as tokio's:
+//!
+//! ```no_run
+//! use hayase::net::TcpListener;
+//!
+//! #[hayase::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let listener = TcpListener::bind("[::]:7").await?;
+//!     loop {
+//!         let (mut stream, _peer) = listener.accept().await?;
+//!         hayase::spawn(async move {
+//!             let mut buf = [0; 4096];
+//!             while let Ok(len @ 1..) = stream.read(&mut buf).await {
+//!                 if stream.write_all(&buf[..len]).await.is_err() {
+//!                     break;
+//!                 }
+//!             }
+//!         });
+//!     }
+//! }
+//! ```
+//!
+//! - [`net`]: sockets. [`io`]: readiness, zero-copy reads and writes. [`time`], [`task`]: what the names say.
+//! - [`main`] and [`test`](macro@test), or [`Runtime`] and its [`Builder`], run the code; [`DeviceSpec`] names the device.
+//! - [`Host`]: addresses, routes, offloads, counters.
+//! - [`Reactor`]: the network alone, for loops that are not ours.
+//!
+//! # One turn
+//! `receive` takes frames from the device through the stack to the sockets and wakes tasks; the tasks read and write;
+//! `transmit` carries what they wrote to the device. So a reply leaves in the turn in which its request came, together with
+//! the acknowledgement.
+//!
+//! # Threads
+//! A shard (stack, device queue, executor) belongs to one thread, and so do its sockets and tasks; nothing on the path is
+//! locked or atomic. Sockets are integers, and so `Send` and `Sync`, for the sake of code with such bounds; used on
+//! another thread they return errors that say so.
+//!
+//! # Features
+//! - `tap` (default): TAP interfaces of Linux.
+//! - `tokio`: tokio's `AsyncRead` and `AsyncWrite` on our types. Those of `futures` are always there.
+#![forbid(unsafe_code)]
+
+// So that what the macros write works in this crate, too.
+#[cfg(test)]
+extern crate self as hayase;
+
+pub mod counters;
+mod door;
+mod error;
+mod host;
+pub mod io;
+mod mailbox;
+pub mod net;
+mod reactor;
+mod runtime;
+mod shard;
+pub mod task;
+#[cfg(test)]
+mod tests;
+mod wakers;
+
+pub use hayase_device::Offloads;
+pub use hayase_executor::{Metrics, Parking};
+pub use hayase_macros::{main, test};
+pub use hayase_stack as stack;
+pub use hayase_stack::Cidr;
+pub use host::{Entered, Host, Scope};
+pub use reactor::Reactor;
+pub use runtime::{Builder, DeviceSpec, ParseSpecError, Runtime, TapSpec, WireSpec};
+pub use task::{spawn, spawn_on};
+
+pub mod time {
+    //! Timers, and the time of the turn.
+    //!
+    //! A timer never fires early, and at most 65.5 us after its instant plus what the turn under way takes.
+
+    pub use hayase_executor::time::{
+        Elapsed, Interval, MissedTickBehavior, Sleep, Timeout, interval, interval_at, now, sleep, sleep_until,
+        timeout, timeout_at,
+    };
+    pub use hayase_time::Instant;
+    pub use std::time::Duration;
+}
+
+pub mod device {
+    //! The seam between the stack and a NIC, and the backends.
+
+    pub use hayase_device::*;
+    #[cfg(feature = "tap")]
+    pub use hayase_tap as tap;
+    pub use hayase_wire as wire;
+}
+
+/// What the macros call. Not part of the API.
+#[doc(hidden)]
+pub mod __private {
+    use crate::{Builder, DeviceSpec, Host, Runtime, WireSpec};
+
+    /// Runs `main`, or says on stderr why not and ends the process with code 1.
+    pub fn block_on<F: Future>(device: Option<&str>, cores: Option<usize>, main: F) -> F::Output {
+        match runtime(device, cores) {
+            Ok(runtime) => runtime.block_on(main),
+            Err(error) => {
+                eprintln!("hayase: {error}");
+                std::process::exit(1);
+            }
+        }
+    }
+
+    fn runtime(device: Option<&str>, cores: Option<usize>) -> Result<Runtime, Box<dyn std::error::Error>> {
+        let mut builder = Builder::default().cores(cores.unwrap_or(1));
+        if let Some(device) = device {
+            builder = builder.device(device.parse()?);
+        }
+        Ok(builder.build()?)
+    }
+
+    /// Runs a test on the client's host of a wire.
+    pub fn run_test<F: Future>(test: impl FnOnce(Host, Host) -> F) -> F::Output {
+        let wire = DeviceSpec::Wire(WireSpec::default());
+        let runtime = Runtime::builder().device(wire).build().expect("a runtime on a wire");
+        let (server, client) = (runtime.host(), runtime.peer().expect("a wire has two ends"));
+        runtime.block_on(client.scope(async { test(client, server).await }))
+    }
+}

@@ -1,0 +1,126 @@
+//! What the rest of the process knows of a shard, and the one thing that it may ask of it: to close a socket
+//! whose handle was dropped on another thread.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
+
+use hayase_stack::Socket;
+
+use crate::door::ShardId;
+
+/// Every shard of the process by its serial number. Looked at when a shard comes or goes and when something went
+/// wrong, never on the path of a byte.
+static SHARDS: Mutex<BTreeMap<u32, Arc<Mailbox>>> = Mutex::new(BTreeMap::new());
+
+static SERIAL: AtomicU32 = AtomicU32::new(1);
+
+/// The shard's end that other threads can reach.
+pub(crate) struct Mailbox {
+    thread: ThreadId,
+    thread_name: String,
+    closes: Mutex<Vec<Socket>>,
+    /// Whether `closes` has something, so that a turn needs no lock to find out that it has not.
+    any: AtomicBool,
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Mailbox {
+    /// Sets what ends the sleep of the shard's thread.
+    pub(crate) fn set_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
+        // A shard belongs to one reactor for life: a second wake would be the same one.
+        let _ = self.wake.set(Box::new(wake));
+    }
+
+    /// Whether other threads dropped handles of this shard's sockets.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.any.load(Ordering::Relaxed)
+    }
+
+    /// The sockets whose handles other threads dropped.
+    pub(crate) fn take(&self) -> Vec<Socket> {
+        self.any.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *lock(&self.closes))
+    }
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mailbox of thread {}", self.thread_name)
+    }
+}
+
+/// A list of integers is whole whatever happened to the thread that held its lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn find(id: ShardId) -> Option<Arc<Mailbox>> {
+    lock(&SHARDS).get(&id.serial).cloned()
+}
+
+/// Names a new shard of this thread and opens its mailbox.
+pub(crate) fn open(slot: u16) -> ShardId {
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    let current = thread::current();
+    let thread_name = current.name().map_or_else(|| format!("{:?}", current.id()), str::to_owned);
+    let mailbox = Mailbox {
+        thread: current.id(),
+        thread_name,
+        closes: Mutex::default(),
+        any: AtomicBool::new(false),
+        wake: OnceLock::new(),
+    };
+    lock(&SHARDS).insert(serial, Arc::new(mailbox));
+    ShardId { slot, serial }
+}
+
+/// The mailbox of a shard that was opened before.
+pub(crate) fn of(id: ShardId) -> Option<Arc<Mailbox>> {
+    find(id)
+}
+
+/// The shard is no more.
+pub(crate) fn close(id: ShardId) {
+    lock(&SHARDS).remove(&id.serial);
+}
+
+/// Asks another thread's shard to close a socket. A shard that is no more has closed it already.
+#[cold]
+pub(crate) fn send_close(id: ShardId, socket: Socket) {
+    let Some(mailbox) = find(id).filter(|mailbox| mailbox.thread != thread::current().id()) else { return };
+    {
+        let mut closes = lock(&mailbox.closes);
+        closes.push(socket);
+        mailbox.any.store(true, Ordering::Relaxed);
+    }
+    if let Some(wake) = mailbox.wake.get() {
+        wake();
+    }
+}
+
+/// Why a shard cannot be reached from here.
+#[cold]
+pub(crate) fn absent(id: ShardId) -> io::Error {
+    let here = thread::current();
+    match find(id) {
+        None => io::Error::new(
+            io::ErrorKind::NotConnected,
+            format!("the runtime of this socket ({id}) has shut down: keep the Runtime alive while its sockets are used"),
+        ),
+        Some(mailbox) if mailbox.thread == here.id() => io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!("the table of shards is being changed: {id} cannot be used from inside that"),
+        ),
+        Some(mailbox) => io::Error::other(format!(
+            "this socket belongs to {id} of thread `{}` and was used on thread `{}`: use it where it was opened, \
+             and move the work there with `spawn_on`",
+            mailbox.thread_name,
+            here.name().unwrap_or("unnamed"),
+        )),
+    }
+}

@@ -1,0 +1,15 @@
+//! TCP, UDP and ICMP echo, with tokio's names, signatures and semantics.
+//!
+//! Sockets are opened on the [current host](crate::Host::current). They are integers and therefore `Send` and
+//! `Sync`, but work on the thread of their host only; elsewhere every call is an error that says so.
+
+mod addr;
+mod echo;
+pub mod tcp;
+mod udp;
+
+pub use addr::ToSocketAddrs;
+pub use echo::EchoSocket;
+pub use hayase_stack::{EchoReply, Keepalive};
+pub use tcp::{TcpListener, TcpSocket, TcpStream};
+pub use udp::UdpSocket;

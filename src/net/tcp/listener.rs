@@ -1,0 +1,89 @@
+//! Waiting for connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+
+use hayase_stack::ListenerId;
+
+use super::TcpStream;
+use crate::door::Handle;
+use crate::host::Host;
+use crate::net::addr::{ToSocketAddrs, first_that};
+use crate::wakers::{Notify, Side};
+
+/// Connections that wait to be accepted, unless [`TcpSocket::listen`](super::TcpSocket::listen) says otherwise. As tokio's.
+const BACKLOG: usize = 1024;
+
+/// A TCP listener. Any number of tasks may accept from it at once.
+///
+/// Dropping it resets the connections that nobody accepted.
+///
+/// ```no_run
+/// # async fn serve() -> std::io::Result<()> {
+/// let listener = hayase::net::TcpListener::bind("0.0.0.0:7").await?;
+/// loop {
+///     let (stream, peer) = listener.accept().await?;
+///     println!("{peer} is here: {stream:?}");
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TcpListener {
+    handle: Handle<ListenerId>,
+}
+
+impl TcpListener {
+    /// Listens at `addr` of the current host. Port 0 takes a free one; `0.0.0.0` means all IPv4 addresses of the host and
+    /// `[::]` all addresses, IPv4 ones included.
+    ///
+    /// # Errors
+    /// If there is no current host, the address is none of its own, or the port is in use.
+    pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
+        first_that(&addr, |addr| TcpListener::listen(addr, BACKLOG))
+    }
+
+    /// Listens, at once.
+    pub(crate) fn listen(addr: SocketAddr, backlog: usize) -> io::Result<TcpListener> {
+        Host::current()?.open(|door| door.tcp_listen(addr, backlog)).map(|handle| TcpListener { handle })
+    }
+
+    /// Waits for a connection.
+    ///
+    /// # Errors
+    /// If the listener is used on a foreign thread, or the limit on sockets is reached.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no connection is lost.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let accepted = self.handle.wait(Side::Read, |door, id, notify| door.tcp_accept(id, notify)).await;
+        accepted.map(|(id, peer)| (TcpStream::new(self.handle.shard(), id), peer))
+    }
+
+    /// The twin of [`accept`](Self::accept). Only the last task that called is woken.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let poll = self.handle.poll(|door, id| door.tcp_accept(id, Notify::Last(cx.waker())));
+        let (id, peer) = ready!(poll)?;
+        Poll::Ready(Ok((TcpStream::new(self.handle.shard(), id), peer)))
+    }
+
+    /// Takes a connection if one waits. For loops that poll by themselves.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if none does; else as [`accept`](Self::accept).
+    pub fn try_accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let accepted = self.handle.attempt(|door, id, notify| door.tcp_accept(id, notify));
+        accepted.map(|(id, peer)| (TcpStream::new(self.handle.shard(), id), peer))
+    }
+
+    /// The address that it listens at.
+    ///
+    /// # Errors
+    /// If the listener is used on a foreign thread.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.handle.call(|door, id| door.listener_local_addr(id))
+    }
+}

@@ -1,0 +1,622 @@
+//! A connection.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BufMut;
+use hayase_stack::{Keepalive, State, TcpId};
+
+use super::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, hop_limit, split, split_owned};
+use crate::door::{Handle, ShardId};
+use crate::host::Host;
+use crate::io::{BufReader, Interest, Lease, Payload, Ready};
+use crate::net::addr::{self, ToSocketAddrs};
+use crate::wakers::{Notify, Side};
+
+/// A TCP connection.
+///
+/// Three integers: `Send` and `Sync`, of use on the thread of its host only, see [`net`](crate::net). Reading and writing
+/// come in four forms: async methods that need no trait in scope; `futures::io` and, with the feature `tokio`,
+/// `tokio::io` traits; `try_*`; and `poll_*`, which keep one waker for each direction.
+///
+/// Dropping it closes the connection: what was written is still delivered, and a peer that goes on sending is reset.
+/// [`set_linger`](Self::set_linger) and [`abort`](Self::abort) change that.
+///
+/// ```no_run
+/// # async fn ask() -> std::io::Result<()> {
+/// let mut stream = hayase::net::TcpStream::connect("10.7.0.1:7").await?;
+/// stream.write_all(b"hello").await?;
+/// let mut answer = [0; 5];
+/// stream.read_exact(&mut answer).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TcpStream {
+    handle: Handle<TcpId>,
+}
+
+/// What is asked for at a time where the caller names no limit: a super-frame.
+const READ_LEN_MAX: usize = 65_536;
+
+/// Opening and closing.
+impl TcpStream {
+    pub(super) fn new(shard: ShardId, id: TcpId) -> TcpStream {
+        TcpStream { handle: Handle::new(shard, id) }
+    }
+
+    /// Connects from the current host to `addr`; of several addresses to the first that answers.
+    ///
+    /// # Errors
+    /// If there is no current host or no route, and if the peer refuses or does not answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the attempt up; the peer may have seen a connection that was closed at once.
+    pub async fn connect(addr: impl ToSocketAddrs) -> io::Result<TcpStream> {
+        let mut last = None;
+        for addr in addr.addresses()? {
+            match TcpStream::connect_from(addr, None).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(addr::none))
+    }
+
+    pub(super) async fn connect_from(remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpStream> {
+        let handle = Host::current()?.open(|door| door.tcp_connect(remote, local))?;
+        // From here on, dropping the future drops the handle, and so gives the attempt up.
+        let stream = TcpStream { handle };
+        poll_fn(|cx| stream.handle.poll(|door, id| door.tcp_poll_connect(id, Notify::Last(cx.waker())))).await?;
+        Ok(stream)
+    }
+
+    /// Tells the peer that no more will be written, after everything that was; reading goes on.
+    ///
+    /// # Errors
+    /// If the connection is not established any more.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it never waits.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        self.shut_down()
+    }
+
+    pub(super) fn shut_down(&self) -> io::Result<()> {
+        self.handle.call(|door, id| door.tcp_shutdown(id))
+    }
+
+    /// Resets the connection: what was not delivered is thrown away, here and there.
+    pub fn abort(self) {
+        // On a foreign thread, or after the end of the host, there is nothing to reset: dropping does what is left.
+        let _ = self.handle.call(|door, id| door.tcp_abort(id));
+    }
+
+    /// Borrows the two directions, for use in one task.
+    pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
+        split::split(self)
+    }
+
+    /// Takes the two directions apart, for use in two tasks. Dropping the write half shuts that direction down.
+    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        split_owned::split(self)
+    }
+
+    /// Reads through the frames themselves, as an `AsyncBufRead`.
+    pub fn into_buf_read(self) -> BufReader<TcpStream> {
+        BufReader::new(self)
+    }
+}
+
+/// Reading.
+impl TcpStream {
+    /// Reads what is there into `buf`, waiting if nothing is. 0 is the end of the stream, or an empty `buf`.
+    ///
+    /// # Errors
+    /// If the connection was reset or timed out, or is used on a foreign thread.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if another branch completes first, nothing was read.
+    pub async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_read(cx, buf)).await
+    }
+
+    /// Fills `buf`, and returns its length.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] if the stream ends before; else as [`read`](Self::read).
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: what was read so far is in `buf` and its length is lost.
+    pub async fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.fill(buf).await
+    }
+
+    /// Appends what is there to `buf`, as far as it can grow, waiting if nothing is. 0 is the end of the stream.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if another branch completes first, nothing was read.
+    pub async fn read_buf(&mut self, buf: &mut impl BufMut) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_append(cx, buf)).await
+    }
+
+    /// Appends everything until the end of the stream to `buf`, and returns its length.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancel safety
+    /// Nothing is lost, since what was read is in `buf`: keep it and call again.
+    pub async fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        self.drain_to(buf).await
+    }
+
+    /// Reads what is there into one slice after the other, waiting if nothing is.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if another branch completes first, nothing was read.
+    pub async fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_read_vectored(cx, bufs)).await
+    }
+
+    /// Takes what is there, at most `len_max` bytes of it and never more than one frame, without a copy. An empty lease
+    /// is the end of the stream.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if another branch completes first, nothing was taken.
+    pub async fn read_lease(&mut self, len_max: usize) -> io::Result<Lease> {
+        poll_fn(|cx| self.poll_read_lease(cx, len_max)).await
+    }
+
+    /// Looks at what is there without taking it, waiting if nothing is.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is taken.
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.handle.wait(Side::Read, |door, id, notify| door.tcp_peek(id, notify, buf)).await
+    }
+
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing is; else as [`read`](Self::read).
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.handle.attempt(|door, id, notify| door.tcp_read(id, notify, buf))
+    }
+
+    /// Reads what is there into one slice after the other.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing is; else as [`read`](Self::read).
+    pub fn try_read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.handle.attempt(|door, id, notify| door.tcp_read_vectored(id, notify, bufs))
+    }
+
+    /// Appends what is there to `buf`, as far as it can grow.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing is; else as [`read`](Self::read).
+    pub fn try_read_buf(&self, buf: &mut impl BufMut) -> io::Result<usize> {
+        let len_max = buf.remaining_mut().min(READ_LEN_MAX);
+        if len_max == 0 {
+            return Ok(0);
+        }
+        let mut sink = |bytes: &[u8]| buf.put_slice(bytes);
+        self.handle.attempt(|door, id, notify| door.tcp_read_with(id, notify, len_max, &mut sink))
+    }
+
+    /// Takes what is there without a copy, as [`read_lease`](Self::read_lease).
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing is; else as [`read`](Self::read).
+    pub fn try_read_lease(&self, len_max: usize) -> io::Result<Lease> {
+        self.handle.attempt(|door, id, notify| door.tcp_lease(id, notify, len_max)).map(Lease::new)
+    }
+
+    /// The twin of [`read`](Self::read). Only the last task that called is woken.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    #[inline]
+    pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.handle.poll(|door, id| door.tcp_read(id, Notify::Last(cx.waker()), buf))
+    }
+
+    /// The twin of [`read_vectored`](Self::read_vectored). Only the last task that called is woken.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn poll_read_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.handle.poll(|door, id| door.tcp_read_vectored(id, Notify::Last(cx.waker()), bufs))
+    }
+
+    /// The twin of [`read_lease`](Self::read_lease). Only the last task that called is woken.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn poll_read_lease(&self, cx: &mut Context<'_>, len_max: usize) -> Poll<io::Result<Lease>> {
+        if len_max == 0 {
+            return Poll::Ready(Ok(Lease::default()));
+        }
+        self.handle.poll(|door, id| door.tcp_lease(id, Notify::Last(cx.waker()), len_max)).map_ok(Lease::new)
+    }
+
+    /// Shows what is there, at most `len_max` bytes in all, to `sink` where it lies, and takes it. For those who
+    /// must fill foreign buffers with one copy. The stack is borrowed while `sink` runs: a socket call from inside it
+    /// fails. Only the last task that called is woken.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn poll_read_with(
+        &self,
+        cx: &mut Context<'_>,
+        len_max: usize,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        if len_max == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        self.handle.poll(|door, id| door.tcp_read_with(id, Notify::Last(cx.waker()), len_max, sink))
+    }
+
+    /// The twin of [`peek`](Self::peek). Only the last task that called is woken.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.handle.poll(|door, id| door.tcp_peek(id, Notify::Last(cx.waker()), buf))
+    }
+
+    pub(super) fn poll_append(&self, cx: &mut Context<'_>, buf: &mut impl BufMut) -> Poll<io::Result<usize>> {
+        let len_max = buf.remaining_mut().min(READ_LEN_MAX);
+        self.poll_read_with(cx, len_max, &mut |bytes| buf.put_slice(bytes))
+    }
+
+    pub(super) async fn fill(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buf.len() {
+            match poll_fn(|cx| self.poll_read(cx, &mut buf[filled..])).await? {
+                0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended early")),
+                len => filled += len,
+            }
+        }
+        Ok(filled)
+    }
+
+    pub(super) async fn drain_to(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        let before = buf.len();
+        while poll_fn(|cx| self.poll_append(cx, buf)).await? > 0 {}
+        Ok(buf.len() - before)
+    }
+}
+
+/// Writing.
+impl TcpStream {
+    /// Queues as much of `buf` as there is room for, waiting if there is none, and returns how much that was.
+    ///
+    /// # Errors
+    /// If the connection was reset, timed out or shut down, or is used on a foreign thread.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if another branch completes first, nothing was queued.
+    pub async fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_write(cx, buf)).await
+    }
+
+    /// Queues all of `buf`, waiting for room as often as it takes.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: a part may have been queued, and how much is lost.
+    pub async fn write_all(&mut self, buf: &[u8]) -> io::Result<()> {
+        self.send_all(buf).await
+    }
+
+    /// Queues what there is room for of one slice after the other, waiting if there is none.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if another branch completes first, nothing was queued.
+    pub async fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_write_vectored(cx, bufs)).await
+    }
+
+    /// Queues all of `bytes` without a copy, waiting for room as often as it takes. The memory is held until the peer has
+    /// acknowledged it. Where a device cannot send from foreign memory, the stack copies.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: a part may have been queued, and how much is lost. Whoever needs to know keeps the
+    /// [`Payload`] and calls [`poll_write_owned`](Self::poll_write_owned).
+    pub async fn write_owned(&mut self, bytes: impl Into<Payload>) -> io::Result<()> {
+        self.send_owned(bytes.into()).await
+    }
+
+    /// Returns at once: what is written is on its way at the end of the turn, with no buffer in between.
+    ///
+    /// # Errors
+    /// None so far. The signature is that of the traits.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Queues what there is room for.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`write`](Self::write).
+    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.handle.attempt(|door, id, notify| door.tcp_write(id, notify, buf))
+    }
+
+    /// Queues what there is room for of one slice after the other.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`write`](Self::write).
+    pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.handle.attempt(|door, id, notify| door.tcp_write_vectored(id, notify, bufs))
+    }
+
+    /// Takes what there is room for off the front of `bytes`, without a copy.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`write`](Self::write).
+    pub fn try_write_owned(&self, bytes: &mut Payload) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        self.handle.attempt(|door, id, notify| door.tcp_write_owned(id, notify, &mut bytes.0))
+    }
+
+    /// The twin of [`write`](Self::write). Only the last task that called is woken.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    #[inline]
+    pub fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.handle.poll(|door, id| door.tcp_write(id, Notify::Last(cx.waker()), buf))
+    }
+
+    /// The twin of [`write_vectored`](Self::write_vectored). Only the last task that called is woken.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn poll_write_vectored(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.handle.poll(|door, id| door.tcp_write_vectored(id, Notify::Last(cx.waker()), bufs))
+    }
+
+    /// Takes what there is room for off the front of `bytes`, without a copy. Only the last task that called is
+    /// woken.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn poll_write_owned(&self, cx: &mut Context<'_>, bytes: &mut Payload) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.handle.poll(|door, id| door.tcp_write_owned(id, Notify::Last(cx.waker()), &mut bytes.0))
+    }
+
+    /// The twin of [`shutdown`](Self::shutdown).
+    ///
+    /// # Errors
+    /// As [`shutdown`](Self::shutdown).
+    pub fn poll_shutdown(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shut_down())
+    }
+
+    pub(super) async fn send_all(&self, mut buf: &[u8]) -> io::Result<()> {
+        while !buf.is_empty() {
+            let len = poll_fn(|cx| self.poll_write(cx, buf)).await?;
+            buf = &buf[len..];
+        }
+        Ok(())
+    }
+
+    pub(super) async fn send_owned(&self, mut bytes: Payload) -> io::Result<()> {
+        while !bytes.is_empty() {
+            poll_fn(|cx| self.poll_write_owned(cx, &mut bytes)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Readiness.
+impl TcpStream {
+    /// Waits until a read would bring data, the end or an error.
+    ///
+    /// # Errors
+    /// If the stream is used on a foreign thread.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is taken.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.ready(Interest::READABLE).await.map(drop)
+    }
+
+    /// Waits until a write would get room or an error.
+    ///
+    /// # Errors
+    /// If the stream is used on a foreign thread.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.ready(Interest::WRITABLE).await.map(drop)
+    }
+
+    /// Waits until the stream is ready for any of `interest`, and says for what.
+    ///
+    /// # Errors
+    /// If the stream is used on a foreign thread.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        self.handle.ready(interest).await
+    }
+
+    /// The twin of [`readable`](Self::readable). Only the last task that called is woken.
+    ///
+    /// # Errors
+    /// As [`readable`](Self::readable).
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.handle.poll_ready(Side::Read, Notify::Last(cx.waker())))?;
+        Poll::Ready(Ok(()))
+    }
+
+    /// The twin of [`writable`](Self::writable). Only the last task that called is woken.
+    ///
+    /// # Errors
+    /// As [`writable`](Self::writable).
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.handle.poll_ready(Side::Write, Notify::Last(cx.waker())))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Addresses, state and options. All of them fail on a foreign thread.
+impl TcpStream {
+    /// Our address.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.handle.call(|door, id| door.tcp_local_addr(id))
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.handle.call(|door, id| door.tcp_peer_addr(id))
+    }
+
+    /// The connection's state, by its name in RFC 9293.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn state(&self) -> io::Result<State> {
+        self.handle.call(|door, id| door.tcp_state(id))
+    }
+
+    /// Whether the peer has acknowledged everything that was written.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn is_flushed(&self) -> io::Result<bool> {
+        self.handle.call(|door, id| door.tcp_flushed(id))
+    }
+
+    /// Takes the error that the connection failed with, if it did and no call has reported it yet.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.handle.call(|door, id| door.tcp_take_error(id))
+    }
+
+    /// Whether small segments are sent at once (Nagle's algorithm is off).
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.handle.call(|door, id| door.tcp_nodelay(id))
+    }
+
+    /// Sends small segments at once, or lets them wait for company while others are unacknowledged (Nagle's
+    /// algorithm, the default).
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.handle.call(|door, id| door.tcp_set_nodelay(id, nodelay))
+    }
+
+    /// What becomes of undelivered data when the stream is dropped.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        self.handle.call(|door, id| door.tcp_linger(id))
+    }
+
+    /// What becomes of undelivered data when the stream is dropped: `None` delivers it in the background for as long as
+    /// it takes, zero resets the connection, another time resets it when that has passed. Dropping never blocks.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        self.handle.call(|door, id| door.tcp_set_linger(id, linger))
+    }
+
+    /// Whether and how a silent peer is probed.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn keepalive(&self) -> io::Result<Option<Keepalive>> {
+        self.handle.call(|door, id| door.tcp_keepalive(id))
+    }
+
+    /// Probes a silent peer, or does not, which is the default.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
+        self.handle.call(|door, id| door.tcp_set_keepalive(id, keepalive))
+    }
+
+    /// The hop limit of what is sent.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.handle.call(|door, id| door.tcp_ttl(id)).map(u32::from)
+    }
+
+    /// Sets the hop limit of what is sent, 1 to 255.
+    ///
+    /// # Errors
+    /// If it is out of range, and as all of these.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        let ttl = hop_limit(ttl)?;
+        self.handle.call(|door, id| door.tcp_set_ttl(id, ttl))
+    }
+}

@@ -1,0 +1,297 @@
+//! UDP sockets.
+
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+
+use hayase_stack::UdpId;
+
+use super::addr::{self, ToSocketAddrs, first_that};
+use super::tcp::hop_limit;
+use crate::door::Handle;
+use crate::host::Host;
+use crate::io::{Interest, Ready};
+use crate::wakers::{Notify, Side};
+
+/// A UDP socket. Any number of tasks may use it at once, through `&` or an `Arc`.
+///
+/// As with tokio's, a datagram longer than the buffer loses its end, and the `poll_*` functions wake only the last task that
+/// called them.
+///
+/// ```no_run
+/// # async fn echo() -> std::io::Result<()> {
+/// let socket = hayase::net::UdpSocket::bind("0.0.0.0:7").await?;
+/// let mut buf = [0; 2048];
+/// loop {
+///     let (len, peer) = socket.recv_from(&mut buf).await?;
+///     socket.send_to(&buf[..len], peer).await?;
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct UdpSocket {
+    handle: Handle<UdpId>,
+}
+
+impl UdpSocket {
+    /// Opens a socket at `addr` of the current host. Port 0 takes a free one; the address `[::]` takes IPv4 as well.
+    ///
+    /// # Errors
+    /// If there is no current host, the address is none of its own, or the port is in use.
+    pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
+        let host = Host::current()?;
+        first_that(&addr, |addr| host.open(|door| door.udp_bind(addr))).map(|handle| UdpSocket { handle })
+    }
+
+    /// Sets the peer that [`send`](Self::send) sends to and the only one that is received from.
+    ///
+    /// # Errors
+    /// If there is no route to `addr`.
+    pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
+        first_that(&addr, |addr| self.handle.call(|door, id| door.udp_connect(id, addr)))
+    }
+
+    /// Sends a datagram to the connected peer and returns its length.
+    ///
+    /// # Errors
+    /// If the socket is not connected, there is no route, or the datagram is too long.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the datagram was sent whole or not at all.
+    pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.handle.wait(Side::Write, |door, id, notify| door.udp_send(id, notify, buf, None)).await
+    }
+
+    /// Sends a datagram to `target` and returns its length.
+    ///
+    /// # Errors
+    /// If there is no route, or the datagram is too long.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the datagram was sent whole or not at all.
+    pub async fn send_to(&self, buf: &[u8], target: impl ToSocketAddrs) -> io::Result<usize> {
+        let to = Some(target.addresses()?.next().ok_or_else(addr::none)?);
+        self.handle.wait(Side::Write, |door, id, notify| door.udp_send(id, notify, buf, to)).await
+    }
+
+    /// Receives a datagram of the connected peer and returns its length.
+    ///
+    /// # Errors
+    /// If an ICMP error came back for what was sent.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no datagram is lost.
+    pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.recv_from(buf).await.map(|(len, _)| len)
+    }
+
+    /// Receives a datagram and returns its length and its sender.
+    ///
+    /// # Errors
+    /// If an ICMP error came back for what was sent.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no datagram is lost.
+    pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.handle.wait(Side::Read, |door, id, notify| door.udp_recv(id, notify, buf)).await
+    }
+
+    /// Looks at the next datagram without taking it.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is taken.
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.peek_from(buf).await.map(|(len, _)| len)
+    }
+
+    /// Looks at the next datagram and its sender without taking it.
+    ///
+    /// # Errors
+    /// As [`recv_from`](Self::recv_from).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is taken.
+    pub async fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.handle.wait(Side::Read, |door, id, notify| door.udp_peek(id, notify, buf)).await
+    }
+
+    /// Sends to the connected peer if there is room now.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`send`](Self::send).
+    pub fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.handle.attempt(|door, id, notify| door.udp_send(id, notify, buf, None))
+    }
+
+    /// Sends to `target` if there is room now.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`send_to`](Self::send_to).
+    pub fn try_send_to(&self, buf: &[u8], target: SocketAddr) -> io::Result<usize> {
+        self.handle.attempt(|door, id, notify| door.udp_send(id, notify, buf, Some(target)))
+    }
+
+    /// Receives from the connected peer if a datagram is there.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if none is; else as [`recv`](Self::recv).
+    pub fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.try_recv_from(buf).map(|(len, _)| len)
+    }
+
+    /// Receives if a datagram is there.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if none is; else as [`recv_from`](Self::recv_from).
+    pub fn try_recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.handle.attempt(|door, id, notify| door.udp_recv(id, notify, buf))
+    }
+
+    /// Looks at the next datagram if there is one.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`peek_from`](Self::peek_from).
+    pub fn try_peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.handle.attempt(|door, id, notify| door.udp_peek(id, notify, buf))
+    }
+
+    /// The twin of [`send`](Self::send).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.handle.poll(|door, id| door.udp_send(id, Notify::Last(cx.waker()), buf, None))
+    }
+
+    /// The twin of [`send_to`](Self::send_to).
+    ///
+    /// # Errors
+    /// As [`send_to`](Self::send_to).
+    pub fn poll_send_to(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+        target: SocketAddr,
+    ) -> Poll<io::Result<usize>> {
+        self.handle.poll(|door, id| door.udp_send(id, Notify::Last(cx.waker()), buf, Some(target)))
+    }
+
+    /// The twin of [`recv`](Self::recv).
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_recv_from(cx, buf).map_ok(|(len, _)| len)
+    }
+
+    /// The twin of [`recv_from`](Self::recv_from).
+    ///
+    /// # Errors
+    /// As [`recv_from`](Self::recv_from).
+    pub fn poll_recv_from(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        self.handle.poll(|door, id| door.udp_recv(id, Notify::Last(cx.waker()), buf))
+    }
+
+    /// The twin of [`peek_from`](Self::peek_from).
+    ///
+    /// # Errors
+    /// As [`peek_from`](Self::peek_from).
+    pub fn poll_peek_from(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        self.handle.poll(|door, id| door.udp_peek(id, Notify::Last(cx.waker()), buf))
+    }
+
+    /// Waits until a datagram, or an error, is there.
+    ///
+    /// # Errors
+    /// If the socket is used on a foreign thread.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is taken.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.ready(Interest::READABLE).await.map(drop)
+    }
+
+    /// Waits until there is room for a datagram.
+    ///
+    /// # Errors
+    /// If the socket is used on a foreign thread.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.ready(Interest::WRITABLE).await.map(drop)
+    }
+
+    /// Waits until the socket is ready for any of `interest`, and says for what.
+    ///
+    /// # Errors
+    /// If the socket is used on a foreign thread.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        self.handle.ready(interest).await
+    }
+
+    /// The twin of [`readable`](Self::readable).
+    ///
+    /// # Errors
+    /// As [`readable`](Self::readable).
+    pub fn poll_recv_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.handle.poll_ready(Side::Read, Notify::Last(cx.waker())))?;
+        Poll::Ready(Ok(()))
+    }
+
+    /// The twin of [`writable`](Self::writable).
+    ///
+    /// # Errors
+    /// As [`writable`](Self::writable).
+    pub fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.handle.poll_ready(Side::Write, Notify::Last(cx.waker())))?;
+        Poll::Ready(Ok(()))
+    }
+
+    /// The address that the socket is bound to.
+    ///
+    /// # Errors
+    /// If the socket is used on a foreign thread.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.handle.call(|door, id| door.udp_local_addr(id))
+    }
+
+    /// The connected peer.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.handle.call(|door, id| door.udp_peer_addr(id))
+    }
+
+    /// The hop limit of what is sent.
+    ///
+    /// # Errors
+    /// If the socket is used on a foreign thread.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.handle.call(|door, id| door.udp_ttl(id)).map(u32::from)
+    }
+
+    /// Sets the hop limit of what is sent, 1 to 255.
+    ///
+    /// # Errors
+    /// If it is out of range, or the socket is used on a foreign thread.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        let ttl = hop_limit(ttl)?;
+        self.handle.call(|door, id| door.udp_set_ttl(id, ttl))
+    }
+}

@@ -1,0 +1,284 @@
+//! Which device: the text form that command line and environment share.
+
+use std::error::Error;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use hayase_device::Offloads;
+use hayase_stack::Cidr;
+
+/// The payload of an Ethernet frame, in bytes.
+const ETHERNET_MTU: usize = 1500;
+
+/// What IPv6 asks of a link (RFC 8200 §5), in bytes.
+const MTU_MIN: usize = 1280;
+
+/// What the length field of an IPv4 packet can say, in bytes.
+const MTU_MAX: usize = 65_535;
+
+/// Which device a runtime uses, and with which addresses.
+///
+/// ```text
+/// wire[:mtu=1500][,offloads=all]
+/// tap:name=hy0,addr=10.7.0.2/24[,addr=fd00::2/64][,host=10.7.0.1/24][,gateway=10.7.0.1][,mac=02:00:00:00:00:02][,mtu=1500][,offloads=all]
+/// ```
+///
+/// `addr`, `host` and `gateway` may come several times. Offloads are `all`, `none`, or names joined by `+` of
+/// `tx-checksum rx-checksum tso lro sg`.
+///
+/// ```
+/// use hayase::DeviceSpec;
+///
+/// let spec: DeviceSpec = "tap:name=hy0,addr=10.7.0.2/24".parse().unwrap();
+/// assert_eq!(spec.to_string(), "tap:name=hy0,addr=10.7.0.2/24");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeviceSpec {
+    /// The in-memory wire: two hosts in one thread, `10.7.0.2` and `10.7.0.1`.
+    Wire(WireSpec),
+    /// A TAP interface of Linux: our host on one side, the kernel on the other.
+    Tap(TapSpec),
+}
+
+/// The in-memory wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireSpec {
+    /// The largest IP packet, in bytes.
+    pub mtu: usize,
+    /// The offloads of both ends.
+    pub offloads: Offloads,
+}
+
+/// A TAP interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TapSpec {
+    /// The interface's name. It is created if it does not exist.
+    pub name: String,
+    /// Our addresses.
+    pub addresses: Vec<Cidr>,
+    /// The kernel's addresses. If there are none, the kernel gets the gateway's, or else the first free one of each of
+    /// our networks, unless the interface is part of a bridge.
+    pub host: Vec<Cidr>,
+    /// Where packets for other networks go: at most one for each IP version.
+    pub gateways: Vec<IpAddr>,
+    /// Our link-layer address, or one derived from the kernel's.
+    pub mac: Option<[u8; 6]>,
+    /// The largest IP packet, in bytes.
+    pub mtu: usize,
+    /// The offloads to be used, as far as the device has them.
+    pub offloads: Offloads,
+}
+
+impl Default for WireSpec {
+    fn default() -> WireSpec {
+        WireSpec { mtu: ETHERNET_MTU, offloads: Offloads::ALL }
+    }
+}
+
+impl Default for TapSpec {
+    /// `hy0`, 10.7.0.2/24 and fd00:7::2/64, the kernel at `.1` of both.
+    fn default() -> TapSpec {
+        let cidr = |text: &str| text.parse().expect("a constant");
+        TapSpec {
+            name: "hy0".into(),
+            addresses: vec![cidr("10.7.0.2/24"), cidr("fd00:7::2/64")],
+            host: vec![cidr("10.7.0.1/24"), cidr("fd00:7::1/64")],
+            gateways: Vec::new(),
+            mac: None,
+            mtu: ETHERNET_MTU,
+            offloads: Offloads::ALL,
+        }
+    }
+}
+
+/// Why a text is no [`DeviceSpec`], and what one looks like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseSpecError {
+    what: String,
+    example: &'static str,
+}
+
+const TAP_EXAMPLE: &str = "tap:name=hy0,addr=10.7.0.2/24";
+const WIRE_EXAMPLE: &str = "wire:mtu=1500";
+
+impl fmt::Display for ParseSpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; a device is written like `{}`", self.what, self.example)
+    }
+}
+
+impl Error for ParseSpecError {}
+
+impl FromStr for DeviceSpec {
+    type Err = ParseSpecError;
+
+    fn from_str(text: &str) -> Result<DeviceSpec, ParseSpecError> {
+        let (kind, options) = text.split_once(':').unwrap_or((text, ""));
+        match kind {
+            "wire" => wire(options).map(DeviceSpec::Wire).map_err(|what| wrong(what, WIRE_EXAMPLE)),
+            "tap" => tap(options).map(DeviceSpec::Tap).map_err(|what| wrong(what, TAP_EXAMPLE)),
+            _ => Err(wrong(format!("there is no device `{kind}`, only wire and tap"), TAP_EXAMPLE)),
+        }
+    }
+}
+
+fn wrong(what: String, example: &'static str) -> ParseSpecError {
+    ParseSpecError { what, example }
+}
+
+/// The `key=value` pairs of a list.
+fn options(list: &str) -> impl Iterator<Item = Result<(&str, &str), String>> {
+    list.split(',').filter(|option| !option.is_empty()).map(|option| {
+        option.split_once('=').ok_or_else(|| format!("`{option}` is no option of the form key=value"))
+    })
+}
+
+fn wire(list: &str) -> Result<WireSpec, String> {
+    let mut spec = WireSpec::default();
+    for option in options(list) {
+        match option? {
+            ("mtu", value) => spec.mtu = mtu(value)?,
+            ("offloads", value) => spec.offloads = offloads(value)?,
+            (key, _) => return Err(format!("a wire has no option `{key}`, only mtu and offloads")),
+        }
+    }
+    Ok(spec)
+}
+
+fn tap(list: &str) -> Result<TapSpec, String> {
+    let mut spec =
+        TapSpec { name: String::new(), addresses: Vec::new(), host: Vec::new(), ..TapSpec::default() };
+    for option in options(list) {
+        match option? {
+            ("name", value) => spec.name = value.to_owned(),
+            ("addr", value) => spec.addresses.push(cidr("addr", value)?),
+            ("host", value) => spec.host.push(cidr("host", value)?),
+            ("gateway", value) => spec.gateways.push(gateway(value)?),
+            ("mac", value) => spec.mac = Some(mac(value)?),
+            ("mtu", value) => spec.mtu = mtu(value)?,
+            ("offloads", value) => spec.offloads = offloads(value)?,
+            (key, _) => {
+                return Err(format!(
+                    "a TAP device has no option `{key}`, only name, addr, host, gateway, mac, mtu and offloads"
+                ));
+            }
+        }
+    }
+    if spec.name.is_empty() {
+        return Err("a TAP device needs a name".into());
+    }
+    if spec.addresses.is_empty() {
+        return Err("a TAP device needs an address: addr=ADDRESS/PREFIX".into());
+    }
+    Ok(spec)
+}
+
+fn mtu(value: &str) -> Result<usize, String> {
+    let mtu = value.parse().ok().filter(|mtu| (MTU_MIN..=MTU_MAX).contains(mtu));
+    mtu.ok_or_else(|| format!("mtu={value} is no number from {MTU_MIN} to {MTU_MAX}"))
+}
+
+fn offloads(value: &str) -> Result<Offloads, String> {
+    value.parse().map_err(|error: hayase_device::ParseOffloadsError| error.to_string())
+}
+
+fn cidr(key: &str, value: &str) -> Result<Cidr, String> {
+    value.parse().map_err(|error| format!("{key}={value}: {error}"))
+}
+
+fn gateway(value: &str) -> Result<IpAddr, String> {
+    value.parse().map_err(|_| format!("gateway={value} is no IP address"))
+}
+
+fn mac(value: &str) -> Result<[u8; 6], String> {
+    let bytes: Result<Vec<u8>, _> = value.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect();
+    let mac: Option<[u8; 6]> = bytes.ok().and_then(|bytes| bytes.try_into().ok());
+    // The lowest bit of the first byte marks a group.
+    mac.filter(|mac| mac[0] & 1 == 0 && *mac != [0; 6])
+        .ok_or_else(|| format!("mac={value} is no address of a single station, as 02:00:00:00:00:02 is"))
+}
+
+impl fmt::Display for DeviceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceSpec::Wire(spec) => spec.fmt(f),
+            DeviceSpec::Tap(spec) => spec.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for WireSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut options = Vec::new();
+        common_options(&mut options, self.mtu, self.offloads);
+        f.write_str("wire")?;
+        if options.is_empty() { Ok(()) } else { write!(f, ":{}", options.join(",")) }
+    }
+}
+
+impl fmt::Display for TapSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut options = vec![format!("name={}", self.name)];
+        options.extend(self.addresses.iter().map(|cidr| format!("addr={cidr}")));
+        options.extend(self.host.iter().map(|cidr| format!("host={cidr}")));
+        options.extend(self.gateways.iter().map(|gateway| format!("gateway={gateway}")));
+        options.extend(self.mac.map(|mac| format!("mac={}", mac.map(|byte| format!("{byte:02x}")).join(":"))));
+        common_options(&mut options, self.mtu, self.offloads);
+        write!(f, "tap:{}", options.join(","))
+    }
+}
+
+/// What differs from the default.
+fn common_options(options: &mut Vec<String>, mtu: usize, offloads: Offloads) {
+    if mtu != ETHERNET_MTU {
+        options.push(format!("mtu={mtu}"));
+    }
+    if offloads != Offloads::ALL {
+        options.push(format!("offloads={offloads}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_value_are_the_same() {
+        for text in [
+            "wire",
+            "wire:mtu=9000",
+            "wire:mtu=1280,offloads=none",
+            "tap:name=hy0,addr=10.7.0.2/24",
+            "tap:name=hy0,addr=10.7.0.2/24,addr=fd00::2/64,host=10.7.0.1/24,gateway=10.7.0.1,gateway=fd00::1,\
+             mac=02:00:00:00:00:2a,mtu=9000,offloads=tx-checksum+tso",
+        ] {
+            assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
+        }
+        let default = DeviceSpec::Tap(TapSpec::default());
+        assert_eq!(default.to_string().parse(), Ok(default));
+    }
+
+    #[test]
+    fn errors_name_the_mistake_and_show_how_it_is_done() {
+        for (text, part) in [
+            ("dpdk:port=0", "`dpdk`"),
+            ("wire:mtu=12", "mtu=12"),
+            ("wire:speed=1", "`speed`"),
+            ("tap:hy0", "`hy0`"),
+            ("tap:name=hy0", "needs an address"),
+            ("tap:addr=10.7.0.2/24", "needs a name"),
+            ("tap:name=hy0,addr=10.7.0.2", "10.7.0.2/24"),
+            ("tap:name=hy0,addr=10.7.0.2/40", "addr=10.7.0.2/40"),
+            ("tap:name=hy0,addr=10.7.0.2/24,mac=01:02:03:04:05:06", "single station"),
+            ("tap:name=hy0,addr=10.7.0.2/24,gateway=x", "gateway=x"),
+            ("tap:name=hy0,addr=10.7.0.2/24,offloads=gro", "`gro`"),
+        ] {
+            let error = text.parse::<DeviceSpec>().unwrap_err();
+            let words = error.to_string();
+            assert!(words.contains(part), "{text}: {words}");
+            assert!(error.example.parse::<DeviceSpec>().is_ok() && words.contains(error.example));
+        }
+    }
+}

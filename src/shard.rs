@@ -1,0 +1,562 @@
+//! A shard: one stack, its device, and who waits for its sockets.
+//!
+//! **Readiness is data; wake last.** The stack says which sockets changed, the shard collects their wakers, and
+//! wakes and drops them when nothing is borrowed any more. For dropping a waker can drop a task, the task a
+//! socket, and the socket comes back through the [`Door`]. The other way for foreign code to get in is the
+//! destructor of bytes that were given to the stack to send: it runs while the stack is borrowed, and finds the door
+//! busy. Whatever it asks fails with an error, but for [`Door::close`], which is put off to the next turn.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use hayase_device::{Burst, Caps, Device, Interest, Offloads, SharedBytes};
+use hayase_stack::{
+    Cidr, Config, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket, Stack, State, TcpId, UdpId,
+};
+use hayase_time::Instant;
+
+use crate::counters::Counters;
+use crate::door::Door;
+use crate::error::io_error;
+use crate::mailbox::Mailbox;
+use crate::wakers::{Notify, Side, Wakers};
+
+/// Frames that one look at the device brings at most: what the first-level cache holds the headers of.
+const BURST_LEN: usize = 64;
+
+/// Bursts that one turn takes at most, so that tasks get their share when frames never stop coming.
+const BURSTS_PER_TURN: usize = 4;
+
+/// What the reactor asks of a shard.
+pub(crate) trait Turn {
+    /// Device → stack → wakers. Returns the number of frames.
+    fn receive(&self, now: Instant) -> usize;
+    /// Stack → device. Returns the number of frames.
+    fn transmit(&self, now: Instant) -> usize;
+    fn deadline(&self) -> Option<Instant>;
+    fn pending(&self) -> bool;
+    fn interests(&self, add: &mut dyn FnMut(Interest));
+    fn mailbox(&self) -> &Mailbox;
+}
+
+/// One stack with its device.
+pub(crate) struct Shard<D: Device> {
+    core: RefCell<Core<D>>,
+    wakers: RefCell<Wakers>,
+    /// The time of the turn: one clock reading serves all its calls.
+    now: Cell<Instant>,
+    /// Empty between uses; kept for its memory.
+    woken: Cell<Vec<Waker>>,
+    /// Sockets whose handles were dropped while the stack was borrowed.
+    closes: RefCell<Vec<Socket>>,
+    mailbox: Arc<Mailbox>,
+}
+
+struct Core<D: Device> {
+    stack: Stack<D::Frame>,
+    device: D,
+    burst: Burst<D::Frame>,
+}
+
+impl<D: Device> Shard<D> {
+    pub(crate) fn new(device: D, config: Config, seed: [u8; 32], now: Instant, mailbox: Arc<Mailbox>) -> Shard<D> {
+        let stack = Stack::new(config, device.caps(), device.mac(), seed, now);
+        Shard {
+            core: RefCell::new(Core { stack, device, burst: Burst::new(BURST_LEN) }),
+            wakers: RefCell::default(),
+            now: Cell::new(now),
+            woken: Cell::default(),
+            closes: RefCell::default(),
+            mailbox,
+        }
+    }
+
+    #[inline]
+    fn core(&self) -> io::Result<RefMut<'_, Core<D>>> {
+        self.core.try_borrow_mut().map_err(|_| busy())
+    }
+
+    /// A call that has its answer at once.
+    #[inline]
+    fn call<T>(&self, op: impl FnOnce(&mut Core<D>, Instant) -> Result<T, Error>) -> io::Result<T> {
+        op(&mut *self.core()?, self.now.get()).map_err(io_error)
+    }
+
+    /// A call that may have to wait: then its waker is kept.
+    #[inline]
+    fn poll<T>(
+        &self,
+        socket: Socket,
+        side: Side,
+        notify: Notify<'_>,
+        op: impl FnOnce(&mut Core<D>, Instant) -> Poll<Result<T, Error>>,
+    ) -> Poll<io::Result<T>> {
+        let poll = op(&mut *self.core()?, self.now.get());
+        match poll {
+            Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(io_error(error))),
+            Poll::Pending => {
+                self.wait(socket, side, notify);
+                Poll::Pending
+            }
+        }
+    }
+
+    #[inline]
+    fn wait(&self, socket: Socket, side: Side, notify: Notify<'_>) {
+        let Some(waker) = notify.waker() else { return };
+        if !self.wakers.borrow().contains(socket, side, &notify) {
+            let waker = waker.clone();
+            let replaced = self.wakers.borrow_mut().insert(socket, side, notify, waker);
+            drop(replaced);
+        }
+    }
+
+    /// Wakes everybody whose socket changed.
+    fn wake(&self) {
+        let mut woken = self.woken.take();
+        if let (Ok(mut core), mut wakers) = (self.core.try_borrow_mut(), self.wakers.borrow_mut()) {
+            core.stack.drain_ready(|socket, ready| wakers.take(socket, ready, &mut woken));
+        }
+        woken.drain(..).for_each(Waker::wake);
+        self.woken.set(woken);
+    }
+
+    /// Closes what could not be closed when its handle was dropped.
+    fn close_deferred(&self) {
+        if !self.closes.borrow().is_empty() {
+            let closes = self.closes.take();
+            closes.into_iter().for_each(|socket| self.close(socket));
+        }
+        if !self.mailbox.is_empty() {
+            self.mailbox.take().into_iter().for_each(|socket| self.close(socket));
+        }
+    }
+}
+
+#[cold]
+fn busy() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "the stack is busy: a destructor of sent bytes, or a sink of read bytes, must not use sockets",
+    )
+}
+
+impl<D: Device> Core<D> {
+    /// Takes what the device has, up to the limit of a turn.
+    fn receive(&mut self, now: Instant) -> usize {
+        let mut count = 0;
+        for _ in 0..BURSTS_PER_TURN {
+            let received = self.device.receive(&mut self.burst);
+            if received > 0 {
+                self.stack.receive(now, &mut self.burst, &mut self.device);
+            }
+            count += received;
+            if received < BURST_LEN {
+                break;
+            }
+        }
+        if self.stack.deadline().is_some_and(|deadline| deadline <= now) {
+            self.stack.expire(now, &mut self.device);
+        }
+        count
+    }
+
+    /// Hands slices to the stack one after the other, until one does not go whole.
+    fn write_vectored(&mut self, now: Instant, id: TcpId, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Error>> {
+        let mut written = 0;
+        for buf in bufs.iter().filter(|buf| !buf.is_empty()) {
+            match self.stack.tcp_write(now, id, buf, &mut self.device) {
+                Poll::Ready(Ok(len)) if len == buf.len() => written += len,
+                Poll::Ready(Ok(len)) => return Poll::Ready(Ok(written + len)),
+                // What was taken comes first; the next write meets the same obstacle.
+                _ if written > 0 => break,
+                stopped => return stopped,
+            }
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// Fills slices one after the other with what is there.
+    fn read_vectored(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<Result<usize, Error>> {
+        let mut read = 0;
+        for buf in bufs.iter_mut().filter(|buf| !buf.is_empty()) {
+            // An end or an error is met only by a read that brings nothing else.
+            if read > 0 && self.stack.tcp_queued(id) == 0 {
+                break;
+            }
+            match self.stack.tcp_read(now, id, buf) {
+                Poll::Ready(Ok(len)) if len == buf.len() => read += len,
+                Poll::Ready(Ok(len)) => return Poll::Ready(Ok(read + len)),
+                stopped => return stopped,
+            }
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Shows what is there, up to `len_max` bytes, to `sink`, where it lies.
+    fn read_with(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        len_max: usize,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Poll<Result<usize, Error>> {
+        let mut read = 0;
+        while read == 0 || (read < len_max && self.stack.tcp_queued(id) > 0) {
+            match self.stack.tcp_lease(now, id, len_max - read) {
+                Poll::Ready(Ok(lease)) if !lease.is_empty() => {
+                    sink(&lease);
+                    read += lease.len();
+                }
+                Poll::Ready(Ok(_)) => break,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(read))
+    }
+}
+
+impl<D: Device> Turn for Shard<D> {
+    fn receive(&self, now: Instant) -> usize {
+        self.now.set(now);
+        self.close_deferred();
+        let count = self.core.try_borrow_mut().map_or(0, |mut core| core.receive(now));
+        self.wake();
+        count
+    }
+
+    fn transmit(&self, now: Instant) -> usize {
+        self.close_deferred();
+        let count = self.core.try_borrow_mut().map_or(0, |mut core| {
+            let Core { stack, device, .. } = &mut *core;
+            let count = stack.transmit(now, device);
+            device.flush();
+            count
+        });
+        self.wake();
+        count
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.core.try_borrow().ok()?.stack.deadline()
+    }
+
+    fn pending(&self) -> bool {
+        let work = self.core.try_borrow().is_ok_and(|core| core.stack.has_work() || core.device.pending());
+        work || !self.mailbox.is_empty() || !self.closes.borrow().is_empty()
+    }
+
+    fn interests(&self, add: &mut dyn FnMut(Interest)) {
+        if let Ok(core) = self.core.try_borrow() {
+            core.device.interests(add);
+        }
+    }
+
+    fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+}
+
+impl<D: Device> Door for Shard<D> {
+    fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId> {
+        self.call(|core, _| core.stack.tcp_listen(local, backlog))
+    }
+
+    fn listener_local_addr(&self, id: ListenerId) -> io::Result<SocketAddr> {
+        self.call(|core, _| core.stack.listener_local_addr(id))
+    }
+
+    fn tcp_accept(&self, id: ListenerId, notify: Notify<'_>) -> Poll<io::Result<(TcpId, SocketAddr)>> {
+        self.poll(Socket::Listener(id), Side::Read, notify, |core, _| core.stack.tcp_accept(id))
+    }
+
+    fn tcp_connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpId> {
+        self.call(|core, now| core.stack.tcp_connect(now, remote, local))
+    }
+
+    fn tcp_poll_connect(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<()>> {
+        self.poll(Socket::Tcp(id), Side::Write, notify, |core, _| core.stack.tcp_poll_connect(id))
+    }
+
+    fn tcp_read(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll(Socket::Tcp(id), Side::Read, notify, |core, now| core.stack.tcp_read(now, id, buf))
+    }
+
+    fn tcp_read_vectored(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(Socket::Tcp(id), Side::Read, notify, |core, now| core.read_vectored(now, id, bufs))
+    }
+
+    fn tcp_read_with(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        len_max: usize,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        self.poll(Socket::Tcp(id), Side::Read, notify, |core, now| core.read_with(now, id, len_max, sink))
+    }
+
+    fn tcp_lease(&self, id: TcpId, notify: Notify<'_>, len_max: usize) -> Poll<io::Result<SharedBytes>> {
+        self.poll(Socket::Tcp(id), Side::Read, notify, |core, now| core.stack.tcp_lease(now, id, len_max))
+    }
+
+    fn tcp_peek(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll(Socket::Tcp(id), Side::Read, notify, |core, _| core.stack.tcp_peek(id, buf))
+    }
+
+    fn tcp_write(&self, id: TcpId, notify: Notify<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll(Socket::Tcp(id), Side::Write, notify, |core, now| {
+            core.stack.tcp_write(now, id, bytes, &mut core.device)
+        })
+    }
+
+    fn tcp_write_vectored(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(Socket::Tcp(id), Side::Write, notify, |core, now| core.write_vectored(now, id, bufs))
+    }
+
+    fn tcp_write_owned(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        bytes: &mut SharedBytes,
+    ) -> Poll<io::Result<usize>> {
+        self.poll(Socket::Tcp(id), Side::Write, notify, |core, now| {
+            core.stack.tcp_write_owned(now, id, bytes, &mut core.device)
+        })
+    }
+
+    fn tcp_shutdown(&self, id: TcpId) -> io::Result<()> {
+        self.call(|core, now| core.stack.tcp_shutdown(now, id))
+    }
+
+    fn tcp_abort(&self, id: TcpId) -> io::Result<()> {
+        self.call(|core, now| {
+            core.stack.tcp_abort(now, id);
+            Ok(())
+        })
+    }
+
+    fn tcp_local_addr(&self, id: TcpId) -> io::Result<SocketAddr> {
+        self.call(|core, _| core.stack.tcp_local_addr(id))
+    }
+
+    fn tcp_peer_addr(&self, id: TcpId) -> io::Result<SocketAddr> {
+        self.call(|core, _| core.stack.tcp_peer_addr(id))
+    }
+
+    fn tcp_state(&self, id: TcpId) -> io::Result<State> {
+        self.call(|core, _| Ok(core.stack.tcp_state(id)))
+    }
+
+    fn tcp_flushed(&self, id: TcpId) -> io::Result<bool> {
+        self.call(|core, _| Ok(core.stack.tcp_flushed(id)))
+    }
+
+    fn tcp_take_error(&self, id: TcpId) -> io::Result<Option<io::Error>> {
+        self.call(|core, _| Ok(core.stack.tcp_take_error(id).map(io_error)))
+    }
+
+    fn tcp_nodelay(&self, id: TcpId) -> io::Result<bool> {
+        self.call(|core, _| core.stack.tcp_nodelay(id))
+    }
+
+    fn tcp_set_nodelay(&self, id: TcpId, on: bool) -> io::Result<()> {
+        self.call(|core, _| core.stack.tcp_set_nodelay(id, on))
+    }
+
+    fn tcp_linger(&self, id: TcpId) -> io::Result<Option<Duration>> {
+        self.call(|core, _| core.stack.tcp_linger(id))
+    }
+
+    fn tcp_set_linger(&self, id: TcpId, linger: Option<Duration>) -> io::Result<()> {
+        self.call(|core, _| core.stack.tcp_set_linger(id, linger))
+    }
+
+    fn tcp_keepalive(&self, id: TcpId) -> io::Result<Option<Keepalive>> {
+        self.call(|core, _| core.stack.tcp_keepalive(id))
+    }
+
+    fn tcp_set_keepalive(&self, id: TcpId, keepalive: Option<Keepalive>) -> io::Result<()> {
+        self.call(|core, now| core.stack.tcp_set_keepalive(now, id, keepalive))
+    }
+
+    fn tcp_ttl(&self, id: TcpId) -> io::Result<u8> {
+        self.call(|core, _| core.stack.tcp_ttl(id))
+    }
+
+    fn tcp_set_ttl(&self, id: TcpId, ttl: u8) -> io::Result<()> {
+        self.call(|core, _| core.stack.tcp_set_ttl(id, ttl))
+    }
+
+    fn udp_bind(&self, local: SocketAddr) -> io::Result<UdpId> {
+        self.call(|core, _| core.stack.udp_bind(local))
+    }
+
+    fn udp_connect(&self, id: UdpId, remote: SocketAddr) -> io::Result<()> {
+        self.call(|core, _| core.stack.udp_connect(id, remote))
+    }
+
+    fn udp_local_addr(&self, id: UdpId) -> io::Result<SocketAddr> {
+        self.call(|core, _| core.stack.udp_local_addr(id))
+    }
+
+    fn udp_peer_addr(&self, id: UdpId) -> io::Result<SocketAddr> {
+        self.call(|core, _| core.stack.udp_peer_addr(id))
+    }
+
+    fn udp_send(
+        &self,
+        id: UdpId,
+        notify: Notify<'_>,
+        bytes: &[u8],
+        to: Option<SocketAddr>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll(Socket::Udp(id), Side::Write, notify, |core, now| {
+            core.stack.udp_send(now, id, bytes, to, &mut core.device)
+        })
+    }
+
+    fn udp_recv(&self, id: UdpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
+        self.poll(Socket::Udp(id), Side::Read, notify, |core, _| core.stack.udp_recv(id, buf))
+    }
+
+    fn udp_peek(&self, id: UdpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
+        self.poll(Socket::Udp(id), Side::Read, notify, |core, _| core.stack.udp_peek(id, buf))
+    }
+
+    fn udp_ttl(&self, id: UdpId) -> io::Result<u8> {
+        self.call(|core, _| core.stack.udp_ttl(id))
+    }
+
+    fn udp_set_ttl(&self, id: UdpId, ttl: u8) -> io::Result<()> {
+        self.call(|core, _| core.stack.udp_set_ttl(id, ttl))
+    }
+
+    fn echo_open(&self) -> io::Result<EchoId> {
+        self.call(|core, _| core.stack.echo_open())
+    }
+
+    fn echo_send(&self, id: EchoId, to: IpAddr, sequence: u16, payload: &[u8]) -> io::Result<()> {
+        self.call(|core, now| core.stack.echo_send(now, id, to, sequence, payload, &mut core.device))
+    }
+
+    fn echo_recv(&self, id: EchoId, notify: Notify<'_>) -> Poll<io::Result<EchoReply>> {
+        self.poll(Socket::Echo(id), Side::Read, notify, |core, _| core.stack.echo_recv(id))
+    }
+
+    fn poll_ready(&self, socket: Socket, side: Side, notify: Notify<'_>) -> Poll<io::Result<Ready>> {
+        let ready = self.ready(socket)?;
+        let wanted = match side {
+            Side::Read => ready.wakes_reader(),
+            Side::Write => ready.wakes_writer(),
+        };
+        if wanted {
+            return Poll::Ready(Ok(ready));
+        }
+        self.wait(socket, side, notify);
+        Poll::Pending
+    }
+
+    fn ready(&self, socket: Socket) -> io::Result<Ready> {
+        self.call(|core, _| {
+            Ok(match socket {
+                Socket::Tcp(id) => core.stack.tcp_ready(id),
+                Socket::Udp(id) => core.stack.udp_ready(id),
+                Socket::Listener(_) | Socket::Echo(_) => Ready::EMPTY,
+            })
+        })
+    }
+
+    fn forget(&self, socket: Socket, side: Side, ticket: NonZeroU64) {
+        let forgotten = self.wakers.borrow_mut().forget(socket, side, ticket);
+        drop(forgotten);
+    }
+
+    fn close(&self, socket: Socket) {
+        let now = self.now.get();
+        let Ok(mut core) = self.core.try_borrow_mut() else {
+            self.closes.borrow_mut().push(socket);
+            return;
+        };
+        match socket {
+            Socket::Tcp(id) => core.stack.tcp_close(now, id),
+            Socket::Listener(id) => core.stack.close_listener(now, id),
+            Socket::Udp(id) => core.stack.udp_close(id),
+            Socket::Echo(id) => core.stack.echo_close(id),
+        }
+        drop(core);
+        let mut removed = Vec::new();
+        self.wakers.borrow_mut().close(socket, &mut removed);
+        drop(removed);
+    }
+
+    fn addresses(&self) -> io::Result<Vec<Cidr>> {
+        self.call(|core, _| Ok(core.stack.addresses().collect()))
+    }
+
+    fn add_address(&self, cidr: Cidr) -> io::Result<()> {
+        self.call(|core, _| core.stack.add_address(cidr))
+    }
+
+    fn remove_address(&self, addr: IpAddr) -> io::Result<()> {
+        self.call(|core, _| core.stack.remove_address(addr))
+    }
+
+    fn add_route(&self, destination: Cidr, gateway: IpAddr) -> io::Result<()> {
+        self.call(|core, _| core.stack.add_route(destination, gateway))
+    }
+
+    fn remove_route(&self, destination: Cidr) -> io::Result<()> {
+        self.call(|core, _| core.stack.remove_route(destination))
+    }
+
+    fn caps(&self) -> io::Result<Caps> {
+        self.call(|core, _| Ok(*core.device.caps()))
+    }
+
+    fn set_offloads(&self, wanted: Offloads) -> io::Result<Offloads> {
+        self.call(|core, _| {
+            let offloads = core.device.set_offloads(wanted);
+            core.stack.set_caps(core.device.caps());
+            Ok(offloads)
+        })
+    }
+
+    fn mac(&self) -> io::Result<[u8; 6]> {
+        self.call(|core, _| Ok(core.device.mac()))
+    }
+
+    fn counters(&self) -> io::Result<Counters> {
+        self.call(|core, _| {
+            let mut counts: Vec<_> = core.stack.counters().iter().collect();
+            core.device.drops(&mut |name, count| counts.push((name, count)));
+            Ok(Counters::new(counts))
+        })
+    }
+
+    fn tcp_count(&self) -> io::Result<usize> {
+        self.call(|core, _| Ok(core.stack.tcp_count()))
+    }
+}

@@ -1,0 +1,280 @@
+//! Who waits for which socket.
+//!
+//! Two kinds of waiters, as in tokio. A `poll_*` function has one waiter per socket and direction, the last
+//! that asked: one [`Waker`] in a table indexed by the socket, 32 bytes a socket for both directions. An async
+//! method on `&self` may be called by many tasks at once: each gets a [`Ticket`], which its future hands
+//! back when it is dropped, so that no waker outlives its future.
+//!
+//! Cloning and dropping a waker can run foreign code, which may come back to this very shard. So neither is
+//! done here: wakers come in cloned and go out to be dropped, while nothing is borrowed.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::task::Waker;
+
+use hayase_stack::{Ready, Socket};
+
+/// A direction of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Side {
+    /// Data, connections or datagrams come in.
+    Read,
+    /// There is room to send, or the handshake is over.
+    Write,
+}
+
+/// The name of one waiting future among several.
+pub(crate) type Ticket = Option<NonZeroU64>;
+
+/// Whom to wake when what was asked for becomes possible.
+#[derive(Debug)]
+pub(crate) enum Notify<'a> {
+    /// Nobody: the caller only tries.
+    Never,
+    /// The task that drives this direction; it takes the place of the one before.
+    Last(&'a Waker),
+    /// One of several futures.
+    Each(&'a Waker, &'a mut Ticket),
+}
+
+impl<'a> Notify<'a> {
+    pub(crate) fn waker(&self) -> Option<&'a Waker> {
+        match self {
+            Notify::Never => None,
+            Notify::Last(waker) | Notify::Each(waker, _) => Some(waker),
+        }
+    }
+}
+
+/// The wakers of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    tcp: Table,
+    listener: Table,
+    udp: Table,
+    echo: Table,
+    /// The last ticket that was given out. 2^64 of them last for centuries.
+    ticket: u64,
+}
+
+/// The wakers of one kind of socket.
+#[derive(Debug, Default)]
+struct Table {
+    last: Vec<[Option<Waker>; 2]>,
+    each: BTreeMap<(u32, Side), Vec<(NonZeroU64, Waker)>>,
+}
+
+impl Wakers {
+    /// Whether this waiter is registered already, with a waker that wakes the same task.
+    #[inline]
+    pub(crate) fn contains(&self, socket: Socket, side: Side, notify: &Notify<'_>) -> bool {
+        let (table, index) = self.table(socket);
+        match notify {
+            Notify::Never => true,
+            Notify::Last(waker) => table.last(index, side).is_some_and(|known| known.will_wake(waker)),
+            Notify::Each(waker, ticket) => {
+                ticket.and_then(|ticket| table.each(index, side, ticket)).is_some_and(|known| known.will_wake(waker))
+            }
+        }
+    }
+
+    /// Registers a waiter and returns the waker that it replaces.
+    #[must_use = "dropping a waker can run foreign code: drop it while nothing is borrowed"]
+    pub(crate) fn insert(&mut self, socket: Socket, side: Side, notify: Notify<'_>, waker: Waker) -> Option<Waker> {
+        match notify {
+            Notify::Never => Some(waker),
+            Notify::Last(_) => {
+                let (table, index) = self.table_mut(socket);
+                table.last_mut(index, side).replace(waker)
+            }
+            Notify::Each(_, ticket) => {
+                let ticket = *ticket.get_or_insert_with(|| {
+                    self.ticket += 1;
+                    NonZeroU64::new(self.ticket).unwrap_or(NonZeroU64::MAX)
+                });
+                let (table, index) = self.table_mut(socket);
+                table.insert_each(index, side, ticket, waker)
+            }
+        }
+    }
+
+    /// Takes out the waker of a future that waits no more.
+    #[must_use = "dropping a waker can run foreign code: drop it while nothing is borrowed"]
+    pub(crate) fn forget(&mut self, socket: Socket, side: Side, ticket: NonZeroU64) -> Option<Waker> {
+        let (table, index) = self.table_mut(socket);
+        let waiters = table.each.get_mut(&(index, side))?;
+        let position = waiters.iter().position(|(known, _)| *known == ticket)?;
+        Some(waiters.swap_remove(position).1)
+    }
+
+    /// Moves the wakers of everybody who should look at this socket to `woken`.
+    #[inline]
+    pub(crate) fn take(&mut self, socket: Socket, ready: Ready, woken: &mut Vec<Waker>) {
+        let (table, index) = self.table_mut(socket);
+        if ready.wakes_reader() {
+            table.take(index, Side::Read, woken);
+        }
+        if ready.wakes_writer() {
+            table.take(index, Side::Write, woken);
+        }
+    }
+
+    /// Moves every waker of a socket that closes to `removed`.
+    pub(crate) fn close(&mut self, socket: Socket, removed: &mut Vec<Waker>) {
+        let (table, index) = self.table_mut(socket);
+        for side in [Side::Read, Side::Write] {
+            table.take(index, side, removed);
+            table.each.remove(&(index, side));
+        }
+    }
+
+    #[inline]
+    fn table(&self, socket: Socket) -> (&Table, u32) {
+        match socket {
+            Socket::Tcp(id) => (&self.tcp, id.index),
+            Socket::Listener(id) => (&self.listener, id.index),
+            Socket::Udp(id) => (&self.udp, id.index),
+            Socket::Echo(id) => (&self.echo, id.index),
+        }
+    }
+
+    #[inline]
+    fn table_mut(&mut self, socket: Socket) -> (&mut Table, u32) {
+        match socket {
+            Socket::Tcp(id) => (&mut self.tcp, id.index),
+            Socket::Listener(id) => (&mut self.listener, id.index),
+            Socket::Udp(id) => (&mut self.udp, id.index),
+            Socket::Echo(id) => (&mut self.echo, id.index),
+        }
+    }
+}
+
+impl Table {
+    #[inline]
+    fn last(&self, index: u32, side: Side) -> Option<&Waker> {
+        self.last.get(index as usize)?[side as usize].as_ref()
+    }
+
+    #[inline]
+    fn last_mut(&mut self, index: u32, side: Side) -> &mut Option<Waker> {
+        let index = index as usize;
+        if index >= self.last.len() {
+            self.last.resize_with(index + 1, Default::default);
+        }
+        &mut self.last[index][side as usize]
+    }
+
+    fn each(&self, index: u32, side: Side, ticket: NonZeroU64) -> Option<&Waker> {
+        let waiters = self.each.get(&(index, side))?;
+        waiters.iter().find(|(known, _)| *known == ticket).map(|(_, waker)| waker)
+    }
+
+    fn insert_each(&mut self, index: u32, side: Side, ticket: NonZeroU64, waker: Waker) -> Option<Waker> {
+        let waiters = self.each.entry((index, side)).or_default();
+        if let Some((_, known)) = waiters.iter_mut().find(|(known, _)| *known == ticket) {
+            return Some(std::mem::replace(known, waker));
+        }
+        waiters.push((ticket, waker));
+        None
+    }
+
+    #[inline]
+    fn take(&mut self, index: u32, side: Side, woken: &mut Vec<Waker>) {
+        if let Some(sides) = self.last.get_mut(index as usize)
+            && let Some(waker) = sides[side as usize].take()
+        {
+            woken.push(waker);
+        }
+        // The empty list stays, with its memory, for the next wait.
+        if !self.each.is_empty()
+            && let Some(waiters) = self.each.get_mut(&(index, side))
+        {
+            woken.extend(waiters.drain(..).map(|(_, waker)| waker));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hayase_stack::TcpId;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counter() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count::default());
+        (Arc::clone(&count), Waker::from(count))
+    }
+
+    const SOCKET: Socket = Socket::Tcp(TcpId { index: 5, generation: 1 });
+
+    fn wake(wakers: &mut Wakers, ready: Ready) -> usize {
+        let mut woken = Vec::new();
+        wakers.take(SOCKET, ready, &mut woken);
+        let count = woken.len();
+        woken.into_iter().for_each(Waker::wake);
+        count
+    }
+
+    #[test]
+    fn the_last_waiter_replaces_the_one_before() {
+        let mut wakers = Wakers::default();
+        let ((a, a_waker), (b, b_waker)) = (counter(), counter());
+        assert!(wakers.insert(SOCKET, Side::Read, Notify::Last(&a_waker), a_waker.clone()).is_none());
+        assert!(wakers.contains(SOCKET, Side::Read, &Notify::Last(&a_waker)));
+        assert!(!wakers.contains(SOCKET, Side::Write, &Notify::Last(&a_waker)));
+        let replaced = wakers.insert(SOCKET, Side::Read, Notify::Last(&b_waker), b_waker.clone());
+        assert!(replaced.is_some_and(|waker| waker.will_wake(&a_waker)));
+        assert_eq!(wake(&mut wakers, Ready::WRITABLE), 0);
+        assert_eq!(wake(&mut wakers, Ready::READ_CLOSED), 1);
+        assert_eq!(wake(&mut wakers, Ready::READABLE), 0, "woken once");
+        assert_eq!((a.0.load(Ordering::Relaxed), b.0.load(Ordering::Relaxed)), (0, 1));
+    }
+
+    #[test]
+    fn every_ticket_is_woken_unless_forgotten() {
+        let mut wakers = Wakers::default();
+        let counters: Vec<_> = (0..3).map(|_| counter()).collect();
+        let mut tickets = [None; 3];
+        for ((_, waker), ticket) in counters.iter().zip(&mut tickets) {
+            let notify = Notify::Each(waker, ticket);
+            assert!(wakers.insert(SOCKET, Side::Write, notify, waker.clone()).is_none());
+        }
+        let (_, first) = &counters[0];
+        assert!(wakers.contains(SOCKET, Side::Write, &Notify::Each(first, &mut tickets[0])));
+        assert!(wakers.forget(SOCKET, Side::Write, tickets[1].unwrap()).is_some());
+        assert!(wakers.forget(SOCKET, Side::Write, tickets[1].unwrap()).is_none());
+        assert_eq!(wake(&mut wakers, Ready::ERROR), 2);
+        let woken: Vec<_> = counters.iter().map(|(count, _)| count.0.load(Ordering::Relaxed)).collect();
+        assert_eq!(woken, [1, 0, 1]);
+    }
+
+    #[test]
+    fn a_closed_socket_leaves_nothing_behind() {
+        let mut wakers = Wakers::default();
+        let (_, waker) = counter();
+        let mut ticket = None;
+        let _ = wakers.insert(SOCKET, Side::Read, Notify::Last(&waker), waker.clone());
+        let _ = wakers.insert(SOCKET, Side::Write, Notify::Each(&waker, &mut ticket), waker.clone());
+        let mut removed = Vec::new();
+        wakers.close(SOCKET, &mut removed);
+        assert_eq!(removed.len(), 2);
+        assert!(wakers.tcp.each.is_empty());
+        assert_eq!(wake(&mut wakers, Ready::READABLE | Ready::WRITABLE), 0);
+    }
+
+    #[test]
+    fn both_directions_of_a_socket_take_32_bytes() {
+        assert_eq!(size_of::<[Option<Waker>; 2]>(), 32);
+    }
+}

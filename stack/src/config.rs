@@ -1,0 +1,103 @@
+//! A limit on everything, each with its unit in its name and its reason above it.
+
+use core::ops::RangeInclusive;
+use core::time::Duration;
+
+/// Limits and habits of a stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// TCP connections at once, in every state but TIME_WAIT. A slot costs some hundred bytes only when used.
+    pub connections_max: usize,
+    /// TIME_WAIT entries at once. Beyond it the oldest makes room: 64 bytes each.
+    pub time_wait_max: usize,
+    /// Listeners at once.
+    pub listeners_max: usize,
+    /// UDP sockets at once.
+    pub udp_sockets_max: usize,
+    /// Sockets for ICMP echo at once.
+    pub echo_sockets_max: usize,
+    /// Upper bound of a listener's backlog (Linux's `net.core.somaxconn`).
+    pub backlog_max: usize,
+    /// Half-open connections per listener (Linux's `tcp_max_syn_backlog`). The oldest makes room for a new SYN,
+    /// so a flood shortens the time that a peer has for its handshake, and does not lock anybody out.
+    pub syn_backlog_max: usize,
+    /// Bytes that a connection keeps unsent and unacknowledged before `write` waits.
+    pub send_buffer_len: usize,
+    /// Bytes that a connection keeps for the application: the largest receive window.
+    pub receive_buffer_len: usize,
+    /// Segments that one connection keeps out of order. With the window it bounds what a sender of tiny
+    /// fragments can make us hold.
+    pub out_of_order_count_max: usize,
+    /// Bytes of frames that a UDP socket keeps for the application.
+    pub udp_receive_buffer_len: usize,
+    /// Ports from which `connect` and port 0 choose (Linux's `ip_local_port_range`).
+    pub ephemeral_ports: RangeInclusive<u16>,
+    /// Hop limit of what we send (RFC 1122 §3.2.1.7 asks for a setting; 64 is IANA's value).
+    pub ttl: u8,
+    /// Retransmissions before an established connection is given up (Linux's `tcp_retries2`; R2 of RFC 9293
+    /// §3.8.3 is at least 100 s, and 15 doublings from 0.2 s to the 120 s ceiling take 15 minutes).
+    pub retries_max: u8,
+    /// Retransmissions of a SYN. R2 for a SYN is at least 3 minutes (MUST-23): 1 + 2 + ... + 64 + 120 s.
+    pub syn_retries_max: u8,
+    /// Retransmissions of a SYN-ACK (Linux's `tcp_synack_retries`): a minute.
+    pub synack_retries_max: u8,
+    /// The smallest retransmission timeout. RFC 6298 §2.4 says 1 s; everybody's 200 ms is five times the
+    /// longest delayed ACK that we send.
+    pub rto_min: Duration,
+    /// The largest retransmission timeout (at least 60 s, RFC 6298 §2.5).
+    pub rto_max: Duration,
+    /// How long an ACK may wait for company (at most 500 ms, RFC 9293 §3.8.6.3).
+    pub delayed_ack: Duration,
+    /// How long TIME_WAIT lasts. RFC 9293's 2 MSL is 4 minutes; Linux's 60 s is what the Internet lives with.
+    pub time_wait: Duration,
+    /// How long a connection that the application closed waits for the peer's FIN (Linux's `tcp_fin_timeout`).
+    pub fin_timeout: Duration,
+    /// ICMP errors a second that we send at most, and challenge ACKs per second per stack
+    /// (RFC 4443 §2.4(f), RFC 5961 §7).
+    pub icmp_per_second: u32,
+    /// Challenge ACKs a second that we send at most (RFC 5961 §7).
+    pub challenge_acks_per_second: u32,
+    /// Bytes of frames that wait for their missing fragments, over all packets (Linux's `ipfrag_high_thresh`).
+    pub reassembly_len_max: usize,
+    /// Neighbours remembered (Linux's `gc_thresh3`).
+    pub neighbors_max: usize,
+    /// Routes, those of our own networks included.
+    pub routes_max: usize,
+    /// Addresses of this host.
+    pub addresses_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            connections_max: 1 << 20,
+            time_wait_max: 1 << 18,
+            listeners_max: 1024,
+            udp_sockets_max: 65_536,
+            echo_sockets_max: 256,
+            backlog_max: 4096,
+            syn_backlog_max: 1024,
+            send_buffer_len: 512 * 1024,
+            receive_buffer_len: 512 * 1024,
+            out_of_order_count_max: 1024,
+            udp_receive_buffer_len: 256 * 1024,
+            ephemeral_ports: 32_768..=60_999,
+            ttl: 64,
+            retries_max: 15,
+            syn_retries_max: 7,
+            synack_retries_max: 5,
+            rto_min: Duration::from_millis(200),
+            rto_max: Duration::from_secs(120),
+            delayed_ack: Duration::from_millis(40),
+            time_wait: Duration::from_secs(60),
+            fin_timeout: Duration::from_secs(60),
+            icmp_per_second: 1000,
+            challenge_acks_per_second: 1000,
+            reassembly_len_max: 4 * 1024 * 1024,
+            neighbors_max: 1024,
+            routes_max: 64,
+            addresses_max: 16,
+        }
+    }
+}

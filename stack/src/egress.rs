@@ -1,0 +1,378 @@
+//! The way out below the transport: IP header, next hop, Ethernet header, device.
+
+use core::net::IpAddr;
+
+use hayase_device::{Device, Frame, Offloads, RxChecksum, RxMeta, TxMeta};
+use hayase_time::Instant;
+
+use crate::chain;
+use crate::counters::{Count, Counters, Drop};
+use crate::ip::neighbor::NeighborId;
+use crate::ip::fragment;
+use crate::link::{Link, Waiting};
+use crate::wire::{EtherType, Mac, Protocol, ethernet, ipv4, ipv6};
+
+/// What a segment needs on its way out.
+pub(crate) struct Egress<'a, F, D> {
+    pub(crate) now: Instant,
+    pub(crate) device: &'a mut D,
+    pub(crate) link: &'a mut Link<F>,
+    pub(crate) counters: &'a mut Counters,
+}
+
+/// Where a packet goes next.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hop {
+    /// The link-layer address; empty while it is not known.
+    pub(crate) mac: Mac,
+    way: Way,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Direct,
+    /// Waits until the neighbour answers.
+    Unresolved(NeighborId),
+    Loopback,
+    Nowhere,
+}
+
+/// An IP header that is about to be written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum NetworkHeader {
+    V4(ipv4::Header),
+    V6(ipv6::Header),
+}
+
+impl NetworkHeader {
+    /// Writes Ethernet and IP header into `front`, which has just their length.
+    #[inline]
+    pub(crate) fn emit(&self, front: &mut [u8], dst: Mac, src: Mac) {
+        let (ether, network) = front.split_at_mut(ethernet::LEN);
+        let ethertype = match self {
+            NetworkHeader::V4(header) => {
+                header.emit(network);
+                EtherType::IPV4
+            }
+            NetworkHeader::V6(header) => {
+                header.emit(network);
+                EtherType::IPV6
+            }
+        };
+        ethernet::Header { dst, src, ethertype }.emit(ether);
+    }
+}
+
+/// Addresses and kind of a packet that does not belong to a TCP connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Envelope {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) protocol: Protocol,
+    pub(crate) ttl: u8,
+}
+
+/// Why a datagram did not leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// The device takes nothing now, or has no buffer.
+    Full,
+    /// Longer than an IP packet can be.
+    TooLong,
+}
+
+impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
+    #[inline]
+    pub(crate) fn mac(&self) -> Mac {
+        self.link.mac
+    }
+
+    #[inline]
+    pub(crate) fn offloads(&self) -> Offloads {
+        self.link.caps.offloads
+    }
+
+    /// Bytes of Ethernet and IP header in front of a transport header.
+    #[inline]
+    pub(crate) fn headers_len(&self, local: IpAddr) -> usize {
+        ethernet::LEN + network_len(local)
+    }
+
+    /// The MSS that we advertise: what fits our MTU, without options (RFC 6691).
+    #[inline]
+    pub(crate) fn mss(&self, local: IpAddr) -> u16 {
+        mss(self.link.caps.mtu, local) as u16
+    }
+
+    /// The largest payload that the device cuts into segments, behind a TCP header of this length.
+    #[inline]
+    pub(crate) fn tso_payload_max(&self, local: IpAddr, tcp_header_len: u32) -> Option<u32> {
+        let offload = if local.is_ipv4() { Offloads::TSO4 } else { Offloads::TSO6 };
+        let wanted = offload | Offloads::TX_CHECKSUM_TCP;
+        if !self.link.caps.offloads.contains(wanted) {
+            return None;
+        }
+        Some((self.link.caps.tso_len_max - network_len(local)) as u32 - tcp_header_len)
+    }
+
+    /// The IP header of a packet that carries `payload_len` bytes and will be `pieces` packets on the link.
+    #[inline]
+    pub(crate) fn network_header(
+        &mut self,
+        src: IpAddr,
+        dst: IpAddr,
+        protocol: Protocol,
+        ttl: u8,
+        payload_len: usize,
+        pieces: u16,
+    ) -> NetworkHeader {
+        let payload_len = payload_len as u16;
+        match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let ident = self.link.ident as u16;
+                self.link.ident = self.link.ident.wrapping_add(u32::from(pieces.max(1)));
+                NetworkHeader::V4(ipv4::Header {
+                    src,
+                    dst,
+                    protocol,
+                    ttl,
+                    tos: 0,
+                    ident,
+                    // Path-MTU discovery (RFC 1191) is TCP's; everything else may be cut on the way.
+                    dont_fragment: protocol == Protocol::TCP,
+                    more_fragments: false,
+                    fragment_offset: 0,
+                    payload_len,
+                })
+            }
+            (src, dst) => NetworkHeader::V6(ipv6::Header {
+                src: to_v6(src),
+                dst: to_v6(dst),
+                next_header: protocol,
+                hop_limit: ttl,
+                traffic_class: 0,
+                flow_label: 0,
+                payload_len,
+            }),
+        }
+    }
+
+    /// The next hop to `dst`; `cached` remembers the neighbour.
+    #[inline]
+    pub(crate) fn next_hop(&mut self, dst: IpAddr, cached: &mut Option<NeighborId>) -> Hop {
+        if let Some(id) = *cached
+            && let Some(mac) = self.link.neighbors.mac(id, self.now)
+        {
+            return Hop { mac, way: Way::Direct };
+        }
+        self.resolve(dst, cached)
+    }
+
+    #[cold]
+    fn resolve(&mut self, dst: IpAddr, cached: &mut Option<NeighborId>) -> Hop {
+        *cached = None;
+        if self.link.is_ours(dst) {
+            return Hop { mac: self.link.mac, way: Way::Loopback };
+        }
+        if let Some(mac) = self.group_mac(dst) {
+            return Hop { mac, way: Way::Direct };
+        }
+        let nowhere = Hop { mac: Mac::UNSPECIFIED, way: Way::Nowhere };
+        let Some(next) = self.link.route(dst) else { return nowhere };
+        let Some(id) = self.link.neighbors.entry(next, self.now) else { return nowhere };
+        *cached = Some(id);
+        match self.link.neighbors.mac(id, self.now) {
+            Some(mac) => Hop { mac, way: Way::Direct },
+            None => Hop { mac: Mac::UNSPECIFIED, way: Way::Unresolved(id) },
+        }
+    }
+
+    fn group_mac(&self, dst: IpAddr) -> Option<Mac> {
+        match dst {
+            IpAddr::V4(v4) if self.link.is_broadcast(v4) => Some(Mac::BROADCAST),
+            IpAddr::V4(v4) if v4.is_multicast() => Some(Mac::for_ipv4_multicast(v4)),
+            IpAddr::V6(v6) if v6.is_multicast() => Some(Mac::for_ipv6_multicast(v6)),
+            _ => None,
+        }
+    }
+
+    /// Sends a frame that has all its headers.
+    #[inline]
+    pub(crate) fn transmit(&mut self, hop: Hop, frame: F, meta: TxMeta) {
+        if let Way::Direct = hop.way {
+            if self.device.room() == 0 {
+                return self.counters.drop(Drop::FullRing);
+            }
+            return self.device.transmit(frame, meta);
+        }
+        self.transmit_indirect(hop.way, frame, meta);
+    }
+
+    #[cold]
+    fn transmit_indirect(&mut self, way: Way, frame: F, meta: TxMeta) {
+        match way {
+            Way::Unresolved(id) => {
+                // The destination is written when it is known, which needs a frame of our own.
+                let Some(frame) = self.own(frame) else { return self.counters.drop(Drop::NoMem) };
+                if self.link.neighbors.enqueue(id, Waiting { frame, meta }).is_some() {
+                    self.counters.drop(Drop::NeighUnresolved);
+                }
+            }
+            Way::Loopback => {
+                let segment_len = meta.segmentation.map_or(0, |tso| tso.segment_len);
+                let meta = RxMeta { checksum: RxChecksum::Verified, segment_len, flow_hash: None };
+                if !self.link.loop_back(frame, meta) {
+                    self.counters.drop(Drop::FullRing);
+                }
+            }
+            Way::Nowhere | Way::Direct => self.counters.drop(Drop::NoRoute),
+        }
+    }
+
+    /// The same frame, with nobody else looking.
+    fn own(&mut self, frame: F) -> Option<F> {
+        if frame.is_unique() {
+            return Some(frame);
+        }
+        let len = frame.total_len();
+        let mut copy = self.device.alloc(len)?;
+        let copied = chain::copy(&frame, 0, copy.extend(len)?);
+        debug_assert_eq!(copied, len);
+        Some(copy)
+    }
+
+    /// Sends packets that waited for a neighbour's address.
+    pub(crate) fn release(&mut self, waiting: impl IntoIterator<Item = Waiting<F>>, mac: Mac) {
+        for Waiting { mut frame, meta } in waiting {
+            if let Some(dst) = frame.bytes_mut().and_then(|bytes| bytes.first_chunk_mut()) {
+                *dst = mac.0;
+            }
+            self.transmit(Hop { mac, way: Way::Direct }, frame, meta);
+        }
+    }
+
+    /// Sends a packet of any protocol but TCP: `head`, then `body`, in fragments if they do not fit the MTU.
+    pub(crate) fn datagram<'b>(
+        &mut self,
+        envelope: Envelope,
+        head: &'b [u8],
+        body: impl Iterator<Item = &'b [u8]>,
+        body_len: usize,
+        meta: TxMeta,
+    ) -> Result<(), Unsent> {
+        if self.device.room() == 0 {
+            return Err(Unsent::Full);
+        }
+        let hop = self.next_hop(envelope.dst, &mut None);
+        let mut source = Gather::new(head, body);
+        let len = head.len() + body_len;
+        if network_len(envelope.src) + len <= self.link.caps.mtu {
+            let Envelope { src, dst, protocol, ttl } = envelope;
+            let network = self.network_header(src, dst, protocol, ttl, len, 1);
+            let mut frame = self.fill(&mut source, len)?;
+            let headers = frame.prepend(self.headers_len(src)).ok_or(Unsent::Full)?;
+            network.emit(&mut headers[..ethernet::LEN + network_len(src)], hop.mac, self.link.mac);
+            self.transmit(hop, frame, meta);
+            return Ok(());
+        }
+        self.fragments(envelope, &mut source, len, hop)
+    }
+
+    fn fragments<'b>(
+        &mut self,
+        envelope: Envelope,
+        source: &mut Gather<'b, impl Iterator<Item = &'b [u8]>>,
+        len: usize,
+        hop: Hop,
+    ) -> Result<(), Unsent> {
+        let Envelope { src, dst, protocol, ttl } = envelope;
+        let is_v4 = src.is_ipv4();
+        let extra = if is_v4 { 0 } else { ipv6::FRAGMENT_LEN };
+        let pieces = fragment::pieces(len, network_len(src) + extra, self.link.caps.mtu).ok_or(Unsent::TooLong)?;
+        let ident = self.link.ident;
+        self.link.ident = ident.wrapping_add(1);
+        let outer = if is_v4 { protocol } else { Protocol::FRAGMENT };
+        for piece in pieces {
+            let mut network = self.network_header(src, dst, outer, ttl, piece.len + extra, 0);
+            if let NetworkHeader::V4(header) = &mut network {
+                header.ident = ident as u16;
+                header.fragment_offset = piece.offset;
+                header.more_fragments = piece.more;
+            }
+            let mut frame = self.fill(source, piece.len)?;
+            if extra > 0 {
+                let header = ipv6::FragmentHeader { next_header: protocol, offset: piece.offset, more: piece.more, ident };
+                let bytes = frame.prepend(extra).ok_or(Unsent::Full)?;
+                header.emit(&mut bytes[..extra]);
+            }
+            let headers_len = self.headers_len(src);
+            let headers = frame.prepend(headers_len).ok_or(Unsent::Full)?;
+            network.emit(&mut headers[..headers_len], hop.mac, self.link.mac);
+            self.transmit(hop, frame, TxMeta::default());
+        }
+        self.counters.count(Count::FragOks);
+        Ok(())
+    }
+
+    /// A frame with the next `len` bytes of `source`.
+    fn fill<'b>(
+        &mut self,
+        source: &mut Gather<'b, impl Iterator<Item = &'b [u8]>>,
+        len: usize,
+    ) -> Result<F, Unsent> {
+        let mut frame = self.device.alloc(len).ok_or(Unsent::Full)?;
+        // One buffer holds what the MTU lets pass, unless the pool is down to its smallest ones.
+        source.read(frame.extend(len).ok_or(Unsent::Full)?);
+        Ok(frame)
+    }
+}
+
+/// Bytes of an IP header without options or extensions.
+#[inline]
+pub(crate) fn network_len(local: IpAddr) -> usize {
+    if local.is_ipv4() { ipv4::LEN } else { ipv6::LEN }
+}
+
+/// Payload of a TCP segment without options on a link with this MTU.
+#[inline]
+pub(crate) fn mss(mtu: usize, local: IpAddr) -> usize {
+    mtu.saturating_sub(network_len(local) + crate::wire::tcp::TcpHeader::LEN)
+}
+
+fn to_v6(ip: IpAddr) -> core::net::Ipv6Addr {
+    match ip {
+        IpAddr::V6(v6) => v6,
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+    }
+}
+
+/// Reads one stretch of bytes out of many pieces.
+struct Gather<'b, I> {
+    current: &'b [u8],
+    rest: I,
+}
+
+impl<'b, I: Iterator<Item = &'b [u8]>> Gather<'b, core::iter::Chain<core::iter::Once<&'b [u8]>, I>> {
+    fn new(head: &'b [u8], body: I) -> Self {
+        Gather { current: &[], rest: core::iter::once(head).chain(body) }
+    }
+}
+
+impl<'b, I: Iterator<Item = &'b [u8]>> Gather<'b, I> {
+    fn read(&mut self, mut out: &mut [u8]) {
+        while !out.is_empty() {
+            if self.current.is_empty() {
+                match self.rest.next() {
+                    Some(next) => self.current = next,
+                    None => return,
+                }
+                continue;
+            }
+            let len = self.current.len().min(out.len());
+            let (head, tail) = core::mem::take(&mut out).split_at_mut(len);
+            head.copy_from_slice(&self.current[..len]);
+            self.current = &self.current[len..];
+            out = tail;
+        }
+    }
+}

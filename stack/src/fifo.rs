@@ -1,0 +1,108 @@
+//! A queue whose first element lives inside it.
+//!
+//! Most sockets hold at most one frame at a time: request and reply fit one segment each. Such a queue never
+//! visits the allocator, and an empty one holds no memory at all.
+
+use alloc::collections::VecDeque;
+
+#[derive(Debug)]
+pub(crate) struct Fifo<T> {
+    front: Option<T>,
+    rest: VecDeque<T>,
+}
+
+impl<T> Default for Fifo<T> {
+    fn default() -> Fifo<T> {
+        Fifo { front: None, rest: VecDeque::new() }
+    }
+}
+
+impl<T> Fifo<T> {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.front.is_none()
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.front.is_some()) + self.rest.len()
+    }
+
+    #[inline]
+    pub(crate) fn push_back(&mut self, value: T) {
+        if self.front.is_none() {
+            self.front = Some(value);
+        } else {
+            self.rest.push_back(value);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn pop_front(&mut self) -> Option<T> {
+        let value = self.front.take()?;
+        if !self.rest.is_empty() {
+            self.front = self.rest.pop_front();
+        } else if self.rest.capacity() > 0 {
+            self.rest = VecDeque::new();
+        }
+        Some(value)
+    }
+
+    #[inline]
+    pub(crate) fn front(&self) -> Option<&T> {
+        self.front.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
+        self.front.as_mut()
+    }
+
+    #[inline]
+    pub(crate) fn back_mut(&mut self) -> Option<&mut T> {
+        if self.rest.is_empty() { self.front.as_mut() } else { self.rest.back_mut() }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> Option<&T> {
+        if index == 0 { self.front.as_ref() } else { self.rest.get(index - 1) }
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        if index == 0 { self.front.as_mut() } else { self.rest.get_mut(index - 1) }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.front.iter().chain(self.rest.iter())
+    }
+
+    /// Number of leading elements for which `before` holds; it must hold for a prefix only.
+    pub(crate) fn partition_point(&self, before: impl Fn(&T) -> bool) -> usize {
+        match &self.front {
+            Some(front) if before(front) => 1 + self.rest.partition_point(before),
+            _ => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_a_queue_that_ends_up_without_memory() {
+        let mut fifo = Fifo::default();
+        for i in 0..5 {
+            fifo.push_back(i);
+        }
+        assert_eq!((fifo.len(), fifo.front(), fifo.get(3)), (5, Some(&0), Some(&3)));
+        assert_eq!(fifo.partition_point(|i| *i < 3), 3);
+        assert!(fifo.iter().copied().eq(0..5));
+        for i in 0..5 {
+            assert_eq!(fifo.back_mut(), Some(&mut 4));
+            assert_eq!(fifo.pop_front(), Some(i));
+        }
+        assert!(fifo.is_empty() && fifo.pop_front().is_none() && fifo.rest.capacity() == 0);
+    }
+}

@@ -1,0 +1,326 @@
+//! ICMP for both IP versions: echo, errors received, errors sent.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use hayase_device::checksum::Sum;
+use hayase_device::{Device, Frame, RxMeta, TxMeta};
+use hayase_time::Instant;
+
+use crate::chain;
+use crate::counters::{Count, Drop};
+use crate::echo::EchoReply;
+use crate::egress::Envelope;
+use crate::error::Error;
+use crate::ingress::{Packet, from};
+use crate::ip::address::is_host_source;
+use crate::stack::Stack;
+use crate::tcp::icmp::Trouble;
+use crate::wire::icmpv4::{self, Echo};
+use crate::wire::{Protocol, WireError, icmpv6, ipv4, ipv6, pseudo_header, udp};
+
+/// What we tell the sender of a packet that we could not use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Complaint {
+    Port,
+    Protocol,
+    ReassemblyTimeout,
+    /// IPv6 only.
+    Parameter(icmpv6::ParameterProblem, u32),
+}
+
+/// Bytes of a complaint about the quoted packet: as many as IPv6's minimum MTU has room for.
+const QUOTE_LEN_MAX: usize = icmpv6::QUOTE_LEN_MAX;
+
+impl<F: Frame> Stack<F> {
+    pub(crate) fn receive_icmpv4<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        frame: F,
+        device: &mut D,
+    ) -> Result<(), Drop> {
+        self.counters.count(Count::IcmpIn);
+        let mut sum = Sum::default();
+        from(&frame, packet.offset).for_each(|bytes| sum.add(bytes));
+        let bytes = frame.bytes().get(packet.offset..).ok_or(Drop::IcmpInvalid)?;
+        let message = icmpv4::parse(bytes, sum).map_err(icmp_error)?;
+        let quote = &bytes[icmpv4::LEN..];
+        match message {
+            icmpv4::Message::EchoRequest(echo) => {
+                self.answer_echo(now, &packet, echo, icmpv4::LEN, &frame, device)
+            }
+            icmpv4::Message::EchoReply(echo) => self.take_echo_reply(&packet, echo, frame.total_len()),
+            icmpv4::Message::Unreachable(why) => self.take_quote_v4(now, quote, trouble_v4(why)),
+            icmpv4::Message::TimeExceeded(_) | icmpv4::Message::ParameterProblem { .. } => {
+                self.take_quote_v4(now, quote, Trouble::Soft(Error::HostUnreachable))
+            }
+        }
+    }
+
+    pub(crate) fn receive_icmpv6<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        header: &ipv6::Header,
+        frame: F,
+        _meta: RxMeta,
+        device: &mut D,
+    ) -> Result<(), Drop> {
+        self.counters.count(Count::IcmpIn);
+        let len = frame.total_len() - packet.offset.min(frame.total_len());
+        let mut sum = pseudo_header(packet.src, packet.dst, Protocol::ICMPV6, len);
+        from(&frame, packet.offset).for_each(|bytes| sum.add(bytes));
+        let bytes = frame.bytes().get(packet.offset..).ok_or(Drop::IcmpInvalid)?;
+        let message = icmpv6::parse(bytes, sum, header).map_err(|error| match error {
+            WireError::HopLimit | WireError::OptionLength | WireError::Address => Drop::Ipv6NdiscBad,
+            error => icmp_error(error),
+        })?;
+        if header.src.is_unspecified() && !matches!(message, icmpv6::Message::Ndp(_)) {
+            return Err(Drop::IpInvalidSource);
+        }
+        let quote = bytes.get(icmpv6::LEN..).unwrap_or(&[]);
+        match message {
+            icmpv6::Message::EchoRequest(echo) => {
+                self.answer_echo(now, &packet, echo, icmpv6::LEN, &frame, device)
+            }
+            icmpv6::Message::EchoReply(echo) => self.take_echo_reply(&packet, echo, frame.total_len()),
+            icmpv6::Message::Unreachable(why) => self.take_quote_v6(now, quote, trouble_v6(why)),
+            icmpv6::Message::PacketTooBig { mtu } => {
+                self.take_quote_v6(now, quote, Trouble::TooBig { mtu: mtu as usize })
+            }
+            icmpv6::Message::TimeExceeded(_) | icmpv6::Message::ParameterProblem { .. } => {
+                self.take_quote_v6(now, quote, Trouble::Soft(Error::HostUnreachable))
+            }
+            icmpv6::Message::Ndp(message) => self.receive_ndp(now, header, &message, device),
+        }
+    }
+
+    /// RFC 1122 §3.2.2.6, RFC 4443 §4.2. Broadcasts are not answered.
+    fn answer_echo<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        echo: Echo,
+        header_len: usize,
+        frame: &F,
+        device: &mut D,
+    ) -> Result<(), Drop> {
+        if packet.is_group {
+            return Err(Drop::IcmpUnhandled);
+        }
+        let body_at = packet.offset + header_len;
+        let body_len = frame.total_len() - body_at;
+        let mut sum = match packet.src {
+            IpAddr::V4(_) => Sum::default(),
+            IpAddr::V6(_) => pseudo_header(packet.dst, packet.src, Protocol::ICMPV6, header_len + body_len),
+        };
+        from(frame, body_at).for_each(|bytes| sum.add(bytes));
+        let head = match packet.src {
+            IpAddr::V4(_) => icmpv4::Message::EchoReply(echo).to_bytes(sum),
+            IpAddr::V6(_) => icmpv6::Message::EchoReply(echo).to_bytes(sum),
+        };
+        let envelope =
+            Envelope { src: packet.dst, dst: packet.src, protocol: packet.protocol, ttl: self.config.ttl };
+        let mut egress = self.egress(now, device);
+        let sent = egress.datagram(envelope, &head, from(frame, body_at), body_len, TxMeta::default());
+        egress.counters.count(Count::IcmpOut);
+        sent.map_err(|_| Drop::FullRing)
+    }
+
+    fn take_echo_reply(&mut self, packet: &Packet, echo: Echo, total_len: usize) -> Result<(), Drop> {
+        let reply = EchoReply {
+            from: packet.src,
+            sequence: echo.sequence,
+            len: total_len - packet.offset - icmpv4::LEN,
+            ttl: packet.ttl,
+        };
+        if self.echoes.receive(echo.ident, Ok(reply)) { Ok(()) } else { Err(Drop::IcmpUnrelated) }
+    }
+
+    fn take_quote_v4(&mut self, now: Instant, quote: &[u8], trouble: Trouble) -> Result<(), Drop> {
+        let (header, header_len) = ipv4::parse_quote(quote).map_err(|_| Drop::IcmpInvalid)?;
+        // RFC 1191 §5: routers before it say 0; RFC 1122's smallest common size is the safe guess.
+        let trouble = match trouble {
+            Trouble::TooBig { mtu: 0 } => Trouble::TooBig { mtu: 576 },
+            other => other,
+        };
+        let ends = (IpAddr::V4(header.src), IpAddr::V4(header.dst));
+        self.take_quote(now, ends, header.protocol, &quote[header_len..], trouble)
+    }
+
+    fn take_quote_v6(&mut self, now: Instant, quote: &[u8], trouble: Trouble) -> Result<(), Drop> {
+        let (header, extensions) = ipv6::parse_quote(quote).map_err(|_| Drop::IcmpInvalid)?;
+        let ends = (IpAddr::V6(header.src), IpAddr::V6(header.dst));
+        let rest = quote.get(extensions.offset..).ok_or(Drop::IcmpInvalid)?;
+        self.take_quote(now, ends, extensions.protocol, rest, trouble)
+    }
+
+    /// An error about a packet of ours goes to the socket that sent it (MUST-54).
+    fn take_quote(
+        &mut self,
+        now: Instant,
+        (local, remote): (IpAddr, IpAddr),
+        protocol: Protocol,
+        quote: &[u8],
+        trouble: Trouble,
+    ) -> Result<(), Drop> {
+        if !self.link.is_ours(local) {
+            return Err(Drop::IcmpUnrelated);
+        }
+        let is_ours = match protocol {
+            Protocol::TCP => self.tcp.icmp_error(now, (local, remote), quote, trouble, &self.config),
+            Protocol::UDP => match (quote.first_chunk::<{ udp::LEN }>(), trouble) {
+                (Some([a, b, c, d, ..]), Trouble::Hard(error) | Trouble::Soft(error)) => {
+                    let local = (local, u16::from_be_bytes([*a, *b])).into();
+                    let remote = (remote, u16::from_be_bytes([*c, *d])).into();
+                    self.udp.icmp_error(local, remote, error)
+                }
+                _ => false,
+            },
+            Protocol::ICMPV4 | Protocol::ICMPV6 => match (quote.first_chunk::<8>(), trouble) {
+                (Some([_, _, _, _, a, b, _, _]), Trouble::Hard(error) | Trouble::Soft(error)) => {
+                    self.echoes.receive(u16::from_be_bytes([*a, *b]), Err(error))
+                }
+                _ => false,
+            },
+            _ => false,
+        };
+        if is_ours { Ok(()) } else { Err(Drop::IcmpUnrelated) }
+    }
+
+    /// A packet of ours that could not even leave the link: its next hop does not answer.
+    pub(crate) fn unreachable(&mut self, now: Instant, packet: &[u8]) {
+        let trouble = Trouble::Hard(Error::HostUnreachable);
+        let result = match packet.first().map(|first| first >> 4) {
+            Some(4) => self.take_quote_v4(now, packet, trouble),
+            _ => self.take_quote_v6(now, packet, trouble),
+        };
+        // Nobody waits for what was sent by nobody, a reset for example.
+        result.unwrap_or_default();
+    }
+
+    /// Sends an ICMP error about a packet, whose IP header `frame` starts with, where the rules allow it
+    /// (RFC 1122 §3.2.2, RFC 4443 §2.4(e)).
+    pub(crate) fn complain<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        complaint: Complaint,
+        frame: &F,
+        device: &mut D,
+    ) {
+        let mut quote = Vec::new();
+        quote.resize(frame.total_len().min(QUOTE_LEN_MAX), 0);
+        chain::copy(frame, 0, &mut quote);
+        let Some((src, dst)) = self.may_complain(&quote) else { return };
+        if !self.icmp_limit.allow(src, now) {
+            return self.counters.drop(Drop::IcmpRateLimit);
+        }
+        let (head, protocol) = match (src, dst) {
+            (IpAddr::V4(_), _) => {
+                quote.truncate(icmpv4::QUOTE_LEN_MAX);
+                let mut sum = Sum::default();
+                sum.add(&quote);
+                (complaint.message_v4().to_bytes(sum), Protocol::ICMPV4)
+            }
+            (IpAddr::V6(_), _) => {
+                let mut sum = pseudo_header(dst, src, Protocol::ICMPV6, icmpv6::LEN + quote.len());
+                sum.add(&quote);
+                (complaint.message_v6().to_bytes(sum), Protocol::ICMPV6)
+            }
+        };
+        let envelope = Envelope { src: dst, dst: src, protocol, ttl: self.config.ttl };
+        let mut egress = self.egress(now, device);
+        let body = core::iter::once(&quote[..]);
+        match egress.datagram(envelope, &head, body, quote.len(), TxMeta::default()) {
+            Ok(()) => egress.counters.count(Count::IcmpOut),
+            Err(_) => egress.counters.drop(Drop::FullRing),
+        }
+    }
+
+    /// Who sent the packet and which address of ours answers; `None` where no error may be sent.
+    fn may_complain(&self, packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+        let (src, dst, is_error) = match packet.first()? >> 4 {
+            4 => {
+                let (header, _) = ipv4::parse_quote(packet).ok()?;
+                let is_error = header.protocol == Protocol::ICMPV4 && icmpv4::is_error(packet);
+                (IpAddr::V4(header.src), IpAddr::V4(header.dst), is_error || header.fragment_offset > 0)
+            }
+            _ => {
+                let (header, _) = ipv6::parse_quote(packet).ok()?;
+                (IpAddr::V6(header.src), IpAddr::V6(header.dst), icmpv6::is_error(packet))
+            }
+        };
+        if is_error || !is_host_source(src) {
+            return None;
+        }
+        // Of what went to a group only the exceptions of RFC 4443 §2.4(e.3) come here.
+        let answer = if self.link.is_ours(dst) { dst } else { self.link.source_for(src).ok()? };
+        Some((src, answer))
+    }
+}
+
+impl Complaint {
+    fn message_v4(self) -> icmpv4::Message {
+        match self {
+            Complaint::Port => icmpv4::Message::Unreachable(icmpv4::Unreachable::Port),
+            Complaint::Protocol | Complaint::Parameter(..) => {
+                icmpv4::Message::Unreachable(icmpv4::Unreachable::Protocol)
+            }
+            Complaint::ReassemblyTimeout => icmpv4::Message::TimeExceeded(icmpv4::TimeExceeded::Reassembly),
+        }
+    }
+
+    fn message_v6(self) -> icmpv6::Message {
+        match self {
+            Complaint::Port | Complaint::Protocol => icmpv6::Message::Unreachable(icmpv6::Unreachable::Port),
+            Complaint::ReassemblyTimeout => icmpv6::Message::TimeExceeded(icmpv4::TimeExceeded::Reassembly),
+            Complaint::Parameter(code, pointer) => icmpv6::Message::ParameterProblem { code, pointer },
+        }
+    }
+}
+
+/// The header of an echo request.
+pub(crate) fn echo_request(
+    src: IpAddr,
+    dst: IpAddr,
+    ident: u16,
+    sequence: u16,
+    payload: &[u8],
+) -> [u8; icmpv4::LEN] {
+    let echo = Echo { ident, sequence };
+    let mut sum = match dst {
+        IpAddr::V4(_) => Sum::default(),
+        IpAddr::V6(_) => pseudo_header(src, dst, Protocol::ICMPV6, icmpv6::LEN + payload.len()),
+    };
+    sum.add(payload);
+    match dst {
+        IpAddr::V4(_) => icmpv4::Message::EchoRequest(echo).to_bytes(sum),
+        IpAddr::V6(_) => icmpv6::Message::EchoRequest(echo).to_bytes(sum),
+    }
+}
+
+fn trouble_v4(why: icmpv4::Unreachable) -> Trouble {
+    match why {
+        icmpv4::Unreachable::Port | icmpv4::Unreachable::Protocol => Trouble::Hard(Error::ConnectionRefused),
+        icmpv4::Unreachable::Net => Trouble::Soft(Error::NetworkUnreachable),
+        icmpv4::Unreachable::FragmentationNeeded { mtu } => Trouble::TooBig { mtu: usize::from(mtu) },
+        icmpv4::Unreachable::Host | icmpv4::Unreachable::Other(_) => Trouble::Soft(Error::HostUnreachable),
+    }
+}
+
+fn trouble_v6(why: icmpv6::Unreachable) -> Trouble {
+    match why {
+        icmpv6::Unreachable::Port => Trouble::Hard(Error::ConnectionRefused),
+        icmpv6::Unreachable::NoRoute => Trouble::Soft(Error::NetworkUnreachable),
+        _ => Trouble::Soft(Error::HostUnreachable),
+    }
+}
+
+fn icmp_error(error: WireError) -> Drop {
+    match error {
+        WireError::Checksum => Drop::IcmpCsum,
+        WireError::MessageType => Drop::IcmpUnhandled,
+        _ => Drop::IcmpInvalid,
+    }
+}

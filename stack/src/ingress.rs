@@ -1,0 +1,336 @@
+//! The way in below the transport: Ethernet, IPv4, IPv6, and which protocol gets the packet.
+
+use core::net::IpAddr;
+
+use hayase_device::{Device, Frame, RxChecksum, RxMeta};
+use hayase_time::Instant;
+
+use crate::chain;
+use crate::counters::{Count, Drop};
+use crate::egress::{Egress, mss};
+use crate::icmp::Complaint;
+use crate::ip::address::{is_host_source, solicited_node};
+use crate::ip::reassembly::{Fragment, Refused};
+use crate::stack::Stack;
+use crate::tcp::Turn;
+use crate::wire::tcp::TcpHeader;
+use crate::wire::{EtherType, Protocol, WireError, ethernet, icmpv6, ipv4, ipv6, pseudo_header, udp};
+
+/// An IP packet whose header was read; the frame starts with that header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Packet {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) protocol: Protocol,
+    /// Where the transport header starts.
+    pub(crate) offset: usize,
+    pub(crate) ttl: u8,
+    /// Sent to a group or to everybody, on any layer: no TCP (MUST-57), and no ICMP errors about it.
+    pub(crate) is_group: bool,
+    /// IPv6: where the field is that names the protocol.
+    pub(crate) next_header_at: usize,
+}
+
+impl<F: Frame> Stack<F> {
+    /// One frame. What becomes of it is counted here, and nowhere else.
+    #[inline]
+    pub(crate) fn receive_frame<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        frame: F,
+        meta: RxMeta,
+        device: &mut D,
+    ) {
+        self.counters.count(Count::InReceives);
+        if let Err(reason) = self.receive_ethernet(now, frame, meta, device) {
+            self.counters.drop(reason);
+        }
+    }
+
+    #[inline]
+    fn receive_ethernet<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        mut frame: F,
+        meta: RxMeta,
+        device: &mut D,
+    ) -> Result<(), Drop> {
+        let header = ethernet::parse(frame.bytes()).map_err(|_| Drop::PktTooSmall)?;
+        let is_group = header.dst.is_multicast();
+        if header.dst != self.link.mac && !is_group {
+            return Err(Drop::OtherHost);
+        }
+        frame.trim_front(ethernet::LEN);
+        match header.ethertype {
+            EtherType::IPV4 => self.receive_ipv4(now, frame, meta, is_group, device),
+            EtherType::IPV6 => self.receive_ipv6(now, frame, meta, is_group, device),
+            EtherType::ARP => self.receive_arp(now, &frame, device),
+            _ => Err(Drop::UnhandledProto),
+        }
+    }
+
+    #[inline]
+    fn receive_ipv4<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        mut frame: F,
+        meta: RxMeta,
+        is_group: bool,
+        device: &mut D,
+    ) -> Result<(), Drop> {
+        let (header, header_len) = ipv4::parse(frame.bytes(), frame.total_len()).map_err(ip_error)?;
+        let (src, dst) = (IpAddr::V4(header.src), IpAddr::V4(header.dst));
+        let is_broadcast = if self.link.is_ours(dst) {
+            false
+        } else if self.link.is_broadcast(header.dst) {
+            true
+        } else {
+            return Err(Drop::IpInAddr);
+        };
+        if !is_host_source(src) || self.link.is_broadcast(header.src) {
+            return Err(Drop::IpInvalidSource);
+        }
+        let packet_len = header_len + usize::from(header.payload_len);
+        if frame.total_len() > packet_len {
+            chain::truncate(&mut frame, packet_len);
+        }
+        if let Some(fragment) = Fragment::ipv4(&header, header_len) {
+            let Some(whole) = self.reassemble(now, fragment, frame, device)? else { return Ok(()) };
+            return self.receive_ipv4(now, whole, RxMeta::default(), is_group, device);
+        }
+        let packet = Packet {
+            src,
+            dst,
+            protocol: header.protocol,
+            offset: header_len,
+            ttl: header.ttl,
+            is_group: is_group || is_broadcast,
+            next_header_at: 0,
+        };
+        self.receive_packet(now, packet, frame, meta, device)
+    }
+
+    #[inline]
+    fn receive_ipv6<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        mut frame: F,
+        meta: RxMeta,
+        is_group: bool,
+        device: &mut D,
+    ) -> Result<(), Drop> {
+        let header = ipv6::parse(frame.bytes(), frame.total_len()).map_err(ip_error)?;
+        let dst = IpAddr::V6(header.dst);
+        if !self.link.is_ours(dst) && !self.is_our_group(header.dst) {
+            return Err(Drop::IpInAddr);
+        }
+        // The unspecified address is the source of one thing: duplicate address detection.
+        if !is_host_source(IpAddr::V6(header.src)) && !header.src.is_unspecified() {
+            return Err(Drop::IpInvalidSource);
+        }
+        let packet_len = ipv6::LEN + usize::from(header.payload_len);
+        if frame.total_len() > packet_len {
+            chain::truncate(&mut frame, packet_len);
+        }
+        let is_group = is_group || header.dst.is_multicast();
+        let extensions = match ipv6::walk_extensions(frame.bytes(), &header) {
+            Ok(extensions) => extensions,
+            Err(refusal) => {
+                if let Some(report) = refusal.report.filter(|report| report.to_multicast || !is_group) {
+                    self.complain(now, Complaint::Parameter(report.code, report.pointer), &frame, device);
+                }
+                return Err(Drop::Ipv6BadExthdr);
+            }
+        };
+        if let Some(fragment) = Fragment::ipv6(&header, &extensions) {
+            let Some(whole) = self.reassemble(now, fragment, frame, device)? else { return Ok(()) };
+            return self.receive_ipv6(now, whole, RxMeta::default(), is_group, device);
+        }
+        let packet = Packet {
+            src: IpAddr::V6(header.src),
+            dst,
+            protocol: extensions.protocol,
+            offset: extensions.offset,
+            ttl: header.hop_limit,
+            is_group,
+            next_header_at: extensions.next_header_at,
+        };
+        if packet.protocol == Protocol::ICMPV6 {
+            return self.receive_icmpv6(now, packet, &header, frame, meta, device);
+        }
+        if header.src.is_unspecified() {
+            return Err(Drop::IpInvalidSource);
+        }
+        self.receive_packet(now, packet, frame, meta, device)
+    }
+
+    /// All nodes, and the groups in which our neighbours ask for our addresses.
+    fn is_our_group(&self, dst: core::net::Ipv6Addr) -> bool {
+        const ALL_NODES: core::net::Ipv6Addr = core::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+        dst == ALL_NODES
+            || self.link.addresses().any(|cidr| match cidr.addr() {
+                IpAddr::V6(addr) => solicited_node(addr) == dst,
+                IpAddr::V4(_) => false,
+            })
+    }
+
+    fn reassemble<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        fragment: Fragment,
+        frame: F,
+        device: &mut D,
+    ) -> Result<Option<F>, Drop> {
+        let result = self.reassembly.receive(fragment, frame, now, |len| device.alloc(len));
+        for _ in 0..self.reassembly.take_evicted() {
+            self.counters.drop(Drop::FragBudget);
+        }
+        match result {
+            Ok(whole) => {
+                if whole.is_some() {
+                    self.counters.count(Count::ReasmOks);
+                }
+                Ok(whole)
+            }
+            Err(Refused::Budget | Refused::Count) => Err(Drop::FragBudget),
+            Err(Refused::NoFrames) => Err(Drop::NoMem),
+            Err(_) => Err(Drop::FragInvalid),
+        }
+    }
+
+    /// Packets whose fragments did not come in time: the sender is told, if the first one is here.
+    pub(crate) fn expire_reassembly<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) {
+        while let Some(expired) = self.reassembly.expire(now) {
+            for _ in 0..expired.fragment_count {
+                self.counters.drop(Drop::FragTimeout);
+            }
+            if let Some(first) = expired.first {
+                self.complain(now, Complaint::ReassemblyTimeout, &first, device);
+            }
+        }
+    }
+
+    #[inline]
+    fn receive_packet<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        frame: F,
+        meta: RxMeta,
+        device: &mut D,
+    ) -> Result<(), Drop> {
+        match packet.protocol {
+            Protocol::TCP => self.receive_tcp(now, packet, frame, meta),
+            Protocol::UDP => self.receive_udp(now, packet, frame, meta, device),
+            Protocol::ICMPV4 if packet.src.is_ipv4() => self.receive_icmpv4(now, packet, frame, device),
+            Protocol::NO_NEXT_HEADER if packet.src.is_ipv6() => Err(Drop::IpNoProto),
+            _ => {
+                if !packet.is_group {
+                    let complaint = match packet.src {
+                        IpAddr::V4(_) => Complaint::Protocol,
+                        IpAddr::V6(_) => Complaint::Parameter(
+                            icmpv6::ParameterProblem::UnrecognizedNextHeader,
+                            packet.next_header_at as u32,
+                        ),
+                    };
+                    self.complain(now, complaint, &frame, device);
+                }
+                Err(Drop::IpNoProto)
+            }
+        }
+    }
+
+    #[inline]
+    fn receive_tcp(&mut self, now: Instant, packet: Packet, mut frame: F, meta: RxMeta) -> Result<(), Drop> {
+        if packet.is_group {
+            return Err(Drop::IpInAddr);
+        }
+        let bytes = frame.bytes().get(packet.offset..).ok_or(Drop::TcpInvalid)?;
+        let (header, header_len) = TcpHeader::parse(bytes).map_err(|_| Drop::TcpInvalid)?;
+        if meta.checksum != RxChecksum::Verified && !is_intact(&packet, &frame) {
+            return Err(Drop::TcpCsum);
+        }
+        frame.trim_front(packet.offset + header_len);
+        let turn = Turn {
+            now,
+            config: &self.config,
+            counters: &mut self.counters,
+            random: &self.random,
+            mss_max: mss(self.link.caps.mtu, packet.dst) as u32,
+        };
+        self.tcp.receive((packet.dst, packet.src), header, frame, turn)
+    }
+
+    fn receive_udp<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        mut frame: F,
+        meta: RxMeta,
+        device: &mut D,
+    ) -> Result<(), Drop> {
+        let available = frame.total_len() - packet.offset.min(frame.total_len());
+        let bytes = frame.bytes().get(packet.offset..).ok_or(Drop::UdpInvalid)?;
+        let header = udp::parse(bytes, available).map_err(|_| Drop::UdpInvalid)?;
+        let is_summed = meta.checksum == RxChecksum::Verified;
+        if !is_summed && !header.is_intact(packet.src, packet.dst, from(&frame, packet.offset)) {
+            return Err(Drop::UdpCsum);
+        }
+        let local = (packet.dst, header.dst_port).into();
+        let remote = (packet.src, header.src_port).into();
+        let whole = frame.share();
+        chain::truncate(&mut frame, packet.offset + usize::from(header.len));
+        frame.trim_front(packet.offset + udp::LEN);
+        match self.udp.receive((local, remote), frame, &self.config) {
+            Ok(()) => {
+                self.counters.count(Count::UdpIn);
+                Ok(())
+            }
+            Err(reason) => {
+                if reason == Drop::NoSocket && !packet.is_group {
+                    self.complain(now, Complaint::Port, &whole, device);
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    /// What the complaints and answers of the other files leave through.
+    pub(crate) fn egress<'a, D: Device<Frame = F>>(
+        &'a mut self,
+        now: Instant,
+        device: &'a mut D,
+    ) -> Egress<'a, F, D> {
+        Egress { now, device, link: &mut self.link, counters: &mut self.counters }
+    }
+}
+
+/// The fragments of a frame from `offset` on.
+pub(crate) fn from<F: Frame>(frame: &F, offset: usize) -> impl Iterator<Item = &[u8]> {
+    let mut skip = offset;
+    frame.fragments().map(move |bytes| {
+        let skipped = skip.min(bytes.len());
+        skip -= skipped;
+        &bytes[skipped..]
+    })
+}
+
+/// Whether the transport checksum of a packet that ends with its frame is right.
+fn is_intact<F: Frame>(packet: &Packet, frame: &F) -> bool {
+    let len = frame.total_len() - packet.offset;
+    let mut sum = pseudo_header(packet.src, packet.dst, packet.protocol, len);
+    for bytes in from(frame, packet.offset) {
+        sum.add(bytes);
+    }
+    sum.is_valid()
+}
+
+fn ip_error(error: WireError) -> Drop {
+    match error {
+        WireError::Checksum => Drop::IpCsum,
+        WireError::Truncated => Drop::PktTooSmall,
+        WireError::Address => Drop::IpInvalidSource,
+        WireError::FragmentLength | WireError::FragmentHeaders => Drop::FragInvalid,
+        _ => Drop::IpInHdr,
+    }
+}

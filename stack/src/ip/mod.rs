@@ -1,0 +1,17 @@
+//! The pieces of the IP layer that stand alone: addresses, routes, neighbours, fragments both ways, rate limits.
+//!
+//! None of them knows frames' contents beyond its own header, sends anything or reads a clock: what is to be
+//! done comes out as data.
+
+pub mod address;
+pub mod fragment;
+pub mod limiter;
+pub mod neighbor;
+pub mod reassembly;
+pub mod route;
+
+pub use address::{Cidr, ParseCidrError};
+pub use limiter::{HostLimiter, Limiter};
+pub use neighbor::{Evidence, NeighborId, Neighbors};
+pub use reassembly::Reassembly;
+pub use route::{NextHop, Route, RouteError, Routes};

@@ -1,0 +1,58 @@
+//! Keyed chance: everything that a stranger must not guess comes from the seed that the caller gave.
+
+use core::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
+/// A keyed pseudo-random function and a generator made of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Random {
+    key: [u64; 4],
+    counter: u64,
+}
+
+impl Random {
+    pub(crate) fn new(seed: [u8; 32]) -> Random {
+        let mut key = [0; 4];
+        for (word, bytes) in key.iter_mut().zip(seed.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        Random { key, counter: 0 }
+    }
+
+    /// A function of `words` that nobody without the seed can compute. `domain` keeps uses apart.
+    pub(crate) fn keyed(&self, domain: u64, words: &[u64]) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.key[0], self.key[1] ^ domain);
+        for word in words {
+            hasher.write_u64(*word);
+        }
+        hasher.finish()
+    }
+
+    /// The next random number.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.counter += 1;
+        self.keyed(u64::MAX, &[self.counter])
+    }
+
+    /// Keys for a hash table. They differ from what [`keyed`](Self::keyed) uses.
+    pub(crate) fn table_keys(&self) -> [u64; 4] {
+        [0, 1, 2, 3].map(|i| self.keyed(self.key[2], &[i, self.key[3]]) | 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depends_on_seed_domain_and_input() {
+        let (a, b) = (Random::new([1; 32]), Random::new([2; 32]));
+        assert_eq!(a.keyed(0, &[5]), a.keyed(0, &[5]));
+        assert_ne!(a.keyed(0, &[5]), b.keyed(0, &[5]));
+        assert_ne!(a.keyed(0, &[5]), a.keyed(1, &[5]));
+        assert_ne!(a.keyed(0, &[5]), a.keyed(0, &[6]));
+        let mut a = a;
+        assert_ne!(a.next(), a.next());
+    }
+}

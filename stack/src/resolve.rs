@@ -1,0 +1,222 @@
+//! Who has this address? ARP (RFC 826) and neighbour discovery (RFC 4861) as seen by the stack.
+
+use core::net::{IpAddr, Ipv6Addr};
+
+use hayase_device::{Device, Frame, TxMeta};
+use hayase_time::Instant;
+
+use crate::counters::{Count, Drop};
+use crate::ip::address::{is_host_source, solicited_node};
+use crate::ip::neighbor::{Evidence, Output};
+use crate::stack::Stack;
+use crate::wire::arp::{self, Operation};
+use crate::wire::ndp::{self, NeighborAdvert};
+use crate::wire::{EtherType, Mac, Protocol, ethernet, icmpv6, ipv6};
+
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+impl<F: Frame> Stack<F> {
+    pub(crate) fn receive_arp<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        frame: &F,
+        device: &mut D,
+    ) -> Result<(), Drop> {
+        let packet = arp::parse(frame.bytes()).map_err(|_| Drop::ArpInvalid)?;
+        let (sender, target) = (IpAddr::V4(packet.sender_ip), IpAddr::V4(packet.target_ip));
+        let is_for_us = self.link.is_ours(target);
+        // Somebody claims our address (RFC 5227 §2.4): we keep it, and believe nothing else of that packet.
+        if self.link.is_ours(sender) {
+            return Err(Drop::ArpInvalid);
+        }
+        let evidence = match packet.operation {
+            Operation::Request if is_for_us => Evidence::Request,
+            Operation::Reply if is_for_us => Evidence::Reply,
+            _ => Evidence::Announcement,
+        };
+        if is_host_source(sender) {
+            self.learn(now, sender, Some(packet.sender_mac), evidence, device);
+        }
+        if evidence == Evidence::Request {
+            let reply = packet.reply(self.link.mac);
+            self.send_arp(now, reply.target_mac, &reply, device);
+        }
+        Ok(())
+    }
+
+    fn send_arp<D: Device<Frame = F>>(&mut self, now: Instant, dst: Mac, packet: &arp::Packet, device: &mut D) {
+        let header = ethernet::Header { dst, src: self.link.mac, ethertype: EtherType::ARP };
+        let mut bytes = [0; ethernet::LEN + arp::LEN];
+        header.emit(&mut bytes[..ethernet::LEN]);
+        packet.emit(&mut bytes[ethernet::LEN..]);
+        self.send_raw(now, &bytes, device);
+    }
+
+    pub(crate) fn receive_ndp<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        header: &ipv6::Header,
+        message: &ndp::Message,
+        device: &mut D,
+    ) -> Result<(), Drop> {
+        match *message {
+            ndp::Message::NeighborSolicit { target, source_mac } => {
+                self.receive_solicit(now, header.src, target, source_mac, device)
+            }
+            ndp::Message::NeighborAdvert(advert) => {
+                let NeighborAdvert { target, target_mac, solicited, override_known, .. } = advert;
+                if self.link.is_ours(IpAddr::V6(target)) {
+                    return Err(Drop::Ipv6NdiscBad);
+                }
+                let evidence = Evidence::Advert { solicited, override_known };
+                self.learn(now, IpAddr::V6(target), target_mac, evidence, device);
+                Ok(())
+            }
+            // Addresses and routes are configured; routers are not asked.
+            ndp::Message::RouterSolicit { .. }
+            | ndp::Message::RouterAdvert(_)
+            | ndp::Message::Redirect { .. } => Err(Drop::IcmpUnhandled),
+        }
+    }
+
+    /// RFC 4861 §7.2.3 and §7.2.4; from the unspecified address it is duplicate address detection
+    /// (RFC 4862 §5.4), answered to all nodes.
+    fn receive_solicit<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        src: Ipv6Addr,
+        target: Ipv6Addr,
+        source_mac: Option<Mac>,
+        device: &mut D,
+    ) -> Result<(), Drop> {
+        if !self.link.is_ours(IpAddr::V6(target)) {
+            return Err(Drop::IpInAddr);
+        }
+        let is_detection = src.is_unspecified();
+        if let Some(mac) = source_mac.filter(|_| !is_detection) {
+            self.learn(now, IpAddr::V6(src), Some(mac), Evidence::Request, device);
+        }
+        let advert = ndp::Message::NeighborAdvert(NeighborAdvert {
+            target,
+            router: false,
+            solicited: !is_detection,
+            override_known: true,
+            target_mac: Some(self.link.mac),
+        });
+        let (dst, mac) = if is_detection {
+            (ALL_NODES, Mac::for_ipv6_multicast(ALL_NODES))
+        } else {
+            let known = self.link.neighbors.find(IpAddr::V6(src));
+            let mac = known.and_then(|id| self.link.neighbors.mac(id, now)).or(source_mac);
+            (src, mac.ok_or(Drop::NeighUnresolved)?)
+        };
+        self.send_ndp(now, target, dst, mac, advert, device);
+        Ok(())
+    }
+
+    fn send_ndp<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        src: Ipv6Addr,
+        dst: Ipv6Addr,
+        mac: Mac,
+        message: ndp::Message,
+        device: &mut D,
+    ) {
+        const FRONT: usize = ethernet::LEN + ipv6::LEN;
+        let mut bytes = [0; FRONT + 64];
+        let len = message.len();
+        let Some(frame) = bytes.get_mut(..FRONT + len) else { return };
+        let (ether, packet) = frame.split_at_mut(ethernet::LEN);
+        let (network, body) = packet.split_at_mut(ipv6::LEN);
+        ethernet::Header { dst: mac, src: self.link.mac, ethertype: EtherType::IPV6 }.emit(ether);
+        let header = ipv6::Header {
+            src,
+            dst,
+            next_header: Protocol::ICMPV6,
+            hop_limit: ndp::HOP_LIMIT,
+            traffic_class: 0,
+            flow_label: 0,
+            payload_len: len as u16,
+        };
+        header.emit(network);
+        icmpv6::Message::Ndp(message).emit(src, dst, body);
+        self.counters.count(Count::IcmpOut);
+        let len = FRONT + len;
+        self.send_raw(now, &bytes[..len], device);
+    }
+
+    fn send_raw<D: Device<Frame = F>>(&mut self, _now: Instant, bytes: &[u8], device: &mut D) {
+        if device.room() == 0 {
+            return self.counters.drop(Drop::FullRing);
+        }
+        let Some(mut frame) = device.alloc(bytes.len()) else { return self.counters.drop(Drop::NoMem) };
+        if let Some(out) = frame.extend(bytes.len()) {
+            out.copy_from_slice(bytes);
+            device.transmit(frame, TxMeta::default());
+        }
+    }
+
+    /// A neighbour's link-layer address came in; what waited for it goes out.
+    fn learn<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        addr: IpAddr,
+        mac: Option<Mac>,
+        evidence: Evidence,
+        device: &mut D,
+    ) {
+        let waiting = self.link.neighbors.learn(addr, mac, evidence, now);
+        if waiting.is_empty() {
+            return;
+        }
+        let known = self.link.neighbors.find(addr).and_then(|id| self.link.neighbors.mac(id, now));
+        if let Some(mac) = known {
+            self.egress(now, device).release(waiting, mac);
+        }
+    }
+
+    /// Asks what is to be asked, and gives up on who does not answer.
+    pub(crate) fn expire_neighbors<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) {
+        while let Some(output) = self.link.neighbors.poll(now) {
+            match output {
+                Output::Solicit { target, unicast } => self.solicit(now, target, unicast, device),
+                Output::Unreachable { packets, .. } => {
+                    for packet in packets {
+                        self.counters.drop(Drop::NeighUnresolved);
+                        let bytes = packet.frame.bytes();
+                        self.unreachable(now, bytes.get(ethernet::LEN..).unwrap_or(&[]));
+                    }
+                }
+            }
+        }
+    }
+
+    fn solicit<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        target: IpAddr,
+        unicast: Option<Mac>,
+        device: &mut D,
+    ) {
+        // An address that was taken away since has nobody to ask from.
+        let Ok(source) = self.link.source_for(target) else { return };
+        match (source, target) {
+            (IpAddr::V4(source), IpAddr::V4(target)) => {
+                let request = arp::Packet::request(self.link.mac, source, target);
+                self.send_arp(now, unicast.unwrap_or(Mac::BROADCAST), &request, device);
+            }
+            (IpAddr::V6(source), IpAddr::V6(target)) => {
+                let message =
+                    ndp::Message::NeighborSolicit { target, source_mac: Some(self.link.mac) };
+                let group = solicited_node(target);
+                let (dst, mac) = match unicast {
+                    Some(mac) => (target, mac),
+                    None => (group, Mac::for_ipv6_multicast(group)),
+                };
+                self.send_ndp(now, source, dst, mac, message, device);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,608 @@
+//! The stack: its parts, its verbs, and the calls on its sockets.
+
+use core::net::{IpAddr, SocketAddr};
+use core::task::Poll;
+use core::time::Duration;
+
+use hayase_device::{Burst, Caps, Device, Frame, SharedBytes, TxMeta};
+use hayase_time::Instant;
+
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::echo::{EchoReply, Echoes};
+use crate::egress::{Egress, Envelope, Unsent, mss};
+use crate::error::Error;
+use crate::icmp;
+use crate::ip::address::{Cidr, link_local};
+use crate::ip::limiter::Limiter;
+use crate::ip::{HostLimiter, Reassembly};
+use crate::link::Link;
+use crate::random::Random;
+use crate::socket::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
+use crate::tcp::{Keepalive, State, Tcp};
+use crate::udp::Udp;
+use crate::wire::{Mac, Protocol};
+
+/// A TCP/IP stack on frames of type `F`.
+///
+/// It has four verbs, which its owner calls once a turn: [`receive`](Stack::receive), [`expire`](Stack::expire),
+/// [`drain_ready`](Stack::drain_ready), [`transmit`](Stack::transmit). Between them applications read and write
+/// through the calls named after their protocol. A call that returns `Poll::Pending` has nothing to give now;
+/// `drain_ready` names the socket when that changes.
+#[derive(Debug)]
+pub struct Stack<F> {
+    pub(crate) config: Config,
+    pub(crate) link: Link<F>,
+    pub(crate) tcp: Tcp<F>,
+    pub(crate) udp: Udp<F>,
+    pub(crate) echoes: Echoes,
+    pub(crate) reassembly: Reassembly<F>,
+    pub(crate) icmp_limit: HostLimiter,
+    pub(crate) random: Random,
+    pub(crate) counters: Counters,
+}
+
+impl<F: Frame> Stack<F> {
+    /// A stack on a device with these abilities and this link-layer address.
+    ///
+    /// `seed` must be secret and different at every start: sequence numbers, ports and hash keys come from it.
+    /// `now` is the beginning of its time. It has one address, the link-local one of IPv6.
+    pub fn new(config: Config, caps: &Caps, mac: [u8; 6], seed: [u8; 32], now: Instant) -> Stack<F> {
+        let mut random = Random::new(seed);
+        let icmp_limit = HostLimiter::new(
+            Limiter::new(config.icmp_per_second, config.icmp_per_second),
+            Limiter::new(config.icmp_per_second.div_ceil(10), config.icmp_per_second.div_ceil(10)),
+            random.next(),
+        );
+        let mut stack = Stack {
+            link: Link::new(&config, caps, Mac(mac), &mut random),
+            tcp: Tcp::new(&config, caps, &random, now),
+            udp: Udp::new(&config),
+            echoes: Echoes::new(&config),
+            reassembly: Reassembly::new(config.reassembly_len_max, random.next()),
+            icmp_limit,
+            random,
+            counters: Counters::default(),
+            config,
+        };
+        let own = Cidr::new(IpAddr::V6(link_local(Mac(mac))), 64);
+        // A link-local address is a host's and the table is empty: there is nothing to refuse.
+        let added = own.map(|own| stack.link.add_address(own));
+        debug_assert!(matches!(added, Some(Ok(()))));
+        stack
+    }
+
+    /// Takes over what the device can do now, after [`Device::set_offloads`].
+    pub fn set_caps(&mut self, caps: &Caps) {
+        self.link.caps = *caps;
+        self.tcp.set_caps(caps);
+    }
+
+    /// The limits in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    // Addresses and routes
+
+    /// Gives this host an address, and a route to its network.
+    ///
+    /// # Errors
+    /// If it is no host's address, is here already, or a limit is reached.
+    pub fn add_address(&mut self, cidr: Cidr) -> Result<(), Error> {
+        self.link.add_address(cidr)
+    }
+
+    /// Takes an address away. Connections that use it stay until they time out.
+    ///
+    /// # Errors
+    /// `AddrNotAvailable` if it is none of ours.
+    pub fn remove_address(&mut self, addr: IpAddr) -> Result<(), Error> {
+        self.link.remove_address(addr)
+    }
+
+    /// The addresses of this host.
+    pub fn addresses(&self) -> impl Iterator<Item = Cidr> + '_ {
+        self.link.addresses()
+    }
+
+    /// Routes a network through a gateway; `0.0.0.0/0` and `::/0` are everything.
+    ///
+    /// # Errors
+    /// If the gateway is on none of our networks, the network has a route, or the table is full.
+    pub fn add_route(&mut self, destination: Cidr, gateway: IpAddr) -> Result<(), Error> {
+        self.link.add_route(destination, gateway)
+    }
+
+    /// Takes a route away.
+    ///
+    /// # Errors
+    /// `NetworkUnreachable` if there is none to that network.
+    pub fn remove_route(&mut self, destination: Cidr) -> Result<(), Error> {
+        self.link.remove_route(destination)
+    }
+
+    // The verbs
+
+    /// Takes in the frames of a burst. Answers that need no application (ARP, echo) leave at once; everything
+    /// else leaves with [`transmit`](Self::transmit).
+    #[inline]
+    pub fn receive<D: Device<Frame = F>>(&mut self, now: Instant, burst: &mut Burst<F>, device: &mut D) {
+        for (frame, meta) in burst.drain() {
+            self.receive_frame(now, frame, meta, device);
+        }
+        for _ in 0..self.link.loopback.len() {
+            if let Some((frame, meta)) = self.link.loopback.pop_front() {
+                self.receive_frame(now, frame, meta, device);
+            }
+        }
+    }
+
+    /// Runs the timers that are due.
+    pub fn expire<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) {
+        let mut egress = Egress { now, device, link: &mut self.link, counters: &mut self.counters };
+        self.tcp.expire(&mut egress, &self.config);
+        self.expire_reassembly(now, device);
+        self.expire_neighbors(now, device);
+    }
+
+    /// Sends what is due to be sent, as far as the device takes it. Returns how many connections spoke.
+    /// The caller rings the doorbell ([`Device::flush`]).
+    #[inline]
+    pub fn transmit<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) -> usize {
+        let mut egress = Egress { now, device, link: &mut self.link, counters: &mut self.counters };
+        let spoke = self.tcp.transmit(&mut egress, &self.config);
+        if self.udp.is_blocked() && egress.device.room() > 0 {
+            self.udp.unblock();
+        }
+        // A packet to an unknown neighbour has raised a question, which is due at once.
+        if self.link.neighbors.deadline().is_some_and(|at| at <= now) {
+            self.expire_neighbors(now, device);
+        }
+        spoke
+    }
+
+    /// Names the sockets whose readiness changed since the last call, once each.
+    #[inline]
+    pub fn drain_ready(&mut self, mut f: impl FnMut(Socket, Ready)) {
+        self.tcp.drain_ready(&mut f);
+        self.udp.drain_ready(&mut f);
+        self.echoes.drain_ready(&mut f);
+    }
+
+    /// When [`expire`](Self::expire) has something to do. It may be a little early, never late.
+    #[inline]
+    pub fn deadline(&self) -> Option<Instant> {
+        let deadlines = [self.tcp.deadline(), self.link.neighbors.deadline(), self.reassembly.deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Whether [`transmit`](Self::transmit) or [`receive`](Self::receive) has something to do right now.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        self.tcp.has_work() || !self.link.loopback.is_empty()
+    }
+
+    // TCP
+
+    /// Listens on an address of ours, or on all (`0.0.0.0`; `[::]` also takes IPv4, whose peers then appear with
+    /// plain IPv4 addresses). Port 0 chooses one. `backlog` connections may wait for
+    /// [`tcp_accept`](Self::tcp_accept), within [`Config::backlog_max`].
+    ///
+    /// # Errors
+    /// `AddrNotAvailable`, `AddrInUse`, `TooManySockets`, `PortsExhausted`.
+    pub fn tcp_listen(&mut self, local: SocketAddr, backlog: usize) -> Result<ListenerId, Error> {
+        self.check_local(local.ip())?;
+        self.tcp.listen(local, backlog, &mut self.random, &self.config)
+    }
+
+    /// Where a listener listens.
+    ///
+    /// # Errors
+    /// `StaleHandle` after it was closed.
+    pub fn listener_local_addr(&self, id: ListenerId) -> Result<SocketAddr, Error> {
+        self.tcp.listener_local_addr(id)
+    }
+
+    /// What a listener is ready for now.
+    pub fn listener_ready(&self, id: ListenerId) -> Ready {
+        self.tcp.listener_ready(id)
+    }
+
+    /// Takes a connection whose handshake is over, and the peer's address.
+    ///
+    /// # Errors
+    /// `StaleHandle` after the listener was closed.
+    pub fn tcp_accept(&mut self, id: ListenerId) -> Poll<Result<(TcpId, SocketAddr), Error>> {
+        self.tcp.accept(id)
+    }
+
+    /// Closes a listener. Connections that nobody accepted are reset.
+    pub fn close_listener(&mut self, now: Instant, id: ListenerId) {
+        self.tcp.close_listener(now, id, &self.config);
+    }
+
+    /// Opens a connection. Its handshake's outcome comes from [`tcp_poll_connect`](Self::tcp_poll_connect).
+    /// `local` chooses the address and port to come from.
+    ///
+    /// # Errors
+    /// `NetworkUnreachable`, `AddrNotAvailable`, `AddrInUse`, `PortsExhausted`, `TooManySockets`, and
+    /// `InvalidInput` for an address that is not one host's (MUST-46).
+    pub fn tcp_connect(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+    ) -> Result<TcpId, Error> {
+        let local = match local {
+            Some(local) if !local.ip().is_unspecified() => {
+                self.check_local(local.ip())?;
+                local
+            }
+            other => {
+                SocketAddr::new(self.link.source_for(remote.ip())?, other.map_or(0, |local| local.port()))
+            }
+        };
+        if local.is_ipv4() != remote.is_ipv4() {
+            return Err(Error::InvalidInput("local and remote address are of different IP versions"));
+        }
+        if matches!(remote.ip(), IpAddr::V4(v4) if self.link.is_broadcast(v4)) {
+            return Err(Error::InvalidInput("cannot connect to a broadcast address: TCP needs one peer"));
+        }
+        let mss = mss(self.link.caps.mtu, local.ip()) as u32;
+        self.tcp.connect(now, remote, local, mss, &mut self.random, &self.config)
+    }
+
+    /// The outcome of a handshake.
+    ///
+    /// # Errors
+    /// `ConnectionRefused`, `TimedOut`, `HostUnreachable`, `ConnectionReset`, `StaleHandle`.
+    pub fn tcp_poll_connect(&mut self, id: TcpId) -> Poll<Result<(), Error>> {
+        self.tcp.poll_connect(id)
+    }
+
+    /// Queues bytes to be sent; returns how many were taken, at least one unless `bytes` is empty.
+    ///
+    /// # Errors
+    /// What ended the connection, once; then `BrokenPipe`.
+    #[inline]
+    pub fn tcp_write<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        bytes: &[u8],
+        device: &mut D,
+    ) -> Poll<Result<usize, Error>> {
+        self.tcp.write(now, id, bytes, device, &self.config)
+    }
+
+    /// Queues the application's own memory, which is kept until it is acknowledged: what was taken is cut off the
+    /// front of `bytes`, and its length returned.
+    ///
+    /// # Errors
+    /// As [`tcp_write`](Self::tcp_write).
+    pub fn tcp_write_owned<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        bytes: &mut SharedBytes,
+        device: &mut D,
+    ) -> Poll<Result<usize, Error>> {
+        self.tcp.write_owned(now, id, bytes, device, &self.config)
+    }
+
+    /// Reads what was received; 0 is the end of the stream (or an empty `buf`).
+    ///
+    /// # Errors
+    /// What ended the connection, once everything received before it was read.
+    #[inline]
+    pub fn tcp_read(&mut self, now: Instant, id: TcpId, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
+        self.tcp.read(now, id, buf, &self.config)
+    }
+
+    /// Reads without consuming.
+    ///
+    /// # Errors
+    /// As [`tcp_read`](Self::tcp_read).
+    pub fn tcp_peek(&mut self, id: TcpId, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
+        self.tcp.peek(id, buf)
+    }
+
+    /// Takes over received data where it lies, at most `len_max` bytes. Empty is the end of the stream. The
+    /// frame's buffer goes home when the lease is dropped.
+    ///
+    /// # Errors
+    /// As [`tcp_read`](Self::tcp_read).
+    pub fn tcp_lease(&mut self, now: Instant, id: TcpId, len_max: usize) -> Poll<Result<SharedBytes, Error>> {
+        self.tcp.lease(now, id, len_max, &self.config)
+    }
+
+    /// What a connection is ready for now.
+    pub fn tcp_ready(&self, id: TcpId) -> Ready {
+        self.tcp.ready_now(id, &self.config)
+    }
+
+    /// Whether everything written was acknowledged.
+    pub fn tcp_flushed(&self, id: TcpId) -> bool {
+        self.tcp.flushed(id)
+    }
+
+    /// Bytes that a read would bring now.
+    pub fn tcp_queued(&self, id: TcpId) -> usize {
+        self.tcp.queued(id)
+    }
+
+    /// Closes our direction: a FIN follows what is queued. Reading goes on.
+    ///
+    /// # Errors
+    /// What ended the connection, or `NotConnected`.
+    pub fn tcp_shutdown(&mut self, now: Instant, id: TcpId) -> Result<(), Error> {
+        self.tcp.shutdown(now, id, &self.config)
+    }
+
+    /// Gives the handle up. The connection closes in the background; if received data is unread, or the linger
+    /// time is zero, it is reset instead.
+    pub fn tcp_close(&mut self, now: Instant, id: TcpId) {
+        self.tcp.close(now, id, &self.config);
+    }
+
+    /// Resets the connection and gives the handle up.
+    pub fn tcp_abort(&mut self, now: Instant, id: TcpId) {
+        self.tcp.abort(now, id, &self.config);
+    }
+
+    /// Our end.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn tcp_local_addr(&self, id: TcpId) -> Result<SocketAddr, Error> {
+        self.tcp.local_addr(id)
+    }
+
+    /// The peer's end.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn tcp_peer_addr(&self, id: TcpId) -> Result<SocketAddr, Error> {
+        self.tcp.peer_addr(id)
+    }
+
+    /// Nagle's algorithm off or on (`TCP_NODELAY`).
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn tcp_set_nodelay(&mut self, now: Instant, id: TcpId, on: bool) -> Result<(), Error> {
+        self.tcp.set_nodelay(now, id, on, &self.config)
+    }
+
+    /// Whether Nagle's algorithm is off.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn tcp_nodelay(&self, id: TcpId) -> Result<bool, Error> {
+        self.tcp.nodelay(id)
+    }
+
+    /// What closing does (`SO_LINGER`): `None` closes in the background for as long as it takes, zero resets,
+    /// anything else resets if it took longer than that. No call ever waits.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn tcp_set_linger(&mut self, id: TcpId, linger: Option<Duration>) -> Result<(), Error> {
+        self.tcp.set_linger(id, linger)
+    }
+
+    /// The linger time.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn tcp_linger(&self, id: TcpId) -> Result<Option<Duration>, Error> {
+        self.tcp.linger(id)
+    }
+
+    /// Keep-alive, off by default (RFC 9293 §3.8.4).
+    ///
+    /// # Errors
+    /// `StaleHandle`; `InvalidInput` for times or counts of zero.
+    pub fn tcp_set_keepalive(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        keepalive: Option<Keepalive>,
+    ) -> Result<(), Error> {
+        self.tcp.set_keepalive(now, id, keepalive, &self.config)
+    }
+
+    /// The keep-alive settings.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn tcp_keepalive(&self, id: TcpId) -> Result<Option<Keepalive>, Error> {
+        self.tcp.keepalive(id)
+    }
+
+    /// The hop limit of what this connection sends.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn tcp_set_ttl(&mut self, id: TcpId, ttl: u8) -> Result<(), Error> {
+        self.tcp.set_ttl(id, ttl)
+    }
+
+    /// The hop limit.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn tcp_ttl(&self, id: TcpId) -> Result<u8, Error> {
+        self.tcp.ttl(id)
+    }
+
+    /// Takes the error that ended the connection, or one that it survived (`SO_ERROR`).
+    pub fn tcp_take_error(&mut self, id: TcpId) -> Option<Error> {
+        self.tcp.take_error(id)
+    }
+
+    /// The state of a connection; `Closed` for a stale handle.
+    pub fn tcp_state(&self, id: TcpId) -> State {
+        self.tcp.state(id)
+    }
+
+    /// Connections that exist, TIME_WAIT included.
+    pub fn tcp_count(&self) -> usize {
+        self.tcp.count()
+    }
+
+    // UDP
+
+    /// Opens a UDP socket; addresses and port 0 as for [`tcp_listen`](Self::tcp_listen).
+    ///
+    /// # Errors
+    /// `AddrNotAvailable`, `AddrInUse`, `TooManySockets`, `PortsExhausted`.
+    pub fn udp_bind(&mut self, local: SocketAddr) -> Result<UdpId, Error> {
+        self.check_local(local.ip())?;
+        self.udp.bind(local, &mut self.random, &self.config)
+    }
+
+    /// Sets the peer: only its datagrams are received, and its ICMP errors reported.
+    ///
+    /// # Errors
+    /// `NetworkUnreachable`, `StaleHandle`.
+    pub fn udp_connect(&mut self, id: UdpId, remote: SocketAddr) -> Result<(), Error> {
+        let source = self.link.source_for(remote.ip())?;
+        self.udp.connect(id, remote, source)
+    }
+
+    /// Our end.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn udp_local_addr(&self, id: UdpId) -> Result<SocketAddr, Error> {
+        self.udp.local_addr(id)
+    }
+
+    /// The connected peer.
+    ///
+    /// # Errors
+    /// `NotConnected`, `StaleHandle`.
+    pub fn udp_peer_addr(&self, id: UdpId) -> Result<SocketAddr, Error> {
+        self.udp.peer_addr(id)
+    }
+
+    /// Sends a datagram, in fragments if it is longer than the MTU. `Pending`: the device is full.
+    ///
+    /// # Errors
+    /// `NotConnected` without a destination, `MessageTooLong`, `NetworkUnreachable`; `ConnectionRefused` if the
+    /// peer said so about an earlier one.
+    pub fn udp_send<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        id: UdpId,
+        bytes: &[u8],
+        to: Option<SocketAddr>,
+        device: &mut D,
+    ) -> Poll<Result<usize, Error>> {
+        let mut egress = Egress { now, device, link: &mut self.link, counters: &mut self.counters };
+        self.udp.send(id, bytes, to, &mut egress)
+    }
+
+    /// Takes a datagram: how many bytes were copied (what does not fit is lost), and from whom.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` if the connected peer said so.
+    pub fn udp_recv(&mut self, id: UdpId, buf: &mut [u8]) -> Poll<Result<(usize, SocketAddr), Error>> {
+        self.udp.recv(id, buf, false)
+    }
+
+    /// Looks at the next datagram without taking it.
+    ///
+    /// # Errors
+    /// As [`udp_recv`](Self::udp_recv).
+    pub fn udp_peek(&mut self, id: UdpId, buf: &mut [u8]) -> Poll<Result<(usize, SocketAddr), Error>> {
+        self.udp.recv(id, buf, true)
+    }
+
+    /// What a UDP socket is ready for now.
+    pub fn udp_ready(&self, id: UdpId) -> Ready {
+        self.udp.ready_now(id)
+    }
+
+    /// The hop limit of what this socket sends.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn udp_set_ttl(&mut self, id: UdpId, ttl: u8) -> Result<(), Error> {
+        self.udp.set_ttl(id, ttl)
+    }
+
+    /// The hop limit.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn udp_ttl(&self, id: UdpId) -> Result<u8, Error> {
+        self.udp.ttl(id)
+    }
+
+    /// Closes a UDP socket.
+    pub fn udp_close(&mut self, id: UdpId) {
+        self.udp.close(id);
+    }
+
+    // ICMP echo
+
+    /// Opens a socket for ICMP echo.
+    ///
+    /// # Errors
+    /// `TooManySockets`
+    pub fn echo_open(&mut self) -> Result<EchoId, Error> {
+        self.echoes.open(&mut self.random)
+    }
+
+    /// Sends an echo request, in fragments if it is longer than the MTU.
+    ///
+    /// # Errors
+    /// `NetworkUnreachable`, `MessageTooLong`, `StaleHandle`.
+    pub fn echo_send<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        id: EchoId,
+        to: IpAddr,
+        sequence: u16,
+        payload: &[u8],
+        device: &mut D,
+    ) -> Result<(), Error> {
+        let ident = self.echoes.ident(id)?;
+        let src = self.link.source_for(to)?;
+        let head = icmp::echo_request(src, to, ident, sequence, payload);
+        let protocol = if to.is_ipv4() { Protocol::ICMPV4 } else { Protocol::ICMPV6 };
+        let envelope = Envelope { src, dst: to, protocol, ttl: self.config.ttl };
+        let mut egress = Egress { now, device, link: &mut self.link, counters: &mut self.counters };
+        let body = core::iter::once(payload);
+        match egress.datagram(envelope, &head, body, payload.len(), TxMeta::default()) {
+            // A request that the device does not take is lost like any other.
+            Ok(()) | Err(Unsent::Full) => Ok(()),
+            Err(Unsent::TooLong) => Err(Error::MessageTooLong),
+        }
+    }
+
+    /// Takes an answer, or the error that a request met.
+    ///
+    /// # Errors
+    /// `HostUnreachable`, `NetworkUnreachable`, `StaleHandle`.
+    pub fn echo_recv(&mut self, id: EchoId) -> Poll<Result<EchoReply, Error>> {
+        self.echoes.recv(id)
+    }
+
+    /// Closes an echo socket.
+    pub fn echo_close(&mut self, id: EchoId) {
+        self.echoes.close(id);
+    }
+
+    fn check_local(&self, ip: IpAddr) -> Result<(), Error> {
+        if ip.is_unspecified() || self.link.is_ours(ip) { Ok(()) } else { Err(Error::AddrNotAvailable) }
+    }
+}

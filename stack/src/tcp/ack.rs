@@ -1,0 +1,126 @@
+//! What an acknowledgement means to the sender: window, round-trip time, recovery, congestion window.
+
+use hayase_device::Frame;
+use hayase_time::Instant;
+
+use super::congestion::CongestionControl;
+use super::connection::Connection;
+use super::segment::Segment;
+use super::segment_arrives::Context;
+use crate::config::Config;
+use crate::counters::Count;
+use crate::seq::Seq;
+use crate::socket::Ready;
+use crate::wire::tcp::Flags;
+
+impl<F: Frame> Connection<F> {
+    /// Takes an acknowledgement whose number is known to be within bounds.
+    #[inline]
+    pub(super) fn acknowledged(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) {
+        let ack = segment.header.ack;
+        let was_shut = self.snd_wnd == 0;
+        let window_moved = self.update_window(segment);
+        let newly_sacked = self.take_sack(segment);
+        if ack.after(self.snd_una) {
+            self.advance(ack, segment, cx);
+        } else if ack == self.snd_una && self.flight() > 0 {
+            // RFC 5681 §2: no data, no window change, something outstanding. With SACK, only news count, so
+            // that a receiver repeating itself is no loss.
+            let is_duplicate = segment.sequence_len() == 0 && !window_moved;
+            if if self.sack_ok { newly_sacked > 0 } else { is_duplicate } {
+                self.recovery.on_dup_ack();
+            }
+            if self.snd_wnd == 0 {
+                // The peer lives, and holds its window shut: probing goes on for as long as it answers (MUST-36).
+                self.retries = 0;
+            }
+        }
+        if was_shut && self.snd_wnd > 0 && self.flight() > 0 {
+            // The window opened, and the byte that probed it did not get in: it goes first.
+            self.recovery.enter_loss(self.snd_una, self.snd_nxt);
+            self.force = true;
+        }
+        if self.recovery.must_enter(self.snd_una, self.mss) {
+            cx.counters.count(Count::FastRetrans);
+            self.congestion.on_loss(cx.now, self.flight(), self.mss);
+            self.recovery.enter_fast(self.snd_una, self.snd_nxt);
+            self.timed = None;
+            self.force = true;
+        }
+    }
+
+    /// SND.WND from segments newer than the last that set it. Returns whether it changed.
+    #[inline]
+    fn update_window(&mut self, segment: &Segment<F>) -> bool {
+        let (seq, ack) = (segment.header.seq, segment.header.ack);
+        let is_newer = self.snd_wl1.before(seq) || (self.snd_wl1 == seq && self.snd_wl2.at_or_before(ack));
+        if !is_newer {
+            return false;
+        }
+        let shift = if segment.has(Flags::SYN) { 0 } else { self.snd_wscale };
+        let window = u32::from(segment.header.window) << shift;
+        let moved = window != self.snd_wnd;
+        self.snd_wnd = window;
+        self.max_snd_wnd = self.max_snd_wnd.max(window);
+        self.snd_wl1 = seq;
+        self.snd_wl2 = ack;
+        moved
+    }
+
+    #[inline]
+    fn take_sack(&mut self, segment: &Segment<F>) -> u32 {
+        if !self.sack_ok {
+            return 0;
+        }
+        let blocks = segment.header.options.sack.as_slice().iter();
+        blocks.map(|block| self.recovery.scoreboard.add(*block, self.snd_una, self.snd_nxt)).sum()
+    }
+
+    /// SND.UNA moves.
+    #[inline]
+    fn advance(&mut self, ack: Seq, segment: &Segment<F>, cx: &mut Context<'_>) {
+        let acked = ack - self.snd_una;
+        let was_limited = self.flight().saturating_mul(2) >= self.congestion.cwnd();
+        let was_recovering = !self.recovery.is_open();
+        self.snd_una = ack;
+        self.send.acknowledge(ack);
+        self.measure(ack, segment, was_recovering, cx.now);
+        self.recovery.on_ack(ack, acked, self.mss);
+        if !self.recovery.is_fast() {
+            self.congestion.on_ack(cx.now, acked, self.mss, was_limited);
+        }
+        self.backoff = 0;
+        self.retries = 0;
+        // RFC 6298 §5.2 and §5.3
+        self.deadlines.retransmit =
+            if self.flight() > 0 { cx.now + self.rto(cx.config) } else { Instant::MAX };
+        self.wake_writer(cx.config);
+    }
+
+    /// A round-trip sample: of the timed segment, or, where that was sent twice, of the timestamp that came back
+    /// (RFC 7323 §4: an echoed timestamp is of the segment that was received).
+    #[inline]
+    fn measure(&mut self, ack: Seq, segment: &Segment<F>, recovering: bool, now: Instant) {
+        if let Some((end, sent_at)) = self.timed {
+            if ack.at_or_after(end) {
+                self.timed = None;
+                self.rtt.sample(now - sent_at);
+            }
+        } else if recovering
+            && self.timestamps_ok
+            && let Some(timestamps) = segment.header.options.timestamps
+        {
+            let millis = self.ts_now(now).wrapping_sub(timestamps.ecr);
+            self.rtt.sample(core::time::Duration::from_millis(u64::from(millis)));
+        }
+    }
+
+    /// A blocked writer is woken once a third of the buffer is free, not for every segment.
+    #[inline]
+    pub(super) fn wake_writer(&mut self, config: &Config) {
+        if self.write_blocked && self.send.room(config.send_buffer_len) >= config.send_buffer_len / 3 {
+            self.write_blocked = false;
+            self.events |= Ready::WRITABLE;
+        }
+    }
+}

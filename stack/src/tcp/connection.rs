@@ -1,0 +1,387 @@
+//! One connection: the transmission control block (RFC 9293 §3.3.1).
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use hayase_device::Frame;
+use hayase_time::{Instant, TimerKey};
+
+use super::assembler::Assembler;
+use super::congestion::{CongestionControl, NewReno};
+use super::flow::Tuple;
+use super::keepalive::Probing;
+use super::receive_queue::ReceiveQueue;
+use super::recovery::Recovery;
+use super::rtt::Rtt;
+use super::send_queue::SendQueue;
+use super::state::State;
+use crate::config::Config;
+use crate::error::Error;
+use crate::ip::neighbor::NeighborId;
+use crate::seq::Seq;
+use crate::socket::{ListenerId, Ready};
+use crate::wire::tcp::{Options, Timestamps};
+
+/// What the peer is owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum AckDebt {
+    #[default]
+    None,
+    /// An acknowledgement, which may wait for company (RFC 9293 §3.8.6.3).
+    Delayed,
+    /// An acknowledgement at the end of this turn.
+    Now,
+}
+
+/// What a connection must do by when. `Instant::MAX`: nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    /// Retransmit, or probe a closed window.
+    pub(super) retransmit: Instant,
+    pub(super) delayed_ack: Instant,
+    /// Keep-alive, or the end of patience with a connection that nobody owns any more.
+    pub(super) idle: Instant,
+}
+
+impl Deadlines {
+    pub(super) const NONE: Deadlines =
+        Deadlines { retransmit: Instant::MAX, delayed_ack: Instant::MAX, idle: Instant::MAX };
+
+    #[inline]
+    pub(super) fn earliest(&self) -> Instant {
+        self.retransmit.min(self.delayed_ack).min(self.idle)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection<F> {
+    pub(super) tuple: Tuple,
+    pub(super) state: State,
+    /// The next hop, remembered so that a segment needs no route lookup.
+    pub(super) neighbor: Option<NeighborId>,
+    pub(super) ttl: u8,
+
+    // Send sequence space (RFC 9293 §3.3.1)
+    pub(super) iss: Seq,
+    pub(super) snd_una: Seq,
+    pub(super) snd_nxt: Seq,
+    /// SND.WND, scaled.
+    pub(super) snd_wnd: u32,
+    pub(super) snd_wl1: Seq,
+    pub(super) snd_wl2: Seq,
+    /// MAX.SND.WND (RFC 5961 §5.2) and the yardstick of silly windows (RFC 9293 §3.8.6.2.1).
+    pub(super) max_snd_wnd: u32,
+    pub(super) snd_wscale: u8,
+    /// Payload of a full segment: the peer's MSS, within our MTU, less the options of every segment.
+    pub(super) mss: u32,
+
+    // Receive sequence space
+    pub(super) irs: Seq,
+    pub(super) rcv_nxt: Seq,
+    /// Right edge of the window that the peer knows of: RCV.NXT + RCV.WND. Never moves left (SHLD-14).
+    pub(super) rcv_adv: Seq,
+    pub(super) rcv_wscale: u8,
+    /// Bytes received since the last acknowledgement went out.
+    pub(super) unacked_len: u32,
+
+    // Options of both directions
+    pub(super) sack_ok: bool,
+    pub(super) timestamps_ok: bool,
+    pub(super) window_scaling_ok: bool,
+    /// TS.Recent (RFC 7323 §4.3), and when it was set, in seconds (§5.5: it ages).
+    pub(super) ts_recent: u32,
+    pub(super) ts_recent_at: u32,
+    /// When this connection last answered a segment that may be a forger's (RFC 5961 §7).
+    pub(super) challenged_at: Option<Instant>,
+    /// Last.ACK.sent
+    pub(super) last_ack_sent: Seq,
+    /// What is added to the clock, so that timestamps tell nothing of other connections (RFC 7323 §5.4).
+    pub(super) ts_offset: u32,
+
+    pub(super) rtt: Rtt,
+    /// The segment that is being timed: the sequence number behind it, and when it left.
+    pub(super) timed: Option<(Seq, Instant)>,
+    pub(super) congestion: NewReno,
+    pub(super) recovery: Recovery,
+    pub(super) backoff: u8,
+    pub(super) retries: u8,
+    pub(super) last_sent_at: Instant,
+
+    pub(super) send: SendQueue<F>,
+    pub(super) receive: ReceiveQueue<F>,
+    pub(super) out_of_order: Option<Box<Assembler<F>>>,
+    /// A duplicate that the next ACK reports (RFC 2883).
+    pub(super) dsack: Option<(Seq, Seq)>,
+    /// Where the peer's FIN stands, when it arrived before data in front of it.
+    pub(super) early_fin: Option<Seq>,
+
+    pub(super) deadlines: Deadlines,
+    pub(super) timer: Option<TimerKey>,
+    /// When `timer` fires; it may be earlier than any deadline, never later.
+    pub(super) timer_at: Instant,
+
+    pub(super) ack_debt: AckDebt,
+    pub(super) nodelay: bool,
+    /// The application shut down writing: a FIN follows the queue.
+    pub(super) fin_queued: bool,
+    /// The peer's FIN was received.
+    pub(super) fin_received: bool,
+    /// Send at least one segment whatever the window says: a timeout's retransmission, or a probe.
+    pub(super) force: bool,
+    /// A writer waits for room.
+    pub(super) write_blocked: bool,
+    /// A pool without buffers stopped us.
+    pub(super) starved: bool,
+    /// In the list of connections with something to send.
+    pub(super) in_work: bool,
+    /// In the list of connections with news.
+    pub(super) in_ready: bool,
+    /// Reachable through the flow table.
+    pub(super) in_flows: bool,
+    /// The application, or an accept queue, has a handle.
+    pub(super) owned: bool,
+    /// The listener that this connection is for, until it was accepted.
+    pub(super) listener: Option<ListenerId>,
+    pub(super) events: Ready,
+    pub(super) error: Option<Error>,
+    pub(super) soft_error: Option<Error>,
+    pub(super) linger: Option<Duration>,
+    pub(super) probing: Option<Box<Probing>>,
+}
+
+/// What the first segments of a connection are made of.
+pub(super) struct Opening {
+    pub(super) tuple: Tuple,
+    pub(super) state: State,
+    pub(super) iss: Seq,
+    pub(super) ts_offset: u32,
+    pub(super) mss: u32,
+    pub(super) now: Instant,
+}
+
+impl<F: Frame> Connection<F> {
+    pub(super) fn new(opening: Opening, config: &Config) -> Connection<F> {
+        let Opening { tuple, state, iss, ts_offset, mss, now } = opening;
+        Connection {
+            tuple,
+            state,
+            neighbor: None,
+            ttl: config.ttl,
+            iss,
+            snd_una: iss,
+            snd_nxt: iss,
+            snd_wnd: 0,
+            snd_wl1: Seq(0),
+            snd_wl2: iss,
+            max_snd_wnd: 0,
+            snd_wscale: 0,
+            mss,
+            irs: Seq(0),
+            rcv_nxt: Seq(0),
+            rcv_adv: Seq(0),
+            rcv_wscale: window_scale_for(config.receive_buffer_len),
+            unacked_len: 0,
+            sack_ok: true,
+            timestamps_ok: true,
+            window_scaling_ok: true,
+            ts_recent: 0,
+            ts_recent_at: 0,
+            challenged_at: None,
+            last_ack_sent: Seq(0),
+            ts_offset,
+            rtt: Rtt::default(),
+            timed: None,
+            congestion: NewReno::new(mss),
+            recovery: Recovery::new(iss),
+            backoff: 0,
+            retries: 0,
+            last_sent_at: now,
+            send: SendQueue::new(iss + 1),
+            receive: ReceiveQueue::default(),
+            out_of_order: None,
+            dsack: None,
+            early_fin: None,
+            deadlines: Deadlines::NONE,
+            timer: None,
+            timer_at: Instant::MAX,
+            ack_debt: AckDebt::None,
+            nodelay: false,
+            fin_queued: false,
+            fin_received: false,
+            force: false,
+            write_blocked: false,
+            starved: false,
+            in_work: false,
+            in_ready: false,
+            in_flows: false,
+            owned: false,
+            listener: None,
+            events: Ready::EMPTY,
+            error: None,
+            soft_error: None,
+            linger: None,
+            probing: None,
+        }
+    }
+
+    /// Takes the options of the peer's SYN: each holds only if both sides offered it.
+    pub(super) fn negotiate(&mut self, options: &Options, mss_default: u32, mss_max: u32) {
+        let mss = options.mss.map_or(mss_default, |mss| u32::from(mss).max(MSS_MIN));
+        self.timestamps_ok &= options.timestamps.is_some();
+        self.sack_ok &= options.sack_permitted;
+        self.window_scaling_ok &= options.window_scale.is_some();
+        if self.window_scaling_ok {
+            // RFC 7323 §2.3: a shift above 14 counts as 14.
+            self.snd_wscale = options.window_scale.unwrap_or(0).min(14);
+        } else {
+            self.rcv_wscale = 0;
+        }
+        self.mss = mss.min(mss_max) - if self.timestamps_ok { TIMESTAMPS_LEN } else { 0 };
+        self.congestion = NewReno::new(self.mss);
+        if let Some(Timestamps { val, .. }) = options.timestamps {
+            self.ts_recent = val;
+        }
+    }
+
+    /// Bytes outstanding, the SYN's and FIN's places in the sequence included.
+    #[inline]
+    pub(super) fn flight(&self) -> u32 {
+        self.snd_nxt - self.snd_una
+    }
+
+    /// Sequence number of our FIN, once one is queued.
+    #[inline]
+    pub(super) fn fin_seq(&self) -> Option<Seq> {
+        self.fin_queued.then(|| self.send.end())
+    }
+
+    /// Bytes written and never sent.
+    #[inline]
+    pub(super) fn unsent_len(&self) -> u32 {
+        self.send.end().since(self.snd_nxt)
+    }
+
+    /// Whether all that the application gave us, its FIN included, was sent at least once.
+    #[inline]
+    pub(super) fn all_sent(&self) -> bool {
+        match self.fin_seq() {
+            Some(fin) => self.snd_nxt.after(fin),
+            None => self.snd_nxt.at_or_after(self.send.end()),
+        }
+    }
+
+    /// RCV.WND that the peer knows of.
+    #[inline]
+    pub(super) fn rcv_wnd(&self) -> u32 {
+        self.rcv_adv.since(self.rcv_nxt)
+    }
+
+    /// The right edge that we could advertise: what the buffer has room for, never left of what was promised,
+    /// and moving only by steps worth a segment (silly window avoidance, RFC 9293 §3.8.6.2.2).
+    #[inline]
+    pub(super) fn window_edge(&self, config: &Config) -> Seq {
+        let room = config.receive_buffer_len.saturating_sub(self.receive.len()) as u32;
+        let edge = self.rcv_nxt + room;
+        let gain = edge.since(self.rcv_adv);
+        let step = self.mss.min(config.receive_buffer_len as u32 / 2);
+        if gain >= step { edge } else { self.rcv_adv }
+    }
+
+    /// The timestamp clock: milliseconds.
+    #[inline]
+    pub(super) fn ts_now(&self, now: Instant) -> u32 {
+        (now.as_millis() as u32).wrapping_add(self.ts_offset)
+    }
+
+    /// The timestamps option of the next segment.
+    #[inline]
+    pub(super) fn timestamps(&self, now: Instant) -> Option<Timestamps> {
+        self.timestamps_ok.then(|| Timestamps { val: self.ts_now(now), ecr: self.ts_recent })
+    }
+
+    #[inline]
+    pub(super) fn rto(&self, config: &Config) -> Duration {
+        self.rtt.rto(self.backoff, config)
+    }
+
+    #[inline]
+    pub(super) fn owe_ack(&mut self, debt: AckDebt) {
+        self.ack_debt = self.ack_debt.max(debt);
+    }
+
+    /// Bytes that congestion and flow control let go now, in addition to what is outstanding.
+    #[inline]
+    pub(super) fn usable_window(&self) -> u32 {
+        let cwnd = self.congestion.cwnd() + self.recovery.limited_transmit(self.mss);
+        let pipe = self.recovery.pipe(self.snd_una, self.snd_nxt, self.mss);
+        let peer = (self.snd_una + self.snd_wnd).since(self.snd_nxt);
+        cwnd.saturating_sub(pipe).min(peer)
+    }
+
+    /// What the application can do now.
+    pub(super) fn ready(&self, config: &Config) -> Ready {
+        let mut ready = Ready::EMPTY;
+        let closed = self.state == State::Closed;
+        if !self.receive.is_empty() {
+            ready |= Ready::READABLE;
+        }
+        if self.fin_received || closed {
+            ready |= Ready::READABLE | Ready::READ_CLOSED;
+        }
+        if closed || self.fin_queued {
+            ready |= Ready::WRITABLE | Ready::WRITE_CLOSED;
+        } else if self.state.can_send()
+            && self.state.is_synchronized()
+            && self.send.room(config.send_buffer_len) > 0
+        {
+            ready |= Ready::WRITABLE;
+        }
+        if self.error.is_some() {
+            ready |= Ready::ERROR;
+        }
+        ready
+    }
+
+    /// The connection is over. What was received stays readable; everything else goes home.
+    pub(super) fn enter_closed(&mut self, error: Option<Error>) {
+        self.state = State::Closed;
+        self.error = error;
+        self.send.clear();
+        self.out_of_order = None;
+        self.deadlines = Deadlines::NONE;
+        self.ack_debt = AckDebt::None;
+        self.probing = None;
+        self.force = false;
+        self.events |= Ready::READABLE | Ready::WRITABLE | Ready::READ_CLOSED | Ready::WRITE_CLOSED;
+        if error.is_some() {
+            self.events |= Ready::ERROR;
+        }
+    }
+}
+
+/// A peer that asks for less makes us send more headers than data; Linux's `tcp_min_snd_mss` is 48.
+const MSS_MIN: u32 = 64;
+
+/// Bytes that the timestamps option takes in every segment.
+pub(super) const TIMESTAMPS_LEN: u32 = 12;
+
+/// The smallest shift with which the whole buffer can be advertised (RFC 7323 §2.2).
+fn window_scale_for(buffer_len: usize) -> u8 {
+    (0..14).find(|shift| buffer_len >> shift <= usize::from(u16::MAX)).unwrap_or(14)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_covers_the_buffer() {
+        assert_eq!([1000, 65_535, 65_536, 1 << 20, 1 << 30].map(window_scale_for), [0, 0, 1, 5, 14]);
+    }
+
+    #[test]
+    fn a_connection_is_small() {
+        let len = size_of::<Connection<hayase_device::heap::HeapFrame>>();
+        assert!(len <= 640, "{len} bytes");
+    }
+}

@@ -1,0 +1,204 @@
+//! From a segment's addresses to its connection: one keyed hash lookup, however many connections there are.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use hashbrown::HashTable;
+
+use crate::random::Random;
+
+/// The addresses and ports of a connection. IPv4 addresses are kept in their IPv4-mapped form, so that both
+/// families compare and hash as the same few integers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tuple {
+    local: [u64; 2],
+    remote: [u64; 2],
+    /// Local port in the upper, remote port in the lower half.
+    ports: u32,
+}
+
+impl Tuple {
+    #[inline]
+    pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Tuple {
+        Tuple {
+            local: words(local.ip()),
+            remote: words(remote.ip()),
+            ports: u32::from(local.port()) << 16 | u32::from(remote.port()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn local_ip(&self) -> IpAddr {
+        address(self.local)
+    }
+
+    #[inline]
+    pub(crate) fn remote_ip(&self) -> IpAddr {
+        address(self.remote)
+    }
+
+    #[inline]
+    pub(crate) fn local_port(&self) -> u16 {
+        (self.ports >> 16) as u16
+    }
+
+    #[inline]
+    pub(crate) fn remote_port(&self) -> u16 {
+        self.ports as u16
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        SocketAddr::new(self.local_ip(), self.local_port())
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        SocketAddr::new(self.remote_ip(), self.remote_port())
+    }
+
+    /// The tuple as words, for keyed functions of it.
+    pub(crate) fn as_words(&self) -> [u64; 5] {
+        [self.local[0], self.local[1], self.remote[0], self.remote[1], u64::from(self.ports)]
+    }
+}
+
+impl fmt::Debug for Tuple {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} - {}", self.local(), self.remote())
+    }
+}
+
+const MAPPED: u64 = 0xffff_0000_0000;
+
+#[inline]
+fn words(ip: IpAddr) -> [u64; 2] {
+    match ip {
+        IpAddr::V4(v4) => [0, MAPPED | u64::from(u32::from(v4))],
+        IpAddr::V6(v6) => {
+            let bits = u128::from(v6);
+            [(bits >> 64) as u64, bits as u64]
+        }
+    }
+}
+
+#[inline]
+fn address([high, low]: [u64; 2]) -> IpAddr {
+    if high == 0 && low >> 32 == MAPPED >> 32 {
+        IpAddr::V4(Ipv4Addr::from(low as u32))
+    } else {
+        IpAddr::V6(Ipv6Addr::from(u128::from(high) << 64 | u128::from(low)))
+    }
+}
+
+/// What a tuple leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Index of a connection.
+    Connection(u32),
+    /// Index of a TIME_WAIT entry.
+    TimeWait(u32),
+}
+
+impl Flow {
+    const TIME_WAIT: u32 = 1 << 31;
+
+    #[inline]
+    fn pack(self) -> u32 {
+        match self {
+            Flow::Connection(index) => index,
+            Flow::TimeWait(index) => index | Self::TIME_WAIT,
+        }
+    }
+
+    #[inline]
+    fn unpack(word: u32) -> Flow {
+        if word & Self::TIME_WAIT == 0 {
+            Flow::Connection(word)
+        } else {
+            Flow::TimeWait(word & !Self::TIME_WAIT)
+        }
+    }
+}
+
+/// The table. It holds nothing but indices, 5 bytes a flow; the tuples are read where the flows live.
+#[derive(Debug)]
+pub(crate) struct Flows {
+    table: HashTable<u32>,
+    keys: [u64; 4],
+}
+
+impl Flows {
+    pub(crate) fn new(random: &Random) -> Flows {
+        Flows { table: HashTable::new(), keys: random.table_keys() }
+    }
+
+    /// Keyed multiply-and-fold: without the keys nobody can choose addresses that collide.
+    #[inline]
+    fn hash(&self, tuple: &Tuple) -> u64 {
+        let [a, b, c, d] = self.keys;
+        let hash = fold(tuple.local[0] ^ a, tuple.local[1] ^ b);
+        let hash = fold(hash ^ tuple.remote[0], tuple.remote[1] ^ c);
+        fold(hash ^ u64::from(tuple.ports), d)
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, tuple: &Tuple, tuple_of: impl Fn(Flow) -> Option<Tuple>) -> Option<Flow> {
+        let is_it = |word: &u32| tuple_of(Flow::unpack(*word)).as_ref() == Some(tuple);
+        self.table.find(self.hash(tuple), is_it).map(|word| Flow::unpack(*word))
+    }
+
+    /// Adds a flow; the caller knows that the tuple is not there yet.
+    pub(crate) fn insert(&mut self, tuple: &Tuple, flow: Flow, tuple_of: impl Fn(Flow) -> Option<Tuple>) {
+        let keys = Flows { table: HashTable::new(), keys: self.keys };
+        let rehash = |word: &u32| tuple_of(Flow::unpack(*word)).map_or(0, |tuple| keys.hash(&tuple));
+        self.table.insert_unique(self.hash(tuple), flow.pack(), rehash);
+    }
+
+    pub(crate) fn remove(&mut self, tuple: &Tuple, flow: Flow) {
+        if let Ok(entry) = self.table.find_entry(self.hash(tuple), |word| *word == flow.pack()) {
+            entry.remove();
+        }
+    }
+}
+
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn tuple(i: u32) -> Tuple {
+        let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 80);
+        Tuple::new(local, SocketAddr::new(IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + i)), 1000 + (i % 7) as u16))
+    }
+
+    #[test]
+    fn addresses_of_both_families_survive() {
+        let v6 = Tuple::new("[fd00::1]:80".parse().unwrap(), "[fe80::2]:4000".parse().unwrap());
+        assert_eq!(v6.local(), "[fd00::1]:80".parse().unwrap());
+        assert_eq!(v6.remote(), "[fe80::2]:4000".parse().unwrap());
+        assert_eq!(tuple(5).remote(), "10.0.0.5:1005".parse().unwrap());
+    }
+
+    #[test]
+    fn finds_each_of_many_and_forgets_the_removed() {
+        let tuples: Vec<Tuple> = (0..10_000).map(tuple).collect();
+        let of = |flow: Flow| match flow {
+            Flow::Connection(i) | Flow::TimeWait(i) => tuples.get(i as usize).copied(),
+        };
+        let mut flows = Flows::new(&Random::new([3; 32]));
+        for i in 0..tuples.len() as u32 {
+            let flow = if i % 2 == 0 { Flow::Connection(i) } else { Flow::TimeWait(i) };
+            flows.insert(&tuples[i as usize], flow, of);
+        }
+        assert_eq!(flows.find(&tuples[4711], of), Some(Flow::TimeWait(4711)));
+        flows.remove(&tuples[4711], Flow::TimeWait(4711));
+        assert_eq!(flows.find(&tuples[4711], of), None);
+        assert_eq!(flows.find(&tuples[4712], of), Some(Flow::Connection(4712)));
+        assert_eq!(flows.find(&tuple(20_000), of), None);
+    }
+}

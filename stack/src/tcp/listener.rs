@@ -1,0 +1,162 @@
+//! Listeners: the LISTEN state (RFC 9293 §3.10.7.2), the SYN queue and the accept queue.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::slab::Slab;
+use crate::socket::{ListenerId, TcpId};
+
+/// A listener.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) local: SocketAddr,
+    backlog: usize,
+    /// Half-open connections, oldest first. Entries that finished or died are skipped when they come up.
+    half_open: VecDeque<TcpId>,
+    pub(super) half_open_count: usize,
+    /// Connections that wait to be accepted.
+    pub(super) accept_queue: VecDeque<TcpId>,
+    pub(super) in_ready: bool,
+}
+
+impl Listener {
+    /// Whether another connection may finish its handshake.
+    pub(super) fn has_room(&self) -> bool {
+        self.accept_queue.len() < self.backlog
+    }
+
+    /// Notes a half-open connection; returns the oldest if there are too many now.
+    pub(super) fn push_half_open(&mut self, id: TcpId, config: &Config, is_open: impl Fn(TcpId) -> bool) -> Option<TcpId> {
+        // Drop what is no longer half open from the front, so that the queue does not outgrow its limit.
+        while self.half_open.front().is_some_and(|oldest| !is_open(*oldest)) {
+            self.half_open.pop_front();
+        }
+        self.half_open.push_back(id);
+        self.half_open_count += 1;
+        if self.half_open.len() > 2 * config.syn_backlog_max {
+            self.half_open.retain(|id| is_open(*id));
+        }
+        if self.half_open_count <= config.syn_backlog_max {
+            return None;
+        }
+        while let Some(oldest) = self.half_open.pop_front() {
+            if is_open(oldest) {
+                return Some(oldest);
+            }
+        }
+        None
+    }
+
+    /// Every connection that nobody accepted.
+    pub(super) fn into_connections(self) -> impl Iterator<Item = TcpId> {
+        self.half_open.into_iter().chain(self.accept_queue)
+    }
+
+    fn takes(&self, local: IpAddr) -> bool {
+        match self.local.ip() {
+            IpAddr::V4(v4) if v4.is_unspecified() => local.is_ipv4(),
+            // Dual stack, as Linux does with IPV6_V6ONLY off.
+            IpAddr::V6(v6) if v6.is_unspecified() => true,
+            ip => ip == local,
+        }
+    }
+}
+
+/// All listeners, found by port.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    slab: Slab<Listener>,
+    /// Sorted by port; few ports have more than one listener.
+    by_port: Vec<(u16, u32)>,
+}
+
+impl Listeners {
+    pub(super) fn new(config: &Config) -> Listeners {
+        Listeners { slab: Slab::new(config.listeners_max), by_port: Vec::new() }
+    }
+
+    /// # Errors
+    /// `AddrInUse` if another listener would take some of the same connections with the same precedence.
+    pub(super) fn insert(&mut self, local: SocketAddr, backlog: usize) -> Result<ListenerId, Error> {
+        if self.on_port(local.port()).any(|(_, listener)| listener.local.ip() == local.ip()) {
+            return Err(Error::AddrInUse);
+        }
+        let listener = Listener {
+            local,
+            backlog: backlog.max(1),
+            half_open: VecDeque::new(),
+            half_open_count: 0,
+            accept_queue: VecDeque::new(),
+            in_ready: false,
+        };
+        let (index, generation) = self.slab.insert(listener).map_err(|_| Error::TooManySockets)?;
+        let at = self.by_port.partition_point(|entry| *entry < (local.port(), index));
+        self.by_port.insert(at, (local.port(), index));
+        Ok(ListenerId { index, generation })
+    }
+
+    pub(super) fn remove(&mut self, id: ListenerId) -> Option<Listener> {
+        self.slab.get_generation(id.index, id.generation)?;
+        let listener = self.slab.remove(id.index)?;
+        self.by_port.retain(|entry| entry.1 != id.index);
+        Some(listener)
+    }
+
+    pub(super) fn get(&self, id: ListenerId) -> Option<&Listener> {
+        self.slab.get_generation(id.index, id.generation)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
+        self.slab.get_generation_mut(id.index, id.generation)
+    }
+
+    /// Whether a port is taken by some listener.
+    pub(super) fn has_port(&self, port: u16) -> bool {
+        self.on_port(port).next().is_some()
+    }
+
+    /// The listener for a SYN to `local`: one bound to that very address before one bound to all.
+    pub(super) fn find(&self, local: IpAddr, port: u16) -> Option<ListenerId> {
+        let (index, _) = self
+            .on_port(port)
+            .filter(|(_, listener)| listener.takes(local))
+            .min_by_key(|(_, listener)| (listener.local.ip() != local, listener.local.is_ipv4() != local.is_ipv4()))?;
+        Some(ListenerId { index, generation: self.slab.generation(index) })
+    }
+
+    fn on_port(&self, port: u16) -> impl Iterator<Item = (u32, &Listener)> {
+        let first = self.by_port.partition_point(|entry| entry.0 < port);
+        self.by_port[first..]
+            .iter()
+            .take_while(move |entry| entry.0 == port)
+            .filter_map(|(_, index)| Some((*index, self.slab.get(*index)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_most_exact_listener_wins() {
+        let mut listeners = Listeners::new(&Config::default());
+        let any6 = listeners.insert(addr("[::]:80"), 1).unwrap();
+        let any4 = listeners.insert(addr("0.0.0.0:80"), 1).unwrap();
+        let one = listeners.insert(addr("10.0.0.1:80"), 1).unwrap();
+        assert_eq!(listeners.insert(addr("10.0.0.1:80"), 1), Err(Error::AddrInUse));
+        let find = |ip: &str| listeners.find(ip.parse().unwrap(), 80);
+        assert_eq!(find("10.0.0.1"), Some(one));
+        assert_eq!(find("10.0.0.2"), Some(any4));
+        assert_eq!(find("fd00::1"), Some(any6));
+        assert_eq!(listeners.find("10.0.0.1".parse().unwrap(), 81), None);
+        listeners.remove(any4);
+        assert_eq!(listeners.find("10.0.0.2".parse().unwrap(), 80), Some(any6), "dual stack");
+    }
+}

@@ -1,0 +1,430 @@
+//! TCP (RFC 9293).
+//!
+//! The way in: [`Tcp::receive`] finds the connection and hands the segment to
+//! [`segment_arrives`], which reads like §3.10.7. The way out: [`Tcp::transmit`] asks every connection that has
+//! something to say for its [`output`]. Nothing walks over all connections: work, news and timers are lists.
+
+mod ack;
+mod assembler;
+mod congestion;
+pub(crate) mod connection;
+mod emit;
+mod flow;
+pub(crate) mod icmp;
+mod isn;
+mod keepalive;
+mod listener;
+mod open;
+mod output;
+mod receive_queue;
+mod recovery;
+mod rtt;
+mod sack;
+mod segment;
+mod segment_arrives;
+mod send_queue;
+mod socket;
+mod state;
+mod syn_sent;
+mod time_wait;
+mod timers;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use hayase_device::{Caps, Device, Frame};
+use hayase_time::{Instant, Wheel};
+
+use self::connection::Connection;
+use self::flow::{Flow, Flows, Tuple};
+use self::listener::Listeners;
+use self::output::Output;
+use self::segment::{Reply, Segment, Stop};
+use self::segment_arrives::Context;
+use self::time_wait::{Arrival, TimeWait, TimeWaits};
+use crate::config::Config;
+use crate::counters::{Count, Counters, Drop};
+use crate::egress::Egress;
+use crate::ip::limiter::Limiter;
+use crate::random::Random;
+use crate::slab::Slab;
+use crate::socket::{ListenerId, Ready, Socket, TcpId};
+use crate::wire::tcp::{Flags, TcpHeader};
+
+pub use self::keepalive::Keepalive;
+pub use self::state::State;
+
+/// Replies that wait for the end of the turn. A flood of segments to closed ports is answered up to here.
+const REPLIES_MAX: usize = 1024;
+
+/// All of TCP's state.
+#[derive(Debug)]
+pub(crate) struct Tcp<F> {
+    connections: Slab<Connection<F>>,
+    flows: Flows,
+    listeners: Listeners,
+    time_waits: TimeWaits,
+    wheel: Wheel<u32>,
+    /// Connections that may have something to send.
+    work: VecDeque<u32>,
+    /// Connections and listeners with news for the application.
+    ready: Vec<Socket>,
+    replies: VecDeque<Reply>,
+    challenges: Limiter,
+    /// What the device can do, as far as filling frames is concerned.
+    caps: Caps,
+}
+
+impl<F: Frame> Tcp<F> {
+    pub(crate) fn new(config: &Config, caps: &Caps, random: &Random, now: Instant) -> Tcp<F> {
+        Tcp {
+            connections: Slab::new(config.connections_max),
+            flows: Flows::new(random),
+            listeners: Listeners::new(config),
+            time_waits: TimeWaits::new(config),
+            wheel: Wheel::new(now),
+            work: VecDeque::new(),
+            ready: Vec::new(),
+            replies: VecDeque::new(),
+            challenges: Limiter::new(config.challenge_acks_per_second, config.challenge_acks_per_second),
+            caps: *caps,
+        }
+    }
+
+    pub(crate) fn set_caps(&mut self, caps: &Caps) {
+        self.caps = *caps;
+    }
+
+    /// Connections in every state but TIME_WAIT, and those in it.
+    pub(crate) fn count(&self) -> usize {
+        self.connections.len() + self.time_waits.len()
+    }
+
+    /// A segment whose checksum is right.
+    #[inline]
+    pub(crate) fn receive(
+        &mut self,
+        tuple: (core::net::IpAddr, core::net::IpAddr),
+        header: TcpHeader,
+        payload: F,
+        mut turn: Turn<'_>,
+    ) -> Result<(), Drop> {
+        turn.counters.count(Count::InSegs);
+        let (local, remote) = tuple;
+        let tuple = Tuple::new((local, header.dst_port).into(), (remote, header.src_port).into());
+        let segment = Segment::new(header, payload);
+        match self.find(&tuple) {
+            Some(Flow::Connection(index)) => self.connection_receive(index, segment, &mut turn),
+            Some(Flow::TimeWait(index)) => self.time_wait_receive(index, tuple, segment, &mut turn),
+            None => self.listen_receive(tuple, segment, &mut turn),
+        }
+    }
+
+    #[inline]
+    fn find(&self, tuple: &Tuple) -> Option<Flow> {
+        self.flows.find(tuple, |flow| match flow {
+            Flow::Connection(index) => self.connections.get(index).map(|connection| connection.tuple),
+            Flow::TimeWait(index) => self.time_waits.get(index).map(|entry| entry.tuple),
+        })
+    }
+
+    #[inline]
+    fn connection_receive(
+        &mut self,
+        index: u32,
+        segment: Segment<F>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Drop> {
+        let Some(connection) = self.connections.get_mut(index) else { return Err(Drop::NoSocket) };
+        let was_half_open = connection.state == State::SynReceived;
+        if was_half_open && segment.has(Flags::ACK) && !segment.has(Flags::RST) {
+            // MUST-58's sibling: with a full accept queue the handshake is not finished; the peer tries again.
+            if let Some(listener) = connection.listener.and_then(|id| self.listeners.get(id))
+                && !listener.has_room()
+            {
+                return Err(Drop::ListenOverflow);
+            }
+        }
+        let mut cx = Context {
+            now: turn.now,
+            config: turn.config,
+            counters: turn.counters,
+            random: turn.random,
+            challenges: &mut self.challenges,
+        };
+        let result = connection.segment_arrives(segment, &mut cx);
+        if was_half_open && connection.state != State::SynReceived {
+            self.leave_half_open(index, turn);
+        }
+        if let Err(Stop::Reset(reply)) = result {
+            self.reply(reply);
+        }
+        self.settle(index, turn.now, turn.config);
+        match result {
+            Ok(()) => Ok(()),
+            Err(Stop::Drop(Drop::TcpClose)) if !self.connections_has(index) => Ok(()),
+            Err(Stop::Drop(reason)) => Err(reason),
+            Err(Stop::Reset(_)) => Err(Drop::TcpFlags),
+        }
+    }
+
+    fn connections_has(&self, index: u32) -> bool {
+        self.connections.get(index).is_some_and(|connection| connection.state != State::Closed)
+    }
+
+    fn time_wait_receive(
+        &mut self,
+        index: u32,
+        tuple: Tuple,
+        segment: Segment<F>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Drop> {
+        let Some(entry) = self.time_waits.get(index) else { return Err(Drop::NoSocket) };
+        match entry.arrives(&segment, turn.now) {
+            Arrival::Ignored => Err(Drop::TcpOldData),
+            Arrival::Answer(reply) => {
+                self.time_waits.renew(index, turn.now + turn.config.time_wait);
+                self.reply(reply);
+                Ok(())
+            }
+            Arrival::Closed => {
+                self.remove_time_wait(index);
+                Ok(())
+            }
+            Arrival::Reopen => {
+                turn.counters.count(Count::TwRecycled);
+                self.remove_time_wait(index);
+                self.listen_receive(tuple, segment, turn)
+            }
+        }
+    }
+
+    fn remove_time_wait(&mut self, index: u32) {
+        if let Some(entry) = self.time_waits.remove(index) {
+            self.flows.remove(&entry.tuple, Flow::TimeWait(index));
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        if self.replies.len() < REPLIES_MAX {
+            self.replies.push_back(reply);
+        }
+    }
+
+    /// What any change of a connection may entail: news, work, a timer, its end.
+    #[inline]
+    fn settle(&mut self, index: u32, now: Instant, config: &Config) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if !connection.in_work && connection.state != State::Closed {
+            connection.in_work = true;
+            self.work.push_back(index);
+        }
+        if !connection.events.is_empty() && !connection.in_ready {
+            connection.in_ready = true;
+            let generation = self.connections.generation(index);
+            self.ready.push(Socket::Tcp(TcpId { index, generation }));
+        }
+        self.rearm(index);
+        self.retire(index, now, config);
+    }
+
+    /// Makes the timer fire no later than the earliest deadline. A deadline that moved back leaves the timer
+    /// alone: it fires early, finds nothing due and goes to the new place. So an active connection touches the
+    /// wheel a few times a second, whatever it sends.
+    #[inline]
+    fn rearm(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let at = connection.deadlines.earliest();
+        if at >= connection.timer_at {
+            return;
+        }
+        if let Some(key) = connection.timer.take() {
+            self.wheel.remove(key);
+        }
+        connection.timer_at = at;
+        connection.timer = Some(self.wheel.insert(at, index));
+    }
+
+    /// Moves a connection on that both sides closed, and lets go of one that nobody needs.
+    #[inline]
+    fn retire(&mut self, index: u32, now: Instant, config: &Config) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        match connection.state {
+            State::TimeWait if connection.in_flows => self.enter_time_wait(index, now, config),
+            State::Closed | State::TimeWait => {}
+            _ => return,
+        }
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if connection.in_flows {
+            connection.in_flows = false;
+            let tuple = connection.tuple;
+            self.flows.remove(&tuple, Flow::Connection(index));
+        }
+        if !connection.owned {
+            if let Some(key) = connection.timer.take() {
+                self.wheel.remove(key);
+            }
+            self.connections.remove(index);
+        }
+    }
+
+    fn enter_time_wait(&mut self, index: u32, now: Instant, config: &Config) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        connection.in_flows = false;
+        connection.deadlines = connection::Deadlines::NONE;
+        let entry = TimeWait::of(connection);
+        self.flows.remove(&entry.tuple, Flow::Connection(index));
+        self.reply(entry.answer(now));
+        let (added, evicted) = self.time_waits.insert(entry, now + config.time_wait);
+        if let Some((old, entry)) = evicted {
+            self.flows.remove(&entry.tuple, Flow::TimeWait(old));
+        }
+        if let Some(added) = added {
+            self.insert_flow(&entry.tuple, Flow::TimeWait(added));
+        }
+    }
+
+    fn insert_flow(&mut self, tuple: &Tuple, flow: Flow) {
+        let (connections, time_waits) = (&self.connections, &self.time_waits);
+        self.flows.insert(tuple, flow, |flow| match flow {
+            Flow::Connection(index) => connections.get(index).map(|connection| connection.tuple),
+            Flow::TimeWait(index) => time_waits.get(index).map(|entry| entry.tuple),
+        });
+    }
+
+    /// Runs every timer that is due.
+    pub(crate) fn expire<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config)
+    where
+        D: Device<Frame = F>,
+    {
+        let now = egress.now;
+        while let Some(index) = self.wheel.expire(now) {
+            let Some(connection) = self.connections.get_mut(index) else { continue };
+            connection.timer = None;
+            connection.timer_at = Instant::MAX;
+            if connection.deadlines.earliest() > now {
+                self.rearm(index);
+                continue;
+            }
+            let was_half_open = connection.state == State::SynReceived;
+            if let Some(reset) = connection.expire(egress, config) {
+                self.reply(reset);
+            }
+            if was_half_open && self.connections.get(index).is_some_and(|c| c.state == State::Closed) {
+                self.abandon_half_open(index);
+            }
+            self.settle(index, now, config);
+        }
+        while let Some((index, entry)) = self.time_waits.expire(now) {
+            self.flows.remove(&entry.tuple, Flow::TimeWait(index));
+        }
+    }
+
+    /// Sends what connections have to say. Returns how many of them spoke.
+    #[inline]
+    pub(crate) fn transmit<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config) -> usize
+    where
+        D: Device<Frame = F>,
+    {
+        let mut spoke = self.transmit_replies(egress, config);
+        for _ in 0..self.work.len() {
+            let Some(index) = self.work.pop_front() else { break };
+            let Some(connection) = self.connections.get_mut(index) else { continue };
+            connection.in_work = false;
+            connection.open_window(config);
+            let output = connection.output(egress, config);
+            let fed = connection.feed(egress);
+            spoke += 1;
+            if output == Output::Blocked || fed == Output::Blocked {
+                connection.in_work = true;
+                self.work.push_back(index);
+            }
+            self.after_output(index);
+        }
+        spoke
+    }
+
+    /// Output moves deadlines and may feed a writer; it ends no connection.
+    #[inline]
+    fn after_output(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if !connection.events.is_empty() && !connection.in_ready {
+            connection.in_ready = true;
+            let generation = self.connections.generation(index);
+            self.ready.push(Socket::Tcp(TcpId { index, generation }));
+        }
+        self.rearm(index);
+    }
+
+    fn transmit_replies<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config) -> usize
+    where
+        D: Device<Frame = F>,
+    {
+        let mut sent = 0;
+        while let Some(reply) = self.replies.pop_front() {
+            if emit::reply(&reply, config.ttl, egress) == Output::Blocked {
+                self.replies.push_front(reply);
+                break;
+            }
+            sent += 1;
+        }
+        sent
+    }
+
+    /// Whether [`transmit`](Self::transmit) would find something to do.
+    #[inline]
+    pub(crate) fn has_work(&self) -> bool {
+        !self.work.is_empty() || !self.replies.is_empty()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match (self.wheel.next_deadline(), self.time_waits.deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Hands out the sockets with news, once each.
+    #[inline]
+    pub(crate) fn drain_ready(&mut self, mut f: impl FnMut(Socket, Ready)) {
+        for socket in self.ready.drain(..) {
+            match socket {
+                Socket::Tcp(id) => {
+                    if let Some(connection) = self.connections.get_generation_mut(id.index, id.generation) {
+                        connection.in_ready = false;
+                        let events = core::mem::take(&mut connection.events);
+                        if connection.owned && connection.listener.is_none() {
+                            f(socket, events);
+                        }
+                    }
+                }
+                Socket::Listener(id) => {
+                    if let Some(listener) = self.listeners.get_mut(id) {
+                        listener.in_ready = false;
+                        f(socket, Ready::READABLE);
+                    }
+                }
+                Socket::Udp(_) | Socket::Echo(_) => {}
+            }
+        }
+    }
+
+    fn notify_listener(&mut self, id: ListenerId) {
+        if let Some(listener) = self.listeners.get_mut(id)
+            && !listener.in_ready
+        {
+            listener.in_ready = true;
+            self.ready.push(Socket::Listener(id));
+        }
+    }
+}
+
+/// What the processing of one frame may look at besides TCP's own state.
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Instant,
+    pub(crate) config: &'a Config,
+    pub(crate) counters: &'a mut Counters,
+    pub(crate) random: &'a Random,
+    /// Payload of a full segment that our link takes, without options.
+    pub(crate) mss_max: u32,
+}

@@ -1,0 +1,204 @@
+//! Opening connections: passively for a SYN that a listener wants, actively for `connect`.
+
+use core::net::{IpAddr, SocketAddr};
+
+use hayase_device::Frame;
+use hayase_time::Instant;
+
+use super::connection::{Connection, Opening};
+use super::flow::{Flow, Tuple};
+use super::segment::{Reply, Segment};
+use super::segment_arrives::Context;
+use super::state::State;
+use super::{Tcp, Turn, isn};
+use crate::config::Config;
+use crate::counters::{Count, Drop};
+use crate::error::Error;
+use crate::ip::address;
+use crate::random::Random;
+use crate::socket::{ListenerId, TcpId};
+use crate::wire::tcp::Flags;
+
+impl<F: Frame> Tcp<F> {
+    /// A segment for which there is no connection: LISTEN (RFC 9293 §3.10.7.2) or CLOSED (§3.10.7.1).
+    pub(super) fn listen_receive(
+        &mut self,
+        tuple: Tuple,
+        segment: Segment<F>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Drop> {
+        let listener = self.listeners.find(tuple.local_ip(), tuple.local_port());
+        // First: a reset has nothing to reset.
+        if segment.has(Flags::RST) {
+            return Err(Drop::NoSocket);
+        }
+        // A host that talks to itself from outside, and a port that no application has (F10).
+        if tuple.remote() == tuple.local() || tuple.remote_port() == 0 {
+            return Err(Drop::IpInvalidSource);
+        }
+        let Some(listener) = listener.filter(|_| segment.has(Flags::SYN) && !segment.has(Flags::ACK)) else {
+            // Second: an ACK draws a reset, and so does anything sent to a closed port.
+            if listener.is_none() || segment.has(Flags::ACK) {
+                Reply::to_nobody(tuple, &segment).into_iter().for_each(|reply| self.reply(reply));
+            }
+            return Err(Drop::NoSocket);
+        };
+        // Third: a SYN. A FIN beside it is no connection anybody wants.
+        if segment.has(Flags::FIN) {
+            return Err(Drop::TcpFlags);
+        }
+        self.open_passive(tuple, listener, segment, turn)
+    }
+
+    fn open_passive(
+        &mut self,
+        tuple: Tuple,
+        id: ListenerId,
+        segment: Segment<F>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Drop> {
+        if !self.listeners.get(id).is_some_and(super::listener::Listener::has_room) {
+            return Err(Drop::ListenOverflow);
+        }
+        let opening = opening(tuple, State::SynReceived, turn.mss_max, turn.random, turn.now);
+        let mut connection = Connection::new(opening, turn.config);
+        connection.listener = Some(id);
+        let cx = Context {
+            now: turn.now,
+            config: turn.config,
+            counters: turn.counters,
+            random: turn.random,
+            challenges: &mut self.challenges,
+        };
+        connection.take_syn(&segment, &cx);
+        let Some(index) = self.insert(connection) else { return Err(Drop::TooManySockets) };
+        let child = TcpId { index, generation: self.connections.generation(index) };
+        self.enqueue_half_open(id, child, turn);
+        self.settle(index, turn.now, turn.config);
+        Ok(())
+    }
+
+    fn enqueue_half_open(&mut self, id: ListenerId, child: TcpId, turn: &mut Turn<'_>) {
+        let connections = &self.connections;
+        let is_half_open = |id: TcpId| {
+            connections.get_generation(id.index, id.generation).is_some_and(|c| c.state == State::SynReceived)
+        };
+        let evicted = self
+            .listeners
+            .get_mut(id)
+            .and_then(|listener| listener.push_half_open(child, turn.config, is_half_open));
+        if let Some(evicted) = evicted {
+            turn.counters.drop(Drop::SynQueueOverflow);
+            if let Some(connection) = self.connections.get_mut(evicted.index) {
+                connection.enter_closed(None);
+            }
+            self.abandon_half_open(evicted.index);
+            self.settle(evicted.index, turn.now, turn.config);
+        }
+    }
+
+    /// A half-open connection is one no more: it goes to the accept queue, or it died.
+    pub(super) fn leave_half_open(&mut self, index: u32, turn: &mut Turn<'_>) {
+        let generation = self.connections.generation(index);
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let Some(id) = connection.listener else { return };
+        if connection.state == State::Closed {
+            return self.abandon_half_open(index);
+        }
+        let Some(listener) = self.listeners.get_mut(id) else { return };
+        listener.half_open_count -= 1;
+        listener.accept_queue.push_back(TcpId { index, generation });
+        connection.owned = true;
+        turn.counters.count(Count::PassiveOpens);
+        self.notify_listener(id);
+    }
+
+    /// A half-open connection died.
+    pub(super) fn abandon_half_open(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if let Some(listener) = connection.listener.take().and_then(|id| self.listeners.get_mut(id)) {
+            listener.half_open_count -= 1;
+        }
+    }
+
+    /// Opens actively (RFC 9293 §3.10.1). `local` is an address of ours, with port 0 for any.
+    pub(crate) fn connect(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        local: SocketAddr,
+        mss_max: u32,
+        random: &mut Random,
+        config: &Config,
+    ) -> Result<TcpId, Error> {
+        check_remote(remote)?;
+        let tuple = match local.port() {
+            0 => self.choose_port(local.ip(), remote, random, config)?,
+            _ => Tuple::new(local, remote),
+        };
+        if self.find(&tuple).is_some() {
+            return Err(Error::AddrInUse);
+        }
+        let mut connection =
+            Connection::new(opening(tuple, State::SynSent, mss_max, random, now), config);
+        connection.owned = true;
+        let index = self.insert(connection).ok_or(Error::TooManySockets)?;
+        self.settle(index, now, config);
+        Ok(TcpId { index, generation: self.connections.generation(index) })
+    }
+
+    fn insert(&mut self, mut connection: Connection<F>) -> Option<u32> {
+        connection.in_flows = true;
+        let tuple = connection.tuple;
+        let (index, _) = self.connections.insert(connection).ok()?;
+        self.insert_flow(&tuple, Flow::Connection(index));
+        Some(index)
+    }
+
+    /// A random free port (RFC 6056 §3.3.1): a random start, then the next ones.
+    fn choose_port(
+        &self,
+        local: IpAddr,
+        remote: SocketAddr,
+        random: &mut Random,
+        config: &Config,
+    ) -> Result<Tuple, Error> {
+        let (first, last) = (*config.ephemeral_ports.start(), *config.ephemeral_ports.end());
+        let count = u32::from(last.saturating_sub(first)) + 1;
+        let start = random.next() as u32 % count;
+        (0..count)
+            .map(|i| first + ((start + i) % count) as u16)
+            .map(|port| Tuple::new(SocketAddr::new(local, port), remote))
+            .find(|tuple| self.find(tuple).is_none() && !self.listeners.has_port(tuple.local_port()))
+            .ok_or(Error::PortsExhausted)
+    }
+
+    /// A port that no listener has, for `bind` to port 0.
+    pub(super) fn choose_listen_port(&self, random: &mut Random, config: &Config) -> Result<u16, Error> {
+        let (first, last) = (*config.ephemeral_ports.start(), *config.ephemeral_ports.end());
+        let count = u32::from(last.saturating_sub(first)) + 1;
+        let start = random.next() as u32 % count;
+        (0..count)
+            .map(|i| first + ((start + i) % count) as u16)
+            .find(|port| !self.listeners.has_port(*port))
+            .ok_or(Error::PortsExhausted)
+    }
+}
+
+fn opening(tuple: Tuple, state: State, mss: u32, random: &Random, now: Instant) -> Opening {
+    let iss = isn::initial_sequence(random, &tuple, now);
+    Opening { tuple, state, iss, ts_offset: isn::timestamp_offset(random, &tuple), mss, now }
+}
+
+/// MUST-46: nobody connects to a group.
+fn check_remote(remote: SocketAddr) -> Result<(), Error> {
+    if remote.port() == 0 {
+        return Err(Error::InvalidInput("cannot connect to port 0: name the port of the service"));
+    }
+    if !address::is_unicast(remote.ip()) {
+        return Err(Error::InvalidInput(
+            "cannot connect to a broadcast, multicast or unspecified address: TCP needs one peer",
+        ));
+    }
+    Ok(())
+}

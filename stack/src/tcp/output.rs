@@ -1,0 +1,349 @@
+//! What leaves a connection at the end of a turn: retransmissions, new data, a FIN, an ACK.
+
+use hayase_device::{Device, Frame};
+use hayase_time::Instant;
+
+use super::congestion::CongestionControl;
+use super::connection::{AckDebt, Connection};
+use super::emit::{self, Emission};
+use super::state::State;
+use crate::config::Config;
+use crate::counters::Count;
+use crate::egress::Egress;
+use crate::seq::Seq;
+use crate::socket::Ready;
+use crate::wire::tcp::{Flags, Options, SACK_BLOCKS_MAX, TcpHeader};
+
+/// Whether a connection has said all that it may say now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Output {
+    Done,
+    /// The device's queue is full or its pool dry: go on next turn.
+    Blocked,
+}
+
+/// A segment that is to be sent.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    seq: Seq,
+    len: u32,
+    fin: bool,
+    retransmission: bool,
+}
+
+impl<F: Frame> Connection<F> {
+    /// Sends what may be sent now.
+    pub(super) fn output<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config) -> Output
+    where
+        D: Device<Frame = F>,
+    {
+        match self.state {
+            State::Closed | State::TimeWait => return Output::Done,
+            State::SynSent | State::SynReceived => return self.output_syn(egress, config),
+            _ => {}
+        }
+        self.restart_after_idle(egress.now, config);
+        while let Some(plan) = self.next_segment(egress.tso_payload_max(self.tuple.local_ip(), self.header_len())) {
+            if self.send_segment(plan, egress, config) == Output::Blocked {
+                return Output::Blocked;
+            }
+        }
+        self.arm_persist(egress.now, config);
+        self.settle_ack(egress, config)
+    }
+
+    /// A SYN or SYN-ACK, if it is not out.
+    fn output_syn<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config) -> Output
+    where
+        D: Device<Frame = F>,
+    {
+        if self.snd_nxt != self.iss {
+            return Output::Done;
+        }
+        let is_answer = self.state == State::SynReceived;
+        let options = Options {
+            mss: Some(egress.mss(self.tuple.local_ip())),
+            window_scale: self.window_scaling_ok.then_some(self.rcv_wscale),
+            sack_permitted: self.sack_ok,
+            timestamps: self.timestamps(egress.now),
+            ..Options::default()
+        };
+        if !is_answer {
+            self.rcv_adv = self.rcv_nxt + super::syn_sent::initial_receive_window(config.receive_buffer_len);
+        }
+        let header = TcpHeader {
+            flags: if is_answer { Flags::SYN | Flags::ACK } else { Flags::SYN },
+            // RFC 7323 §2.2: never scaled.
+            window: self.rcv_adv.since(self.rcv_nxt).min(u32::from(u16::MAX)) as u16,
+            ..self.header(self.iss, options)
+        };
+        let header = if is_answer { header } else { TcpHeader { ack: Seq(0), ..header } };
+        if emit::bare(self.emission(), &header, &mut self.neighbor, egress) == Output::Blocked {
+            return Output::Blocked;
+        }
+        self.snd_nxt = self.iss + 1;
+        self.timed = (self.retries == 0).then_some((self.snd_nxt, egress.now));
+        self.deadlines.retransmit = egress.now + self.rto(config);
+        self.ack_debt = AckDebt::None;
+        self.last_ack_sent = self.rcv_nxt;
+        Output::Done
+    }
+
+    /// RFC 5681 §4.1: what the window was before a pause says nothing about the path after it.
+    #[inline]
+    fn restart_after_idle(&mut self, now: Instant, config: &Config) {
+        if self.flight() == 0 && self.unsent_len() > 0 && now - self.last_sent_at > self.rto(config) {
+            self.congestion.on_idle(self.mss);
+        }
+    }
+
+    /// The next segment that windows, Nagle and silly-window avoidance let go: what was lost first.
+    #[inline]
+    fn next_segment(&mut self, tso_max: Option<u32>) -> Option<Plan> {
+        let segment_max = tso_max.map_or(self.mss, |max| (max - max % self.mss).max(self.mss));
+        if let Some(plan) = self.next_retransmission(segment_max) {
+            return Some(plan);
+        }
+        let unsent = self.unsent_len();
+        if unsent == 0 {
+            return self.next_fin();
+        }
+        let usable = self.usable_window();
+        let mut len = unsent.min(usable).min(segment_max);
+        if len > self.mss && len < unsent {
+            // The device cuts whole segments; the rest waits for the window or for the next one.
+            len -= len % self.mss;
+        }
+        if len == 0 || !(self.force || self.is_worth_sending(len, unsent)) {
+            return None;
+        }
+        let fin = len == unsent && self.fin_queued && usable > len;
+        Some(Plan { seq: self.snd_nxt, len, fin, retransmission: false })
+    }
+
+    fn next_retransmission(&mut self, segment_max: u32) -> Option<Plan> {
+        let (from, to) = self.recovery.next_lost(self.snd_una, self.mss)?;
+        let pipe = self.recovery.pipe(self.snd_una, self.snd_nxt, self.mss);
+        let room = self.congestion.cwnd().saturating_sub(pipe);
+        let room = if self.force { room.max(self.mss) } else { room };
+        let data_end = to.min(self.send.end());
+        let len = data_end.since(from).min(segment_max).min(room - room % self.mss);
+        let fin = self.fin_seq().is_some_and(|fin| from + len == fin && to.after(fin));
+        (len > 0 || (fin && room > 0)).then_some(Plan { seq: from, len, fin, retransmission: true })
+    }
+
+    /// Nagle (RFC 9293 §3.7.4) and the sender's silly-window avoidance (§3.8.6.2.1).
+    #[inline]
+    fn is_worth_sending(&self, len: u32, unsent: u32) -> bool {
+        let is_all = len == unsent;
+        len >= self.mss
+            || (is_all && (self.nodelay || self.fin_queued || self.flight() == 0))
+            || len >= self.max_snd_wnd / 2 && !is_all
+    }
+
+    /// The FIN, once everything in front of it is out.
+    fn next_fin(&mut self) -> Option<Plan> {
+        let fin = self.fin_seq()?;
+        (self.snd_nxt == fin).then_some(Plan { seq: fin, len: 0, fin: true, retransmission: false })
+    }
+
+    fn send_segment<D>(&mut self, plan: Plan, egress: &mut Egress<'_, F, D>, config: &Config) -> Output
+    where
+        D: Device<Frame = F>,
+    {
+        let header = self.header(plan.seq, self.segment_options(egress.now));
+        let sent = if plan.len == 0 {
+            let flags = Flags::FIN | Flags::ACK;
+            let header = TcpHeader { flags, ..header };
+            match emit::bare(self.emission(), &header, &mut self.neighbor, egress) {
+                Output::Done => Some((0, true)),
+                Output::Blocked => None,
+            }
+        } else {
+            self.send_data(plan, header, egress)
+        };
+        let Some((len, fin)) = sent else { return Output::Blocked };
+        self.note_sent(plan, len, fin, egress, config);
+        Output::Done
+    }
+
+    /// Sends `plan.len` bytes, or as many as there are buffers for. Returns how many, and whether the FIN went.
+    fn send_data<D>(&mut self, plan: Plan, header: TcpHeader, egress: &mut Egress<'_, F, D>) -> Option<(u32, bool)>
+    where
+        D: Device<Frame = F>,
+    {
+        let emission = self.emission();
+        let hop = emit::next_hop(&emission, &mut self.neighbor, egress)?;
+        let headers_len = egress.headers_len(emission.tuple.local_ip()) + header.len();
+        let last = self.send.end();
+        let payload = self.send.payload(plan.seq, plan.len as usize, headers_len, egress.device)?;
+        let len = payload.len() as u32;
+        let fin = plan.fin && len == plan.len;
+        let mut flags = Flags::ACK;
+        if plan.seq + len == last {
+            // MUST-61: the last segment of what was written.
+            flags = flags | Flags::PSH;
+        }
+        if fin {
+            flags = flags | Flags::FIN;
+        }
+        let header = TcpHeader { flags, ..header };
+        emit::data(&emission, &header, payload, hop, self.mss, egress)?;
+        Some((len, fin))
+    }
+
+    /// Books what was sent: SND.NXT, the timer, the timed segment, what the ACK in it settled.
+    #[inline]
+    fn note_sent<D>(&mut self, plan: Plan, len: u32, fin: bool, egress: &mut Egress<'_, F, D>, config: &Config)
+    where
+        D: Device<Frame = F>,
+    {
+        let now = egress.now;
+        let end = plan.seq + len + u32::from(fin);
+        self.force = false;
+        self.last_sent_at = now;
+        self.acknowledgement_sent();
+        if plan.retransmission {
+            egress.counters.count(Count::RetransSegs);
+            self.recovery.on_retransmit(end);
+            // Karn: what was sent twice is not timed.
+            self.timed = None;
+        } else if self.timed.is_none() && self.recovery.is_open() {
+            self.timed = Some((end, now));
+        }
+        self.snd_nxt = self.snd_nxt.max(end);
+        if self.deadlines.retransmit == Instant::MAX {
+            self.deadlines.retransmit = now + self.rto(config);
+        }
+    }
+
+    /// Data that the peer's window holds back, with nothing outstanding that could bring an ACK: the timer
+    /// probes (RFC 9293 §3.8.6.1).
+    #[inline]
+    fn arm_persist(&mut self, now: Instant, config: &Config) {
+        if self.flight() == 0 && self.unsent_len() > 0 && self.deadlines.retransmit == Instant::MAX {
+            self.deadlines.retransmit = now + self.rto(config);
+        }
+    }
+
+    /// Sends one byte against a closed window. The peer answers with the window as it is now.
+    pub(super) fn probe<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config)
+    where
+        D: Device<Frame = F>,
+    {
+        let plan = Plan { seq: self.snd_nxt, len: 1, fin: false, retransmission: false };
+        // Without a buffer there is no probe; the timer comes again.
+        let _: Output = self.send_segment(plan, egress, config);
+        self.timed = None;
+        self.deadlines.retransmit = egress.now + self.rto(config);
+    }
+
+    /// Pays the acknowledgement that no data carried, or gives it time.
+    fn settle_ack<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config) -> Output
+    where
+        D: Device<Frame = F>,
+    {
+        match self.ack_debt {
+            AckDebt::None => Output::Done,
+            AckDebt::Delayed => {
+                if self.deadlines.delayed_ack == Instant::MAX {
+                    self.deadlines.delayed_ack = egress.now + config.delayed_ack;
+                }
+                Output::Done
+            }
+            AckDebt::Now => self.send_ack(egress),
+        }
+    }
+
+    fn send_ack<D>(&mut self, egress: &mut Egress<'_, F, D>) -> Output
+    where
+        D: Device<Frame = F>,
+    {
+        let header = self.header(self.snd_nxt, self.segment_options(egress.now));
+        let sent = emit::bare(self.emission(), &header, &mut self.neighbor, egress);
+        if sent == Output::Done {
+            self.acknowledgement_sent();
+        }
+        sent
+    }
+
+    /// A segment without data at SND.UNA - 1, which the peer answers by an ACK (RFC 9293 §3.8.4).
+    pub(super) fn send_keepalive<D>(&mut self, egress: &mut Egress<'_, F, D>) -> Output
+    where
+        D: Device<Frame = F>,
+    {
+        egress.counters.count(Count::KeepAlive);
+        let header = self.header(self.snd_una - 1, self.segment_options(egress.now));
+        emit::bare(self.emission(), &header, &mut self.neighbor, egress)
+    }
+
+    /// Every segment carries the newest acknowledgement: nothing is owed any more.
+    #[inline]
+    fn acknowledgement_sent(&mut self) {
+        self.ack_debt = AckDebt::None;
+        self.deadlines.delayed_ack = Instant::MAX;
+        self.unacked_len = 0;
+        self.last_ack_sent = self.rcv_nxt;
+        self.dsack = None;
+    }
+
+    /// The header of a segment at `seq`, with the acknowledgement and window of now.
+    #[inline]
+    fn header(&self, seq: Seq, options: Options) -> TcpHeader {
+        TcpHeader {
+            src_port: self.tuple.local_port(),
+            dst_port: self.tuple.remote_port(),
+            seq,
+            ack: self.rcv_nxt,
+            flags: Flags::ACK,
+            window: (self.rcv_wnd() >> self.rcv_wscale).min(u32::from(u16::MAX)) as u16,
+            options,
+        }
+    }
+
+    /// Length of a data segment's TCP header without SACK blocks.
+    #[inline]
+    fn header_len(&self) -> u32 {
+        TcpHeader::LEN as u32 + if self.timestamps_ok { super::connection::TIMESTAMPS_LEN } else { 0 }
+    }
+
+    /// Timestamps, and what SACK has to say.
+    #[inline]
+    fn segment_options(&self, now: Instant) -> Options {
+        let mut options = Options { timestamps: self.timestamps(now), ..Options::default() };
+        if self.sack_ok && (self.dsack.is_some() || self.out_of_order.is_some()) {
+            let max = if self.timestamps_ok { SACK_BLOCKS_MAX - 1 } else { SACK_BLOCKS_MAX };
+            if let Some((left, right)) = self.dsack {
+                options.sack.push(left, right);
+            }
+            if let Some(assembler) = &self.out_of_order {
+                for (left, right) in assembler.blocks(max - options.sack.as_slice().len()).as_slice() {
+                    options.sack.push(*left, *right);
+                }
+            }
+        }
+        options
+    }
+
+    fn emission(&self) -> Emission {
+        Emission { tuple: self.tuple, ttl: self.ttl }
+    }
+
+    /// Moves the advertised window as far as the buffer allows. Called before anything is sent.
+    #[inline]
+    pub(super) fn open_window(&mut self, config: &Config) {
+        self.rcv_adv = self.window_edge(config);
+    }
+
+    /// A writer that a dry pool stopped is woken once there are buffers again.
+    pub(super) fn feed<D>(&mut self, egress: &mut Egress<'_, F, D>) -> Output
+    where
+        D: Device<Frame = F>,
+    {
+        if self.starved && egress.device.alloc(1).is_some() {
+            self.starved = false;
+            self.events |= Ready::WRITABLE;
+        }
+        if self.starved { Output::Blocked } else { Output::Done }
+    }
+}

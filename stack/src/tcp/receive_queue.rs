@@ -1,0 +1,182 @@
+//! Received data that waits for the application: frames, as they came from the NIC.
+
+use core::task::Poll;
+
+use hayase_device::{Frame, SharedBytes};
+
+use crate::fifo::Fifo;
+
+/// Payloads up to this length are copied behind their predecessor where that has room: a sender of tiny
+/// segments then costs a buffer per some hundred of them and not one each. Copying so little is cheaper than
+/// keeping one more frame.
+const COPY_LEN_MAX: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct ReceiveQueue<F> {
+    frames: Fifo<F>,
+    len: usize,
+}
+
+impl<F> Default for ReceiveQueue<F> {
+    fn default() -> ReceiveQueue<F> {
+        ReceiveQueue { frames: Fifo::default(), len: 0 }
+    }
+}
+
+impl<F: Frame> ReceiveQueue<F> {
+    /// Bytes to read.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends the fragments of a chain.
+    #[inline]
+    pub(super) fn push(&mut self, frame: F) {
+        let mut next = Some(frame);
+        while let Some(mut frame) = next {
+            next = frame.unchain();
+            if !frame.is_empty() {
+                self.push_fragment(frame);
+            }
+        }
+    }
+
+    #[inline]
+    fn push_fragment(&mut self, frame: F) {
+        let len = frame.len();
+        self.len += len;
+        if len <= COPY_LEN_MAX
+            && let Some(tail) = self.frames.back_mut().and_then(|last| last.extend(len))
+        {
+            tail.copy_from_slice(frame.bytes());
+            return;
+        }
+        self.frames.push_back(frame);
+    }
+
+    /// Copies out what fits and lets it go.
+    #[inline]
+    pub(super) fn read(&mut self, buf: &mut [u8]) -> usize {
+        let mut copied = 0;
+        while copied < buf.len()
+            && let Some(front) = self.frames.front_mut()
+        {
+            let len = front.len().min(buf.len() - copied);
+            buf[copied..copied + len].copy_from_slice(&front.bytes()[..len]);
+            copied += len;
+            if len == front.len() {
+                self.frames.pop_front();
+            } else {
+                front.trim_front(len);
+            }
+        }
+        self.len -= copied;
+        copied
+    }
+
+    /// Copies out what fits and keeps it.
+    pub(super) fn peek(&self, buf: &mut [u8]) -> usize {
+        let mut copied = 0;
+        for frame in self.frames.iter() {
+            let len = frame.len().min(buf.len() - copied);
+            buf[copied..copied + len].copy_from_slice(&frame.bytes()[..len]);
+            copied += len;
+        }
+        copied
+    }
+
+    /// Hands out the first frame, or at most `len_max` bytes of it, without a copy.
+    pub(super) fn lease(&mut self, len_max: usize) -> Option<SharedBytes> {
+        let front = self.frames.front_mut()?;
+        let frame = if front.len() <= len_max {
+            self.frames.pop_front()?
+        } else {
+            let mut share = front.share();
+            share.truncate(len_max);
+            front.trim_front(len_max);
+            share
+        };
+        self.len -= frame.len();
+        Some(frame.into_shared())
+    }
+
+    /// Throws everything away.
+    pub(super) fn clear(&mut self) {
+        *self = ReceiveQueue::default();
+    }
+
+    /// `Ready(n)` if there is something, or nothing will ever come.
+    pub(super) fn poll<T>(&self, closed: bool, end: T, read: impl FnOnce() -> T) -> Poll<T> {
+        match (self.is_empty(), closed) {
+            (false, _) => Poll::Ready(read()),
+            (true, true) => Poll::Ready(end),
+            (true, false) => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
+
+    fn frame(pool: &Pool, bytes: &[u8]) -> HeapFrame {
+        let mut frame = pool.alloc(bytes.len()).unwrap();
+        frame.extend(bytes.len()).unwrap().copy_from_slice(bytes);
+        frame
+    }
+
+    #[test]
+    fn reads_across_frames_and_sends_them_home() {
+        let pool = Pool::new(PoolConfig::default());
+        let mut queue = ReceiveQueue::default();
+        let big: Vec<u8> = (0..1400u32).map(|i| i as u8).collect();
+        let mut chained = frame(&pool, &big);
+        chained.chain(frame(&pool, &big));
+        queue.push(chained);
+        assert_eq!((queue.len(), pool.in_use()), (2800, 2));
+        let mut buf = [0; 2000];
+        assert_eq!(queue.peek(&mut buf), 2000);
+        assert_eq!(queue.read(&mut buf), 2000);
+        assert_eq!((&buf[..1400], &buf[1400..]), (&big[..], &big[..600]));
+        assert_eq!((queue.len(), pool.in_use()), (800, 1));
+        assert_eq!(queue.read(&mut buf), 800);
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
+    fn tiny_segments_share_a_buffer() {
+        let pool = Pool::new(PoolConfig::default());
+        let mut queue = ReceiveQueue::default();
+        for i in 0..1000u32 {
+            queue.push(frame(&pool, &[i as u8]));
+        }
+        assert_eq!((queue.len(), pool.in_use()), (1000, 1));
+        let mut buf = [0; 1000];
+        queue.read(&mut buf);
+        assert!(buf.iter().enumerate().all(|(i, byte)| *byte == i as u8));
+    }
+
+    #[test]
+    fn a_lease_is_the_frame_itself() {
+        let pool = Pool::new(PoolConfig::default());
+        let mut queue = ReceiveQueue::default();
+        let whole = frame(&pool, b"abcdef");
+        let address = whole.bytes().as_ptr();
+        queue.push(whole);
+        let first = queue.lease(2).unwrap();
+        assert_eq!((&*first, first.as_ptr()), (&b"ab"[..], address));
+        let rest = queue.lease(100).unwrap();
+        assert_eq!(&*rest, b"cdef");
+        assert!(queue.lease(1).is_none() && queue.is_empty());
+        drop((first, rest));
+        assert_eq!(pool.in_use(), 0);
+    }
+}

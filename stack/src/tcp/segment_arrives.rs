@@ -1,0 +1,388 @@
+//! SEGMENT ARRIVES (RFC 9293 §3.10.7.4): the checks, in the RFC's order, one function each.
+
+use core::time::Duration;
+
+use hayase_device::Frame;
+use hayase_time::Instant;
+
+use super::connection::{AckDebt, Connection};
+use super::segment::{Reply, Segment, Stop};
+use super::state::State;
+use crate::config::Config;
+use crate::counters::{Count, Counters, Drop};
+use crate::error::Error;
+use crate::ip::limiter::Limiter;
+use crate::random::Random;
+use crate::seq::Seq;
+use crate::socket::Ready;
+use crate::wire::tcp::Flags;
+
+/// What a segment's processing may look at besides the connection.
+pub(super) struct Context<'a> {
+    pub(super) now: Instant,
+    pub(super) config: &'a Config,
+    pub(super) counters: &'a mut Counters,
+    pub(super) random: &'a Random,
+    pub(super) challenges: &'a mut Limiter,
+}
+
+/// How often one connection answers segments that cannot be its peer's (RFC 5961 §7; Linux's
+/// `tcp_invalid_ratelimit`).
+const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// After so long without a segment TS.Recent proves nothing any more (RFC 7323 §5.5), in seconds.
+const TS_RECENT_AGE_MAX: u32 = 24 * 24 * 3600;
+
+impl<F: Frame> Connection<F> {
+    pub(super) fn segment_arrives(
+        &mut self,
+        mut segment: Segment<F>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        if self.state == State::SynSent {
+            return self.arrives_in_syn_sent(segment, cx);
+        }
+        self.check_timestamp(&segment, cx)?;
+        self.check_sequence(&mut segment, cx)?;
+        self.check_rst(&segment, cx)?;
+        self.check_syn(&segment, cx)?;
+        self.note_timestamp(&segment, cx);
+        self.check_ack(&segment, cx)?;
+        self.take_text(&mut segment, cx)?;
+        self.check_fin(&segment);
+        Ok(())
+    }
+
+    /// PAWS (RFC 7323 §5.3, R1): a timestamp older than the last is an old duplicate, whatever its sequence
+    /// number. Resets are exempt.
+    #[inline]
+    fn check_timestamp(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+        let Some(timestamps) = segment.header.options.timestamps.filter(|_| self.timestamps_ok) else {
+            return Ok(());
+        };
+        let is_old = (timestamps.val.wrapping_sub(self.ts_recent) as i32) < 0;
+        if !is_old || segment.has(Flags::RST) || seconds(cx.now) - self.ts_recent_at > TS_RECENT_AGE_MAX {
+            return Ok(());
+        }
+        self.answer_stranger(segment.len > 0, cx);
+        Err(Stop::Drop(Drop::TcpPaws))
+    }
+
+    /// First: the sequence number. What is acceptable is trimmed to the window.
+    #[inline]
+    fn check_sequence(&mut self, segment: &mut Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+        let (seq, len) = (segment.header.seq, segment.sequence_len());
+        // What nearly every segment is: the next one, within the window.
+        if seq == self.rcv_nxt && len <= self.rcv_wnd() {
+            return Ok(());
+        }
+        if seq == self.rcv_nxt && self.rcv_wnd() == 0 {
+            // A probe of our closed window. Its ACK and RST count (MUST-66), its data has to come again.
+            self.owe_ack(AckDebt::Now);
+            segment.truncate(0);
+            return Ok(());
+        }
+        if !self.is_acceptable(seq, len) {
+            return Err(self.refuse_sequence(segment, cx));
+        }
+        if seq.before(self.rcv_nxt) {
+            self.trim_old(segment);
+        }
+        let beyond = (segment.header.seq + segment.sequence_len()).since(self.rcv_adv);
+        if beyond > 0 {
+            self.owe_ack(AckDebt::Now);
+            segment.truncate(self.rcv_adv.since(segment.header.seq).min(segment.len));
+        }
+        Ok(())
+    }
+
+    /// Table 6 of RFC 9293 §3.10.7.4.
+    fn is_acceptable(&self, seq: Seq, len: u32) -> bool {
+        let (nxt, wnd) = (self.rcv_nxt, self.rcv_wnd());
+        match (len, wnd) {
+            (0, 0) => seq == nxt,
+            (0, _) => seq.within(nxt, wnd),
+            (_, 0) => false,
+            (_, _) => seq.within(nxt, wnd) || (seq + (len - 1)).within(nxt, wnd),
+        }
+    }
+
+    fn refuse_sequence(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) -> Stop {
+        if segment.has(Flags::RST) {
+            return Stop::Drop(Drop::TcpInvalidRst);
+        }
+        if self.state == State::SynReceived && segment.has(Flags::SYN) && segment.header.seq == self.irs {
+            // Our SYN-ACK was lost: the peer repeats its SYN, we repeat our answer.
+            self.snd_nxt = self.iss;
+            return Stop::Drop(Drop::TcpOldData);
+        }
+        let is_old = segment.header.seq.before(self.rcv_nxt);
+        if is_old && segment.len > 0 && self.sack_ok {
+            // RFC 2883 §4.1: say which duplicate this ACK answers.
+            self.dsack = Some((segment.header.seq, segment.text_end().min(self.rcv_nxt)));
+        }
+        self.answer_stranger(segment.len > 0 || segment.has(Flags::FIN), cx);
+        Stop::Drop(if is_old { Drop::TcpOldData } else { Drop::TcpInvalidSequence })
+    }
+
+    /// Cuts off what was received before.
+    fn trim_old(&mut self, segment: &mut Segment<F>) {
+        let mut old = self.rcv_nxt.since(segment.header.seq);
+        if segment.has(Flags::SYN) {
+            // The SYN takes the first place in the sequence.
+            segment.header.flags = Flags(segment.header.flags.0 & !Flags::SYN.0);
+            segment.header.seq += 1;
+            old -= 1;
+        }
+        if old > 0 && self.sack_ok {
+            self.dsack = Some((segment.header.seq, self.rcv_nxt));
+        }
+        segment.trim_front(old);
+        self.owe_ack(AckDebt::Now);
+    }
+
+    /// Second: RST, by the rules of RFC 5961 §3.2: exact closes, within the window is asked to prove itself.
+    #[inline]
+    fn check_rst(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+        if !segment.has(Flags::RST) {
+            return Ok(());
+        }
+        if segment.header.seq != self.rcv_nxt {
+            self.challenge(cx);
+            return Err(Stop::Drop(Drop::TcpInvalidRst));
+        }
+        let error = match self.state {
+            State::SynReceived if self.listener.is_some() => Error::ConnectionAborted,
+            State::SynReceived => Error::ConnectionRefused,
+            _ => Error::ConnectionReset,
+        };
+        let count =
+            if self.state == State::SynReceived { Count::AttemptFails } else { Count::EstabResets };
+        cx.counters.count(count);
+        // Both sides had said all (MUST-12 is about data that may be lost): nothing is lost in these.
+        let is_done = matches!(self.state, State::Closing | State::LastAck | State::TimeWait);
+        self.enter_closed((!is_done).then_some(error));
+        Ok(())
+    }
+
+    /// Fourth: a SYN in a synchronized state draws a challenge ACK (RFC 5961 §4.2).
+    #[inline]
+    fn check_syn(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+        if self.state == State::Closed {
+            return Err(Stop::Drop(Drop::TcpClose));
+        }
+        if !segment.has(Flags::SYN) {
+            return Ok(());
+        }
+        self.challenge(cx);
+        Err(Stop::Drop(Drop::TcpInvalidSyn))
+    }
+
+    /// RFC 7323 §4.3 (2): TS.Recent follows the segment that covers Last.ACK.sent.
+    #[inline]
+    fn note_timestamp(&mut self, segment: &Segment<F>, cx: &Context<'_>) {
+        if let Some(timestamps) = segment.header.options.timestamps
+            && self.timestamps_ok
+            && segment.header.seq.at_or_before(self.last_ack_sent)
+            && (timestamps.val.wrapping_sub(self.ts_recent) as i32) >= 0
+        {
+            self.ts_recent = timestamps.val;
+            self.ts_recent_at = seconds(cx.now);
+        }
+    }
+
+    /// Fifth: the ACK field.
+    #[inline]
+    fn check_ack(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+        if !segment.has(Flags::ACK) {
+            return Err(Stop::Drop(Drop::TcpFlags));
+        }
+        let ack = segment.header.ack;
+        if self.state == State::SynReceived {
+            self.check_ack_in_syn_received(segment, cx)?;
+        } else if ack.after(self.snd_nxt) || ack.before(self.snd_una - self.max_snd_wnd) {
+            // RFC 5961 §5.2
+            self.challenge(cx);
+            return Err(Stop::Drop(Drop::TcpInvalidAck));
+        }
+        if let Some(probing) = &mut self.probing {
+            probing.heard(cx.now);
+        }
+        self.acknowledged(segment, cx);
+        self.advance_closing(cx)
+    }
+
+    fn check_ack_in_syn_received(
+        &mut self,
+        segment: &Segment<F>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        let ack = segment.header.ack;
+        if !(ack.after(self.snd_una) && ack.at_or_before(self.snd_nxt)) {
+            return Err(Stop::Reset(Reply::reset(self.tuple, ack, None)));
+        }
+        self.establish(segment, cx.now, self.snd_wscale);
+        Ok(())
+    }
+
+    /// The handshake is over.
+    pub(super) fn establish(&mut self, segment: &Segment<F>, now: Instant, window_shift: u8) {
+        self.state = if self.fin_queued { State::FinWait1 } else { State::Established };
+        self.snd_wnd = u32::from(segment.header.window) << window_shift;
+        self.max_snd_wnd = self.snd_wnd;
+        self.snd_wl1 = segment.header.seq;
+        self.snd_wl2 = segment.header.ack;
+        if self.retries > 0 && !self.timestamps_ok {
+            // RFC 6298 §5.7: a SYN had to be repeated and nothing was measured: start from no less than 3 s.
+            self.backoff = 2;
+        } else {
+            self.backoff = 0;
+        }
+        self.retries = 0;
+        if let Some(probing) = &mut self.probing {
+            probing.heard(now);
+        }
+        self.events |= Ready::WRITABLE;
+    }
+
+    /// Fifth, continued: what the acknowledgement of our FIN means in each state.
+    #[inline]
+    fn advance_closing(&mut self, cx: &Context<'_>) -> Result<(), Stop> {
+        if !matches!(self.state, State::FinWait1 | State::Closing | State::LastAck) {
+            return Ok(());
+        }
+        if !self.fin_seq().is_some_and(|fin| self.snd_una.after(fin)) {
+            return Ok(());
+        }
+        match self.state {
+            State::FinWait1 => {
+                self.state = State::FinWait2;
+                if !self.owned {
+                    self.deadlines.idle = cx.now + cx.config.fin_timeout;
+                }
+                Ok(())
+            }
+            State::Closing => {
+                self.state = State::TimeWait;
+                Ok(())
+            }
+            _ => {
+                self.enter_closed(None);
+                Err(Stop::Drop(Drop::TcpClose))
+            }
+        }
+    }
+
+    // Sixth, the URG bit: urgent data is data, delivered in line (RFC 6093 §4).
+
+    /// Seventh: the segment's text.
+    #[inline]
+    fn take_text(&mut self, segment: &mut Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+        let Some(payload) = segment.payload.take() else { return Ok(()) };
+        if !self.state.can_receive() {
+            return Err(Stop::Drop(Drop::TcpClose));
+        }
+        if !self.owned && self.listener.is_none() {
+            // Nobody will ever read it (SHLD-3).
+            let reset = Reply::reset(self.tuple, self.snd_nxt, Some(self.rcv_nxt));
+            self.enter_closed(None);
+            return Err(Stop::Reset(reset));
+        }
+        if segment.header.seq != self.rcv_nxt {
+            return self.keep_out_of_order(segment.header.seq, payload, cx);
+        }
+        self.receive.push(payload);
+        self.rcv_nxt += segment.len;
+        self.unacked_len += segment.len;
+        // An ACK for every second full segment (SHLD-19), and at once while there are holes (RFC 5681 §4.2).
+        let has_holes = self.out_of_order.is_some();
+        self.owe_ack(if has_holes || self.unacked_len >= 2 * self.mss { AckDebt::Now } else { AckDebt::Delayed });
+        if has_holes {
+            self.fill_holes();
+        }
+        self.events |= Ready::READABLE;
+        Ok(())
+    }
+
+    fn keep_out_of_order(&mut self, seq: Seq, payload: F, cx: &mut Context<'_>) -> Result<(), Stop> {
+        self.owe_ack(AckDebt::Now);
+        let end = seq + payload.total_len() as u32;
+        let assembler = self.out_of_order.get_or_insert_default();
+        match assembler.insert(seq, payload, cx.config.out_of_order_count_max) {
+            Ok(true) => {
+                cx.counters.count(Count::OfoQueue);
+                Ok(())
+            }
+            Ok(false) => {
+                self.dsack = self.sack_ok.then_some((seq, end));
+                Err(Stop::Drop(Drop::TcpOldData))
+            }
+            Err(_) => Err(Stop::Drop(Drop::TcpOverwindow)),
+        }
+    }
+
+    fn fill_holes(&mut self) {
+        let Some(assembler) = &mut self.out_of_order else { return };
+        while let Some(frame) = assembler.pop(self.rcv_nxt) {
+            self.rcv_nxt += frame.total_len() as u32;
+            self.receive.push(frame);
+        }
+        if assembler.is_empty() {
+            self.out_of_order = None;
+        }
+    }
+
+    /// Eighth: the FIN bit. It counts when everything in front of it is here.
+    #[inline]
+    fn check_fin(&mut self, segment: &Segment<F>) {
+        if segment.has(Flags::FIN) {
+            self.early_fin = Some(segment.text_end());
+        }
+        if self.early_fin.is_some_and(|fin| fin == self.rcv_nxt) {
+            self.early_fin = None;
+            self.receive_fin();
+        }
+    }
+
+    fn receive_fin(&mut self) {
+        if self.fin_received {
+            return;
+        }
+        self.fin_received = true;
+        self.rcv_nxt += 1;
+        self.rcv_adv = self.rcv_adv.max(self.rcv_nxt);
+        self.owe_ack(AckDebt::Now);
+        self.out_of_order = None;
+        self.events |= Ready::READABLE | Ready::READ_CLOSED;
+        self.state = match self.state {
+            State::SynReceived | State::Established => State::CloseWait,
+            State::FinWait1 => State::Closing,
+            State::FinWait2 => State::TimeWait,
+            other => other,
+        };
+    }
+
+    /// An ACK that tells a peer where we stand, and a forger nothing: rate limited (RFC 5961 §7).
+    fn challenge(&mut self, cx: &mut Context<'_>) {
+        let is_due = self.challenged_at.is_none_or(|at| cx.now >= at + CHALLENGE_INTERVAL);
+        if is_due && cx.challenges.allow(cx.now) {
+            self.challenged_at = Some(cx.now);
+            cx.counters.count(Count::ChallengeAck);
+            self.owe_ack(AckDebt::Now);
+        }
+    }
+
+    /// The ACK that an unacceptable segment draws. Data is answered always: its sender retransmits and needs to
+    /// know. Bare ACKs are answered at a limited rate, or two confused peers would answer each other for ever.
+    fn answer_stranger(&mut self, has_data: bool, cx: &mut Context<'_>) {
+        if has_data {
+            self.owe_ack(AckDebt::Now);
+        } else {
+            self.challenge(cx);
+        }
+    }
+}
+
+pub(super) fn seconds(now: Instant) -> u32 {
+    (now.as_millis() / 1000) as u32
+}

@@ -1,0 +1,327 @@
+//! Data from the application until it is acknowledged: frames with headroom, in sequence order.
+//!
+//! A write fills frames that leave room in front. The first time a frame goes out, its headers are written into
+//! that room and the device gets a second handle: one buffer, no copy, no chain. Where that cannot be (part of a
+//! frame, several frames at once, the application's own memory, a retransmission while the device still holds the
+//! first one) the headers get a frame of their own and the payload is chained behind it, or copied if the device
+//! cannot gather.
+
+use hayase_device::{Device, Frame, SharedBytes};
+
+use crate::fifo::Fifo;
+use crate::seq::Seq;
+
+/// Payloads up to this length are copied behind their headers rather than chained: a fragment costs more.
+const COPY_LEN_MAX: usize = 256;
+
+/// Writes from this length on fill super-frames where the device can cut them (TSO). Smaller ones would waste
+/// most of a 64 KiB buffer.
+const LARGE_WRITE_LEN: usize = 16 * 1024;
+
+#[derive(Debug)]
+struct Entry<F> {
+    seq: Seq,
+    frame: F,
+}
+
+impl<F: Frame> Entry<F> {
+    fn end(&self) -> Seq {
+        self.seq + self.frame.len() as u32
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct SendQueue<F> {
+    entries: Fifo<Entry<F>>,
+    /// Sequence number behind the last byte.
+    end: Seq,
+    len: usize,
+    /// Bytes of buffers held.
+    memory_len: usize,
+}
+
+/// How frames are filled: what a segment may be at most, and whether the device cuts super-segments.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Filling {
+    pub(super) mss: usize,
+    pub(super) tso_len_max: Option<usize>,
+    pub(super) buffer_len: usize,
+}
+
+impl<F: Frame> SendQueue<F> {
+    pub(super) fn new(start: Seq) -> SendQueue<F> {
+        SendQueue { entries: Fifo::default(), end: start, len: 0, memory_len: 0 }
+    }
+
+    /// Sequence number behind the last byte.
+    #[inline]
+    pub(super) fn end(&self) -> Seq {
+        self.end
+    }
+
+    /// Bytes queued, sent or not.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes that may be added under a limit. Buffers count as well as bytes, so that one-byte writes do not
+    /// take two thousand times their size.
+    #[inline]
+    pub(super) fn room(&self, buffer_len: usize) -> usize {
+        if self.memory_len >= 2 * buffer_len { 0 } else { buffer_len.saturating_sub(self.len) }
+    }
+
+    /// Copies bytes in; returns how many. Fewer than given: the buffer is full; 0 with room: the pool is dry.
+    /// What was sent already (before `nxt`) is never touched.
+    #[inline]
+    pub(super) fn write<D: Device<Frame = F>>(
+        &mut self,
+        bytes: &[u8],
+        nxt: Seq,
+        filling: Filling,
+        device: &mut D,
+    ) -> usize {
+        let mut written = 0;
+        while written < bytes.len() {
+            let rest = &bytes[written..];
+            let room = self.room(filling.buffer_len);
+            if room == 0 {
+                break;
+            }
+            let copied = match self.append(&rest[..rest.len().min(room)], nxt, filling) {
+                0 => self.push_copy(&rest[..rest.len().min(room)], filling, device),
+                copied => copied,
+            };
+            if copied == 0 {
+                break;
+            }
+            self.end += copied as u32;
+            self.len += copied;
+            written += copied;
+        }
+        written
+    }
+
+    /// Fills up the last frame, if none of it was sent.
+    #[inline]
+    fn append(&mut self, bytes: &[u8], nxt: Seq, filling: Filling) -> usize {
+        let Some(last) = self.entries.back_mut() else { return 0 };
+        if last.seq.before(nxt) {
+            return 0;
+        }
+        let limit = filling.tso_len_max.unwrap_or(filling.mss);
+        let len = bytes.len().min(limit.saturating_sub(last.frame.len())).min(last.frame.tailroom());
+        if len > 0
+            && let Some(tail) = last.frame.extend(len)
+        {
+            tail.copy_from_slice(&bytes[..len]);
+            return len;
+        }
+        0
+    }
+
+    #[inline]
+    fn push_copy<D: Device<Frame = F>>(&mut self, bytes: &[u8], filling: Filling, device: &mut D) -> usize {
+        let want = match filling.tso_len_max {
+            Some(tso) if bytes.len() >= LARGE_WRITE_LEN => bytes.len().min(tso),
+            _ => bytes.len().min(filling.mss),
+        };
+        let Some(mut frame) = device.alloc(want) else { return 0 };
+        let len = want.min(frame.tailroom());
+        let Some(tail) = frame.extend(len) else { return 0 };
+        tail.copy_from_slice(&bytes[..len]);
+        self.push(frame);
+        len
+    }
+
+    #[inline]
+    fn push(&mut self, frame: F) {
+        self.memory_len += frame.capacity();
+        self.entries.push_back(Entry { seq: self.end, frame });
+    }
+
+    /// Takes bytes of the application's own memory, as far as there is room; returns how many.
+    pub(super) fn write_owned<D: Device<Frame = F>>(
+        &mut self,
+        bytes: &mut SharedBytes,
+        nxt: Seq,
+        filling: Filling,
+        device: &mut D,
+    ) -> usize {
+        let len = bytes.len().min(self.room(filling.buffer_len));
+        let part = bytes.slice(0..len);
+        // A few bytes are cheaper to copy than to keep.
+        let frame = if len > COPY_LEN_MAX { device.wrap(&part) } else { None };
+        let written = match frame {
+            Some(frame) => {
+                self.push(frame);
+                self.end += len as u32;
+                self.len += len;
+                len
+            }
+            None => self.write(&part, nxt, filling, device),
+        };
+        bytes.advance(written);
+        written
+    }
+
+    /// Everything before `una` arrived: its frames go home.
+    #[inline]
+    pub(super) fn acknowledge(&mut self, una: Seq) {
+        while let Some(front) = self.entries.front_mut() {
+            if front.end().at_or_before(una) {
+                self.len -= front.frame.len();
+                self.memory_len -= front.frame.capacity();
+                self.entries.pop_front();
+            } else {
+                let part = una.since(front.seq);
+                self.len -= part as usize;
+                front.frame.trim_front(part as usize);
+                front.seq += part;
+                return;
+            }
+        }
+    }
+
+    /// Throws everything away.
+    pub(super) fn clear(&mut self) {
+        *self = SendQueue::new(self.end);
+    }
+
+    /// Index of the entry that holds `seq`. What is sent next is nearly always in the first or the last one.
+    #[inline]
+    fn index_of(&self, seq: Seq) -> usize {
+        match self.entries.front() {
+            Some(front) if front.end().after(seq) => 0,
+            _ => self.entries.partition_point(|entry| entry.end().at_or_before(seq)),
+        }
+    }
+
+    /// The payload of a segment: `len` bytes from `seq` on, or fewer if buffers or fragments run out.
+    /// `None` if there is nothing at `seq`, or no buffer.
+    #[inline]
+    pub(super) fn payload<D: Device<Frame = F>>(
+        &mut self,
+        seq: Seq,
+        len: usize,
+        header_len: usize,
+        device: &mut D,
+    ) -> Option<Payload<'_, F>> {
+        let index = self.index_of(seq);
+        let entry = self.entries.get(index)?;
+        let whole = entry.seq == seq && entry.frame.len() <= len;
+        let in_place = whole
+            && (entry.frame.len() == len || index + 1 == self.entries.len())
+            && entry.frame.headroom() >= header_len;
+        if in_place {
+            return Some(Payload::InPlace(&mut self.entries.get_mut(index)?.frame));
+        }
+        let fragments_max = device.caps().fragments_max;
+        if fragments_max > 1 && len > COPY_LEN_MAX {
+            return self.gather(index, seq, len, fragments_max - 1, device);
+        }
+        self.copy(index, seq, len, device)
+    }
+
+    /// Headers in a frame of their own, the payload chained behind it.
+    fn gather<D: Device<Frame = F>>(
+        &self,
+        index: usize,
+        seq: Seq,
+        len: usize,
+        fragments_max: usize,
+        device: &mut D,
+    ) -> Option<Payload<'_, F>> {
+        let header = device.alloc(0)?;
+        let mut chain: Option<F> = None;
+        let mut gathered = 0;
+        for at in index..index + fragments_max {
+            let Some(entry) = self.entries.get(at) else { break };
+            let mut share = entry.frame.share();
+            share.trim_front((seq + gathered as u32).since(entry.seq) as usize);
+            share.truncate(len - gathered);
+            gathered += share.len();
+            match &mut chain {
+                Some(chain) => chain.chain(share),
+                None => chain = Some(share),
+            }
+            if gathered == len {
+                break;
+            }
+        }
+        Some(Payload::Separate { frame: header, chain, len: gathered })
+    }
+
+    /// Headers and payload together in a new frame.
+    fn copy<D: Device<Frame = F>>(
+        &self,
+        index: usize,
+        seq: Seq,
+        len: usize,
+        device: &mut D,
+    ) -> Option<Payload<'_, F>> {
+        let mut frame = device.alloc(len)?;
+        let len = len.min(frame.tailroom());
+        let out = frame.extend(len)?;
+        let mut copied = 0;
+        for at in index.. {
+            let Some(entry) = self.entries.get(at) else { break };
+            let bytes = entry.frame.bytes();
+            let bytes = bytes.get((seq + copied as u32).since(entry.seq) as usize..).unwrap_or(&[]);
+            let part = bytes.len().min(len - copied);
+            out[copied..copied + part].copy_from_slice(&bytes[..part]);
+            copied += part;
+            if copied == len {
+                break;
+            }
+        }
+        frame.truncate(copied);
+        Some(Payload::Separate { frame, chain: None, len: copied })
+    }
+}
+
+/// The payload of a segment that is about to get its headers.
+#[derive(Debug)]
+pub(super) enum Payload<'a, F> {
+    /// The queued frame itself.
+    InPlace(&'a mut F),
+    /// A frame for the headers, with the payload in it or chained behind it.
+    Separate { frame: F, chain: Option<F>, len: usize },
+}
+
+impl<F: Frame> Payload<'_, F> {
+    /// Payload bytes.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Payload::InPlace(frame) => frame.len(),
+            Payload::Separate { len, .. } => *len,
+        }
+    }
+
+    /// Makes `header_len` bytes of room in front, lets `write` fill them, and returns the frame to transmit.
+    /// `write` sees headers and linear payload in one slice, and what is chained behind.
+    #[inline]
+    pub(super) fn with_headers(
+        self,
+        header_len: usize,
+        write: impl FnOnce(&mut [u8], Option<&F>),
+    ) -> Option<F> {
+        match self {
+            Payload::InPlace(frame) => {
+                write(frame.prepend(header_len)?, None);
+                let out = frame.share();
+                frame.trim_front(header_len);
+                Some(out)
+            }
+            Payload::Separate { mut frame, chain, .. } => {
+                write(frame.prepend(header_len)?, chain.as_ref());
+                if let Some(chain) = chain {
+                    frame.chain(chain);
+                }
+                Some(frame)
+            }
+        }
+    }
+}

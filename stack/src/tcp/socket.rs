@@ -1,0 +1,395 @@
+//! The user calls (RFC 9293 §3.9.1): OPEN, SEND, RECEIVE, CLOSE, ABORT, STATUS, and options.
+
+use core::net::SocketAddr;
+use core::task::Poll;
+use core::time::Duration;
+
+use hayase_device::{Device, Frame, SharedBytes};
+use hayase_time::Instant;
+
+use super::connection::{AckDebt, Connection};
+use super::keepalive::{Keepalive, Probing};
+use super::segment::Reply;
+use super::send_queue::Filling;
+use super::state::State;
+use super::Tcp;
+use crate::config::Config;
+use crate::error::Error;
+use crate::random::Random;
+use crate::socket::{ListenerId, Ready, TcpId};
+
+impl<F: Frame> Tcp<F> {
+    #[inline]
+    fn get(&self, id: TcpId) -> Result<&Connection<F>, Error> {
+        self.connections.get_generation(id.index, id.generation).filter(|c| c.owned).ok_or(Error::StaleHandle)
+    }
+
+    #[inline]
+    fn get_mut(&mut self, id: TcpId) -> Result<&mut Connection<F>, Error> {
+        let connection = self.connections.get_generation_mut(id.index, id.generation);
+        connection.filter(|c| c.owned).ok_or(Error::StaleHandle)
+    }
+
+    pub(crate) fn listen(
+        &mut self,
+        local: SocketAddr,
+        backlog: usize,
+        random: &mut Random,
+        config: &Config,
+    ) -> Result<ListenerId, Error> {
+        let port = match local.port() {
+            0 => self.choose_listen_port(random, config)?,
+            port => port,
+        };
+        self.listeners.insert(SocketAddr::new(local.ip(), port), backlog.min(config.backlog_max))
+    }
+
+    pub(crate) fn listener_local_addr(&self, id: ListenerId) -> Result<SocketAddr, Error> {
+        self.listeners.get(id).map(|listener| listener.local).ok_or(Error::StaleHandle)
+    }
+
+    /// Whether `accept` would bring something.
+    pub(crate) fn listener_ready(&self, id: ListenerId) -> Ready {
+        match self.listeners.get(id) {
+            Some(listener) if listener.accept_queue.is_empty() => Ready::EMPTY,
+            Some(_) => Ready::READABLE,
+            None => Ready::READABLE | Ready::ERROR,
+        }
+    }
+
+    pub(crate) fn accept(&mut self, id: ListenerId) -> Poll<Result<(TcpId, SocketAddr), Error>> {
+        let Some(listener) = self.listeners.get_mut(id) else { return Poll::Ready(Err(Error::StaleHandle)) };
+        while let Some(child) = listener.accept_queue.pop_front() {
+            if let Some(connection) = self.connections.get_generation_mut(child.index, child.generation) {
+                connection.listener = None;
+                return Poll::Ready(Ok((child, connection.tuple.remote())));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Closes a listener. Connections that nobody accepted are reset.
+    pub(crate) fn close_listener(&mut self, now: Instant, id: ListenerId, config: &Config) {
+        let Some(listener) = self.listeners.remove(id) else { return };
+        for child in listener.into_connections() {
+            if let Some(connection) = self.connections.get_generation_mut(child.index, child.generation) {
+                connection.listener = None;
+                connection.owned = true;
+                self.abort(now, child, config);
+            }
+        }
+    }
+
+    pub(crate) fn poll_connect(&mut self, id: TcpId) -> Poll<Result<(), Error>> {
+        let connection = match self.get_mut(id) {
+            Ok(connection) => connection,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        match connection.state {
+            State::SynSent | State::SynReceived => Poll::Pending,
+            State::Closed => Poll::Ready(Err(connection.error.take().unwrap_or(Error::ConnectionReset))),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// What a write may do: `Err` if it can never succeed.
+    #[inline]
+    fn check_write(connection: &mut Connection<F>) -> Result<(), Error> {
+        if let Some(error) = connection.error.take() {
+            return Err(error);
+        }
+        if connection.fin_queued || !connection.state.can_send() {
+            return Err(Error::BrokenPipe);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn write<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        bytes: &[u8],
+        device: &mut D,
+        config: &Config,
+    ) -> Poll<Result<usize, Error>> {
+        self.write_with(now, id, bytes.is_empty(), config, |connection, filling| {
+            connection.send.write(bytes, connection.snd_nxt, filling, device)
+        })
+    }
+
+    pub(crate) fn write_owned<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        bytes: &mut SharedBytes,
+        device: &mut D,
+        config: &Config,
+    ) -> Poll<Result<usize, Error>> {
+        self.write_with(now, id, bytes.is_empty(), config, |connection, filling| {
+            connection.send.write_owned(bytes, connection.snd_nxt, filling, device)
+        })
+    }
+
+    #[inline]
+    fn write_with(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        is_empty: bool,
+        config: &Config,
+        write: impl FnOnce(&mut Connection<F>, Filling) -> usize,
+    ) -> Poll<Result<usize, Error>> {
+        let caps = self.caps;
+        let connection = match self.get_mut(id) {
+            Ok(connection) => connection,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        if let Err(error) = Self::check_write(connection) {
+            return Poll::Ready(Err(error));
+        }
+        if is_empty {
+            return Poll::Ready(Ok(0));
+        }
+        let filling = connection.filling(&caps, config);
+        let written = write(connection, filling);
+        if written == 0 {
+            connection.write_blocked = true;
+            // Room, and yet nothing was taken: the pool is dry.
+            connection.starved = connection.send.room(config.send_buffer_len) > 0;
+            self.settle(id.index, now, config);
+            return Poll::Pending;
+        }
+        self.settle(id.index, now, config);
+        Poll::Ready(Ok(written))
+    }
+
+    #[inline]
+    pub(crate) fn read(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        buf: &mut [u8],
+        config: &Config,
+    ) -> Poll<Result<usize, Error>> {
+        self.read_with(now, id, config, 0, |connection| connection.receive.read(buf))
+    }
+
+    pub(crate) fn peek(&mut self, id: TcpId, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
+        match self.get_mut(id) {
+            Err(error) => Poll::Ready(Err(error)),
+            Ok(connection) => connection.poll_receive(0, |connection| connection.receive.peek(buf)),
+        }
+    }
+
+    pub(crate) fn lease(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        len_max: usize,
+        config: &Config,
+    ) -> Poll<Result<SharedBytes, Error>> {
+        let end = || SharedBytes::from(alloc::vec::Vec::new());
+        self.read_with(now, id, config, None, |connection| connection.receive.lease(len_max.max(1)))
+            .map(|lease| lease.map(|lease| lease.unwrap_or_else(end)))
+    }
+
+    #[inline]
+    fn read_with<T>(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        config: &Config,
+        end: T,
+        read: impl FnOnce(&mut Connection<F>) -> T,
+    ) -> Poll<Result<T, Error>> {
+        let connection = match self.get_mut(id) {
+            Ok(connection) => connection,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        let result = connection.poll_receive(end, read);
+        // The application made room: tell the peer if that is worth a segment.
+        if connection.rcv_adv != connection.window_edge(config) && connection.state.can_receive() {
+            connection.owe_window_update(config);
+            self.settle(id.index, now, config);
+        }
+        result
+    }
+
+    pub(crate) fn ready_now(&self, id: TcpId, config: &Config) -> Ready {
+        match self.get(id) {
+            Ok(connection) => connection.ready(config),
+            Err(_) => Ready::READABLE | Ready::WRITABLE | Ready::ERROR,
+        }
+    }
+
+    pub(crate) fn flushed(&self, id: TcpId) -> bool {
+        self.get(id).map_or(true, |c| c.state == State::Closed || (c.send.len() == 0 && c.flight() == 0))
+    }
+
+    pub(crate) fn queued(&self, id: TcpId) -> usize {
+        self.get(id).map_or(0, |connection| connection.receive.len())
+    }
+
+    pub(crate) fn state(&self, id: TcpId) -> State {
+        self.get(id).map_or(State::Closed, |connection| connection.state)
+    }
+
+    pub(crate) fn shutdown(&mut self, now: Instant, id: TcpId, config: &Config) -> Result<(), Error> {
+        let connection = self.get_mut(id)?;
+        if connection.state == State::Closed {
+            return Err(connection.error.take().unwrap_or(Error::NotConnected));
+        }
+        connection.queue_fin();
+        self.settle(id.index, now, config);
+        Ok(())
+    }
+
+    /// The handle is gone. Unread data, or a linger time of zero, makes it a reset (RFC 9293 §3.10.4, SHLD-3).
+    pub(crate) fn close(&mut self, now: Instant, id: TcpId, config: &Config) {
+        let Ok(connection) = self.get_mut(id) else { return };
+        let has_unread = !connection.receive.is_empty() || connection.out_of_order.is_some();
+        let is_hard = connection.linger == Some(Duration::ZERO) || has_unread;
+        match connection.state {
+            State::Closed | State::TimeWait => {}
+            State::SynSent => connection.enter_closed(None),
+            _ if is_hard => return self.abort(now, id, config),
+            state => {
+                connection.queue_fin();
+                connection.deadlines.idle = match connection.linger {
+                    Some(linger) => now + linger,
+                    None if state == State::FinWait2 => now + config.fin_timeout,
+                    None => Instant::MAX,
+                };
+            }
+        }
+        connection.owned = false;
+        connection.probing = None;
+        self.settle(id.index, now, config);
+    }
+
+    /// RFC 9293 §3.10.5
+    pub(crate) fn abort(&mut self, now: Instant, id: TcpId, config: &Config) {
+        let Ok(connection) = self.get_mut(id) else { return };
+        connection.receive.clear();
+        let reset = match connection.state {
+            State::Closed | State::TimeWait | State::SynSent => None,
+            _ => Some(Reply::reset(connection.tuple, connection.snd_nxt, Some(connection.rcv_nxt))),
+        };
+        if connection.state != State::TimeWait {
+            connection.enter_closed(Some(Error::ConnectionAborted));
+        }
+        connection.owned = false;
+        reset.into_iter().for_each(|reset| self.reply(reset));
+        self.settle(id.index, now, config);
+    }
+
+    pub(crate) fn local_addr(&self, id: TcpId) -> Result<SocketAddr, Error> {
+        self.get(id).map(|connection| connection.tuple.local())
+    }
+
+    pub(crate) fn peer_addr(&self, id: TcpId) -> Result<SocketAddr, Error> {
+        self.get(id).map(|connection| connection.tuple.remote())
+    }
+
+    pub(crate) fn set_nodelay(&mut self, now: Instant, id: TcpId, on: bool, config: &Config) -> Result<(), Error> {
+        self.get_mut(id)?.nodelay = on;
+        // What Nagle held back goes now.
+        self.settle(id.index, now, config);
+        Ok(())
+    }
+
+    pub(crate) fn nodelay(&self, id: TcpId) -> Result<bool, Error> {
+        self.get(id).map(|connection| connection.nodelay)
+    }
+
+    pub(crate) fn set_linger(&mut self, id: TcpId, linger: Option<Duration>) -> Result<(), Error> {
+        self.get_mut(id).map(|connection| connection.linger = linger)
+    }
+
+    pub(crate) fn linger(&self, id: TcpId) -> Result<Option<Duration>, Error> {
+        self.get(id).map(|connection| connection.linger)
+    }
+
+    pub(crate) fn set_ttl(&mut self, id: TcpId, ttl: u8) -> Result<(), Error> {
+        self.get_mut(id).map(|connection| connection.ttl = ttl)
+    }
+
+    pub(crate) fn ttl(&self, id: TcpId) -> Result<u8, Error> {
+        self.get(id).map(|connection| connection.ttl)
+    }
+
+    pub(crate) fn set_keepalive(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        keepalive: Option<Keepalive>,
+        config: &Config,
+    ) -> Result<(), Error> {
+        if keepalive.is_some_and(|k| k.idle.is_zero() || k.interval.is_zero() || k.count == 0) {
+            return Err(Error::InvalidInput("keep-alive needs times and a count above zero"));
+        }
+        let connection = self.get_mut(id)?;
+        connection.probing = keepalive.map(|settings| alloc::boxed::Box::new(Probing::new(settings, now)));
+        connection.deadlines.idle = connection.probing.as_ref().map_or(Instant::MAX, |p| p.due_at());
+        self.settle(id.index, now, config);
+        Ok(())
+    }
+
+    pub(crate) fn keepalive(&self, id: TcpId) -> Result<Option<Keepalive>, Error> {
+        self.get(id).map(|connection| connection.probing.as_ref().map(|probing| probing.settings))
+    }
+
+    pub(crate) fn take_error(&mut self, id: TcpId) -> Option<Error> {
+        let connection = self.get_mut(id).ok()?;
+        connection.error.take().or_else(|| connection.soft_error.take())
+    }
+}
+
+impl<F: Frame> Connection<F> {
+    /// How frames are to be filled for this connection's segments.
+    #[inline]
+    fn filling(&self, caps: &hayase_device::Caps, config: &Config) -> Filling {
+        use hayase_device::Offloads;
+        let is_v4 = self.tuple.local_ip().is_ipv4();
+        let offload = if is_v4 { Offloads::TSO4 } else { Offloads::TSO6 } | Offloads::TX_CHECKSUM_TCP;
+        // 60 bytes of IP and 60 of TCP header at most.
+        let tso = caps.offloads.contains(offload).then(|| caps.tso_len_max.saturating_sub(120));
+        Filling { mss: self.mss as usize, tso_len_max: tso, buffer_len: config.send_buffer_len }
+    }
+
+    /// Received data, the end, or the error that ended it.
+    #[inline]
+    fn poll_receive<T>(&mut self, end: T, read: impl FnOnce(&mut Self) -> T) -> Poll<Result<T, Error>> {
+        if !self.receive.is_empty() {
+            return Poll::Ready(Ok(read(self)));
+        }
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Err(error));
+        }
+        let is_over = self.fin_received || matches!(self.state, State::Closed | State::TimeWait);
+        if is_over { Poll::Ready(Ok(end)) } else { Poll::Pending }
+    }
+
+    /// After a read: an update is sent at once if the peer may be waiting for it, that is if its window was
+    /// nearly shut; otherwise it travels with the next segment.
+    #[inline]
+    fn owe_window_update(&mut self, config: &Config) {
+        if (self.rcv_wnd() as usize) < config.receive_buffer_len / 2 {
+            self.owe_ack(AckDebt::Now);
+        }
+    }
+
+    /// CLOSE (RFC 9293 §3.10.4): a FIN follows what is queued.
+    fn queue_fin(&mut self) {
+        if self.fin_queued {
+            return;
+        }
+        self.fin_queued = true;
+        self.state = match self.state {
+            State::Established => State::FinWait1,
+            State::CloseWait => State::LastAck,
+            other => other,
+        };
+    }
+}

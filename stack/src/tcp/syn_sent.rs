@@ -1,0 +1,88 @@
+//! SYN-SENT (RFC 9293 §3.10.7.3).
+
+use hayase_device::Frame;
+
+use super::connection::{AckDebt, Connection};
+use super::segment::{Reply, Segment, Stop};
+use super::segment_arrives::{Context, seconds};
+use super::state::State;
+use crate::counters::{Count, Drop};
+use crate::error::Error;
+use crate::seq::Seq;
+use crate::wire::tcp::Flags;
+
+impl<F: Frame> Connection<F> {
+    pub(super) fn arrives_in_syn_sent(
+        &mut self,
+        segment: Segment<F>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        let ack = segment.has(Flags::ACK).then_some(segment.header.ack);
+        // First: an ACK of something that we did not send draws a reset, unless it comes with one.
+        if let Some(ack) = ack.filter(|ack| !(ack.after(self.iss) && ack.at_or_before(self.snd_nxt))) {
+            return Err(if segment.has(Flags::RST) {
+                Stop::Drop(Drop::TcpInvalidRst)
+            } else {
+                Stop::Reset(Reply::reset(self.tuple, ack, None))
+            });
+        }
+        // Second: a reset needs a good ACK (RFC 5961 §3.2).
+        if segment.has(Flags::RST) {
+            if ack.is_none() {
+                return Err(Stop::Drop(Drop::TcpInvalidRst));
+            }
+            cx.counters.count(Count::AttemptFails);
+            self.enter_closed(Some(Error::ConnectionRefused));
+            return Ok(());
+        }
+        // Fourth: the SYN. Without one nothing is established.
+        if !segment.has(Flags::SYN) {
+            return Err(Stop::Drop(Drop::TcpFlags));
+        }
+        self.take_syn(&segment, cx);
+        match ack {
+            Some(ack) => self.syn_acknowledged(ack, segment, cx),
+            None => self.simultaneous_open(),
+        }
+        Ok(())
+    }
+
+    /// IRS, RCV.NXT, options: what both kinds of open learn from a SYN. Data on it is left for the peer to send
+    /// again: it is not acknowledged (RFC 9293 §3.4).
+    pub(super) fn take_syn(&mut self, segment: &Segment<F>, cx: &Context<'_>) {
+        let header = &segment.header;
+        let is_v4 = self.tuple.local_ip().is_ipv4();
+        self.irs = header.seq;
+        self.rcv_nxt = header.seq + 1;
+        self.last_ack_sent = self.rcv_nxt;
+        self.ts_recent_at = seconds(cx.now);
+        // MUST-15: without the option, 536 for IPv4 and 1220 for IPv6.
+        let mss_max = self.mss;
+        self.negotiate(&header.options, if is_v4 { 536 } else { 1220 }, mss_max);
+        self.snd_wnd = u32::from(header.window);
+        self.max_snd_wnd = self.snd_wnd;
+        self.rcv_adv = self.rcv_nxt + initial_receive_window(cx.config.receive_buffer_len);
+    }
+
+    fn syn_acknowledged(&mut self, ack: Seq, segment: Segment<F>, cx: &mut Context<'_>) {
+        self.snd_una = ack;
+        if let Some((_, sent_at)) = self.timed.take() {
+            self.rtt.sample(cx.now - sent_at);
+        }
+        self.deadlines.retransmit = hayase_time::Instant::MAX;
+        // RFC 7323 §2.2: the window of a segment with SYN is never scaled.
+        self.establish(&segment, cx.now, 0);
+        self.owe_ack(AckDebt::Now);
+    }
+
+    /// Both sides opened at once (§3.5, figure 8): our SYN goes again, now with an ACK.
+    fn simultaneous_open(&mut self) {
+        self.state = State::SynReceived;
+        self.snd_nxt = self.iss;
+    }
+}
+
+/// The window of the first segments, which is not scaled yet.
+pub(super) fn initial_receive_window(buffer_len: usize) -> u32 {
+    buffer_len.min(usize::from(u16::MAX)) as u32
+}

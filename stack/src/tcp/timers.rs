@@ -1,0 +1,120 @@
+//! What happens when a connection's time is up.
+
+use hayase_device::{Device, Frame};
+use hayase_time::Instant;
+
+use super::congestion::CongestionControl;
+use super::connection::{AckDebt, Connection};
+use super::segment::Reply;
+use super::state::State;
+use crate::config::Config;
+use crate::counters::Count;
+use crate::egress::Egress;
+use crate::error::Error;
+
+impl<F: Frame> Connection<F> {
+    /// Runs what is due. Returns a reset to send, if the connection ended by one.
+    pub(super) fn expire<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config) -> Option<Reply>
+    where
+        D: Device<Frame = F>,
+    {
+        let now = egress.now;
+        if now >= self.deadlines.delayed_ack {
+            self.deadlines.delayed_ack = Instant::MAX;
+            egress.counters.count(Count::DelayedAcks);
+            self.owe_ack(AckDebt::Now);
+        }
+        if now >= self.deadlines.retransmit {
+            self.deadlines.retransmit = Instant::MAX;
+            self.retransmit_timeout(egress, config);
+        }
+        if now >= self.deadlines.idle {
+            self.deadlines.idle = Instant::MAX;
+            return self.idle_timeout(egress);
+        }
+        None
+    }
+
+    /// RFC 6298 §5.4 to §5.7, or a probe of a closed window.
+    fn retransmit_timeout<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config)
+    where
+        D: Device<Frame = F>,
+    {
+        let limit = match self.state {
+            State::SynSent => config.syn_retries_max,
+            State::SynReceived => config.synack_retries_max,
+            _ => config.retries_max,
+        };
+        if self.retries >= limit {
+            if !self.state.is_synchronized() {
+                egress.counters.count(Count::AttemptFails);
+            }
+            // A soft error that was reported meanwhile says more than "timed out" (MUST-47).
+            return self.enter_closed(Some(self.soft_error.unwrap_or(Error::TimedOut)));
+        }
+        let is_repeated = self.retries > 0;
+        self.retries += 1;
+        self.backoff = self.backoff.saturating_add(1);
+        self.timed = None;
+        self.neighbor = None;
+        if !self.state.is_synchronized() {
+            egress.counters.count(Count::RetransSegs);
+            self.snd_nxt = self.iss;
+            return;
+        }
+        if self.flight() > 0 {
+            egress.counters.count(Count::Timeouts);
+            if self.snd_wnd > 0 {
+                self.congestion.on_timeout(egress.now, self.flight(), self.mss, is_repeated);
+            }
+            self.recovery.enter_loss(self.snd_una, self.snd_nxt);
+            self.force = true;
+        } else if self.unsent_len() > 0 {
+            self.probe_window(egress, config);
+        }
+    }
+
+    /// One byte of new data, or as much as a window too small for silly-window avoidance has room for
+    /// (RFC 9293 §3.8.6.1).
+    fn probe_window<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config)
+    where
+        D: Device<Frame = F>,
+    {
+        egress.counters.count(Count::WinProbe);
+        if self.snd_wnd > 0 {
+            self.force = true;
+        } else {
+            self.probe(egress, config);
+        }
+    }
+
+    /// The end of patience, or keep-alive.
+    fn idle_timeout<D>(&mut self, egress: &mut Egress<'_, F, D>) -> Option<Reply>
+    where
+        D: Device<Frame = F>,
+    {
+        if !self.owned {
+            // FIN_WAIT_2 without a peer, or the linger time of a socket that was closed.
+            let is_waiting_for_fin = self.state == State::FinWait2;
+            let reset = Reply::reset(self.tuple, self.snd_nxt, Some(self.rcv_nxt));
+            self.enter_closed(None);
+            return (!is_waiting_for_fin).then_some(reset);
+        }
+        let now = egress.now;
+        let probing = self.probing.as_mut()?;
+        if probing.due_at() > now || self.deadlines.retransmit != Instant::MAX {
+            // Heard of meanwhile, or data is outstanding and its own timer watches the peer.
+            self.deadlines.idle = probing.due_at().max(now + probing.settings.interval);
+            return None;
+        }
+        if probing.is_exhausted() {
+            let reset = Reply::reset(self.tuple, self.snd_nxt, Some(self.rcv_nxt));
+            self.enter_closed(Some(Error::TimedOut));
+            return Some(reset);
+        }
+        probing.sent += 1;
+        self.deadlines.idle = probing.due_at();
+        self.send_keepalive(egress);
+        None
+    }
+}

@@ -1,0 +1,372 @@
+//! UDP (RFC 768).
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use core::task::Poll;
+
+use hayase_device::{Device, Frame, Offloads, TxChecksum, TxMeta};
+
+use crate::chain;
+use crate::config::Config;
+use crate::counters::{Count, Drop};
+use crate::egress::{Egress, Envelope, Unsent, network_len};
+use crate::error::Error;
+use crate::random::Random;
+use crate::slab::Slab;
+use crate::socket::{Ready, Socket, UdpId};
+use crate::wire::{Protocol, ethernet, pseudo_header, udp};
+
+/// A datagram that waits for the application.
+#[derive(Debug)]
+struct Datagram<F> {
+    from: SocketAddr,
+    /// The payload; nothing for an empty datagram.
+    payload: Option<F>,
+    memory_len: usize,
+}
+
+#[derive(Debug)]
+struct UdpSocket<F> {
+    local: SocketAddr,
+    remote: Option<SocketAddr>,
+    ttl: u8,
+    queue: VecDeque<Datagram<F>>,
+    memory_len: usize,
+    error: Option<Error>,
+    /// A sender waits for the device.
+    write_blocked: bool,
+    events: Ready,
+}
+
+/// Bytes that a queued datagram costs besides its frame: a flood of empty ones is bounded too.
+const DATAGRAM_LEN: usize = 128;
+
+/// The largest payload of a datagram that fits an IP packet.
+const PAYLOAD_MAX_V4: usize = 65_507;
+const PAYLOAD_MAX_V6: usize = 65_527;
+
+/// All UDP sockets, found by port.
+#[derive(Debug)]
+pub(crate) struct Udp<F> {
+    sockets: Slab<UdpSocket<F>>,
+    /// Sorted by port.
+    by_port: Vec<(u16, u32)>,
+    ready: Vec<u32>,
+    blocked_count: usize,
+}
+
+impl<F: Frame> Udp<F> {
+    pub(crate) fn new(config: &Config) -> Udp<F> {
+        Udp { sockets: Slab::new(config.udp_sockets_max), by_port: Vec::new(), ready: Vec::new(), blocked_count: 0 }
+    }
+
+    pub(crate) fn bind(&mut self, local: SocketAddr, random: &mut Random, config: &Config) -> Result<UdpId, Error> {
+        let port = match local.port() {
+            0 => self.choose_port(random, config)?,
+            port => port,
+        };
+        let local = SocketAddr::new(local.ip(), port);
+        if self.on_port(port).any(|(_, socket)| socket.local.ip() == local.ip()) {
+            return Err(Error::AddrInUse);
+        }
+        let socket = UdpSocket {
+            local,
+            remote: None,
+            ttl: config.ttl,
+            queue: VecDeque::new(),
+            memory_len: 0,
+            error: None,
+            write_blocked: false,
+            events: Ready::EMPTY,
+        };
+        let (index, generation) = self.sockets.insert(socket).map_err(|_| Error::TooManySockets)?;
+        let at = self.by_port.partition_point(|entry| *entry < (port, index));
+        self.by_port.insert(at, (port, index));
+        Ok(UdpId { index, generation })
+    }
+
+    /// RFC 6056 §3.3.1
+    fn choose_port(&self, random: &mut Random, config: &Config) -> Result<u16, Error> {
+        let (first, last) = (*config.ephemeral_ports.start(), *config.ephemeral_ports.end());
+        let count = u32::from(last.saturating_sub(first)) + 1;
+        let start = random.next() as u32 % count;
+        (0..count)
+            .map(|i| first + ((start + i) % count) as u16)
+            .find(|port| self.on_port(*port).next().is_none())
+            .ok_or(Error::PortsExhausted)
+    }
+
+    fn on_port(&self, port: u16) -> impl Iterator<Item = (u32, &UdpSocket<F>)> {
+        let first = self.by_port.partition_point(|entry| entry.0 < port);
+        self.by_port[first..]
+            .iter()
+            .take_while(move |entry| entry.0 == port)
+            .filter_map(|(_, index)| Some((*index, self.sockets.get(*index)?)))
+    }
+
+    fn get(&self, id: UdpId) -> Result<&UdpSocket<F>, Error> {
+        self.sockets.get_generation(id.index, id.generation).ok_or(Error::StaleHandle)
+    }
+
+    fn get_mut(&mut self, id: UdpId) -> Result<&mut UdpSocket<F>, Error> {
+        self.sockets.get_generation_mut(id.index, id.generation).ok_or(Error::StaleHandle)
+    }
+
+    pub(crate) fn connect(&mut self, id: UdpId, remote: SocketAddr, source: IpAddr) -> Result<(), Error> {
+        let socket = self.get_mut(id)?;
+        socket.remote = Some(remote);
+        if socket.local.ip().is_unspecified() {
+            socket.local.set_ip(source);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn local_addr(&self, id: UdpId) -> Result<SocketAddr, Error> {
+        self.get(id).map(|socket| socket.local)
+    }
+
+    pub(crate) fn peer_addr(&self, id: UdpId) -> Result<SocketAddr, Error> {
+        self.get(id)?.remote.ok_or(Error::NotConnected)
+    }
+
+    pub(crate) fn set_ttl(&mut self, id: UdpId, ttl: u8) -> Result<(), Error> {
+        self.get_mut(id).map(|socket| socket.ttl = ttl)
+    }
+
+    pub(crate) fn ttl(&self, id: UdpId) -> Result<u8, Error> {
+        self.get(id).map(|socket| socket.ttl)
+    }
+
+    pub(crate) fn close(&mut self, id: UdpId) {
+        if self.get(id).is_ok() {
+            self.by_port.retain(|entry| entry.1 != id.index);
+            if self.sockets.remove(id.index).is_some_and(|socket| socket.write_blocked) {
+                self.blocked_count -= 1;
+            }
+        }
+    }
+
+    pub(crate) fn ready_now(&self, id: UdpId) -> Ready {
+        let Ok(socket) = self.get(id) else { return Ready::READABLE | Ready::WRITABLE | Ready::ERROR };
+        let mut ready = Ready::EMPTY;
+        if !socket.queue.is_empty() {
+            ready |= Ready::READABLE;
+        }
+        if !socket.write_blocked {
+            ready |= Ready::WRITABLE;
+        }
+        if socket.error.is_some() {
+            ready |= Ready::READABLE | Ready::WRITABLE | Ready::ERROR;
+        }
+        ready
+    }
+
+    /// Sends a datagram. `to` overrides the connected peer.
+    pub(crate) fn send<D: Device<Frame = F>>(
+        &mut self,
+        id: UdpId,
+        bytes: &[u8],
+        to: Option<SocketAddr>,
+        egress: &mut Egress<'_, F, D>,
+    ) -> Poll<Result<usize, Error>> {
+        let socket = match self.get_mut(id) {
+            Ok(socket) => socket,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        if let Some(error) = socket.error.take() {
+            return Poll::Ready(Err(error));
+        }
+        match socket.transmit(bytes, to, egress) {
+            Ok(()) => Poll::Ready(Ok(bytes.len())),
+            Err(Refusal::Full) => {
+                if !core::mem::replace(&mut socket.write_blocked, true) {
+                    self.blocked_count += 1;
+                }
+                Poll::Pending
+            }
+            Err(Refusal::Error(error)) => Poll::Ready(Err(error)),
+        }
+    }
+
+    pub(crate) fn recv(
+        &mut self,
+        id: UdpId,
+        buf: &mut [u8],
+        peek: bool,
+    ) -> Poll<Result<(usize, SocketAddr), Error>> {
+        let socket = match self.get_mut(id) {
+            Ok(socket) => socket,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        if let Some(error) = socket.error.take() {
+            return Poll::Ready(Err(error));
+        }
+        let Some(datagram) = socket.queue.front() else { return Poll::Pending };
+        let len = datagram.payload.as_ref().map_or(0, |payload| chain::copy(payload, 0, buf));
+        let from = datagram.from;
+        if !peek && let Some(datagram) = socket.queue.pop_front() {
+            socket.memory_len -= datagram.memory_len;
+        }
+        Poll::Ready(Ok((len, from)))
+    }
+
+    /// A datagram whose checksum is right; `payload` has no bytes if it is empty.
+    pub(crate) fn receive(
+        &mut self,
+        (local, remote): (SocketAddr, SocketAddr),
+        payload: F,
+        config: &Config,
+    ) -> Result<(), Drop> {
+        let index = self.find(local, remote).ok_or(Drop::NoSocket)?;
+        let Some(socket) = self.sockets.get_mut(index) else { return Err(Drop::NoSocket) };
+        let memory_len = DATAGRAM_LEN + core::iter::successors(Some(&payload), |f| f.next()).map(Frame::capacity).sum::<usize>();
+        if socket.memory_len + memory_len > config.udp_receive_buffer_len {
+            return Err(Drop::SocketRcvbuff);
+        }
+        socket.memory_len += memory_len;
+        let payload = (payload.total_len() > 0).then_some(payload);
+        socket.queue.push_back(Datagram { from: remote, payload, memory_len });
+        self.raise(index, Ready::READABLE);
+        Ok(())
+    }
+
+    /// The socket for a datagram: a connected one before a bound one, an exact address before any.
+    fn find(&self, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+        self.on_port(local.port())
+            .filter(|(_, socket)| socket.takes(local.ip()) && socket.remote.is_none_or(|peer| peer == remote))
+            .min_by_key(|(_, socket)| {
+                let ip = socket.local.ip();
+                (socket.remote.is_none(), ip != local.ip(), ip.is_ipv4() != local.is_ipv4())
+            })
+            .map(|(index, _)| index)
+    }
+
+    /// An ICMP error about a datagram of ours. A connected socket learns of it, as on Linux.
+    pub(crate) fn icmp_error(&mut self, local: SocketAddr, remote: SocketAddr, error: Error) -> bool {
+        let Some(index) = self.find(local, remote) else { return false };
+        let Some(socket) = self.sockets.get_mut(index) else { return false };
+        if socket.remote == Some(remote) {
+            socket.error = Some(error);
+            self.raise(index, Ready::READABLE | Ready::WRITABLE | Ready::ERROR);
+        }
+        true
+    }
+
+    fn raise(&mut self, index: u32, events: Ready) {
+        if let Some(socket) = self.sockets.get_mut(index) {
+            if socket.events.is_empty() {
+                self.ready.push(index);
+            }
+            socket.events |= events;
+        }
+    }
+
+    /// The device has room again.
+    pub(crate) fn unblock(&mut self) {
+        if self.blocked_count == 0 {
+            return;
+        }
+        self.blocked_count = 0;
+        let blocked: Vec<u32> =
+            self.sockets.iter().filter(|(_, socket)| socket.write_blocked).map(|(index, _)| index).collect();
+        for index in blocked {
+            if let Some(socket) = self.sockets.get_mut(index) {
+                socket.write_blocked = false;
+            }
+            self.raise(index, Ready::WRITABLE);
+        }
+    }
+
+    /// Whether somebody waits for the device.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked_count > 0
+    }
+
+    pub(crate) fn drain_ready(&mut self, mut f: impl FnMut(Socket, Ready)) {
+        for index in self.ready.drain(..) {
+            let generation = self.sockets.generation(index);
+            if let Some(socket) = self.sockets.get_mut(index) {
+                f(Socket::Udp(UdpId { index, generation }), core::mem::take(&mut socket.events));
+            }
+        }
+    }
+}
+
+enum Refusal {
+    Full,
+    Error(Error),
+}
+
+impl<F: Frame> UdpSocket<F> {
+    fn takes(&self, local: IpAddr) -> bool {
+        match self.local.ip() {
+            IpAddr::V4(v4) if v4.is_unspecified() => local.is_ipv4(),
+            IpAddr::V6(v6) if v6.is_unspecified() => true,
+            ip => ip == local,
+        }
+    }
+
+    fn transmit<D: Device<Frame = F>>(
+        &self,
+        bytes: &[u8],
+        to: Option<SocketAddr>,
+        egress: &mut Egress<'_, F, D>,
+    ) -> Result<(), Refusal> {
+        let to = to.or(self.remote).ok_or(Refusal::Error(Error::NotConnected))?;
+        if to.port() == 0 || to.ip().is_unspecified() {
+            return Err(Refusal::Error(Error::InvalidInput("a datagram needs a destination address and port")));
+        }
+        let src = match self.local.ip() {
+            ip if ip.is_unspecified() => egress.link.source_for(to.ip()).map_err(Refusal::Error)?,
+            ip => ip,
+        };
+        if src.is_ipv4() != to.is_ipv4() {
+            return Err(Refusal::Error(Error::InvalidInput("socket and destination are of different IP versions")));
+        }
+        let payload_max = if src.is_ipv4() { PAYLOAD_MAX_V4 } else { PAYLOAD_MAX_V6 };
+        if bytes.len() > payload_max {
+            return Err(Refusal::Error(Error::MessageTooLong));
+        }
+        let (head, meta) = self.head(src, to, bytes, egress);
+        let envelope = Envelope { src, dst: to.ip(), protocol: Protocol::UDP, ttl: self.ttl };
+        match egress.datagram(envelope, &head, core::iter::once(bytes), bytes.len(), meta) {
+            Ok(()) => {
+                egress.counters.count(Count::UdpOut);
+                Ok(())
+            }
+            Err(Unsent::Full) => Err(Refusal::Full),
+            Err(Unsent::TooLong) => Err(Refusal::Error(Error::MessageTooLong)),
+        }
+    }
+
+    /// The UDP header, and what the device is to do about its checksum. A datagram that goes in fragments is
+    /// summed here: no device sees all of it.
+    fn head<D: Device<Frame = F>>(
+        &self,
+        src: IpAddr,
+        to: SocketAddr,
+        bytes: &[u8],
+        egress: &Egress<'_, F, D>,
+    ) -> ([u8; udp::LEN], TxMeta) {
+        let len = udp::LEN + bytes.len();
+        let mut header =
+            udp::Header { src_port: self.local.port(), dst_port: to.port(), len: len as u16, checksum: 0 };
+        let mut head = [0; udp::LEN];
+        let mut sum = pseudo_header(src, to.ip(), Protocol::UDP, len);
+        let fits = network_len(src) + len <= egress.link.caps.mtu;
+        let mut meta = TxMeta::default();
+        if fits && egress.offloads().contains(Offloads::TX_CHECKSUM_UDP) {
+            header.checksum = sum.value();
+            let start = (ethernet::LEN + network_len(src)) as u16;
+            meta.checksum = Some(TxChecksum { start, offset: udp::CHECKSUM_OFFSET as u16 });
+        } else {
+            header.emit(&mut head);
+            sum.add(&head);
+            sum.add(bytes);
+            header.checksum = udp::checksum(sum);
+        }
+        header.emit(&mut head);
+        (head, meta)
+    }
+}

@@ -1,0 +1,9 @@
+//! What the checks of the house rules look at.
+
+pub mod graph;
+pub mod licence;
+pub mod source;
+pub mod tree;
+
+pub use graph::{Graph, Kind, Package};
+pub use source::Source;

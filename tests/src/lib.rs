@@ -1,0 +1,23 @@
+//! The fixture of the end-to-end tests: the Linux kernel as the peer.
+//!
+//! Every case gets a network namespace of its own ([`Namespace`]). The `hayase` program runs inside it
+//! ([`Process`]) on a TAP device; the kernel at the other end of that device is reached through ordinary
+//! `std::net` sockets opened inside the namespace ([`kernel`]). [`matrix!`] runs a case over IPv4 and IPv6,
+//! with every offload and with none.
+//!
+//! [`house`] holds what the checks of the house rules need: a reader of Rust source, of licence expressions
+//! and of the dependency graph.
+#![forbid(unsafe_code)]
+
+pub mod binary;
+pub mod house;
+pub mod kernel;
+pub mod namespace;
+pub mod pattern;
+pub mod process;
+pub mod rights;
+pub mod site;
+
+pub use namespace::Namespace;
+pub use process::{Exit, Process};
+pub use site::{Family, Offloads, Site};

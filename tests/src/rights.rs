@@ -1,0 +1,57 @@
+//! What a machine must allow before a test can run, and how a test says that it did not.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::thread;
+
+use crate::Namespace;
+
+/// Set by CI: a test that would be skipped fails instead.
+const NO_SKIP: &str = "HAYASE_NO_SKIP";
+
+/// The door to TUN and TAP devices.
+const TUN: &str = "/dev/net/tun";
+
+/// Says on the terminal, whatever the test harness captures, why the current test does nothing.
+///
+/// # Panics
+/// If `HAYASE_NO_SKIP` is set.
+pub fn skip(reason: &str) {
+    assert!(env::var_os(NO_SKIP).is_none(), "{NO_SKIP} is set, and this test cannot run: {reason}");
+    let current = thread::current();
+    let name = current.name().unwrap_or("a test");
+    // A closed standard error is no reason to fail.
+    let _ = writeln!(io::stderr(), "skipped: {name}: {reason}");
+}
+
+/// Whether namespaces and TAP devices can be made here; says why not if they cannot.
+///
+/// # Panics
+/// If they cannot and `HAYASE_NO_SKIP` is set.
+pub fn can_use_tap() -> bool {
+    static MISSING: OnceLock<Option<String>> = OnceLock::new();
+    let missing = MISSING.get_or_init(|| probe().err());
+    missing.iter().for_each(|reason| skip(reason));
+    missing.is_none()
+}
+
+/// Whether the program called `name` is installed; says so if it is not.
+///
+/// # Panics
+/// If it is not and `HAYASE_NO_SKIP` is set.
+pub fn has_program(name: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).any(|directory| directory.join(name).is_file());
+    if !found {
+        skip(&format!("needs the program {name}"));
+    }
+    found
+}
+
+fn probe() -> Result<(), String> {
+    let needs = |what: &str, error| format!("needs root (CAP_NET_ADMIN, CAP_SYS_ADMIN) and {what}: {error}");
+    OpenOptions::new().read(true).write(true).open(TUN).map_err(|error| needs(TUN, error))?;
+    Namespace::new().map(drop).map_err(|error| needs("iproute2", error))
+}

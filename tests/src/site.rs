@@ -1,0 +1,216 @@
+//! One case of a test: a namespace, a TAP device, an address family and a set of offloads.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::{Namespace, Process, binary, kernel, rights};
+
+/// The interface at the kernel's end.
+pub const INTERFACE: &str = "hy0";
+/// The port of the service under test.
+pub const PORT: u16 = 7000;
+/// The port by which a test steers the server.
+pub const CONTROL_PORT: u16 = 7001;
+
+/// How long the program may take to say that it listens.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// The address family of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// What the device under test does for the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offloads {
+    /// Whatever it can.
+    All,
+    /// Nothing: software does everything.
+    None,
+}
+
+impl fmt::Display for Offloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Offloads::All => "all",
+            Offloads::None => "none",
+        })
+    }
+}
+
+/// Where a case takes place.
+#[derive(Debug)]
+pub struct Site {
+    /// Holds the kernel's end of the device, and every process of the case.
+    pub namespace: Namespace,
+    /// The family that the case uses. The device has addresses of both.
+    pub family: Family,
+    /// The offloads that the device is given.
+    pub offloads: Offloads,
+}
+
+impl Site {
+    /// Runs a case, unless the rights for it are missing, which is printed.
+    ///
+    /// # Panics
+    /// If the case does.
+    pub fn run(family: Family, offloads: Offloads, case: impl FnOnce(&Site)) {
+        if rights::can_use_tap() {
+            let namespace = Namespace::new().unwrap_or_else(|error| panic!("{error}"));
+            case(&Site { namespace, family, offloads });
+        }
+    }
+
+    /// The device under test, in the words of the command line.
+    pub fn device(&self) -> String {
+        format!(
+            "tap:name={INTERFACE},addr={}/24,addr={}/64,host={}/24,host={}/64,offloads={}",
+            hayase_address(Family::V4),
+            hayase_address(Family::V6),
+            kernel_address(Family::V4),
+            kernel_address(Family::V6),
+            self.offloads
+        )
+    }
+
+    /// A port of the stack under test.
+    pub fn hayase(&self, port: u16) -> SocketAddr {
+        (hayase_address(self.family), port).into()
+    }
+
+    /// A port of the kernel.
+    pub fn kernel(&self, port: u16) -> SocketAddr {
+        (kernel_address(self.family), port).into()
+    }
+
+    /// Starts `hayase ARGUMENTS --device SPEC`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start(&self, arguments: &[&str]) -> Process {
+        let mut command = binary::hayase();
+        command.args(arguments).args(["--device", &self.device()]);
+        Process::spawn_in(&self.namespace, &mut command)
+    }
+
+    /// Starts `hayase serve SERVICE --port PORT ARGUMENTS` and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn serve(&self, service: &str, arguments: &[&str]) -> Process {
+        let port = PORT.to_string();
+        let process = self.start(&[&["serve", service, "--port", &port], arguments].concat());
+        process.line(START_MAX, |line| listens_at(line).is_some_and(|address| address.port() == PORT));
+        process
+    }
+
+    /// Starts an echo server with a control port.
+    ///
+    /// # Panics
+    /// If it does not listen.
+    pub fn serve_control(&self) -> Process {
+        self.serve("echo", &["--ctl", &CONTROL_PORT.to_string()])
+    }
+
+    /// Connects the kernel to the service under test.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn connect(&self) -> TcpStream {
+        kernel::connect(&self.namespace, self.hayase(PORT))
+    }
+
+    /// Connects the kernel to the control port and gives one order.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn order(&self, order: &str) -> TcpStream {
+        use std::io::Write;
+        let mut stream = kernel::connect(&self.namespace, self.hayase(CONTROL_PORT));
+        stream.write_all(format!("{order}\n").as_bytes()).expect("the control port takes an order");
+        stream
+    }
+
+    /// The service is alive: a fresh connection echoes.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn check_echo(&self) {
+        kernel::echo_of_pattern(&self.connect(), 10_000);
+    }
+
+    /// Runs a program of the system inside the namespace, to its end.
+    ///
+    /// # Panics
+    /// If it fails, or is not done in [`kernel::PATIENCE`].
+    pub fn system(&self, program: &str, arguments: &[&str]) -> String {
+        let mut command = Command::new(program);
+        let process = Process::spawn_in(&self.namespace, command.args(arguments));
+        process.wait(kernel::PATIENCE).success().text()
+    }
+}
+
+/// The address in a line `listening on ADDR:PORT`.
+pub fn listens_at(line: &str) -> Option<SocketAddr> {
+    line.strip_prefix("listening on ")?.parse().ok()
+}
+
+/// Lets one test of this process work at a time: for those that keep every core busy.
+pub fn heavy() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The address of the stack under test.
+pub fn hayase_address(family: Family) -> IpAddr {
+    address(family, 2)
+}
+
+/// The address of the kernel.
+pub fn kernel_address(family: Family) -> IpAddr {
+    address(family, 1)
+}
+
+/// The address of host `number` on the link.
+pub fn address(family: Family, number: u8) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(10, 7, 0, number).into(),
+        Family::V6 => Ipv6Addr::new(0xfd00, 7, 0, 0, 0, 0, 0, number.into()).into(),
+    }
+}
+
+/// Declares tests, each over IPv4 and IPv6, with every offload and with none.
+///
+/// `fn name(site) { .. }` becomes the four tests `name::v4_offloads_all` and so on, which take part in a
+/// namespace of their own.
+#[macro_export]
+macro_rules! matrix {
+    ($($(#[$attribute:meta])* fn $name:ident($site:ident) $body:block)*) => {$(
+        $(#[$attribute])*
+        mod $name {
+            use super::*;
+
+            fn case($site: &$crate::Site) $body
+
+            $crate::matrix! { @cases
+                v4_offloads_all: V4, All;
+                v4_offloads_none: V4, None;
+                v6_offloads_all: V6, All;
+                v6_offloads_none: V6, None;
+            }
+        }
+    )*};
+    (@cases $($case:ident: $family:ident, $offloads:ident;)*) => {$(
+        #[test]
+        fn $case() {
+            $crate::Site::run($crate::Family::$family, $crate::Offloads::$offloads, case);
+        }
+    )*};
+}

@@ -1,0 +1,100 @@
+//! Our stack as the client of the kernel: `hayase connect` and `hayase bench --connect`.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::thread;
+use std::time::Duration;
+
+use hayase_tests::kernel::{self, PATIENCE};
+use hayase_tests::pattern::{expect_pattern, pattern, write_pattern};
+use hayase_tests::process::feed;
+use hayase_tests::{Process, Site, matrix};
+
+fn start_connect(site: &Site, port: u16) -> Process {
+    site.start(&["connect", &site.kernel(port).to_string()])
+}
+
+/// Runs a bench against a kernel server with `count` connections; returns the figures of the bench and how
+/// many bytes each connection carried.
+fn bench(
+    site: &Site,
+    arguments: &[&str],
+    count: usize,
+    server: fn(std::net::TcpStream) -> std::io::Result<u64>,
+) -> (serde_json::Value, Vec<u64>) {
+    let listener: TcpListener = kernel::listen(&site.namespace, site.family);
+    let address = site.kernel(kernel::port(&listener)).to_string();
+    thread::scope(|scope| {
+        let served = scope.spawn(|| kernel::serve(&listener, count, server));
+        let process = site.start(&[&["bench"], arguments, &["--connect", &address, "--json"]].concat());
+        let exit = process.wait(2 * PATIENCE).success();
+        let figures = serde_json::from_slice(&exit.stdout)
+            .unwrap_or_else(|error| panic!("not one JSON value: {error}\n{}", exit.text()));
+        (figures, served.join().unwrap())
+    })
+}
+
+matrix! {
+    fn connect_carries_both_directions(site) {
+        let listener = kernel::listen(&site.namespace, site.family);
+        let mut client = start_connect(site, kernel::port(&listener));
+        let mut stdin = client.stdin();
+        let mut stream = kernel::accept(&listener);
+
+        stdin.write_all(b"a line for the kernel\n").unwrap();
+        let mut line = [0; 22];
+        stream.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"a line for the kernel\n");
+        stream.write_all(b"and one back\n").unwrap();
+        assert_eq!(client.printed(PATIENCE, 13), b"and one back\n");
+    }
+
+    /// As nc does it: the end of the input half-closes, and what the peer still says is printed.
+    fn the_end_of_the_input_half_closes(site) {
+        let listener = kernel::listen(&site.namespace, site.family);
+        let mut client = start_connect(site, kernel::port(&listener));
+        let stdin = client.stdin();
+        let sending = thread::spawn(move || feed(stdin, &pattern(300_000)));
+        let mut stream = kernel::accept(&listener);
+        expect_pattern(&stream, 300_000).unwrap();
+        assert_eq!(kernel::read(&stream, &mut [0]).unwrap(), 0);
+        sending.join().unwrap();
+
+        write_pattern(&stream, 2_000_000).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let exit = client.wait(PATIENCE).success();
+        assert!(exit.stdout == pattern(2_000_000), "{} bytes printed", exit.stdout.len());
+    }
+
+    fn a_refused_connect_says_so(site) {
+        let closed = kernel::port(&kernel::listen(&site.namespace, site.family));
+        let exit = start_connect(site, closed).wait(Duration::from_secs(20));
+        assert!(!exit.status.success(), "{exit:?}");
+        assert!(exit.stderr.to_lowercase().contains("refused"), "{exit:?}");
+        assert!(exit.stdout.is_empty(), "{exit:?}");
+    }
+
+    fn pingpong_makes_exactly_its_round_trips(site) {
+        let arguments = ["pingpong", "--connections", "4", "--round-trips", "1000", "--payload", "100"];
+        let (figures, carried) = bench(site, &arguments, 4, kernel::echo_to_end);
+        assert_eq!(figures["round_trips"], 1000, "{figures}");
+        assert_eq!(carried.iter().sum::<u64>(), 100_000, "{carried:?}");
+        assert!(carried.iter().all(|&len| len > 0), "a connection did nothing: {carried:?}");
+    }
+
+    fn pingpong_holds_idle_connections(site) {
+        let arguments = ["pingpong", "--connections", "2", "--idle", "50", "--round-trips", "200"];
+        let (figures, mut carried) = bench(site, &arguments, 52, kernel::echo_to_end);
+        assert_eq!(figures["round_trips"], 200, "{figures}");
+        carried.sort_unstable();
+        assert_eq!(carried[..50], [0; 50], "an idle connection spoke");
+        assert_eq!(carried[50..].iter().sum::<u64>(), 200);
+    }
+
+    fn bulk_sends_exactly_its_bytes(site) {
+        let arguments = ["bulk", "--connections", "2", "--bytes", "20000000", "--write", "65536"];
+        let (figures, carried) = bench(site, &arguments, 2, kernel::discard_to_end);
+        assert_eq!(figures["bytes"], 20_000_000, "{figures}");
+        assert_eq!(carried.iter().sum::<u64>(), 20_000_000, "{carried:?}");
+    }
+}

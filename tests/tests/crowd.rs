@@ -1,0 +1,55 @@
+//! A thousand connections at once.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use hayase_tests::pattern::pattern;
+use hayase_tests::{Site, kernel, matrix, site};
+
+const CONNECTIONS: usize = 1000;
+const ROUNDS: usize = 3;
+const MESSAGE_LEN: usize = 1500;
+
+/// What connection `index` says in `round`: no two say the same.
+fn message(index: usize, round: usize) -> Vec<u8> {
+    let start = index * ROUNDS + round;
+    pattern(start + MESSAGE_LEN).split_off(start)
+}
+
+fn connect_all(site: &Site) -> Vec<TcpStream> {
+    kernel::raise_file_limit();
+    (0..CONNECTIONS).map(|_| site.connect()).collect()
+}
+
+matrix! {
+    fn everyone_gets_their_own_echo(site) {
+        let _alone = site::heavy();
+        kernel::raise_file_limit();
+        let _server = site.serve("echo", &[]);
+        let mut streams = connect_all(site);
+        for round in 0..ROUNDS {
+            for (index, stream) in streams.iter_mut().enumerate() {
+                stream.write_all(&message(index, round)).unwrap();
+            }
+            for (index, stream) in streams.iter_mut().enumerate() {
+                let mut echoed = vec![0; MESSAGE_LEN];
+                stream.read_exact(&mut echoed).unwrap();
+                assert!(echoed == message(index, round), "connection {index}, round {round}");
+            }
+        }
+    }
+
+    fn everyone_may_leave_at_once_and_come_again(site) {
+        let _alone = site::heavy();
+        kernel::raise_file_limit();
+        let _server = site.serve("echo", &[]);
+        for abrupt in [true, false] {
+            let streams = connect_all(site);
+            if abrupt {
+                streams.iter().for_each(kernel::reset_on_close);
+            }
+            drop(streams);
+            site.check_echo();
+        }
+    }
+}

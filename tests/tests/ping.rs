@@ -1,0 +1,34 @@
+//! ICMP echo, both ways, up to datagrams of several fragments.
+
+use std::time::Duration;
+
+use hayase_tests::site::{hayase_address, kernel_address};
+use hayase_tests::{matrix, rights};
+
+/// From nothing over the largest that fits into a frame (1,472 bytes over IPv4, 1,452 over IPv6) to six
+/// fragments.
+const SIZES: [u16; 9] = [0, 56, 1400, 1452, 1453, 1472, 1473, 4000, 8192];
+
+matrix! {
+    fn the_kernel_pings_us(site) {
+        if !rights::has_program("ping") {
+            return;
+        }
+        let _server = site.serve("echo", &[]);
+        let address = hayase_address(site.family).to_string();
+        for size in SIZES.map(|size| size.to_string()) {
+            let arguments = ["-n", "-c", "3", "-i", "0.05", "-W", "5", "-s", &size, &address];
+            let report = site.system("ping", &arguments);
+            assert!(report.contains(" 3 received, 0% packet loss"), "{report}");
+            // ping compares the content, and complains, but its exit status does not.
+            assert!(!report.contains("wrong data") && !report.contains("truncated"), "{report}");
+        }
+    }
+
+    fn we_ping_the_kernel(site) {
+        let address = kernel_address(site.family).to_string();
+        let ping = site.start(&["ping", &address]);
+        let replies = |line: &str| line.contains(&address) && line.contains("time");
+        ping.line(Duration::from_secs(20), replies);
+    }
+}

@@ -1,0 +1,131 @@
+//! Peers that read slowly, write slowly, or vanish.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hayase_tests::kernel::{self, connect_from};
+use hayase_tests::matrix;
+use hayase_tests::pattern::{expect_pattern, hash_to_end, pattern, pattern_hash};
+use hayase_tests::site::{CONTROL_PORT, INTERFACE, address};
+
+/// More than the buffers of both ends hold together.
+const LEN: usize = 64 << 20;
+
+/// No stack may take more than this from a writer whose peer reads nothing.
+const BUFFERED_MAX: usize = 32 << 20;
+
+/// Writes the pattern and shuts down, counting what the socket has taken.
+fn write_counted(mut stream: &TcpStream, taken: &AtomicUsize) {
+    for piece in pattern(LEN).chunks(64 * 1024) {
+        stream.write_all(piece).unwrap();
+        taken.fetch_add(piece.len(), Ordering::Relaxed);
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+}
+
+matrix! {
+    /// The server's window closes and opens again.
+    fn a_server_that_does_not_read_stops_the_kernel(site) {
+        let _server = site.serve_control();
+        let start = Instant::now();
+        let stream = site.order("NOREAD 2000");
+        thread::sleep(Duration::from_millis(50));
+        let taken = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| write_counted(&stream, &taken));
+            thread::sleep(Duration::from_millis(1500).saturating_sub(start.elapsed()));
+            let stalled_at = taken.load(Ordering::Relaxed);
+            assert!(stalled_at < BUFFERED_MAX, "{stalled_at} bytes taken by a server that reads nothing");
+            site.check_echo();
+            assert_eq!(hash_to_end(&stream).unwrap(), (LEN as u64, pattern_hash(LEN as u64)));
+        });
+        assert!(start.elapsed() >= Duration::from_secs(2));
+    }
+
+    /// The kernel's window closes, stays so over several of our probes, and opens again.
+    fn a_kernel_that_does_not_read_stops_the_server(site) {
+        let _server = site.serve_control();
+        let stream = site.order(&format!("SEND {LEN}"));
+        kernel::shrink_receive_buffer(&stream, 16 * 1024);
+        thread::sleep(Duration::from_secs(2));
+        site.check_echo();
+        expect_pattern(&stream, LEN as u64).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(kernel::read(&stream, &mut [0]).unwrap(), 0);
+    }
+
+    fn a_slow_writer_is_answered_byte_by_byte(site) {
+        let _server = site.serve("echo", &[]);
+        let mut stream = site.connect();
+        for byte in pattern(200) {
+            stream.write_all(&[byte]).unwrap();
+            let mut echoed = [0];
+            stream.read_exact(&mut echoed).unwrap();
+            assert_eq!(echoed, [byte]);
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn a_slow_reader_gets_every_byte(site) {
+        let _server = site.serve_control();
+        let mut stream = site.order("SENDCLOSE 300000");
+        kernel::shrink_receive_buffer(&stream, 4 * 1024);
+        let (mut received, mut buffer) = (Vec::new(), [0; 1500]);
+        loop {
+            let count = kernel::read(&stream, &mut buffer).unwrap();
+            received.extend_from_slice(&buffer[..count]);
+            if count == 0 {
+                break;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        assert!(received == pattern(300_000));
+    }
+
+    /// A cable pulled in the middle of a transfer, and put back.
+    fn a_transfer_survives_a_link_that_goes_down(site) {
+        let _server = site.serve_control();
+        let mut stream = site.order(&format!("SENDCLOSE {LEN}"));
+        let mut start = vec![0; LEN / 4];
+        stream.read_exact(&mut start).unwrap();
+        site.namespace.ip(&["link", "set", INTERFACE, "down"]);
+        thread::sleep(Duration::from_secs(1));
+        site.namespace.ip(&["link", "set", INTERFACE, "up"]);
+
+        stream.read_to_end(&mut start).unwrap();
+        assert!(start == pattern(LEN), "the bytes after the interruption differ");
+        site.check_echo();
+    }
+
+    /// A peer that is there one moment and answers nothing the next, in the middle of a transfer to it.
+    fn a_peer_that_vanishes_disturbs_nobody(site) {
+        let _server = site.serve_control();
+        let guest = address(site.family, 3);
+        let prefixed = format!("{guest}/{}", if guest.is_ipv4() { 24 } else { 64 });
+        site.namespace.ip(&["address", "add", &prefixed, "dev", INTERFACE]);
+        let mut stream = connect_from(&site.namespace, (guest, 0).into(), site.hayase(CONTROL_PORT)).unwrap();
+        stream.write_all(format!("SEND {LEN}\n").as_bytes()).unwrap();
+        stream.read_exact(&mut [0; 100_000]).unwrap();
+
+        site.namespace.ip(&["address", "del", &prefixed, "dev", INTERFACE]);
+        for _ in 0..5 {
+            site.check_echo();
+            thread::sleep(Duration::from_millis(300));
+        }
+    }
+
+    /// Nobody talks to it, so it must not run either.
+    fn an_idle_server_uses_no_processor(site) {
+        let server = site.serve("echo", &[]);
+        let _idle: Vec<_> = (0..10).map(|_| site.connect()).collect();
+        site.check_echo();
+        thread::sleep(Duration::from_millis(500));
+        let before = server.cpu_time();
+        thread::sleep(Duration::from_secs(2));
+        let used = server.cpu_time() - before;
+        assert!(used <= Duration::from_millis(40), "{used:?} in 2 s of doing nothing");
+    }
+}
