@@ -39,7 +39,9 @@ impl Counters {
 /// One line for each counter that is not zero.
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.iter().filter(|(_, count)| *count > 0).try_for_each(|(name, count)| writeln!(f, "{name} {count}"))
+        self.iter()
+            .filter(|(_, count)| *count > 0)
+            .try_for_each(|(name, count)| writeln!(f, "{name} {count}"))
     }
 }
 

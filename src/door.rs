@@ -50,8 +50,12 @@ pub(crate) trait Door {
     fn tcp_peek(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
 
     fn tcp_write(&self, id: TcpId, notify: Notify<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
-    fn tcp_write_vectored(&self, id: TcpId, notify: Notify<'_>, bufs: &[IoSlice<'_>])
-    -> Poll<io::Result<usize>>;
+    fn tcp_write_vectored(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>>;
     fn tcp_write_owned(
         &self,
         id: TcpId,
@@ -86,8 +90,18 @@ pub(crate) trait Door {
         bytes: &[u8],
         to: Option<SocketAddr>,
     ) -> Poll<io::Result<usize>>;
-    fn udp_recv(&self, id: UdpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>>;
-    fn udp_peek(&self, id: UdpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>>;
+    fn udp_recv(
+        &self,
+        id: UdpId,
+        notify: Notify<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>>;
+    fn udp_peek(
+        &self,
+        id: UdpId,
+        notify: Notify<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>>;
     fn udp_ttl(&self, id: UdpId) -> io::Result<u8>;
     fn udp_set_ttl(&self, id: UdpId, ttl: u8) -> io::Result<()>;
 
@@ -191,7 +205,10 @@ pub(crate) fn install(make: impl FnOnce(ShardId) -> Rc<dyn Door>) -> io::Result<
         let mut doors = doors.try_borrow_mut().map_err(busy)?;
         let slot = doors.iter().position(Option::is_none).unwrap_or(doors.len());
         let Ok(slot_number) = u16::try_from(slot) else {
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "65,536 shards on one thread are the limit"));
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "65,536 shards on one thread are the limit",
+            ));
         };
         let id = mailbox::open(slot_number);
         let entry = Some(Entry { serial: id.serial, door: make(id), peer: Cell::new(None) });

@@ -49,7 +49,10 @@ impl Host {
     }
 
     /// Opens a socket on this host.
-    pub(crate) fn open<I: SocketId>(self, open: impl FnOnce(&dyn Door) -> io::Result<I>) -> io::Result<Handle<I>> {
+    pub(crate) fn open<I: SocketId>(
+        self,
+        open: impl FnOnce(&dyn Door) -> io::Result<I>,
+    ) -> io::Result<Handle<I>> {
         self.call(open).map(|id| Handle::new(self.shard, id))
     }
 

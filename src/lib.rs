@@ -77,8 +77,8 @@ pub mod time {
     //! A timer never fires early, and at most 65.5 us after its instant plus what the turn under way takes.
 
     pub use hayase_executor::time::{
-        Elapsed, Interval, MissedTickBehavior, Sleep, Timeout, interval, interval_at, now, sleep, sleep_until,
-        timeout, timeout_at,
+        Elapsed, Interval, MissedTickBehavior, Sleep, Timeout, interval, interval_at, now, sleep,
+        sleep_until, timeout, timeout_at,
     };
     pub use hayase_time::Instant;
     pub use std::time::Duration;

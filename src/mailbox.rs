@@ -110,7 +110,9 @@ pub(crate) fn absent(id: ShardId) -> io::Error {
     match find(id) {
         None => io::Error::new(
             io::ErrorKind::NotConnected,
-            format!("the runtime of this socket ({id}) has shut down: keep the Runtime alive while its sockets are used"),
+            format!(
+                "the runtime of this socket ({id}) has shut down: keep the Runtime alive while its sockets are used"
+            ),
         ),
         Some(mailbox) if mailbox.thread == here.id() => io::Error::new(
             io::ErrorKind::ResourceBusy,

@@ -54,7 +54,8 @@ impl Reactor {
     /// to another shard.
     pub fn attach(&mut self, device: impl Device + 'static, config: Config) -> io::Result<Host> {
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| io::Error::other(format!("no random numbers: {error}")))?;
+        getrandom::fill(&mut seed)
+            .map_err(|error| io::Error::other(format!("no random numbers: {error}")))?;
         let mut shard = None;
         let id = door::install(|id| {
             let mailbox = mailbox::of(id).expect("the mailbox was opened with the name");

@@ -64,7 +64,13 @@ struct Core<D: Device> {
 }
 
 impl<D: Device> Shard<D> {
-    pub(crate) fn new(device: D, config: Config, seed: [u8; 32], now: Instant, mailbox: Arc<Mailbox>) -> Shard<D> {
+    pub(crate) fn new(
+        device: D,
+        config: Config,
+        seed: [u8; 32],
+        now: Instant,
+        mailbox: Arc<Mailbox>,
+    ) -> Shard<D> {
         let stack = Stack::new(config, device.caps(), device.mac(), seed, now);
         Shard {
             core: RefCell::new(Core { stack, device, burst: Burst::new(BURST_LEN) }),
@@ -168,7 +174,12 @@ impl<D: Device> Core<D> {
     }
 
     /// Hands slices to the stack one after the other, until one does not go whole.
-    fn write_vectored(&mut self, now: Instant, id: TcpId, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Error>> {
+    fn write_vectored(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Error>> {
         let mut written = 0;
         for buf in bufs.iter().filter(|buf| !buf.is_empty()) {
             match self.stack.tcp_write(now, id, buf, &mut self.device) {
@@ -383,7 +394,7 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn tcp_set_nodelay(&self, id: TcpId, on: bool) -> io::Result<()> {
-        self.call(|core, _| core.stack.tcp_set_nodelay(id, on))
+        self.call(|core, now| core.stack.tcp_set_nodelay(now, id, on))
     }
 
     fn tcp_linger(&self, id: TcpId) -> io::Result<Option<Duration>> {
@@ -438,11 +449,21 @@ impl<D: Device> Door for Shard<D> {
         })
     }
 
-    fn udp_recv(&self, id: UdpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
+    fn udp_recv(
+        &self,
+        id: UdpId,
+        notify: Notify<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
         self.poll(Socket::Udp(id), Side::Read, notify, |core, _| core.stack.udp_recv(id, buf))
     }
 
-    fn udp_peek(&self, id: UdpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
+    fn udp_peek(
+        &self,
+        id: UdpId,
+        notify: Notify<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
         self.poll(Socket::Udp(id), Side::Read, notify, |core, _| core.stack.udp_peek(id, buf))
     }
 

@@ -72,15 +72,21 @@ impl Wakers {
         match notify {
             Notify::Never => true,
             Notify::Last(waker) => table.last(index, side).is_some_and(|known| known.will_wake(waker)),
-            Notify::Each(waker, ticket) => {
-                ticket.and_then(|ticket| table.each(index, side, ticket)).is_some_and(|known| known.will_wake(waker))
-            }
+            Notify::Each(waker, ticket) => ticket
+                .and_then(|ticket| table.each(index, side, ticket))
+                .is_some_and(|known| known.will_wake(waker)),
         }
     }
 
     /// Registers a waiter and returns the waker that it replaces.
     #[must_use = "dropping a waker can run foreign code: drop it while nothing is borrowed"]
-    pub(crate) fn insert(&mut self, socket: Socket, side: Side, notify: Notify<'_>, waker: Waker) -> Option<Waker> {
+    pub(crate) fn insert(
+        &mut self,
+        socket: Socket,
+        side: Side,
+        notify: Notify<'_>,
+        waker: Waker,
+    ) -> Option<Waker> {
         match notify {
             Notify::Never => Some(waker),
             Notify::Last(_) => {

@@ -44,8 +44,9 @@ pub(crate) fn test(options: TokenStream, function: TokenStream) -> syn::Result<T
 
 /// Parses the function and takes its attributes off.
 fn take(function: TokenStream, attribute: &str) -> syn::Result<(Vec<Attribute>, ItemFn)> {
-    let mut function: ItemFn = parse2(function)
-        .map_err(|error| Error::new(error.span(), format!("#[hayase::{attribute}] goes on an async fn: {error}")))?;
+    let mut function: ItemFn = parse2(function).map_err(|error| {
+        Error::new(error.span(), format!("#[hayase::{attribute}] goes on an async fn: {error}"))
+    })?;
     if function.sig.asyncness.is_none() {
         let text = format!("#[hayase::{attribute}] goes on an async fn: write `async fn`");
         return Err(Error::new(function.sig.fn_token.span(), text));
@@ -56,7 +57,11 @@ fn take(function: TokenStream, attribute: &str) -> syn::Result<(Vec<Attribute>, 
     Ok((std::mem::take(&mut function.attrs), function))
 }
 
-fn wrap(attributes: &[Attribute], function: &ItemFn, run: &dyn Fn(&TokenStream) -> TokenStream) -> TokenStream {
+fn wrap(
+    attributes: &[Attribute],
+    function: &ItemFn,
+    run: &dyn Fn(&TokenStream) -> TokenStream,
+) -> TokenStream {
     let (visibility, name, output) = (&function.vis, &function.sig.ident, &function.sig.output);
     let inner = ItemFn { vis: syn::Visibility::Inherited, ..function.clone() };
     let run = run(&quote!(#name));
@@ -83,31 +88,122 @@ mod tests {
 
     #[test]
     fn main_keeps_its_body_and_runs_it() {
-        let expanded = main(quote!(cores = 2), quote!(async fn main() -> Result<(), Error> { body()?; Ok(()) }));
+        let expanded = main(
+            quote!(cores = 2),
+            quote!(
+                async fn main() -> Result<(), Error> {
+                    body()?;
+                    Ok(())
+                }
+            ),
+        );
         let text = expanded.unwrap().to_string();
-        assert!(text.starts_with("fn main () -> Result < () , Error > { async fn main () -> Result"), "{text}");
+        assert!(
+            text.starts_with("fn main () -> Result < () , Error > { async fn main () -> Result"),
+            "{text}"
+        );
         assert!(text.contains(":: block_on (:: core :: option :: Option :: None , "), "{text}");
     }
 
     #[test]
     fn tests_get_hosts_if_they_want_them() {
-        let with = test(quote!(), quote!(async fn t(client: Host, server: Host) {})).unwrap().to_string();
+        let with = test(
+            quote!(),
+            quote!(
+                async fn t(client: Host, server: Host) {}
+            ),
+        )
+        .unwrap()
+        .to_string();
         assert!(with.contains("run_test (t)"), "{with}");
-        let without = test(quote!(), quote!(#[ignore] async fn t() {})).unwrap().to_string();
+        let without = test(
+            quote!(),
+            quote!(
+                #[ignore]
+                async fn t() {}
+            ),
+        )
+        .unwrap()
+        .to_string();
         assert!(without.contains("run_test (| _ , _ | t ())") && without.contains("# [ignore]"), "{without}");
     }
 
     #[test]
     fn wrong_uses_are_explained() {
         for (result, part) in [
-            (main(quote!(), quote!(fn main() {})), "write `async fn`"),
-            (main(quote!(), quote!(async fn main(x: u8) {})), "no arguments"),
-            (main(quote!(), quote!(struct Main;)), "goes on an async fn"),
-            (test(quote!(), quote!(async fn t<T>() {})), "choose"),
-            (test(quote!(), quote!(async fn t(client: Host) {})), "both hosts"),
-            (test(quote!(), quote!(async fn t(a: Host, b: Host, c: Host) {})), "both hosts"),
-            (test(quote!(cores = 2), quote!(async fn t() {})), "no options"),
-            (test(quote!(), quote!(#[test] async fn t() {})), "already"),
+            (
+                main(
+                    quote!(),
+                    quote!(
+                        fn main() {}
+                    ),
+                ),
+                "write `async fn`",
+            ),
+            (
+                main(
+                    quote!(),
+                    quote!(
+                        async fn main(x: u8) {}
+                    ),
+                ),
+                "no arguments",
+            ),
+            (
+                main(
+                    quote!(),
+                    quote!(
+                        struct Main;
+                    ),
+                ),
+                "goes on an async fn",
+            ),
+            (
+                test(
+                    quote!(),
+                    quote!(
+                        async fn t<T>() {}
+                    ),
+                ),
+                "choose",
+            ),
+            (
+                test(
+                    quote!(),
+                    quote!(
+                        async fn t(client: Host) {}
+                    ),
+                ),
+                "both hosts",
+            ),
+            (
+                test(
+                    quote!(),
+                    quote!(
+                        async fn t(a: Host, b: Host, c: Host) {}
+                    ),
+                ),
+                "both hosts",
+            ),
+            (
+                test(
+                    quote!(cores = 2),
+                    quote!(
+                        async fn t() {}
+                    ),
+                ),
+                "no options",
+            ),
+            (
+                test(
+                    quote!(),
+                    quote!(
+                        #[test]
+                        async fn t() {}
+                    ),
+                ),
+                "already",
+            ),
         ] {
             let error = result.unwrap_err();
             assert!(error.to_string().contains(part), "{error}");

@@ -35,7 +35,10 @@ impl Options {
                     once(&mut options.device, value, &name)?;
                 }
                 ("device", value) => {
-                    return Err(Error::new_spanned(value, "expected a string: device = \"tap:name=hy0,addr=10.7.0.2/24\""));
+                    return Err(Error::new_spanned(
+                        value,
+                        "expected a string: device = \"tap:name=hy0,addr=10.7.0.2/24\"",
+                    ));
                 }
                 ("cores", Expr::Lit(ExprLit { lit: Lit::Int(value), .. })) => {
                     if value.base10_parse::<usize>()? == 0 {
@@ -85,7 +88,8 @@ mod tests {
             (quote!(device = wire), "string"),
             (quote!(cores = 1, cores = 2), "twice"),
         ] {
-            let error = Options::parse(tokens.clone()).err().unwrap_or_else(|| panic!("{tokens} was accepted"));
+            let error =
+                Options::parse(tokens.clone()).err().unwrap_or_else(|| panic!("{tokens} was accepted"));
             assert!(error.to_string().contains(part), "{tokens}: {error}");
         }
     }

@@ -143,11 +143,8 @@ pub trait ReadLease {
     ///
     /// # Errors
     /// As a read of the same stream.
-    fn poll_read_lease(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        len_max: usize,
-    ) -> Poll<io::Result<Lease>>;
+    fn poll_read_lease(self: Pin<&mut Self>, cx: &mut Context<'_>, len_max: usize)
+    -> Poll<io::Result<Lease>>;
 
     /// Shows received bytes, at most `len_max` in all, to `sink` where they lie, in one piece or several, and takes
     /// them off the stream. Returns their number, 0 at the end of the stream.

@@ -74,7 +74,7 @@ one_address!(SocketAddr, SocketAddrV4, SocketAddrV6, (IpAddr, u16), (Ipv4Addr, u
 
 impl Addresses for [SocketAddr] {
     fn addresses(&self) -> io::Result<AddressIter> {
-        Ok(AddressIter { first: None, rest: self.to_vec().into_iter() })
+        Ok(AddressIter { first: None, rest: Vec::from(self).into_iter() })
     }
 }
 

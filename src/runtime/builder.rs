@@ -134,7 +134,10 @@ impl Builder {
         let Some(text) = env::var_os(DEVICE_VARIABLE) else { return Ok(None) };
         let parsed = text.to_string_lossy().parse::<DeviceSpec>();
         parsed.map(Some).map_err(|error| {
-            io::Error::new(io::ErrorKind::InvalidInput, format!("environment variable {DEVICE_VARIABLE}: {error}"))
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("environment variable {DEVICE_VARIABLE}: {error}"),
+            )
         })
     }
 

@@ -89,7 +89,9 @@ fn configure_kernel(spec: &TapSpec) -> io::Result<()> {
 fn tap_error(error: TapError) -> io::Error {
     let kind = match &error {
         TapError::BadName(_) => io::ErrorKind::InvalidInput,
-        TapError::NotPermitted { .. } | TapError::ConfigureNotPermitted { .. } => io::ErrorKind::PermissionDenied,
+        TapError::NotPermitted { .. } | TapError::ConfigureNotPermitted { .. } => {
+            io::ErrorKind::PermissionDenied
+        }
         TapError::NoTunDriver(_) => io::ErrorKind::NotFound,
         TapError::Busy(_) => io::ErrorKind::ResourceBusy,
         TapError::NotTap(_) => io::ErrorKind::AlreadyExists,

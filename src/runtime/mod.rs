@@ -55,7 +55,6 @@ impl Runtime {
     }
 
     /// Where everything about a runtime can be chosen.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -117,7 +116,8 @@ impl Runtime {
         loop {
             let now = Clock::Monotonic.now();
             let worked = self.reactor.turn(now);
-            let done = !self.reactor.pending() && self.reactor.deadline().is_none_or(|deadline| deadline > end);
+            let done =
+                !self.reactor.pending() && self.reactor.deadline().is_none_or(|deadline| deadline > end);
             if done || now >= end {
                 break;
             }

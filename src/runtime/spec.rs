@@ -224,7 +224,8 @@ impl fmt::Display for TapSpec {
         options.extend(self.addresses.iter().map(|cidr| format!("addr={cidr}")));
         options.extend(self.host.iter().map(|cidr| format!("host={cidr}")));
         options.extend(self.gateways.iter().map(|gateway| format!("gateway={gateway}")));
-        options.extend(self.mac.map(|mac| format!("mac={}", mac.map(|byte| format!("{byte:02x}")).join(":"))));
+        options
+            .extend(self.mac.map(|mac| format!("mac={}", mac.map(|byte| format!("{byte:02x}")).join(":"))));
         common_options(&mut options, self.mtu, self.offloads);
         write!(f, "tap:{}", options.join(","))
     }

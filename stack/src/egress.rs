@@ -7,8 +7,8 @@ use hayase_time::Instant;
 
 use crate::chain;
 use crate::counters::{Count, Counters, Drop};
-use crate::ip::neighbor::NeighborId;
 use crate::ip::fragment;
+use crate::ip::neighbor::NeighborId;
 use crate::link::{Link, Waiting};
 use crate::wire::{EtherType, Mac, Protocol, ethernet, ipv4, ipv6};
 
@@ -288,7 +288,8 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
         let Envelope { src, dst, protocol, ttl } = envelope;
         let is_v4 = src.is_ipv4();
         let extra = if is_v4 { 0 } else { ipv6::FRAGMENT_LEN };
-        let pieces = fragment::pieces(len, network_len(src) + extra, self.link.caps.mtu).ok_or(Unsent::TooLong)?;
+        let pieces =
+            fragment::pieces(len, network_len(src) + extra, self.link.caps.mtu).ok_or(Unsent::TooLong)?;
         let ident = self.link.ident;
         self.link.ident = ident.wrapping_add(1);
         let outer = if is_v4 { protocol } else { Protocol::FRAGMENT };
@@ -301,7 +302,12 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
             }
             let mut frame = self.fill(source, piece.len)?;
             if extra > 0 {
-                let header = ipv6::FragmentHeader { next_header: protocol, offset: piece.offset, more: piece.more, ident };
+                let header = ipv6::FragmentHeader {
+                    next_header: protocol,
+                    offset: piece.offset,
+                    more: piece.more,
+                    ident,
+                };
                 let bytes = frame.prepend(extra).ok_or(Unsent::Full)?;
                 header.emit(&mut bytes[..extra]);
             }

@@ -42,13 +42,19 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Error::AddrInUse => "address in use: choose another port, or 0 for any free one",
-            Error::AddrNotAvailable => "the address is none of this host's: bind to one of its addresses, or to 0.0.0.0 or [::]",
-            Error::PortsExhausted => "every ephemeral port towards this peer is in use: close connections or add an address",
+            Error::AddrNotAvailable => {
+                "the address is none of this host's: bind to one of its addresses, or to 0.0.0.0 or [::]"
+            }
+            Error::PortsExhausted => {
+                "every ephemeral port towards this peer is in use: close connections or add an address"
+            }
             Error::ConnectionRefused => "connection refused: nothing listens on that port",
             Error::ConnectionReset => "connection reset by peer",
             Error::ConnectionAborted => "connection aborted",
             Error::TimedOut => "timed out: the peer does not answer",
-            Error::HostUnreachable => "host unreachable: the next hop does not answer, check address, cable and gateway",
+            Error::HostUnreachable => {
+                "host unreachable: the next hop does not answer, check address, cable and gateway"
+            }
             Error::NetworkUnreachable => "network unreachable: add an address of that network or a route",
             Error::NotConnected => "the socket is not connected",
             Error::BrokenPipe => "broken pipe: this direction is shut down",

@@ -19,11 +19,6 @@ impl<T> Default for Fifo<T> {
 
 impl<T> Fifo<T> {
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.front.is_none()
-    }
-
-    #[inline]
     pub(crate) fn len(&self) -> usize {
         usize::from(self.front.is_some()) + self.rest.len()
     }
@@ -103,6 +98,6 @@ mod tests {
             assert_eq!(fifo.back_mut(), Some(&mut 4));
             assert_eq!(fifo.pop_front(), Some(i));
         }
-        assert!(fifo.is_empty() && fifo.pop_front().is_none() && fifo.rest.capacity() == 0);
+        assert!(fifo.pop_front().is_none() && fifo.rest.capacity() == 0);
     }
 }

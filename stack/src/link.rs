@@ -54,7 +54,9 @@ impl<F: Frame> Link<F> {
     /// Adds an address and the route to its network.
     pub(crate) fn add_address(&mut self, cidr: Cidr) -> Result<(), Error> {
         if !address::is_host_source(cidr.addr()) || cidr.broadcast().is_some_and(|b| b == cidr.addr()) {
-            return Err(Error::InvalidInput("an interface address must be a host's: no group, broadcast or loopback"));
+            return Err(Error::InvalidInput(
+                "an interface address must be a host's: no group, broadcast or loopback",
+            ));
         }
         if self.is_ours(cidr.addr()) {
             return Err(Error::AddrInUse);
@@ -65,7 +67,9 @@ impl<F: Frame> Link<F> {
         // Several addresses of one network share its route.
         if !self.routes.iter().any(|route| route.destination == cidr.network()) {
             let route = Route { destination: cidr.network(), gateway: None };
-            self.routes.add(route).map_err(|_| Error::InvalidInput("the routing table is full: raise routes_max"))?;
+            self.routes
+                .add(route)
+                .map_err(|_| Error::InvalidInput("the routing table is full: raise routes_max"))?;
         }
         self.addresses.push(cidr);
         Ok(())
@@ -85,7 +89,9 @@ impl<F: Frame> Link<F> {
             return Err(Error::InvalidInput("the gateway is on none of this host's networks"));
         }
         let route = Route { destination, gateway: Some(gateway) };
-        self.routes.add(route).map_err(|_| Error::InvalidInput("there is a route to that network, or the table is full"))
+        self.routes
+            .add(route)
+            .map_err(|_| Error::InvalidInput("there is a route to that network, or the table is full"))
     }
 
     pub(crate) fn remove_route(&mut self, destination: Cidr) -> Result<(), Error> {

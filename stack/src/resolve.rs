@@ -44,7 +44,13 @@ impl<F: Frame> Stack<F> {
         Ok(())
     }
 
-    fn send_arp<D: Device<Frame = F>>(&mut self, now: Instant, dst: Mac, packet: &arp::Packet, device: &mut D) {
+    fn send_arp<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        dst: Mac,
+        packet: &arp::Packet,
+        device: &mut D,
+    ) {
         let header = ethernet::Header { dst, src: self.link.mac, ethertype: EtherType::ARP };
         let mut bytes = [0; ethernet::LEN + arp::LEN];
         header.emit(&mut bytes[..ethernet::LEN]);
@@ -207,8 +213,7 @@ impl<F: Frame> Stack<F> {
                 self.send_arp(now, unicast.unwrap_or(Mac::BROADCAST), &request, device);
             }
             (IpAddr::V6(source), IpAddr::V6(target)) => {
-                let message =
-                    ndp::Message::NeighborSolicit { target, source_mac: Some(self.link.mac) };
+                let message = ndp::Message::NeighborSolicit { target, source_mac: Some(self.link.mac) };
                 let group = solicited_node(target);
                 let (dst, mac) = match unicast {
                     Some(mac) => (target, mac),

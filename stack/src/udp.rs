@@ -58,10 +58,20 @@ pub(crate) struct Udp<F> {
 
 impl<F: Frame> Udp<F> {
     pub(crate) fn new(config: &Config) -> Udp<F> {
-        Udp { sockets: Slab::new(config.udp_sockets_max), by_port: Vec::new(), ready: Vec::new(), blocked_count: 0 }
+        Udp {
+            sockets: Slab::new(config.udp_sockets_max),
+            by_port: Vec::new(),
+            ready: Vec::new(),
+            blocked_count: 0,
+        }
     }
 
-    pub(crate) fn bind(&mut self, local: SocketAddr, random: &mut Random, config: &Config) -> Result<UdpId, Error> {
+    pub(crate) fn bind(
+        &mut self,
+        local: SocketAddr,
+        random: &mut Random,
+        config: &Config,
+    ) -> Result<UdpId, Error> {
         let port = match local.port() {
             0 => self.choose_port(random, config)?,
             port => port,
@@ -220,7 +230,8 @@ impl<F: Frame> Udp<F> {
     ) -> Result<(), Drop> {
         let index = self.find(local, remote).ok_or(Drop::NoSocket)?;
         let Some(socket) = self.sockets.get_mut(index) else { return Err(Drop::NoSocket) };
-        let memory_len = DATAGRAM_LEN + core::iter::successors(Some(&payload), |f| f.next()).map(Frame::capacity).sum::<usize>();
+        let memory_len = DATAGRAM_LEN
+            + core::iter::successors(Some(&payload), |f| f.next()).map(Frame::capacity).sum::<usize>();
         if socket.memory_len + memory_len > config.udp_receive_buffer_len {
             return Err(Drop::SocketRcvbuff);
         }
@@ -315,14 +326,18 @@ impl<F: Frame> UdpSocket<F> {
     ) -> Result<(), Refusal> {
         let to = to.or(self.remote).ok_or(Refusal::Error(Error::NotConnected))?;
         if to.port() == 0 || to.ip().is_unspecified() {
-            return Err(Refusal::Error(Error::InvalidInput("a datagram needs a destination address and port")));
+            return Err(Refusal::Error(Error::InvalidInput(
+                "a datagram needs a destination address and port",
+            )));
         }
         let src = match self.local.ip() {
             ip if ip.is_unspecified() => egress.link.source_for(to.ip()).map_err(Refusal::Error)?,
             ip => ip,
         };
         if src.is_ipv4() != to.is_ipv4() {
-            return Err(Refusal::Error(Error::InvalidInput("socket and destination are of different IP versions")));
+            return Err(Refusal::Error(Error::InvalidInput(
+                "socket and destination are of different IP versions",
+            )));
         }
         let payload_max = if src.is_ipv4() { PAYLOAD_MAX_V4 } else { PAYLOAD_MAX_V6 };
         if bytes.len() > payload_max {

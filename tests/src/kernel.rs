@@ -167,8 +167,20 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
 /// # Errors
 /// Those of the stream.
 pub fn read(mut stream: impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    uninterrupted(|| stream.read(buffer))
+}
+
+/// Receives one datagram, as [`read`] does.
+///
+/// # Errors
+/// Those of the socket.
+pub fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<usize> {
+    uninterrupted(|| socket.recv(buffer))
+}
+
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
-        match stream.read(buffer) {
+        match call() {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             result => return result,
         }

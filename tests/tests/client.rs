@@ -55,7 +55,7 @@ matrix! {
         let mut client = start_connect(site, kernel::port(&listener));
         let stdin = client.stdin();
         let sending = thread::spawn(move || feed(stdin, &pattern(300_000)));
-        let mut stream = kernel::accept(&listener);
+        let stream = kernel::accept(&listener);
         expect_pattern(&stream, 300_000).unwrap();
         assert_eq!(kernel::read(&stream, &mut [0]).unwrap(), 0);
         sending.join().unwrap();

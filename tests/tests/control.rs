@@ -13,13 +13,13 @@ use hayase_tests::{Site, matrix};
 /// How late something may be that is said to happen at once.
 const SOON: Duration = Duration::from_secs(1);
 
-fn expect_end(mut stream: &TcpStream) {
-    assert_eq!(kernel::read(&stream, &mut [0]).unwrap(), 0, "more bytes, not the end of the stream");
+fn expect_end(stream: &TcpStream) {
+    assert_eq!(kernel::read(stream, &mut [0]).unwrap(), 0, "more bytes, not the end of the stream");
 }
 
-fn expect_silence(mut stream: &TcpStream) {
+fn expect_silence(stream: &TcpStream) {
     stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    let error = kernel::read(&stream, &mut [0]).expect_err("neither bytes nor an end");
+    let error = kernel::read(stream, &mut [0]).expect_err("neither bytes nor an end");
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
     stream.set_read_timeout(Some(kernel::PATIENCE)).unwrap();
 }
@@ -121,7 +121,7 @@ matrix! {
 
     fn abort_resets(site) {
         let _server = site.serve_control();
-        let mut stream = site.order("ABORT");
+        let stream = site.order("ABORT");
         assert_eq!(kernel::read(&stream, &mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
         site.check_echo();
     }

@@ -1,6 +1,6 @@
 //! The fixture proves itself before anything is judged with it: the kernel plays both ends.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
 use std::path::Path;
 use std::process::Command;
@@ -68,9 +68,9 @@ fn the_states_of_connections_are_seen() {
     let namespace = Namespace::new().unwrap();
     let listener = kernel::listen(&namespace, Family::V4);
     let remote = kernel::port(&listener);
-    let mut client = kernel::connect(&namespace, ([127, 0, 0, 1], remote).into());
+    let client = kernel::connect(&namespace, ([127, 0, 0, 1], remote).into());
     let local = client.local_addr().unwrap().port();
-    let mut server = kernel::accept(&listener);
+    let server = kernel::accept(&listener);
     assert_eq!(kernel::tcp_state(&namespace, local, remote), Some(TcpState::Established));
 
     client.shutdown(Shutdown::Write).unwrap();
@@ -91,7 +91,7 @@ fn a_reset_reaches_the_peer() {
     }
     let namespace = Namespace::new().unwrap();
     let listener = kernel::listen(&namespace, Family::V4);
-    let mut client = kernel::connect(&namespace, ([127, 0, 0, 1], kernel::port(&listener)).into());
+    let client = kernel::connect(&namespace, ([127, 0, 0, 1], kernel::port(&listener)).into());
     kernel::reset_on_close(&kernel::accept(&listener));
     assert_eq!(kernel::read(&client, &mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }

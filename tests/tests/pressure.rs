@@ -71,7 +71,7 @@ matrix! {
 
     fn a_slow_reader_gets_every_byte(site) {
         let _server = site.serve_control();
-        let mut stream = site.order("SENDCLOSE 300000");
+        let stream = site.order("SENDCLOSE 300000");
         kernel::shrink_receive_buffer(&stream, 4 * 1024);
         let (mut received, mut buffer) = (Vec::new(), [0; 1500]);
         loop {

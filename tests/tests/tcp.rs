@@ -39,7 +39,7 @@ matrix! {
 
     fn a_half_closed_stream_still_receives(site) {
         let _server = site.serve_control();
-        let mut stream = site.order("NOREAD 300");
+        let stream = site.order("NOREAD 300");
         write_pattern(&stream, 20_000).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         // The server has read nothing yet: all that follows comes after our FIN.
@@ -49,7 +49,7 @@ matrix! {
 
     fn a_client_that_closes_first_waits_in_time_wait(site) {
         let _server = site.serve("echo", &[]);
-        let mut stream = site.connect();
+        let stream = site.connect();
         let local = stream.local_addr().unwrap().port();
         assert_eq!(kernel::tcp_state(&site.namespace, local, PORT), Some(TcpState::Established));
         stream.shutdown(Shutdown::Write).unwrap();
@@ -62,7 +62,7 @@ matrix! {
 
     fn a_server_that_closes_first_waits_in_time_wait(site) {
         let _server = site.serve_control();
-        let mut stream = site.order("SENDCLOSE 10");
+        let stream = site.order("SENDCLOSE 10");
         let (local, remote) = (stream.local_addr().unwrap().port(), stream.peer_addr().unwrap().port());
         expect_pattern(&stream, 10).unwrap();
         assert_eq!(kernel::read(&stream, &mut [0]).unwrap(), 0);

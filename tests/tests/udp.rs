@@ -17,7 +17,7 @@ matrix! {
         for size in SIZES {
             let datagram = pattern(size);
             assert_eq!(socket.send(&datagram).unwrap(), size);
-            let count = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("size {size}: {error}"));
+            let count = kernel::receive(&socket, &mut buffer).unwrap_or_else(|error| panic!("size {size}: {error}"));
             assert!(buffer[..count] == datagram, "size {size} came back as {count} other bytes");
         }
     }
@@ -28,7 +28,7 @@ matrix! {
         socket.send(b"datagram").unwrap();
         site.check_echo();
         let mut buffer = [0; 16];
-        let count = socket.recv(&mut buffer).unwrap();
+        let count = kernel::receive(&socket, &mut buffer).unwrap();
         assert_eq!(&buffer[..count], b"datagram");
     }
 
@@ -38,7 +38,7 @@ matrix! {
         for (port, size) in [(PORT, 1), (PORT + 99, 0), (PORT + 99, 4000)] {
             let socket = kernel::udp(&site.namespace, site.hayase(port));
             socket.send(&pattern(size)).unwrap();
-            let error = socket.recv(&mut [0; 16]).unwrap_err();
+            let error = kernel::receive(&socket, &mut [0; 16]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "port {port}: {error}");
         }
     }

@@ -70,7 +70,8 @@ impl TcpStream {
         let handle = Host::current()?.open(|door| door.tcp_connect(remote, local))?;
         // From here on, dropping the future drops the handle, and so gives the attempt up.
         let stream = TcpStream { handle };
-        poll_fn(|cx| stream.handle.poll(|door, id| door.tcp_poll_connect(id, Notify::Last(cx.waker())))).await?;
+        poll_fn(|cx| stream.handle.poll(|door, id| door.tcp_poll_connect(id, Notify::Last(cx.waker()))))
+            .await?;
         Ok(stream)
     }
 

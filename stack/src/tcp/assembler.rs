@@ -42,11 +42,6 @@ impl<F: Frame> Assembler<F> {
         self.held.is_empty()
     }
 
-    /// Bytes held.
-    pub(super) fn len(&self) -> u32 {
-        self.len
-    }
-
     /// Keeps a segment. What is here already stays, so no byte is held twice. Returns whether anything of it
     /// was new; the segment is refused if `count_max` segments are here.
     pub(super) fn insert(&mut self, seq: Seq, frame: F, count_max: usize) -> Result<bool, F> {
@@ -213,7 +208,7 @@ mod tests {
                 let inserted = assembler.insert(Seq(base) + *from, frame(&pool, *from, from + len), 1000).ok();
                 prop_assert_eq!(inserted, Some(new));
                 (*from..from + len).for_each(|i| model[i as usize] = true);
-                prop_assert_eq!(assembler.len() as usize, model.iter().filter(|held| **held).count());
+                prop_assert_eq!(assembler.len as usize, model.iter().filter(|held| **held).count());
             }
             let mut at = 0u32;
             while at < 240 {
@@ -230,7 +225,7 @@ mod tests {
                     }
                 }
             }
-            prop_assert!(assembler.is_empty() && assembler.len() == 0);
+            prop_assert!(assembler.is_empty() && assembler.len == 0);
             prop_assert_eq!(pool.in_use(), 0);
         }
     }

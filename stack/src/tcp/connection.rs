@@ -261,15 +261,6 @@ impl<F: Frame> Connection<F> {
         self.send.end().since(self.snd_nxt)
     }
 
-    /// Whether all that the application gave us, its FIN included, was sent at least once.
-    #[inline]
-    pub(super) fn all_sent(&self) -> bool {
-        match self.fin_seq() {
-            Some(fin) => self.snd_nxt.after(fin),
-            None => self.snd_nxt.at_or_after(self.send.end()),
-        }
-    }
-
     /// RCV.WND that the peer knows of.
     #[inline]
     pub(super) fn rcv_wnd(&self) -> u32 {

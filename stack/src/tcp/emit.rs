@@ -67,7 +67,8 @@ where
     let meta = TxMeta { checksum: tcp_checksum(egress.offloads(), network_len), segmentation };
     // A device that cuts a packet numbers the pieces: leave it the numbers.
     let pieces = payload_len.div_ceil(mss.max(1) as usize) as u16;
-    let network = egress.network_header(local, remote, Protocol::TCP, emission.ttl, header.len() + payload_len, pieces);
+    let network =
+        egress.network_header(local, remote, Protocol::TCP, emission.ttl, header.len() + payload_len, pieces);
     let frame = payload.with_headers(headers_len, |bytes, chained| {
         let (front, segment) = bytes.split_at_mut(network_len);
         network.emit(front, hop.mac, egress.mac());

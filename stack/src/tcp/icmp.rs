@@ -5,9 +5,9 @@ use core::net::IpAddr;
 use hayase_device::Frame;
 use hayase_time::Instant;
 
+use super::Tcp;
 use super::flow::{Flow, Tuple};
 use super::state::State;
-use super::Tcp;
 use crate::config::Config;
 use crate::egress::network_len;
 use crate::error::Error;
@@ -49,13 +49,17 @@ impl<F: Frame> Tcp<F> {
         let tuple = Tuple::new(local, (remote, u16::from_be_bytes([p2, p3])).into());
         let Some(Flow::Connection(index)) = self.find(&tuple) else { return false };
         let Some(connection) = self.connections.get_mut(index) else { return false };
-        // RFC 5927 §4.1: the quoted segment must be one that is outstanding.
-        if !(seq.at_or_after(connection.snd_una) && seq.before(connection.snd_nxt)) {
+        // RFC 5927 §4.1: the quoted segment must be one that is outstanding. A SYN that is about to be sent again
+        // still is.
+        let end = connection.snd_nxt.max(connection.iss + 1);
+        if !(seq.at_or_after(connection.snd_una) && seq.before(end)) {
             return false;
         }
         match trouble {
             // RFC 5927 §5.2: with a connection established, hard errors are soft.
-            Trouble::Hard(error) if connection.state == State::SynSent => connection.enter_closed(Some(error)),
+            Trouble::Hard(error) if connection.state == State::SynSent => {
+                connection.enter_closed(Some(error))
+            }
             Trouble::Hard(error) | Trouble::Soft(error) => connection.soft_error = Some(error),
             Trouble::TooBig { mtu } => connection.reduce_mss(mtu),
         }

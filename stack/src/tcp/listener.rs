@@ -29,7 +29,12 @@ impl Listener {
     }
 
     /// Notes a half-open connection; returns the oldest if there are too many now.
-    pub(super) fn push_half_open(&mut self, id: TcpId, config: &Config, is_open: impl Fn(TcpId) -> bool) -> Option<TcpId> {
+    pub(super) fn push_half_open(
+        &mut self,
+        id: TcpId,
+        config: &Config,
+        is_open: impl Fn(TcpId) -> bool,
+    ) -> Option<TcpId> {
         // Drop what is no longer half open from the front, so that the queue does not outgrow its limit.
         while self.half_open.front().is_some_and(|oldest| !is_open(*oldest)) {
             self.half_open.pop_front();
@@ -120,10 +125,9 @@ impl Listeners {
 
     /// The listener for a SYN to `local`: one bound to that very address before one bound to all.
     pub(super) fn find(&self, local: IpAddr, port: u16) -> Option<ListenerId> {
-        let (index, _) = self
-            .on_port(port)
-            .filter(|(_, listener)| listener.takes(local))
-            .min_by_key(|(_, listener)| (listener.local.ip() != local, listener.local.is_ipv4() != local.is_ipv4()))?;
+        let (index, _) = self.on_port(port).filter(|(_, listener)| listener.takes(local)).min_by_key(
+            |(_, listener)| (listener.local.ip() != local, listener.local.is_ipv4() != local.is_ipv4()),
+        )?;
         Some(ListenerId { index, generation: self.slab.generation(index) })
     }
 

@@ -149,7 +149,6 @@ impl<F: Frame> Tcp<F> {
             now: turn.now,
             config: turn.config,
             counters: turn.counters,
-            random: turn.random,
             challenges: &mut self.challenges,
         };
         let result = connection.segment_arrives(segment, &mut cx);

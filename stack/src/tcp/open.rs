@@ -67,7 +67,6 @@ impl<F: Frame> Tcp<F> {
             now: turn.now,
             config: turn.config,
             counters: turn.counters,
-            random: turn.random,
             challenges: &mut self.challenges,
         };
         connection.take_syn(&segment, &cx);
@@ -139,8 +138,7 @@ impl<F: Frame> Tcp<F> {
         if self.find(&tuple).is_some() {
             return Err(Error::AddrInUse);
         }
-        let mut connection =
-            Connection::new(opening(tuple, State::SynSent, mss_max, random, now), config);
+        let mut connection = Connection::new(opening(tuple, State::SynSent, mss_max, random, now), config);
         connection.owned = true;
         let index = self.insert(connection).ok_or(Error::TooManySockets)?;
         self.settle(index, now, config);

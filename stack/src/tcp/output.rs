@@ -43,7 +43,9 @@ impl<F: Frame> Connection<F> {
             _ => {}
         }
         self.restart_after_idle(egress.now, config);
-        while let Some(plan) = self.next_segment(egress.tso_payload_max(self.tuple.local_ip(), self.header_len())) {
+        while let Some(plan) =
+            self.next_segment(egress.tso_payload_max(self.tuple.local_ip(), self.header_len()))
+        {
             if self.send_segment(plan, egress, config) == Output::Blocked {
                 return Output::Blocked;
             }
@@ -168,7 +170,12 @@ impl<F: Frame> Connection<F> {
     }
 
     /// Sends `plan.len` bytes, or as many as there are buffers for. Returns how many, and whether the FIN went.
-    fn send_data<D>(&mut self, plan: Plan, header: TcpHeader, egress: &mut Egress<'_, F, D>) -> Option<(u32, bool)>
+    fn send_data<D>(
+        &mut self,
+        plan: Plan,
+        header: TcpHeader,
+        egress: &mut Egress<'_, F, D>,
+    ) -> Option<(u32, bool)>
     where
         D: Device<Frame = F>,
     {
@@ -194,8 +201,14 @@ impl<F: Frame> Connection<F> {
 
     /// Books what was sent: SND.NXT, the timer, the timed segment, what the ACK in it settled.
     #[inline]
-    fn note_sent<D>(&mut self, plan: Plan, len: u32, fin: bool, egress: &mut Egress<'_, F, D>, config: &Config)
-    where
+    fn note_sent<D>(
+        &mut self,
+        plan: Plan,
+        len: u32,
+        fin: bool,
+        egress: &mut Egress<'_, F, D>,
+        config: &Config,
+    ) where
         D: Device<Frame = F>,
     {
         let now = egress.now;

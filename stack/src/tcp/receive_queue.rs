@@ -1,7 +1,5 @@
 //! Received data that waits for the application: frames, as they came from the NIC.
 
-use core::task::Poll;
-
 use hayase_device::{Frame, SharedBytes};
 
 use crate::fifo::Fifo;
@@ -109,15 +107,6 @@ impl<F: Frame> ReceiveQueue<F> {
     /// Throws everything away.
     pub(super) fn clear(&mut self) {
         *self = ReceiveQueue::default();
-    }
-
-    /// `Ready(n)` if there is something, or nothing will ever come.
-    pub(super) fn poll<T>(&self, closed: bool, end: T, read: impl FnOnce() -> T) -> Poll<T> {
-        match (self.is_empty(), closed) {
-            (false, _) => Poll::Ready(read()),
-            (true, true) => Poll::Ready(end),
-            (true, false) => Poll::Pending,
-        }
     }
 }
 

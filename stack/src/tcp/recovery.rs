@@ -76,7 +76,8 @@ impl Recovery {
         // RFC 6582 §3.2 step 2: after a timeout, duplicates of what it resent prove nothing.
         self.phase == Phase::Open
             && una.at_or_after(self.recover)
-            && (self.dup_acks >= DUP_THRESH || self.scoreboard.loss_edge(mss).is_some_and(|edge| edge.after(una)))
+            && (self.dup_acks >= DUP_THRESH
+                || self.scoreboard.loss_edge(mss).is_some_and(|edge| edge.after(una)))
     }
 
     /// Fast recovery begins.

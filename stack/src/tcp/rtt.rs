@@ -47,11 +47,6 @@ impl Rtt {
         };
         base.saturating_mul(1 << backoff.min(20)).min(config.rto_max)
     }
-
-    /// SRTT, once there is a sample.
-    pub(crate) fn srtt(&self) -> Option<Duration> {
-        (self.srtt_8 != 0).then(|| Duration::from_micros(u64::from(self.srtt_8 / 8)))
-    }
 }
 
 #[cfg(test)]
@@ -75,13 +70,13 @@ mod tests {
         for _ in 0..100 {
             rtt.sample(MS(100));
         }
-        assert_eq!(rtt.srtt(), Some(MS(100)));
+        assert_eq!(rtt.srtt_8 / 8, 100_000);
         assert_eq!(rtt.rto(0, &config), config.rto_min, "a steady path: the floor rules");
         rtt.sample(MS(500));
         assert!(rtt.rto(0, &config) > MS(450), "a jump widens the variance at once");
         for _ in 0..100 {
             rtt.sample(Duration::from_micros(20));
         }
-        assert!(rtt.srtt().unwrap() < MS(1));
+        assert!(rtt.srtt_8 / 8 < 1000);
     }
 }

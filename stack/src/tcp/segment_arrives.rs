@@ -12,7 +12,6 @@ use crate::config::Config;
 use crate::counters::{Count, Counters, Drop};
 use crate::error::Error;
 use crate::ip::limiter::Limiter;
-use crate::random::Random;
 use crate::seq::Seq;
 use crate::socket::Ready;
 use crate::wire::tcp::Flags;
@@ -22,7 +21,6 @@ pub(super) struct Context<'a> {
     pub(super) now: Instant,
     pub(super) config: &'a Config,
     pub(super) counters: &'a mut Counters,
-    pub(super) random: &'a Random,
     pub(super) challenges: &'a mut Limiter,
 }
 
@@ -156,8 +154,7 @@ impl<F: Frame> Connection<F> {
             State::SynReceived => Error::ConnectionRefused,
             _ => Error::ConnectionReset,
         };
-        let count =
-            if self.state == State::SynReceived { Count::AttemptFails } else { Count::EstabResets };
+        let count = if self.state == State::SynReceived { Count::AttemptFails } else { Count::EstabResets };
         cx.counters.count(count);
         // Both sides had said all (MUST-12 is about data that may be lost): nothing is lost in these.
         let is_done = matches!(self.state, State::Closing | State::LastAck | State::TimeWait);
@@ -212,11 +209,7 @@ impl<F: Frame> Connection<F> {
         self.advance_closing(cx)
     }
 
-    fn check_ack_in_syn_received(
-        &mut self,
-        segment: &Segment<F>,
-        cx: &mut Context<'_>,
-    ) -> Result<(), Stop> {
+    fn check_ack_in_syn_received(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
         let ack = segment.header.ack;
         if !(ack.after(self.snd_una) && ack.at_or_before(self.snd_nxt)) {
             return Err(Stop::Reset(Reply::reset(self.tuple, ack, None)));
@@ -296,7 +289,11 @@ impl<F: Frame> Connection<F> {
         self.unacked_len += segment.len;
         // An ACK for every second full segment (SHLD-19), and at once while there are holes (RFC 5681 §4.2).
         let has_holes = self.out_of_order.is_some();
-        self.owe_ack(if has_holes || self.unacked_len >= 2 * self.mss { AckDebt::Now } else { AckDebt::Delayed });
+        self.owe_ack(if has_holes || self.unacked_len >= 2 * self.mss {
+            AckDebt::Now
+        } else {
+            AckDebt::Delayed
+        });
         if has_holes {
             self.fill_holes();
         }

@@ -7,12 +7,12 @@ use core::time::Duration;
 use hayase_device::{Device, Frame, SharedBytes};
 use hayase_time::Instant;
 
+use super::Tcp;
 use super::connection::{AckDebt, Connection};
 use super::keepalive::{Keepalive, Probing};
 use super::segment::Reply;
 use super::send_queue::Filling;
 use super::state::State;
-use super::Tcp;
 use crate::config::Config;
 use crate::error::Error;
 use crate::random::Random;
@@ -72,7 +72,10 @@ impl<F: Frame> Tcp<F> {
     pub(crate) fn close_listener(&mut self, now: Instant, id: ListenerId, config: &Config) {
         let Some(listener) = self.listeners.remove(id) else { return };
         for child in listener.into_connections() {
-            if let Some(connection) = self.connections.get_generation_mut(child.index, child.generation) {
+            // The SYN queue still names some that left it: those belong to somebody else by now.
+            if let Some(connection) = self.connections.get_generation_mut(child.index, child.generation)
+                && connection.listener == Some(id)
+            {
                 connection.listener = None;
                 connection.owned = true;
                 self.abort(now, child, config);
@@ -292,7 +295,13 @@ impl<F: Frame> Tcp<F> {
         self.get(id).map(|connection| connection.tuple.remote())
     }
 
-    pub(crate) fn set_nodelay(&mut self, now: Instant, id: TcpId, on: bool, config: &Config) -> Result<(), Error> {
+    pub(crate) fn set_nodelay(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        on: bool,
+        config: &Config,
+    ) -> Result<(), Error> {
         self.get_mut(id)?.nodelay = on;
         // What Nagle held back goes now.
         self.settle(id.index, now, config);

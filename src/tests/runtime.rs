@@ -1,0 +1,129 @@
+//! Runtimes, hosts and reactors.
+
+use std::io::ErrorKind;
+use std::task::{Context, Poll, Waker};
+
+use crate::device::wire::{Wire, WireConfig};
+use crate::net::{TcpListener, TcpSocket, TcpStream};
+use crate::time::Instant;
+use crate::{DeviceSpec, Host, Offloads, Parking, Reactor, Runtime, WireSpec};
+
+fn on_a_wire() -> Runtime {
+    Runtime::builder().device(DeviceSpec::Wire(WireSpec::default())).build().unwrap()
+}
+
+#[test]
+fn a_wire_has_two_hosts_with_addresses() {
+    let runtime = on_a_wire();
+    let [server, client] = runtime.hosts() else { panic!("two hosts") };
+    assert_eq!((server.peer(), client.peer()), (Some(*client), Some(*server)));
+    let addresses = |host: &Host| -> Vec<_> {
+        host.addresses().unwrap().iter().map(|cidr| cidr.addr().to_string()).collect()
+    };
+    for address in ["10.7.0.2", "fd00:7::2"] {
+        assert!(addresses(server).contains(&address.to_owned()));
+    }
+    for address in ["10.7.0.1", "fd00:7::1"] {
+        assert!(addresses(client).contains(&address.to_owned()));
+    }
+    assert_ne!(server.mac().unwrap(), client.mac().unwrap());
+    assert_eq!(server.mtu().unwrap(), 1500);
+}
+
+#[test]
+fn tasks_inherit_their_host() {
+    let runtime = on_a_wire();
+    let (server, client) = (runtime.host(), runtime.peer().unwrap());
+    runtime.block_on(async move {
+        assert_eq!(Host::current().unwrap(), server);
+        let inner = client.spawn(async {
+            let own = Host::current().unwrap();
+            let child = crate::spawn(async { Host::current().unwrap() }).await.unwrap();
+            (own, child)
+        });
+        assert_eq!(inner.await.unwrap(), (client, client));
+        assert_eq!(crate::spawn(async { Host::current().unwrap() }).await.unwrap(), server);
+        let scoped = client.scope(async { server.scope(async { Host::current().unwrap() }).await }).await;
+        assert_eq!(scoped, server);
+    });
+    let _client = client.enter();
+    assert_eq!(runtime.block_on(async { Host::current().unwrap() }), client);
+    assert_eq!(Host::current().unwrap(), client);
+}
+
+#[test]
+fn every_choice_of_the_builder_takes_effect() {
+    let runtime = Runtime::builder()
+        .device("wire:mtu=9000".parse().unwrap())
+        .offloads(Offloads::TX_CHECKSUM)
+        .parking(Parking::Ppoll)
+        .spin(std::time::Duration::from_micros(10))
+        .budget(16)
+        .build()
+        .unwrap();
+    assert_eq!((runtime.host().mtu().unwrap(), runtime.parking()), (9000, "ppoll"));
+    assert_eq!(runtime.host().offloads().unwrap(), Offloads::TX_CHECKSUM);
+    assert_eq!(runtime.host().set_offloads(Offloads::NONE).unwrap(), Offloads::NONE);
+    let no_cores = Runtime::builder().device("wire".parse().unwrap()).cores(0).build();
+    assert_eq!(no_cores.unwrap_err().kind(), ErrorKind::InvalidInput);
+    let no_budget = Runtime::builder().device("wire".parse().unwrap()).budget(0).build();
+    assert_eq!(no_budget.unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_runtime_waits_for_no_one_but_the_future() {
+    let runtime = on_a_wire();
+    runtime.block_on(async {
+        let _listener = TcpListener::bind("0.0.0.0:7").await.unwrap();
+        crate::spawn(std::future::pending::<()>());
+    });
+    let turns = runtime.metrics();
+    assert_eq!(runtime.block_on(async { 1 }), 1, "{turns:?}");
+}
+
+#[hayase::test]
+async fn counters_count(client: Host, server: Host) {
+    let before = client.counters().unwrap().get("TcpActiveOpens").unwrap();
+    let (_stream, _peer) = super::connected(server).await;
+    let counters = client.counters().unwrap();
+    assert_eq!(counters.get("TcpActiveOpens").unwrap(), before + 1);
+    assert!(counters.to_string().contains("TcpOutSegs"), "{counters}");
+    assert!(counters.get("tx_dropped").is_some(), "the device's are among them");
+}
+
+/// A loop of one's own: no executor, no waker that does anything.
+#[test]
+fn a_reactor_turns_in_a_foreign_loop() {
+    let (a, b) = Wire::pair(WireConfig::default());
+    let mut reactor = Reactor::new();
+    let server = reactor.attach(a, Default::default()).unwrap();
+    let client = reactor.attach(b, Default::default()).unwrap();
+    server.add_address("192.0.2.1/24".parse().unwrap()).unwrap();
+    client.add_address("192.0.2.2/24".parse().unwrap()).unwrap();
+
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("192.0.2.1:80".parse().unwrap()).unwrap();
+    let listener = socket.listen(8).unwrap();
+    let mut connect = Box::pin(client.scope(TcpStream::connect("192.0.2.1:80")));
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut stream, mut accepted) = (None, None);
+    for millis in 1..100 {
+        reactor.turn(Instant::from_millis(millis));
+        if stream.is_none()
+            && let Poll::Ready(connected) = connect.as_mut().poll(&mut cx)
+        {
+            stream = Some(connected.unwrap());
+        }
+        if let Ok((connection, _)) = listener.try_accept() {
+            accepted = Some(connection);
+        }
+    }
+    let (stream, accepted) = (stream.expect("connected"), accepted.expect("accepted"));
+    assert_eq!(stream.try_write(b"hello").unwrap(), 5);
+    for millis in 100..110 {
+        reactor.turn(Instant::from_millis(millis));
+    }
+    let mut buf = [0; 8];
+    assert_eq!(accepted.try_read(&mut buf).unwrap(), 5);
+    assert!(!reactor.pending() && reactor.deadline().is_some_and(|at| at > Instant::from_millis(110)));
+}

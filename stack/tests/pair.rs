@@ -1,0 +1,184 @@
+//! Two stacks on a wire, driven by hand: the verbs as anybody's loop would call them.
+
+mod common;
+
+use std::task::Poll;
+use std::time::Duration;
+
+use common::{Net, pattern};
+use hayase_device::Offloads;
+use hayase_stack::{Error, State};
+
+const MIXTURES: [Offloads; 4] = [Offloads::NONE, Offloads::ALL, Offloads::TX_CHECKSUM, Offloads::RX_CHECKSUM];
+
+#[test]
+fn bytes_arrive_whole_whatever_the_devices_can_do() {
+    for a in MIXTURES {
+        for b in MIXTURES {
+            let mut net = Net::new(a, b);
+            let (client, server) = net.connect_v4();
+            let data = pattern(300_000);
+            assert_eq!(net.transfer(client, server, &data), data, "{a} to {b}");
+            net.close_both(client, server);
+            net.assert_clean();
+        }
+    }
+}
+
+#[test]
+fn ipv6_works_the_same() {
+    let mut net = Net::new(Offloads::ALL, Offloads::NONE);
+    let (client, server) = net.connect("[fd00::2]:80");
+    let data = pattern(100_000);
+    assert_eq!(net.transfer(client, server, &data), data);
+    net.close_both(client, server);
+    net.assert_clean();
+}
+
+#[test]
+fn a_reply_carries_the_acknowledgement() {
+    let mut net = Net::new(Offloads::ALL, Offloads::ALL);
+    let (client, server) = net.connect_v4();
+    net.a.stack.tcp_set_nodelay(net.now, client, true).unwrap();
+    net.b.stack.tcp_set_nodelay(net.now, server, true).unwrap();
+    net.settle();
+    let before = net.segments();
+    for _ in 0..100 {
+        net.a.write(net.now, client, b"x");
+        net.settle();
+        assert_eq!(net.b.read(net.now, server), b"x");
+        net.b.write(net.now, server, b"y");
+        net.settle();
+        assert_eq!(net.a.read(net.now, client), b"y");
+    }
+    assert_eq!(net.segments() - before, 200, "two segments a round trip");
+}
+
+#[test]
+fn a_closed_port_refuses() {
+    let mut net = Net::new(Offloads::NONE, Offloads::NONE);
+    let id = net.a.stack.tcp_connect(net.now, "10.0.0.2:81".parse().unwrap(), None).unwrap();
+    net.settle();
+    assert_eq!(net.a.stack.tcp_poll_connect(id), Poll::Ready(Err(Error::ConnectionRefused)));
+    net.a.stack.tcp_close(net.now, id);
+    assert_eq!(net.a.stack.tcp_count(), 0);
+}
+
+#[test]
+fn nobody_home_is_an_unreachable_host() {
+    let mut net = Net::new(Offloads::NONE, Offloads::NONE);
+    let id = net.a.stack.tcp_connect(net.now, "10.0.0.77:81".parse().unwrap(), None).unwrap();
+    net.run_for(Duration::from_secs(5));
+    assert_eq!(net.a.stack.tcp_poll_connect(id), Poll::Ready(Err(Error::HostUnreachable)));
+}
+
+#[test]
+fn a_slow_reader_stops_the_writer_and_loses_nothing() {
+    let mut net = Net::new(Offloads::ALL, Offloads::NONE);
+    let (client, server) = net.connect_v4();
+    let data = pattern(3_000_000);
+    let mut sent = 0;
+    while let Poll::Ready(Ok(len)) = net.a.try_write(net.now, client, &data[sent..]) {
+        sent += len;
+        net.settle();
+    }
+    assert!(sent < data.len(), "the window must shut");
+    net.run_for(Duration::from_secs(30));
+    assert_eq!(net.a.stack.tcp_state(client), State::Established);
+    let mut got = Vec::new();
+    while got.len() < data.len() {
+        got.extend(net.b.read(net.now, server));
+        if let Poll::Ready(Ok(len)) = net.a.try_write(net.now, client, &data[sent..]) {
+            sent += len;
+        }
+        net.step(Duration::from_millis(1));
+    }
+    assert!(got == data);
+}
+
+#[test]
+fn half_close_lets_the_other_direction_go_on() {
+    let mut net = Net::new(Offloads::ALL, Offloads::ALL);
+    let (client, server) = net.connect_v4();
+    net.a.stack.tcp_shutdown(net.now, client).unwrap();
+    net.settle();
+    assert_eq!(net.b.stack.tcp_read(net.now, server, &mut [0; 8]), Poll::Ready(Ok(0)));
+    assert_eq!(net.a.try_write(net.now, client, b"no"), Poll::Ready(Err(Error::BrokenPipe)));
+    let data = pattern(100_000);
+    assert_eq!(net.transfer_back(server, client, &data), data);
+    net.close_both(client, server);
+    net.assert_clean();
+}
+
+#[test]
+fn loss_in_both_directions_is_repaired() {
+    for seed in 1..=20 {
+        let mut net = Net::new(Offloads::NONE, Offloads::NONE);
+        net.loss_per_mille = 30;
+        net.rng = seed;
+        let (client, server) = net.connect_v4();
+        let data = pattern(400_000);
+        assert_eq!(net.transfer(client, server, &data), data, "seed {seed}");
+        net.close_both(client, server);
+        net.assert_clean();
+    }
+}
+
+#[test]
+fn a_reset_is_told_to_both_readers_and_writers() {
+    let mut net = Net::new(Offloads::NONE, Offloads::NONE);
+    let (client, server) = net.connect_v4();
+    net.a.stack.tcp_abort(net.now, client);
+    net.settle();
+    assert_eq!(net.b.stack.tcp_read(net.now, server, &mut [0; 8]), Poll::Ready(Err(Error::ConnectionReset)));
+    assert_eq!(net.b.try_write(net.now, server, b"x"), Poll::Ready(Err(Error::BrokenPipe)));
+}
+
+#[test]
+fn an_idle_connection_holds_no_buffer_and_no_timer() {
+    let mut net = Net::new(Offloads::NONE, Offloads::NONE);
+    let (client, server) = net.connect_v4();
+    let data = pattern(50_000);
+    net.transfer(client, server, &data);
+    net.run_for(Duration::from_secs(120));
+    net.assert_frames_home();
+    let wakeups = net.run_for(Duration::from_secs(3600));
+    assert!(wakeups < 300, "{wakeups} turns in an idle hour");
+}
+
+#[test]
+fn udp_carries_small_large_and_empty_datagrams() {
+    for offloads in [Offloads::NONE, Offloads::ALL] {
+        let mut net = Net::new(offloads, offloads);
+        let a = net.a.stack.udp_bind("10.0.0.1:1000".parse().unwrap()).unwrap();
+        let b = net.b.stack.udp_bind("0.0.0.0:2000".parse().unwrap()).unwrap();
+        for len in [0, 1, 1472, 1473, 4000, 20_000, 65_507] {
+            let data = pattern(len);
+            net.a.udp_send(net.now, a, &data, "10.0.0.2:2000");
+            net.settle();
+            let mut buf = vec![0; 70_000];
+            let received = net.b.stack.udp_recv(b, &mut buf);
+            assert_eq!(received, Poll::Ready(Ok((len, "10.0.0.1:1000".parse().unwrap()))));
+            assert!(buf[..len] == data[..]);
+        }
+        net.assert_frames_home();
+    }
+}
+
+#[test]
+fn ping_answers_in_every_size() {
+    let mut net = Net::new(Offloads::ALL, Offloads::NONE);
+    for (to, len) in
+        [("10.0.0.2", 0), ("10.0.0.2", 1472), ("10.0.0.2", 8192), ("fd00::2", 56), ("fd00::2", 8192)]
+    {
+        let id = net.a.stack.echo_open().unwrap();
+        net.a.ping(net.now, id, to, &pattern(len));
+        net.settle();
+        match net.a.stack.echo_recv(id) {
+            Poll::Ready(Ok(reply)) => assert_eq!((reply.len, reply.sequence), (len, 7)),
+            other => panic!("{to} {len}: {other:?}"),
+        }
+        net.a.stack.echo_close(id);
+    }
+    net.assert_frames_home();
+}
