@@ -5,7 +5,7 @@ use std::io;
 use std::rc::Rc;
 
 use hayase_device::{Device, Interest};
-use hayase_executor::{Clock, Handle};
+use hayase_executor::Handle;
 use hayase_stack::Config;
 use hayase_time::Instant;
 
@@ -23,13 +23,13 @@ use crate::shard::{Shard, Turn};
 /// ```
 /// use hayase::Reactor;
 /// use hayase::device::wire::{Wire, WireConfig};
-/// use hayase::time::Instant;
+/// use hayase::time;
 ///
 /// let (end, _other_end) = Wire::pair(WireConfig::default());
 /// let mut reactor = Reactor::new();
-/// let host = reactor.attach(end, Default::default())?;
+/// let host = reactor.attach(end, Default::default(), time::now())?;
 /// host.add_address("10.7.0.2/24".parse().unwrap())?;
-/// reactor.turn(Instant::from_millis(1));
+/// reactor.turn(time::now());
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
@@ -47,19 +47,24 @@ impl Reactor {
     }
 
     /// Puts a stack on `device` and returns it as a host, without addresses. The first host becomes the default of the
-    /// thread.
+    /// thread. Time may be counted from anywhere, but the same for `now` here and in every turn.
     ///
     /// # Errors
     /// If the operating system has no random numbers for the stack's secrets, or this is called from inside a call
     /// to another shard.
-    pub fn attach(&mut self, device: impl Device + 'static, config: Config) -> io::Result<Host> {
+    pub fn attach(
+        &mut self,
+        device: impl Device + 'static,
+        config: Config,
+        now: Instant,
+    ) -> io::Result<Host> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)
             .map_err(|error| io::Error::other(format!("no random numbers: {error}")))?;
         let mut shard = None;
         let id = door::install(|id| {
             let mailbox = mailbox::of(id).expect("the mailbox was opened with the name");
-            let new = Rc::new(Shard::new(device, config, seed, Clock::Monotonic.now(), mailbox));
+            let new = Rc::new(Shard::new(device, config, seed, now, mailbox));
             shard = Some(Rc::clone(&new) as Rc<dyn Turn>);
             new as Rc<dyn Door>
         })?;

@@ -15,6 +15,7 @@ use super::spec::{DeviceSpec, TapSpec, WireSpec};
 use crate::door;
 use crate::host::Host;
 use crate::reactor::Reactor;
+use crate::time;
 
 /// The hosts that a device brought.
 pub(super) struct Attached {
@@ -36,7 +37,8 @@ fn attach_wire(reactor: &mut Reactor, spec: &WireSpec, config: &Config) -> io::R
     wire.a = EndConfig { offloads: spec.offloads, ..wire.a };
     wire.b = EndConfig { offloads: spec.offloads, ..wire.b };
     let (ours, other) = Wire::pair(wire);
-    let hosts = vec![reactor.attach(ours, config.clone())?, reactor.attach(other, config.clone())?];
+    let now = time::now();
+    let hosts = vec![reactor.attach(ours, config.clone(), now)?, reactor.attach(other, config.clone(), now)?];
     for (host, addresses) in hosts.iter().zip(WIRE_ADDRESSES) {
         for address in addresses {
             host.add_address(address.parse().expect("a constant"))?;
@@ -57,7 +59,7 @@ fn attach_tap(reactor: &mut Reactor, spec: &TapSpec, config: &Config) -> io::Res
     };
     let device = TapDevice::open(&tap).map_err(tap_error)?;
     configure_kernel(spec)?;
-    let host = reactor.attach(device, config.clone())?;
+    let host = reactor.attach(device, config.clone(), time::now())?;
     for address in &spec.addresses {
         host.add_address(*address)?;
     }

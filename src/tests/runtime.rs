@@ -96,8 +96,8 @@ async fn counters_count(client: Host, server: Host) {
 fn a_reactor_turns_in_a_foreign_loop() {
     let (a, b) = Wire::pair(WireConfig::default());
     let mut reactor = Reactor::new();
-    let server = reactor.attach(a, Default::default()).unwrap();
-    let client = reactor.attach(b, Default::default()).unwrap();
+    let server = reactor.attach(a, Default::default(), Instant::ZERO).unwrap();
+    let client = reactor.attach(b, Default::default(), Instant::ZERO).unwrap();
     server.add_address("192.0.2.1/24".parse().unwrap()).unwrap();
     client.add_address("192.0.2.2/24".parse().unwrap()).unwrap();
 

@@ -45,6 +45,10 @@ async fn several_tasks_share_a_socket(_client: Host, server: Host) {
         })
         .collect();
     sleep(Duration::from_millis(1)).await;
+    // The first datagram asks for the server's link-layer address; only so many wait for the answer.
+    let echo = EchoSocket::open().unwrap();
+    echo.send(SERVER.parse().unwrap(), 1, b"").unwrap();
+    echo.recv().await.unwrap();
     let sender = UdpSocket::bind("0.0.0.0:0").await.unwrap();
     for _ in 0..4 {
         sender.send_to(b"x", (SERVER, 7)).await.unwrap();

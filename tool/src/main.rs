@@ -1,1 +1,29 @@
-fn main() {}
+//! `hayase`: servers, clients and measurements on our own TCP/IP stack, from the command line.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod channel;
+mod cli;
+mod connect;
+mod device;
+mod failure;
+mod pattern;
+mod ping;
+mod serve;
+mod signal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Ping(args) => ping::run(&args),
+        Command::Connect(args) => connect::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    };
+    outcome.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+}

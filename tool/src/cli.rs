@@ -1,0 +1,352 @@
+//! The command line. Its words are a contract: they are added to, not changed.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hayase::{DeviceSpec, Offloads};
+
+const DEVICES: &str = "\
+Devices (SPEC):
+  wire[:mtu=1500][,offloads=LIST]
+      the in-memory wire: two hosts in this process, 10.7.0.2 (ours) and 10.7.0.1; needs no rights
+  tap:name=hy0,addr=10.7.0.2/24[,addr=fd00::2/64][,host=10.7.0.1/24][,gateway=10.7.0.1][,mac=..][,mtu=..][,offloads=LIST]
+      a TAP interface of Linux, created if it does not exist; the kernel's side gets the address `host`,
+      or the gateway's, or else the first free one of the network
+  without --device: the environment variable HAYASE_DEVICE; else tap:name=hy0 with 10.7.0.2/24 and fd00:7::2/64
+      if that may be opened, else the wire (bench: the wire, unless --connect is given)
+Offloads (LIST):
+  all | none | names joined by + of tx-checksum rx-checksum tso lro sg
+
+A TAP interface needs CAP_NET_ADMIN: run as root, or try things out in a namespace with `unshare -rn`.";
+
+/// Servers, clients and measurements on Hayase, an async TCP/IP stack in user space.
+#[derive(Debug, Parser)]
+#[command(name = "hayase", version, propagate_version = true, after_help = DEVICES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a server: echo, discard, source or http
+    Serve(ServeArgs),
+    /// Send ICMP echo requests and print the replies, as ping(8) does
+    Ping(PingArgs),
+    /// Connect stdin and stdout to a TCP server, as nc(1) does
+    Connect(ConnectArgs),
+    /// Measure round trips or throughput through the async API
+    Bench(BenchArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Examples:
+  hayase serve echo --device tap:name=hy0,addr=10.7.0.2/24      then: socat - TCP:10.7.0.2:7
+  hayase serve http --port 8080                                 then: curl http://10.7.0.2:8080/bytes/1000000
+  hayase serve discard --device wire                            shows a client of its own, and ends
+
+Standard output has one line `listening on ADDR:PORT` for each address, once the server is ready; everything else goes
+to standard error. SIGINT and SIGTERM end it.
+
+{DEVICES}"))]
+pub(crate) struct ServeArgs {
+    /// What to do with a connection
+    pub(crate) service: Service,
+    /// The device to serve on
+    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
+    pub(crate) device: Option<DeviceSpec>,
+    /// The TCP port; by default echo 7, discard 9, source 19, http 80; 0 takes a free one
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Also echo UDP datagrams, on the same port
+    #[arg(long)]
+    pub(crate) udp: bool,
+    /// Also listen on this TCP port, where test programs give one order a connection
+    #[arg(long, value_name = "PORT", long_help = CONTROL)]
+    pub(crate) ctl: Option<u16>,
+}
+
+const CONTROL: &str = "\
+Also listen on this TCP port, where test programs give one order a connection, in one line:
+  CLOSE              close at once
+  CLOSEUNREAD ms     close after ms milliseconds, with what came in unread
+  SHUTWR             shut down writing, discard until the end, close
+  SEND n             send n bytes of the pattern, discard until the end, close
+  SENDCLOSE n        send n bytes of the pattern, close
+  SENDSLOW n k ms    send n bytes k times, ms milliseconds apart, discard until the end, close
+  NOREAD ms          read nothing for ms milliseconds, then echo until the end
+  DISCARD            discard until the end, close
+  ABORT              reset the connection
+  CONNECT ip port    open a connection, answer `OK` or `ERR kind` and close; echo on the new one
+Byte i of the pattern is (i*7 + i/251) & 255.";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Service {
+    /// Send back what comes in (RFC 862)
+    Echo,
+    /// Throw away what comes in (RFC 863)
+    Discard,
+    /// Send a pattern of bytes until the peer closes
+    Source,
+    /// Answer HTTP/1.1 requests: / and /bytes/N
+    Http,
+}
+
+impl Service {
+    /// The port that RFC 862, RFC 863, RFC 864 and RFC 9110 give it.
+    pub(crate) fn default_port(self) -> u16 {
+        match self {
+            Service::Echo => 7,
+            Service::Discard => 9,
+            Service::Source => 19,
+            Service::Http => 80,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Examples:
+  hayase ping 10.7.0.1 --device wire --count 3
+  hayase ping fd00::1 --device tap:name=hy0,addr=fd00::2/64 --size 8192 --interval 0.2
+
+The exit code is 1 if nothing was answered.
+
+{DEVICES}"))]
+pub(crate) struct PingArgs {
+    /// Whom to ask
+    #[arg(value_name = "ADDR")]
+    pub(crate) to: IpAddr,
+    /// Requests to send; without it, until interrupted
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Bytes of data in a request; what exceeds the MTU is fragmented
+    #[arg(long, value_name = "BYTES", default_value_t = 56, value_parser = clap::value_parser!(u16).range(..=65_000))]
+    pub(crate) size: u16,
+    /// Seconds from one request to the next
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) interval: Duration,
+    /// Seconds to wait for the last reply
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+    /// The device to send from
+    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
+    pub(crate) device: Option<DeviceSpec>,
+    /// Print one JSON object at the end, and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Examples:
+  echo hello | hayase connect 10.7.0.1:7 --device tap:name=hy0,addr=10.7.0.2/24
+  hayase connect [fd00::1]:8080 < request > response
+
+The end of standard input shuts down our direction; the command ends when the peer has shut down its own as well.
+
+{DEVICES}"))]
+pub(crate) struct ConnectArgs {
+    /// The server
+    #[arg(value_name = "ADDR:PORT")]
+    pub(crate) to: SocketAddr,
+    /// The device to connect from
+    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
+    pub(crate) device: Option<DeviceSpec>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) kind: BenchKind,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchKind {
+    /// Send a payload, wait for its echo, and again
+    Pingpong(PingpongArgs),
+    /// Send as fast as the peer takes it
+    Bulk(BulkArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Examples:
+  hayase bench pingpong
+  hayase bench pingpong --connections 32 --idle 10000 --offloads none --json
+  hayase bench pingpong --device tap:name=hy0,addr=10.7.0.2/24 --connect 10.7.0.1:7 --payload 100
+
+Counting instructions: only what happens inside the function measured_round_trips is the measurement, so
+  valgrind --tool=callgrind --toggle-collect='*measured_round_trips' hayase bench pingpong --round-trips 100000
+counts neither setup nor end. To take out its own start and end as well, subtract a run from one of twice as many.
+
+{DEVICES}"))]
+pub(crate) struct PingpongArgs {
+    #[command(flatten)]
+    pub(crate) common: BenchCommon,
+    /// Further established connections on which nothing happens
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = count)]
+    pub(crate) idle: usize,
+    /// Bytes that go there and back
+    #[arg(long, value_name = "BYTES", default_value_t = 1, value_parser = payload)]
+    pub(crate) payload: usize,
+    /// Make exactly so many round trips, shared by the connections, instead of measuring for a time
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) round_trips: Option<u64>,
+    /// Take the time of each round trip with --round-trips, too; it costs two per cent or so
+    #[arg(long)]
+    pub(crate) latency: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Examples:
+  hayase bench bulk
+  hayase bench bulk --write 1448 --offloads none --json
+  hayase bench bulk --device tap:name=hy0,addr=10.7.0.2/24 --connect 10.7.0.1:9 --connections 4
+
+The clock stops when the server has read everything and closed. Counting instructions: as with pingpong, inside the
+function measured_bytes.
+
+{DEVICES}"))]
+pub(crate) struct BulkArgs {
+    #[command(flatten)]
+    pub(crate) common: BenchCommon,
+    /// Bytes of one write
+    #[arg(long, value_name = "BYTES", default_value_t = 65_536, value_parser = write_len)]
+    pub(crate) write: usize,
+    /// Send exactly so many bytes, shared by the connections, instead of measuring for a time
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) bytes: Option<u64>,
+    /// Send without a copy, from memory that is held until acknowledged
+    #[arg(long)]
+    pub(crate) owned: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchCommon {
+    /// The device; on a wire, client and server are in this process, each with its own stack
+    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
+    pub(crate) device: Option<DeviceSpec>,
+    /// The server elsewhere: an echo server for pingpong, one that discards for bulk
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) connect: Option<SocketAddr>,
+    /// Connections that work at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub(crate) connections: usize,
+    /// Measure for so long
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    pub(crate) duration: Duration,
+    /// Use these offloads, as far as the device has them, whatever its SPEC says
+    #[arg(long, value_name = "LIST")]
+    pub(crate) offloads: Option<Offloads>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Connections of one run: with both ends in this process, half of what a stack holds by default.
+const CONNECTIONS_MAX: usize = 500_000;
+
+/// What is on its way in both directions at once, so that the buffers of both ends hold it: else client and server wait for
+/// each other to read.
+const PAYLOAD_MAX: usize = 256 * 1024;
+
+/// The buffer of a write, in bytes.
+const WRITE_MAX: usize = 64 << 20;
+
+/// A year: nobody waits longer, and no sum overflows.
+const SECONDS_MAX: f64 = 31_536_000.0;
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds > 0.0 && *seconds <= SECONDS_MAX);
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "give a number of seconds above 0, such as 3 or 0.5".into())
+}
+
+fn number(text: &str, min: usize, max: usize) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
+    number.ok_or_else(|| format!("give a number from {min} to {max}"))
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    number(text, 0, CONNECTIONS_MAX)
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    number(text, 1, CONNECTIONS_MAX)
+}
+
+fn payload(text: &str) -> Result<usize, String> {
+    number(text, 1, PAYLOAD_MAX)
+}
+
+fn write_len(text: &str) -> Result<usize, String> {
+    number(text, 1, WRITE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_lines_of_the_contract_are_understood() {
+        for line in [
+            "hayase serve echo",
+            "hayase serve discard --device wire:mtu=9000 --port 0",
+            "hayase serve source --device tap:name=hy0,addr=10.7.0.2/24,addr=fd00::2/64,gateway=10.7.0.1 --udp",
+            "hayase serve http --port 8080 --ctl 8081",
+            "hayase ping fd00::1 --count 3 --size 8192 --interval 0.2 --json",
+            "hayase connect [fd00::1]:80 --device wire",
+            "hayase bench pingpong --connections 32 --idle 10000 --payload 1 --duration 0.5 --offloads all --json",
+            "hayase bench pingpong --device wire --connect 10.7.0.1:7 --round-trips 100",
+            "hayase bench bulk --write 1448 --bytes 1000000 --offloads tx-checksum+tso --owned",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named_with_what_is_right() {
+        for (line, part) in [
+            ("hayase bench pingpong --duration 1 --round-trips 9", "cannot be used with"),
+            ("hayase bench pingpong --round-trips 0", "1.."),
+            ("hayase bench pingpong --connections 0", "from 1 to"),
+            ("hayase bench pingpong --payload 9999999", "from 1 to 262144"),
+            ("hayase bench bulk --duration -1", "unexpected argument"),
+            ("hayase bench bulk --duration 0", "number of seconds"),
+            ("hayase bench bulk --duration nan", "number of seconds"),
+            ("hayase bench bulk --offloads gro", "tx-checksum"),
+            ("hayase serve ftp", "echo"),
+            ("hayase serve echo --device tap", "tap:name=hy0,addr=10.7.0.2/24"),
+            ("hayase ping example.org", "invalid IP address"),
+            ("hayase connect 10.7.0.1", "invalid socket address"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(part), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        assert_eq!(parse("hayase --version").unwrap_err().kind(), ErrorKind::DisplayVersion);
+        for line in ["hayase --help", "hayase serve --help", "hayase bench bulk --help"] {
+            let help = parse(line).unwrap_err();
+            assert_eq!((help.kind(), help.exit_code()), (ErrorKind::DisplayHelp, 0));
+            assert!(help.to_string().contains("tap:name=hy0"), "{help}");
+        }
+    }
+}

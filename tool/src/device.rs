@@ -1,0 +1,23 @@
+//! From `--device` to a runtime.
+
+use hayase::{DeviceSpec, Offloads, Runtime};
+
+use crate::failure::Result;
+
+/// What a TAP interface takes, for those who have no right to one.
+pub(crate) const TAP_HINT: &str = "\
+For clients outside of this process, serve on a TAP interface. It needs CAP_NET_ADMIN: run as root, or have root run
+`ip tuntap add dev hy0 mode tap user $USER && ip addr add 10.7.0.1/24 dev hy0 && ip link set hy0 up`, and then give
+`--device tap:name=hy0,addr=10.7.0.2/24`. To try it without root: `unshare -rn`, and both ends in that shell.";
+
+/// A runtime on the device; without one, on what the facade takes by default, which it says.
+pub(crate) fn runtime(device: Option<&DeviceSpec>, offloads: Option<Offloads>) -> Result<Runtime> {
+    let mut builder = Runtime::builder();
+    if let Some(spec) = device {
+        builder = builder.device(spec.clone());
+    }
+    if let Some(offloads) = offloads {
+        builder = builder.offloads(offloads);
+    }
+    Ok(builder.build()?)
+}

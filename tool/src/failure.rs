@@ -1,0 +1,73 @@
+//! Why a command could not do its work, and what to do about it.
+
+use std::error::Error;
+use std::fmt::{self, Display};
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use crate::cli::Cli;
+
+pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
+
+/// The end of a command that did not succeed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Arguments that make no sense together: exit code 2, as for those that clap refuses.
+    Usage(String),
+    /// Everything else: exit code 1.
+    Error(String),
+    /// Everything has been said already: exit code 1.
+    Silent,
+}
+
+impl Failure {
+    /// Says it on stderr and returns the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        match self {
+            Failure::Usage(text) => Cli::command().error(ErrorKind::ArgumentConflict, text).exit(),
+            Failure::Error(text) => eprintln!("hayase: {text}"),
+            Failure::Silent => {}
+        }
+        ExitCode::FAILURE
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(text) | Failure::Error(text) => f.write_str(text),
+            Failure::Silent => Ok(()),
+        }
+    }
+}
+
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Error(error.to_string())
+    }
+}
+
+/// Puts what was attempted before an error's own words.
+pub(crate) trait Attempt<T> {
+    fn attempt(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Error> Attempt<T> for std::result::Result<T, E> {
+    fn attempt(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| Failure::Error(format!("{}: {error}", what())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_keep_their_words_behind_the_attempt() {
+        let refused = std::io::Error::other("nobody is there");
+        let failure = Err::<(), _>(refused).attempt(|| "cannot connect".into()).unwrap_err();
+        assert_eq!(failure.to_string(), "cannot connect: nobody is there");
+    }
+}
