@@ -24,7 +24,7 @@ use crate::counters::Counters;
 use crate::door::Door;
 use crate::error::io_error;
 use crate::mailbox::Mailbox;
-use crate::wakers::{Notify, Side, Wakers};
+use crate::wakers::{Notify, Side, WaitsIn, Wakers};
 
 /// Frames that one look at the device brings at most: what the first-level cache holds the headers of.
 const BURST_LEN: usize = 64;
@@ -95,9 +95,9 @@ impl<D: Device> Shard<D> {
 
     /// A call that may have to wait: then its waker is kept.
     #[inline]
-    fn poll<T>(
+    fn poll<I: WaitsIn, T>(
         &self,
-        socket: Socket,
+        id: I,
         side: Side,
         notify: Notify<'_>,
         op: impl FnOnce(&mut Core<D>, Instant) -> Poll<Result<T, Error>>,
@@ -107,18 +107,18 @@ impl<D: Device> Shard<D> {
             Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
             Poll::Ready(Err(error)) => Poll::Ready(Err(io_error(error))),
             Poll::Pending => {
-                self.wait(socket, side, notify);
+                self.wait(id, side, notify);
                 Poll::Pending
             }
         }
     }
 
     #[inline]
-    fn wait(&self, socket: Socket, side: Side, notify: Notify<'_>) {
-        let Some(waker) = notify.waker() else { return };
-        if !self.wakers.borrow().contains(socket, side, &notify) {
+    fn wait<I: WaitsIn>(&self, id: I, side: Side, notify: Notify<'_>) {
+        if let Some(waker) = notify.waker() {
+            // Cloned before and dropped after the table is borrowed.
             let waker = waker.clone();
-            let replaced = self.wakers.borrow_mut().insert(socket, side, notify, waker);
+            let replaced = self.wakers.borrow_mut().insert(id, side, notify, waker);
             drop(replaced);
         }
     }
@@ -290,7 +290,7 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn tcp_accept(&self, id: ListenerId, notify: Notify<'_>) -> Poll<io::Result<(TcpId, SocketAddr)>> {
-        self.poll(Socket::Listener(id), Side::Read, notify, |core, _| core.stack.tcp_accept(id))
+        self.poll(id, Side::Read, notify, |core, _| core.stack.tcp_accept(id))
     }
 
     fn tcp_connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpId> {
@@ -298,11 +298,11 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn tcp_poll_connect(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<()>> {
-        self.poll(Socket::Tcp(id), Side::Write, notify, |core, _| core.stack.tcp_poll_connect(id))
+        self.poll(id, Side::Write, notify, |core, _| core.stack.tcp_poll_connect(id))
     }
 
     fn tcp_read(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll(Socket::Tcp(id), Side::Read, notify, |core, now| core.stack.tcp_read(now, id, buf))
+        self.poll(id, Side::Read, notify, |core, now| core.stack.tcp_read(now, id, buf))
     }
 
     fn tcp_read_vectored(
@@ -311,7 +311,7 @@ impl<D: Device> Door for Shard<D> {
         notify: Notify<'_>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll(Socket::Tcp(id), Side::Read, notify, |core, now| core.read_vectored(now, id, bufs))
+        self.poll(id, Side::Read, notify, |core, now| core.read_vectored(now, id, bufs))
     }
 
     fn tcp_read_with(
@@ -321,19 +321,19 @@ impl<D: Device> Door for Shard<D> {
         len_max: usize,
         sink: &mut dyn FnMut(&[u8]),
     ) -> Poll<io::Result<usize>> {
-        self.poll(Socket::Tcp(id), Side::Read, notify, |core, now| core.read_with(now, id, len_max, sink))
+        self.poll(id, Side::Read, notify, |core, now| core.read_with(now, id, len_max, sink))
     }
 
     fn tcp_lease(&self, id: TcpId, notify: Notify<'_>, len_max: usize) -> Poll<io::Result<SharedBytes>> {
-        self.poll(Socket::Tcp(id), Side::Read, notify, |core, now| core.stack.tcp_lease(now, id, len_max))
+        self.poll(id, Side::Read, notify, |core, now| core.stack.tcp_lease(now, id, len_max))
     }
 
     fn tcp_peek(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll(Socket::Tcp(id), Side::Read, notify, |core, _| core.stack.tcp_peek(id, buf))
+        self.poll(id, Side::Read, notify, |core, _| core.stack.tcp_peek(id, buf))
     }
 
     fn tcp_write(&self, id: TcpId, notify: Notify<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll(Socket::Tcp(id), Side::Write, notify, |core, now| {
+        self.poll(id, Side::Write, notify, |core, now| {
             core.stack.tcp_write(now, id, bytes, &mut core.device)
         })
     }
@@ -344,7 +344,7 @@ impl<D: Device> Door for Shard<D> {
         notify: Notify<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll(Socket::Tcp(id), Side::Write, notify, |core, now| core.write_vectored(now, id, bufs))
+        self.poll(id, Side::Write, notify, |core, now| core.write_vectored(now, id, bufs))
     }
 
     fn tcp_write_owned(
@@ -353,7 +353,7 @@ impl<D: Device> Door for Shard<D> {
         notify: Notify<'_>,
         bytes: &mut SharedBytes,
     ) -> Poll<io::Result<usize>> {
-        self.poll(Socket::Tcp(id), Side::Write, notify, |core, now| {
+        self.poll(id, Side::Write, notify, |core, now| {
             core.stack.tcp_write_owned(now, id, bytes, &mut core.device)
         })
     }
@@ -444,7 +444,7 @@ impl<D: Device> Door for Shard<D> {
         bytes: &[u8],
         to: Option<SocketAddr>,
     ) -> Poll<io::Result<usize>> {
-        self.poll(Socket::Udp(id), Side::Write, notify, |core, now| {
+        self.poll(id, Side::Write, notify, |core, now| {
             core.stack.udp_send(now, id, bytes, to, &mut core.device)
         })
     }
@@ -455,7 +455,7 @@ impl<D: Device> Door for Shard<D> {
         notify: Notify<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        self.poll(Socket::Udp(id), Side::Read, notify, |core, _| core.stack.udp_recv(id, buf))
+        self.poll(id, Side::Read, notify, |core, _| core.stack.udp_recv(id, buf))
     }
 
     fn udp_peek(
@@ -464,7 +464,7 @@ impl<D: Device> Door for Shard<D> {
         notify: Notify<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        self.poll(Socket::Udp(id), Side::Read, notify, |core, _| core.stack.udp_peek(id, buf))
+        self.poll(id, Side::Read, notify, |core, _| core.stack.udp_peek(id, buf))
     }
 
     fn udp_ttl(&self, id: UdpId) -> io::Result<u8> {
@@ -484,7 +484,7 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn echo_recv(&self, id: EchoId, notify: Notify<'_>) -> Poll<io::Result<EchoReply>> {
-        self.poll(Socket::Echo(id), Side::Read, notify, |core, _| core.stack.echo_recv(id))
+        self.poll(id, Side::Read, notify, |core, _| core.stack.echo_recv(id))
     }
 
     fn poll_ready(&self, socket: Socket, side: Side, notify: Notify<'_>) -> Poll<io::Result<Ready>> {
@@ -496,7 +496,12 @@ impl<D: Device> Door for Shard<D> {
         if wanted {
             return Poll::Ready(Ok(ready));
         }
-        self.wait(socket, side, notify);
+        match socket {
+            Socket::Tcp(id) => self.wait(id, side, notify),
+            Socket::Listener(id) => self.wait(id, side, notify),
+            Socket::Udp(id) => self.wait(id, side, notify),
+            Socket::Echo(id) => self.wait(id, side, notify),
+        }
         Poll::Pending
     }
 
@@ -505,7 +510,8 @@ impl<D: Device> Door for Shard<D> {
             Ok(match socket {
                 Socket::Tcp(id) => core.stack.tcp_ready(id),
                 Socket::Udp(id) => core.stack.udp_ready(id),
-                Socket::Listener(_) | Socket::Echo(_) => Ready::EMPTY,
+                Socket::Listener(id) => core.stack.listener_ready(id),
+                Socket::Echo(_) => Ready::EMPTY,
             })
         })
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::task::Waker;
 
-use hayase_stack::{Ready, Socket};
+use hayase_stack::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
 
 /// A direction of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,47 +59,55 @@ pub(crate) struct Wakers {
 
 /// The wakers of one kind of socket.
 #[derive(Debug, Default)]
-struct Table {
+pub(crate) struct Table {
     last: Vec<[Option<Waker>; 2]>,
     each: BTreeMap<(u32, Side), Vec<(NonZeroU64, Waker)>>,
 }
 
-impl Wakers {
-    /// Whether this waiter is registered already, with a waker that wakes the same task.
-    #[inline]
-    pub(crate) fn contains(&self, socket: Socket, side: Side, notify: &Notify<'_>) -> bool {
-        let (table, index) = self.table(socket);
-        match notify {
-            Notify::Never => true,
-            Notify::Last(waker) => table.last(index, side).is_some_and(|known| known.will_wake(waker)),
-            Notify::Each(waker, ticket) => ticket
-                .and_then(|ticket| table.each(index, side, ticket))
-                .is_some_and(|known| known.will_wake(waker)),
-        }
-    }
+/// The tables of a shard, by what they are the tables of.
+pub(crate) trait WaitsIn {
+    fn table(wakers: &mut Wakers) -> &mut Table;
+    fn index(self) -> u32;
+}
 
+macro_rules! waits_in {
+    ($($id:ty => $table:ident),*) => {
+        $(impl WaitsIn for $id {
+            #[inline]
+            fn table(wakers: &mut Wakers) -> &mut Table {
+                &mut wakers.$table
+            }
+
+            #[inline]
+            fn index(self) -> u32 {
+                self.index
+            }
+        })*
+    };
+}
+
+waits_in!(TcpId => tcp, ListenerId => listener, UdpId => udp, EchoId => echo);
+
+impl Wakers {
     /// Registers a waiter and returns the waker that it replaces.
+    #[inline]
     #[must_use = "dropping a waker can run foreign code: drop it while nothing is borrowed"]
-    pub(crate) fn insert(
+    pub(crate) fn insert<I: WaitsIn>(
         &mut self,
-        socket: Socket,
+        id: I,
         side: Side,
         notify: Notify<'_>,
         waker: Waker,
     ) -> Option<Waker> {
         match notify {
             Notify::Never => Some(waker),
-            Notify::Last(_) => {
-                let (table, index) = self.table_mut(socket);
-                table.last_mut(index, side).replace(waker)
-            }
+            Notify::Last(_) => I::table(self).last_mut(id.index(), side).replace(waker),
             Notify::Each(_, ticket) => {
                 let ticket = *ticket.get_or_insert_with(|| {
                     self.ticket += 1;
                     NonZeroU64::new(self.ticket).unwrap_or(NonZeroU64::MAX)
                 });
-                let (table, index) = self.table_mut(socket);
-                table.insert_each(index, side, ticket, waker)
+                I::table(self).insert_each(id.index(), side, ticket, waker)
             }
         }
     }
@@ -107,7 +115,7 @@ impl Wakers {
     /// Takes out the waker of a future that waits no more.
     #[must_use = "dropping a waker can run foreign code: drop it while nothing is borrowed"]
     pub(crate) fn forget(&mut self, socket: Socket, side: Side, ticket: NonZeroU64) -> Option<Waker> {
-        let (table, index) = self.table_mut(socket);
+        let (table, index) = self.table(socket);
         let waiters = table.each.get_mut(&(index, side))?;
         let position = waiters.iter().position(|(known, _)| *known == ticket)?;
         Some(waiters.swap_remove(position).1)
@@ -116,7 +124,7 @@ impl Wakers {
     /// Moves the wakers of everybody who should look at this socket to `woken`.
     #[inline]
     pub(crate) fn take(&mut self, socket: Socket, ready: Ready, woken: &mut Vec<Waker>) {
-        let (table, index) = self.table_mut(socket);
+        let (table, index) = self.table(socket);
         if ready.wakes_reader() {
             table.take(index, Side::Read, woken);
         }
@@ -127,7 +135,7 @@ impl Wakers {
 
     /// Moves every waker of a socket that closes to `removed`.
     pub(crate) fn close(&mut self, socket: Socket, removed: &mut Vec<Waker>) {
-        let (table, index) = self.table_mut(socket);
+        let (table, index) = self.table(socket);
         for side in [Side::Read, Side::Write] {
             table.take(index, side, removed);
             table.each.remove(&(index, side));
@@ -135,17 +143,7 @@ impl Wakers {
     }
 
     #[inline]
-    fn table(&self, socket: Socket) -> (&Table, u32) {
-        match socket {
-            Socket::Tcp(id) => (&self.tcp, id.index),
-            Socket::Listener(id) => (&self.listener, id.index),
-            Socket::Udp(id) => (&self.udp, id.index),
-            Socket::Echo(id) => (&self.echo, id.index),
-        }
-    }
-
-    #[inline]
-    fn table_mut(&mut self, socket: Socket) -> (&mut Table, u32) {
+    fn table(&mut self, socket: Socket) -> (&mut Table, u32) {
         match socket {
             Socket::Tcp(id) => (&mut self.tcp, id.index),
             Socket::Listener(id) => (&mut self.listener, id.index),
@@ -157,22 +155,12 @@ impl Wakers {
 
 impl Table {
     #[inline]
-    fn last(&self, index: u32, side: Side) -> Option<&Waker> {
-        self.last.get(index as usize)?[side as usize].as_ref()
-    }
-
-    #[inline]
     fn last_mut(&mut self, index: u32, side: Side) -> &mut Option<Waker> {
         let index = index as usize;
         if index >= self.last.len() {
             self.last.resize_with(index + 1, Default::default);
         }
         &mut self.last[index][side as usize]
-    }
-
-    fn each(&self, index: u32, side: Side, ticket: NonZeroU64) -> Option<&Waker> {
-        let waiters = self.each.get(&(index, side))?;
-        waiters.iter().find(|(known, _)| *known == ticket).map(|(_, waker)| waker)
     }
 
     fn insert_each(&mut self, index: u32, side: Side, ticket: NonZeroU64, waker: Waker) -> Option<Waker> {
@@ -203,7 +191,6 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hayase_stack::TcpId;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
@@ -222,7 +209,8 @@ mod tests {
         (Arc::clone(&count), Waker::from(count))
     }
 
-    const SOCKET: Socket = Socket::Tcp(TcpId { index: 5, generation: 1 });
+    const ID: TcpId = TcpId { index: 5, generation: 1 };
+    const SOCKET: Socket = Socket::Tcp(ID);
 
     fn wake(wakers: &mut Wakers, ready: Ready) -> usize {
         let mut woken = Vec::new();
@@ -236,10 +224,8 @@ mod tests {
     fn the_last_waiter_replaces_the_one_before() {
         let mut wakers = Wakers::default();
         let ((a, a_waker), (b, b_waker)) = (counter(), counter());
-        assert!(wakers.insert(SOCKET, Side::Read, Notify::Last(&a_waker), a_waker.clone()).is_none());
-        assert!(wakers.contains(SOCKET, Side::Read, &Notify::Last(&a_waker)));
-        assert!(!wakers.contains(SOCKET, Side::Write, &Notify::Last(&a_waker)));
-        let replaced = wakers.insert(SOCKET, Side::Read, Notify::Last(&b_waker), b_waker.clone());
+        assert!(wakers.insert(ID, Side::Read, Notify::Last(&a_waker), a_waker.clone()).is_none());
+        let replaced = wakers.insert(ID, Side::Read, Notify::Last(&b_waker), b_waker.clone());
         assert!(replaced.is_some_and(|waker| waker.will_wake(&a_waker)));
         assert_eq!(wake(&mut wakers, Ready::WRITABLE), 0);
         assert_eq!(wake(&mut wakers, Ready::READ_CLOSED), 1);
@@ -254,10 +240,11 @@ mod tests {
         let mut tickets = [None; 3];
         for ((_, waker), ticket) in counters.iter().zip(&mut tickets) {
             let notify = Notify::Each(waker, ticket);
-            assert!(wakers.insert(SOCKET, Side::Write, notify, waker.clone()).is_none());
+            assert!(wakers.insert(ID, Side::Write, notify, waker.clone()).is_none());
         }
         let (_, first) = &counters[0];
-        assert!(wakers.contains(SOCKET, Side::Write, &Notify::Each(first, &mut tickets[0])));
+        let again = wakers.insert(ID, Side::Write, Notify::Each(first, &mut tickets[0]), first.clone());
+        assert!(again.is_some(), "one place for each ticket");
         assert!(wakers.forget(SOCKET, Side::Write, tickets[1].unwrap()).is_some());
         assert!(wakers.forget(SOCKET, Side::Write, tickets[1].unwrap()).is_none());
         assert_eq!(wake(&mut wakers, Ready::ERROR), 2);
@@ -270,8 +257,8 @@ mod tests {
         let mut wakers = Wakers::default();
         let (_, waker) = counter();
         let mut ticket = None;
-        let _ = wakers.insert(SOCKET, Side::Read, Notify::Last(&waker), waker.clone());
-        let _ = wakers.insert(SOCKET, Side::Write, Notify::Each(&waker, &mut ticket), waker.clone());
+        let _ = wakers.insert(ID, Side::Read, Notify::Last(&waker), waker.clone());
+        let _ = wakers.insert(ID, Side::Write, Notify::Each(&waker, &mut ticket), waker.clone());
         let mut removed = Vec::new();
         wakers.close(SOCKET, &mut removed);
         assert_eq!(removed.len(), 2);

@@ -1,7 +1,6 @@
 //! A limit on everything, each with its unit in its name and its reason above it.
 
 use core::ops::RangeInclusive;
-use core::time::Duration;
 
 /// Limits and habits of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,17 +41,18 @@ pub struct Config {
     pub syn_retries_max: u8,
     /// Retransmissions of a SYN-ACK (Linux's `tcp_synack_retries`): a minute.
     pub synack_retries_max: u8,
-    /// The smallest retransmission timeout. RFC 6298 §2.4 says 1 s; everybody's 200 ms is five times the
+    /// The smallest retransmission timeout, in microseconds. RFC 6298 §2.4 says 1 s; everybody's 200 ms is five times the
     /// longest delayed ACK that we send.
-    pub rto_min: Duration,
-    /// The largest retransmission timeout (at least 60 s, RFC 6298 §2.5).
-    pub rto_max: Duration,
-    /// How long an ACK may wait for company (at most 500 ms, RFC 9293 §3.8.6.3).
-    pub delayed_ack: Duration,
-    /// How long TIME_WAIT lasts. RFC 9293's 2 MSL is 4 minutes; Linux's 60 s is what the Internet lives with.
-    pub time_wait: Duration,
-    /// How long a connection that the application closed waits for the peer's FIN (Linux's `tcp_fin_timeout`).
-    pub fin_timeout: Duration,
+    pub rto_min_us: u32,
+    /// The largest retransmission timeout, in microseconds (at least 60 s, RFC 6298 §2.5).
+    pub rto_max_us: u32,
+    /// How long an ACK may wait for company, in microseconds (at most 500 ms, RFC 9293 §3.8.6.3).
+    pub delayed_ack_us: u32,
+    /// How long TIME_WAIT lasts, in microseconds. RFC 9293's 2 MSL is 4 minutes; Linux's 60 s is what the Internet lives with.
+    pub time_wait_us: u32,
+    /// How long a connection that the application closed waits for the peer's FIN, in
+    /// microseconds (Linux's `tcp_fin_timeout`).
+    pub fin_timeout_us: u32,
     /// ICMP errors a second that we send at most, and challenge ACKs per second per stack
     /// (RFC 4443 §2.4(f), RFC 5961 §7).
     pub icmp_per_second: u32,
@@ -87,11 +87,11 @@ impl Default for Config {
             retries_max: 15,
             syn_retries_max: 7,
             synack_retries_max: 5,
-            rto_min: Duration::from_millis(200),
-            rto_max: Duration::from_secs(120),
-            delayed_ack: Duration::from_millis(40),
-            time_wait: Duration::from_secs(60),
-            fin_timeout: Duration::from_secs(60),
+            rto_min_us: 200_000,
+            rto_max_us: 120_000_000,
+            delayed_ack_us: 40_000,
+            time_wait_us: 60_000_000,
+            fin_timeout_us: 60_000_000,
             icmp_per_second: 1000,
             challenge_acks_per_second: 1000,
             reassembly_len_max: 4 * 1024 * 1024,

@@ -115,23 +115,19 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
         Some((self.link.caps.tso_len_max - network_len(local)) as u32 - tcp_header_len)
     }
 
-    /// The IP header of a packet that carries `payload_len` bytes and will be `pieces` packets on the link.
-    #[inline]
-    pub(crate) fn network_header(
-        &mut self,
+    /// The IP header of a packet that carries `payload_len` bytes.
+    fn network_header(
+        &self,
         src: IpAddr,
         dst: IpAddr,
         protocol: Protocol,
         ttl: u8,
         payload_len: usize,
-        pieces: u16,
+        ident: u16,
     ) -> NetworkHeader {
         let payload_len = payload_len as u16;
         match (src, dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let ident = self.link.ident as u16;
-                self.link.ident = self.link.ident.wrapping_add(u32::from(pieces.max(1)));
-                NetworkHeader::V4(ipv4::Header {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => NetworkHeader::V4(ipv4::Header {
                     src,
                     dst,
                     protocol,
@@ -139,12 +135,11 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
                     tos: 0,
                     ident,
                     // Path-MTU discovery (RFC 1191) is TCP's; everything else may be cut on the way.
-                    dont_fragment: protocol == Protocol::TCP,
+                    dont_fragment: false,
                     more_fragments: false,
                     fragment_offset: 0,
                     payload_len,
-                })
-            }
+                }),
             (src, dst) => NetworkHeader::V6(ipv6::Header {
                 src: to_v6(src),
                 dst: to_v6(dst),
@@ -157,15 +152,23 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
         }
     }
 
-    /// The next hop to `dst`; `cached` remembers the neighbour.
+    /// Numbers for `count` packets; the first is returned.
     #[inline]
-    pub(crate) fn next_hop(&mut self, dst: IpAddr, cached: &mut Option<NeighborId>) -> Hop {
+    pub(crate) fn take_idents(&mut self, count: u32) -> u16 {
+        let ident = self.link.ident;
+        self.link.ident = ident.wrapping_add(count);
+        ident as u16
+    }
+
+    /// The next hop to `dst`; `cached` remembers the neighbour, and while it is good `dst` is not even asked for.
+    #[inline]
+    pub(crate) fn next_hop(&mut self, dst: impl FnOnce() -> IpAddr, cached: &mut Option<NeighborId>) -> Hop {
         if let Some(id) = *cached
             && let Some(mac) = self.link.neighbors.mac(id, self.now)
         {
             return Hop { mac, way: Way::Direct };
         }
-        self.resolve(dst, cached)
+        self.resolve(dst(), cached)
     }
 
     #[cold]
@@ -263,12 +266,13 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
         if self.device.room() == 0 {
             return Err(Unsent::Full);
         }
-        let hop = self.next_hop(envelope.dst, &mut None);
+        let hop = self.next_hop(|| envelope.dst, &mut None);
         let mut source = Gather::new(head, body);
         let len = head.len() + body_len;
         if network_len(envelope.src) + len <= self.link.caps.mtu {
             let Envelope { src, dst, protocol, ttl } = envelope;
-            let network = self.network_header(src, dst, protocol, ttl, len, 1);
+            let ident = self.take_idents(1);
+            let network = self.network_header(src, dst, protocol, ttl, len, ident);
             let mut frame = self.fill(&mut source, len)?;
             let headers = frame.prepend(self.headers_len(src)).ok_or(Unsent::Full)?;
             network.emit(&mut headers[..ethernet::LEN + network_len(src)], hop.mac, self.link.mac);
@@ -294,9 +298,8 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
         self.link.ident = ident.wrapping_add(1);
         let outer = if is_v4 { protocol } else { Protocol::FRAGMENT };
         for piece in pieces {
-            let mut network = self.network_header(src, dst, outer, ttl, piece.len + extra, 0);
+            let mut network = self.network_header(src, dst, outer, ttl, piece.len + extra, ident as u16);
             if let NetworkHeader::V4(header) = &mut network {
-                header.ident = ident as u16;
                 header.fragment_offset = piece.offset;
                 header.more_fragments = piece.more;
             }

@@ -7,12 +7,13 @@ use hayase_time::Instant;
 
 use crate::chain;
 use crate::counters::{Count, Drop};
-use crate::egress::{Egress, mss};
+use crate::egress::Egress;
 use crate::icmp::Complaint;
 use crate::ip::address::{is_host_source, solicited_node};
 use crate::ip::reassembly::{Fragment, Refused};
 use crate::stack::Stack;
 use crate::tcp::Turn;
+use crate::tcp::flow::Tuple;
 use crate::wire::tcp::TcpHeader;
 use crate::wire::{EtherType, Protocol, WireError, ethernet, icmpv6, ipv4, ipv6, pseudo_header, udp};
 
@@ -80,21 +81,15 @@ impl<F: Frame> Stack<F> {
     ) -> Result<(), Drop> {
         let (header, header_len) = ipv4::parse(frame.bytes(), frame.total_len()).map_err(ip_error)?;
         let (src, dst) = (IpAddr::V4(header.src), IpAddr::V4(header.dst));
-        let is_broadcast = if self.link.is_ours(dst) {
-            false
-        } else if self.link.is_broadcast(header.dst) {
-            true
-        } else {
-            return Err(Drop::IpInAddr);
-        };
-        if !is_host_source(src) || self.link.is_broadcast(header.src) {
-            return Err(Drop::IpInvalidSource);
-        }
         let packet_len = header_len + usize::from(header.payload_len);
         if frame.total_len() > packet_len {
             chain::truncate(&mut frame, packet_len);
         }
         if let Some(fragment) = Fragment::ipv4(&header, header_len) {
+            // Fragments of somebody else's packets take no memory.
+            if !self.link.is_ours(dst) && !self.link.is_broadcast(header.dst) {
+                return Err(Drop::IpInAddr);
+            }
             let Some(whole) = self.reassemble(now, fragment, frame, device)? else { return Ok(()) };
             return self.receive_ipv4(now, whole, RxMeta::default(), is_group, device);
         }
@@ -104,10 +99,30 @@ impl<F: Frame> Stack<F> {
             protocol: header.protocol,
             offset: header_len,
             ttl: header.ttl,
-            is_group: is_group || is_broadcast,
+            is_group,
             next_header_at: 0,
         };
+        if packet.protocol == Protocol::TCP {
+            return self.receive_tcp(now, packet, frame, meta);
+        }
+        let packet = self.check_ipv4(packet)?;
         self.receive_packet(now, packet, frame, meta, device)
+    }
+
+    /// Whether a packet is for this host, and from one (RFC 1122 §3.2.1.3). Segments of a connection need no such
+    /// look: its addresses passed when it was opened.
+    fn check_ipv4(&self, mut packet: Packet) -> Result<Packet, Drop> {
+        let (IpAddr::V4(src), IpAddr::V4(dst)) = (packet.src, packet.dst) else { return Ok(packet) };
+        if !self.link.is_ours(packet.dst) {
+            if !self.link.is_broadcast(dst) {
+                return Err(Drop::IpInAddr);
+            }
+            packet.is_group = true;
+        }
+        if !is_host_source(packet.src) || self.link.is_broadcast(src) {
+            return Err(Drop::IpInvalidSource);
+        }
+        Ok(packet)
     }
 
     #[inline]
@@ -251,14 +266,41 @@ impl<F: Frame> Stack<F> {
             return Err(Drop::TcpCsum);
         }
         frame.trim_front(packet.offset + header_len);
-        let turn = Turn {
+        let local = (packet.dst, header.dst_port).into();
+        let tuple = Tuple::new(local, (packet.src, header.src_port).into());
+        let mut turn = Turn {
             now,
             config: &self.config,
             counters: &mut self.counters,
             random: &self.random,
-            mss_max: mss(self.link.caps.mtu, packet.dst) as u32,
+            mtu: self.link.caps.mtu,
         };
-        self.tcp.receive((packet.dst, packet.src), header, frame, turn)
+        match self.tcp.receive(&tuple, &header, frame, &mut turn) {
+            Ok(result) => result,
+            Err(frame) => self.receive_stranger(now, packet, &tuple, &header, frame),
+        }
+    }
+
+    /// A segment of no connection: it may open one, if its addresses are good for that.
+    fn receive_stranger(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        tuple: &Tuple,
+        header: &TcpHeader,
+        frame: F,
+    ) -> Result<(), Drop> {
+        if self.check_ipv4(packet)?.is_group {
+            return Err(Drop::IpInAddr);
+        }
+        let mut turn = Turn {
+            now,
+            config: &self.config,
+            counters: &mut self.counters,
+            random: &self.random,
+            mtu: self.link.caps.mtu,
+        };
+        self.tcp.receive_stranger(tuple, header, frame, &mut turn)
     }
 
     fn receive_udp<D: Device<Frame = F>>(

@@ -93,6 +93,14 @@ impl<T> Slab<T> {
         if slot.generation == generation { slot.value.as_mut() } else { None }
     }
 
+    /// The value, and which tenant it is.
+    #[inline]
+    pub(crate) fn get_mut_with_generation(&mut self, index: u32) -> Option<(&mut T, u32)> {
+        let slot = self.slot_mut(index)?;
+        let generation = slot.generation;
+        slot.value.as_mut().map(|value| (value, generation))
+    }
+
     /// The generation of the present tenant.
     pub(crate) fn generation(&self, index: u32) -> u32 {
         self.slot(index).map_or(0, |slot| slot.generation)

@@ -69,6 +69,22 @@ impl Instant {
         self.0 / 1_000_000
     }
 
+    /// `micros` microseconds later, or [`Instant::MAX`] where that lies beyond it.
+    ///
+    /// For hot paths: a [`Duration`] is seconds and nanoseconds, and taking it apart costs more than the sum.
+    #[inline]
+    #[must_use]
+    pub const fn after_micros(self, micros: u64) -> Instant {
+        Instant(self.0.saturating_add(micros.saturating_mul(1_000)))
+    }
+
+    /// Whole microseconds from `earlier` to `self`; zero if `earlier` is later.
+    #[inline]
+    #[must_use]
+    pub const fn micros_since(self, earlier: Instant) -> u64 {
+        self.0.saturating_sub(earlier.0) / 1_000
+    }
+
     /// `self + duration`, or [`Instant::MAX`] where that lies beyond it.
     #[inline]
     #[must_use]

@@ -68,45 +68,40 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state, and tells the other end, unless there was nothing to change.
-    fn change<T>(&self, mut state: MutexGuard<'_, State>, result: Poll<T>) -> Poll<T> {
-        if result.is_ready() {
-            let waker = state.waker.take();
-            drop(state);
-            self.changed.notify_all();
-            waker.into_iter().for_each(Waker::wake);
-        }
-        result
+    /// Tells the other end that something has changed.
+    fn tell(&self, mut state: MutexGuard<'_, State>) {
+        let waker = state.waker.take();
+        drop(state);
+        self.changed.notify_all();
+        waker.into_iter().for_each(Waker::wake);
     }
 
     fn poll<T>(&self, cx: &mut Context<'_>, step: impl FnOnce(&mut State) -> Poll<T>) -> Poll<T> {
         let mut state = self.lock();
         let result = step(&mut state);
-        if result.is_pending() {
+        if result.is_ready() {
+            self.tell(state);
+        } else {
             state.waker = Some(cx.waker().clone());
         }
-        self.change(state, result)
+        result
     }
 
     fn block<T>(&self, mut step: impl FnMut(&mut State) -> Poll<T>) -> T {
         let mut state = self.lock();
         loop {
-            let result = step(&mut state);
-            if result.is_pending() {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            } else if let Poll::Ready(value) = self.change(state, result) {
+            if let Poll::Ready(value) = step(&mut state) {
+                self.tell(state);
                 return value;
-            } else {
-                state = self.lock();
             }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        // Nothing is pending any more, whoever asked.
-        let _ = self.change(state, Poll::Ready(()));
+        self.tell(state);
     }
 }
 

@@ -262,7 +262,9 @@ const SECONDS_MAX: f64 = 31_536_000.0;
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| *seconds > 0.0 && *seconds <= SECONDS_MAX);
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "give a number of seconds above 0, such as 3 or 0.5".into())
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "give a number of seconds above 0, such as 3 or 0.5".into())
 }
 
 fn number(text: &str, min: usize, max: usize) -> Result<usize, String> {

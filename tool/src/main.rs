@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
@@ -25,5 +26,5 @@ fn main() -> ExitCode {
         Command::Connect(args) => connect::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
-    outcome.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+    outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }

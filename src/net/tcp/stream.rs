@@ -121,8 +121,9 @@ impl TcpStream {
     ///
     /// # Cancel safety
     /// Cancel safe: if another branch completes first, nothing was read.
-    pub async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.poll_read(cx, buf)).await
+    #[inline]
+    pub fn read(&mut self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
+        poll_fn(|cx| self.poll_read(cx, buf))
     }
 
     /// Fills `buf`, and returns its length.
@@ -325,8 +326,9 @@ impl TcpStream {
     ///
     /// # Cancel safety
     /// Cancel safe: if another branch completes first, nothing was queued.
-    pub async fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.poll_write(cx, buf)).await
+    #[inline]
+    pub fn write(&mut self, buf: &[u8]) -> impl Future<Output = io::Result<usize>> {
+        poll_fn(|cx| self.poll_write(cx, buf))
     }
 
     /// Queues all of `buf`, waiting for room as often as it takes.
@@ -336,8 +338,9 @@ impl TcpStream {
     ///
     /// # Cancel safety
     /// Not cancel safe: a part may have been queued, and how much is lost.
-    pub async fn write_all(&mut self, buf: &[u8]) -> io::Result<()> {
-        self.send_all(buf).await
+    #[inline]
+    pub fn write_all(&mut self, buf: &[u8]) -> impl Future<Output = io::Result<()>> {
+        self.send_all(buf)
     }
 
     /// Queues what there is room for of one slice after the other, waiting if there is none.
@@ -442,12 +445,16 @@ impl TcpStream {
         Poll::Ready(self.shut_down())
     }
 
-    pub(super) async fn send_all(&self, mut buf: &[u8]) -> io::Result<()> {
-        while !buf.is_empty() {
-            let len = poll_fn(|cx| self.poll_write(cx, buf)).await?;
-            buf = &buf[len..];
-        }
-        Ok(())
+    /// One future without another one inside: this is the path of every small answer.
+    #[inline]
+    pub(super) fn send_all(&self, mut buf: &[u8]) -> impl Future<Output = io::Result<()>> {
+        poll_fn(move |cx| {
+            while !buf.is_empty() {
+                let len = ready!(self.poll_write(cx, buf))?;
+                buf = &buf[len..];
+            }
+            Poll::Ready(Ok(()))
+        })
     }
 
     pub(super) async fn send_owned(&self, mut bytes: Payload) -> io::Result<()> {

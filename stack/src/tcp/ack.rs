@@ -16,7 +16,7 @@ use crate::wire::tcp::Flags;
 impl<F: Frame> Connection<F> {
     /// Takes an acknowledgement whose number is known to be within bounds.
     #[inline]
-    pub(super) fn acknowledged(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) {
+    pub(super) fn acknowledged(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) {
         let ack = segment.header.ack;
         let was_shut = self.snd_wnd == 0;
         let window_moved = self.update_window(segment);
@@ -51,8 +51,8 @@ impl<F: Frame> Connection<F> {
 
     /// SND.WND from segments newer than the last that set it. Returns whether it changed.
     #[inline]
-    fn update_window(&mut self, segment: &Segment<F>) -> bool {
-        let (seq, ack) = (segment.header.seq, segment.header.ack);
+    fn update_window(&mut self, segment: &Segment<'_, F>) -> bool {
+        let (seq, ack) = (segment.seq, segment.header.ack);
         let is_newer = self.snd_wl1.before(seq) || (self.snd_wl1 == seq && self.snd_wl2.at_or_before(ack));
         if !is_newer {
             return false;
@@ -68,7 +68,7 @@ impl<F: Frame> Connection<F> {
     }
 
     #[inline]
-    fn take_sack(&mut self, segment: &Segment<F>) -> u32 {
+    fn take_sack(&mut self, segment: &Segment<'_, F>) -> u32 {
         if !self.sack_ok {
             return 0;
         }
@@ -78,7 +78,7 @@ impl<F: Frame> Connection<F> {
 
     /// SND.UNA moves.
     #[inline]
-    fn advance(&mut self, ack: Seq, segment: &Segment<F>, cx: &mut Context<'_>) {
+    fn advance(&mut self, ack: Seq, segment: &Segment<'_, F>, cx: &mut Context<'_>) {
         let acked = ack - self.snd_una;
         let was_limited = self.flight().saturating_mul(2) >= self.congestion.cwnd();
         let was_recovering = !self.recovery.is_open();
@@ -93,25 +93,25 @@ impl<F: Frame> Connection<F> {
         self.retries = 0;
         // RFC 6298 §5.2 and §5.3
         self.deadlines.retransmit =
-            if self.flight() > 0 { cx.now + self.rto(cx.config) } else { Instant::MAX };
+            if self.flight() > 0 { cx.now.after_micros(self.rto_us(cx.config)) } else { Instant::MAX };
         self.wake_writer(cx.config);
     }
 
     /// A round-trip sample: of the timed segment, or, where that was sent twice, of the timestamp that came back
     /// (RFC 7323 §4: an echoed timestamp is of the segment that was received).
     #[inline]
-    fn measure(&mut self, ack: Seq, segment: &Segment<F>, recovering: bool, now: Instant) {
+    fn measure(&mut self, ack: Seq, segment: &Segment<'_, F>, recovering: bool, now: Instant) {
         if let Some((end, sent_at)) = self.timed {
             if ack.at_or_after(end) {
                 self.timed = None;
-                self.rtt.sample(now - sent_at);
+                self.rtt.sample(now.micros_since(sent_at));
             }
         } else if recovering
             && self.timestamps_ok
             && let Some(timestamps) = segment.header.options.timestamps
         {
             let millis = self.ts_now(now).wrapping_sub(timestamps.ecr);
-            self.rtt.sample(core::time::Duration::from_millis(u64::from(millis)));
+            self.rtt.sample(u64::from(millis) * 1000);
         }
     }
 

@@ -15,6 +15,7 @@ use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::send_queue::SendQueue;
 use super::state::State;
+use super::template::Template;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ip::neighbor::NeighborId;
@@ -60,6 +61,8 @@ pub(crate) struct Connection<F> {
     /// The next hop, remembered so that a segment needs no route lookup.
     pub(super) neighbor: Option<NeighborId>,
     pub(super) ttl: u8,
+    /// Ethernet and IP header of its segments.
+    pub(super) template: Template,
 
     // Send sequence space (RFC 9293 §3.3.1)
     pub(super) iss: Seq,
@@ -167,6 +170,7 @@ impl<F: Frame> Connection<F> {
             state,
             neighbor: None,
             ttl: config.ttl,
+            template: Template::new(&tuple, config.ttl),
             iss,
             snd_una: iss,
             snd_nxt: iss,
@@ -291,8 +295,8 @@ impl<F: Frame> Connection<F> {
     }
 
     #[inline]
-    pub(super) fn rto(&self, config: &Config) -> Duration {
-        self.rtt.rto(self.backoff, config)
+    pub(super) fn rto_us(&self, config: &Config) -> u64 {
+        self.rtt.rto_us(self.backoff, config)
     }
 
     #[inline]
@@ -373,6 +377,6 @@ mod tests {
     #[test]
     fn a_connection_is_small() {
         let len = size_of::<Connection<hayase_device::heap::HeapFrame>>();
-        assert!(len <= 640, "{len} bytes");
+        assert!(len <= 736, "{len} bytes");
     }
 }

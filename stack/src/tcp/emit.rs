@@ -2,32 +2,23 @@
 
 use core::net::IpAddr;
 
-use hayase_device::checksum::Sum;
 use hayase_device::{Device, Frame, Offloads, TxChecksum, TxMeta, TxSegmentation};
 
-use super::flow::Tuple;
 use super::output::Output;
 use super::segment::Reply;
 use super::send_queue::Payload;
+use super::template::Template;
 use crate::counters::{Count, Drop};
 use crate::egress::{Egress, Hop};
 use crate::ip::neighbor::NeighborId;
 use crate::seq::Seq;
 use crate::wire::tcp::{Flags, Options, TcpHeader};
-use crate::wire::{Protocol, pseudo_header};
 
-/// What a connection's segments have in common.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Emission {
-    pub(super) tuple: Tuple,
-    pub(super) ttl: u8,
-}
-
-/// The next hop of a connection. `None` if the device takes nothing now; a destination that cannot be reached
-/// counts as a loss and shows by the retransmission timer.
+/// The next hop to a peer. `None` if the device takes nothing now; a destination that cannot be reached counts
+/// as a loss and shows by the retransmission timer.
 #[inline]
 pub(super) fn next_hop<F, D>(
-    emission: &Emission,
+    remote: impl FnOnce() -> IpAddr,
     cached: &mut Option<NeighborId>,
     egress: &mut Egress<'_, F, D>,
 ) -> Option<Hop>
@@ -38,13 +29,13 @@ where
     if egress.device.room() == 0 {
         return None;
     }
-    Some(egress.next_hop(emission.tuple.remote_ip(), cached))
+    Some(egress.next_hop(remote, cached))
 }
 
 /// Sends a segment with payload. `None` if there was no buffer.
 #[inline]
 pub(super) fn data<F, D>(
-    emission: &Emission,
+    template: &Template,
     header: &TcpHeader,
     payload: Payload<'_, F>,
     hop: Hop,
@@ -55,24 +46,26 @@ where
     F: Frame,
     D: Device<Frame = F>,
 {
-    let (local, remote) = (emission.tuple.local_ip(), emission.tuple.remote_ip());
-    let payload_len = payload.len();
-    let network_len = egress.headers_len(local);
-    let headers_len = network_len + header.len();
-    let segmentation = (payload_len > mss as usize).then(|| TxSegmentation {
-        segment_len: mss as u16,
-        header_len: headers_len as u16,
-        ipv6: local.is_ipv6(),
-    });
-    let meta = TxMeta { checksum: tcp_checksum(egress.offloads(), network_len), segmentation };
+    let (payload_len, tcp_len, network_len) = (payload.len(), header.len(), template.len());
+    let headers_len = network_len + tcp_len;
+    let is_super = payload_len > mss as usize;
+    let meta = TxMeta {
+        checksum: tcp_checksum(egress.offloads(), network_len),
+        segmentation: is_super.then(|| TxSegmentation {
+            segment_len: mss as u16,
+            header_len: headers_len as u16,
+            ipv6: !template.is_v4(),
+        }),
+    };
     // A device that cuts a packet numbers the pieces: leave it the numbers.
-    let pieces = payload_len.div_ceil(mss.max(1) as usize) as u16;
-    let network =
-        egress.network_header(local, remote, Protocol::TCP, emission.ttl, header.len() + payload_len, pieces);
+    let pieces = if is_super { payload_len.div_ceil(mss as usize) } else { 1 };
+    let ident = egress.take_idents(pieces as u32);
+    let segment_len = (tcp_len + payload_len) as u16;
+    let mac = egress.mac();
     let frame = payload.with_headers(headers_len, |bytes, chained| {
-        let (front, segment) = bytes.split_at_mut(network_len);
-        network.emit(front, hop.mac, egress.mac());
-        write_tcp(header, segment, chained, meta.checksum.is_some(), local, remote);
+        template.emit(bytes, hop.mac, mac, ident, segment_len);
+        let segment = &mut bytes[network_len..];
+        write_tcp(header, tcp_len, segment, chained, meta.checksum.is_some(), template, segment_len);
     })?;
     egress.counters.count(Count::OutSegs);
     egress.transmit(hop, frame, meta);
@@ -81,7 +74,8 @@ where
 
 /// Sends a segment without payload.
 pub(super) fn bare<F, D>(
-    emission: Emission,
+    template: &Template,
+    remote: impl FnOnce() -> IpAddr,
     header: &TcpHeader,
     cached: &mut Option<NeighborId>,
     egress: &mut Egress<'_, F, D>,
@@ -90,13 +84,13 @@ where
     F: Frame,
     D: Device<Frame = F>,
 {
-    let Some(hop) = next_hop(&emission, cached, egress) else { return Output::Blocked };
+    let Some(hop) = next_hop(remote, cached, egress) else { return Output::Blocked };
     let Some(frame) = egress.device.alloc(0) else {
         egress.counters.drop(Drop::NoMem);
         return Output::Blocked;
     };
     let payload = Payload::Separate { frame, chain: None, len: 0 };
-    match data(&emission, header, payload, hop, u32::from(u16::MAX), egress) {
+    match data(template, header, payload, hop, u32::from(u16::MAX), egress) {
         Some(()) => Output::Done,
         None => Output::Blocked,
     }
@@ -117,10 +111,11 @@ where
         window: reply.window,
         options: Options { timestamps: reply.timestamps, ..Options::default() },
     };
-    if header.flags.contains(Flags::RST) {
+    let sent = bare(&Template::new(&reply.tuple, ttl), || reply.tuple.remote_ip(), &header, &mut None, egress);
+    if sent == Output::Done && header.flags.contains(Flags::RST) {
         egress.counters.count(Count::OutRsts);
     }
-    bare(Emission { tuple: reply.tuple, ttl }, &header, &mut None, egress)
+    sent
 }
 
 /// What the device is to do about the checksum.
@@ -136,18 +131,18 @@ fn tcp_checksum(offloads: Offloads, network_len: usize) -> Option<TxChecksum> {
 #[inline]
 fn write_tcp<F: Frame>(
     header: &TcpHeader,
+    header_len: usize,
     segment: &mut [u8],
     chained: Option<&F>,
     offloaded: bool,
-    local: IpAddr,
-    remote: IpAddr,
+    template: &Template,
+    segment_len: u16,
 ) {
-    let len = segment.len() + chained.map_or(0, Frame::total_len);
-    let mut sum: Sum = pseudo_header(local, remote, Protocol::TCP, len);
+    let mut sum = template.pseudo_header(segment_len);
     if offloaded {
-        return header.emit(segment, sum.value());
+        return header.emit(segment, header_len, sum.value());
     }
-    header.emit(segment, 0);
+    header.emit(segment, header_len, 0);
     sum.add(segment);
     for bytes in chained.into_iter().flat_map(Frame::fragments) {
         sum.add(bytes);

@@ -9,7 +9,7 @@ mod assembler;
 mod congestion;
 pub(crate) mod connection;
 mod emit;
-mod flow;
+pub(crate) mod flow;
 pub(crate) mod icmp;
 mod isn;
 mod keepalive;
@@ -26,6 +26,7 @@ mod send_queue;
 mod socket;
 mod state;
 mod syn_sent;
+mod template;
 mod time_wait;
 mod timers;
 
@@ -100,24 +101,37 @@ impl<F: Frame> Tcp<F> {
         self.connections.len() + self.time_waits.len()
     }
 
-    /// A segment whose checksum is right.
+    /// A segment whose checksum is right. Gives it back if it belongs to no connection: the caller then looks
+    /// whether such addresses may open one, and calls [`receive_stranger`](Self::receive_stranger).
     #[inline]
     pub(crate) fn receive(
         &mut self,
-        tuple: (core::net::IpAddr, core::net::IpAddr),
-        header: TcpHeader,
+        tuple: &Tuple,
+        header: &TcpHeader,
         payload: F,
-        mut turn: Turn<'_>,
-    ) -> Result<(), Drop> {
+        turn: &mut Turn<'_>,
+    ) -> Result<Result<(), Drop>, F> {
         turn.counters.count(Count::InSegs);
-        let (local, remote) = tuple;
-        let tuple = Tuple::new((local, header.dst_port).into(), (remote, header.src_port).into());
-        let segment = Segment::new(header, payload);
-        match self.find(&tuple) {
-            Some(Flow::Connection(index)) => self.connection_receive(index, segment, &mut turn),
-            Some(Flow::TimeWait(index)) => self.time_wait_receive(index, tuple, segment, &mut turn),
-            None => self.listen_receive(tuple, segment, &mut turn),
+        match self.find(tuple) {
+            Some(Flow::Connection(index)) => {
+                Ok(self.connection_receive(index, Segment::new(header, payload), turn))
+            }
+            Some(Flow::TimeWait(index)) => {
+                Ok(self.time_wait_receive(index, *tuple, Segment::new(header, payload), turn))
+            }
+            None => Err(payload),
         }
+    }
+
+    /// A segment that belongs to no connection, between addresses that may have one.
+    pub(crate) fn receive_stranger(
+        &mut self,
+        tuple: &Tuple,
+        header: &TcpHeader,
+        payload: F,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Drop> {
+        self.listen_receive(*tuple, Segment::new(header, payload), turn)
     }
 
     #[inline]
@@ -132,7 +146,7 @@ impl<F: Frame> Tcp<F> {
     fn connection_receive(
         &mut self,
         index: u32,
-        segment: Segment<F>,
+        segment: Segment<'_, F>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Drop> {
         let Some(connection) = self.connections.get_mut(index) else { return Err(Drop::NoSocket) };
@@ -175,14 +189,14 @@ impl<F: Frame> Tcp<F> {
         &mut self,
         index: u32,
         tuple: Tuple,
-        segment: Segment<F>,
+        segment: Segment<'_, F>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Drop> {
         let Some(entry) = self.time_waits.get(index) else { return Err(Drop::NoSocket) };
         match entry.arrives(&segment, turn.now) {
             Arrival::Ignored => Err(Drop::TcpOldData),
             Arrival::Answer(reply) => {
-                self.time_waits.renew(index, turn.now + turn.config.time_wait);
+                self.time_waits.renew(index, turn.now.after_micros(turn.config.time_wait_us.into()));
                 self.reply(reply);
                 Ok(())
             }
@@ -213,45 +227,29 @@ impl<F: Frame> Tcp<F> {
     /// What any change of a connection may entail: news, work, a timer, its end.
     #[inline]
     fn settle(&mut self, index: u32, now: Instant, config: &Config) {
-        let Some(connection) = self.connections.get_mut(index) else { return };
+        let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else { return };
         if !connection.in_work && connection.state != State::Closed {
             connection.in_work = true;
             self.work.push_back(index);
         }
         if !connection.events.is_empty() && !connection.in_ready {
             connection.in_ready = true;
-            let generation = self.connections.generation(index);
             self.ready.push(Socket::Tcp(TcpId { index, generation }));
         }
-        self.rearm(index);
-        self.retire(index, now, config);
-    }
-
-    /// Makes the timer fire no later than the earliest deadline. A deadline that moved back leaves the timer
-    /// alone: it fires early, finds nothing due and goes to the new place. So an active connection touches the
-    /// wheel a few times a second, whatever it sends.
-    #[inline]
-    fn rearm(&mut self, index: u32) {
-        let Some(connection) = self.connections.get_mut(index) else { return };
-        let at = connection.deadlines.earliest();
-        if at >= connection.timer_at {
-            return;
+        if connection.deadlines.earliest() < connection.timer_at {
+            rearm(&mut self.wheel, connection, index);
         }
-        if let Some(key) = connection.timer.take() {
-            self.wheel.remove(key);
+        if matches!(connection.state, State::Closed | State::TimeWait) {
+            self.retire(index, now, config);
         }
-        connection.timer_at = at;
-        connection.timer = Some(self.wheel.insert(at, index));
     }
 
     /// Moves a connection on that both sides closed, and lets go of one that nobody needs.
-    #[inline]
+    #[cold]
     fn retire(&mut self, index: u32, now: Instant, config: &Config) {
         let Some(connection) = self.connections.get_mut(index) else { return };
-        match connection.state {
-            State::TimeWait if connection.in_flows => self.enter_time_wait(index, now, config),
-            State::Closed | State::TimeWait => {}
-            _ => return,
+        if connection.state == State::TimeWait && connection.in_flows {
+            self.enter_time_wait(index, now, config);
         }
         let Some(connection) = self.connections.get_mut(index) else { return };
         if connection.in_flows {
@@ -274,7 +272,7 @@ impl<F: Frame> Tcp<F> {
         let entry = TimeWait::of(connection);
         self.flows.remove(&entry.tuple, Flow::Connection(index));
         self.reply(entry.answer(now));
-        let (added, evicted) = self.time_waits.insert(entry, now + config.time_wait);
+        let (added, evicted) = self.time_waits.insert(entry, now.after_micros(config.time_wait_us.into()));
         if let Some((old, entry)) = evicted {
             self.flows.remove(&entry.tuple, Flow::TimeWait(old));
         }
@@ -302,7 +300,7 @@ impl<F: Frame> Tcp<F> {
             connection.timer = None;
             connection.timer_at = Instant::MAX;
             if connection.deadlines.earliest() > now {
-                self.rearm(index);
+                rearm(&mut self.wheel, connection, index);
                 continue;
             }
             let was_half_open = connection.state == State::SynReceived;
@@ -328,31 +326,26 @@ impl<F: Frame> Tcp<F> {
         let mut spoke = self.transmit_replies(egress, config);
         for _ in 0..self.work.len() {
             let Some(index) = self.work.pop_front() else { break };
-            let Some(connection) = self.connections.get_mut(index) else { continue };
+            let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else { continue };
             connection.in_work = false;
             connection.open_window(config);
             let output = connection.output(egress, config);
             let fed = connection.feed(egress);
             spoke += 1;
+            // Output moves deadlines and may feed a writer; it ends no connection.
             if output == Output::Blocked || fed == Output::Blocked {
                 connection.in_work = true;
                 self.work.push_back(index);
             }
-            self.after_output(index);
+            if !connection.events.is_empty() && !connection.in_ready {
+                connection.in_ready = true;
+                self.ready.push(Socket::Tcp(TcpId { index, generation }));
+            }
+            if connection.deadlines.earliest() < connection.timer_at {
+                rearm(&mut self.wheel, connection, index);
+            }
         }
         spoke
-    }
-
-    /// Output moves deadlines and may feed a writer; it ends no connection.
-    #[inline]
-    fn after_output(&mut self, index: u32) {
-        let Some(connection) = self.connections.get_mut(index) else { return };
-        if !connection.events.is_empty() && !connection.in_ready {
-            connection.in_ready = true;
-            let generation = self.connections.generation(index);
-            self.ready.push(Socket::Tcp(TcpId { index, generation }));
-        }
-        self.rearm(index);
     }
 
     fn transmit_replies<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config) -> usize
@@ -418,12 +411,28 @@ impl<F: Frame> Tcp<F> {
     }
 }
 
+/// Makes the timer fire no later than the earliest deadline. A deadline that moved back leaves the timer alone:
+/// it fires early, finds nothing due and goes to the new place. So an active connection touches the wheel a few
+/// times a second, whatever it sends.
+#[cold]
+fn rearm<F>(wheel: &mut Wheel<u32>, connection: &mut Connection<F>, index: u32) {
+    let at = connection.deadlines.earliest();
+    connection.timer_at = at;
+    if at == Instant::MAX {
+        return;
+    }
+    match connection.timer {
+        Some(key) if wheel.reset(key, at) => {}
+        _ => connection.timer = Some(wheel.insert(at, index)),
+    }
+}
+
 /// What the processing of one frame may look at besides TCP's own state.
 pub(crate) struct Turn<'a> {
     pub(crate) now: Instant,
     pub(crate) config: &'a Config,
     pub(crate) counters: &'a mut Counters,
     pub(crate) random: &'a Random,
-    /// Payload of a full segment that our link takes, without options.
-    pub(crate) mss_max: u32,
+    /// The largest packet that our link takes.
+    pub(crate) mtu: usize,
 }

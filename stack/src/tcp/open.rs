@@ -13,6 +13,7 @@ use super::state::State;
 use super::{Tcp, Turn, isn};
 use crate::config::Config;
 use crate::counters::{Count, Drop};
+use crate::egress::mss;
 use crate::error::Error;
 use crate::ip::address;
 use crate::random::Random;
@@ -24,7 +25,7 @@ impl<F: Frame> Tcp<F> {
     pub(super) fn listen_receive(
         &mut self,
         tuple: Tuple,
-        segment: Segment<F>,
+        segment: Segment<'_, F>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Drop> {
         let listener = self.listeners.find(tuple.local_ip(), tuple.local_port());
@@ -54,13 +55,13 @@ impl<F: Frame> Tcp<F> {
         &mut self,
         tuple: Tuple,
         id: ListenerId,
-        segment: Segment<F>,
+        segment: Segment<'_, F>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Drop> {
         if !self.listeners.get(id).is_some_and(super::listener::Listener::has_room) {
             return Err(Drop::ListenOverflow);
         }
-        let opening = opening(tuple, State::SynReceived, turn.mss_max, turn.random, turn.now);
+        let opening = opening(tuple, State::SynReceived, mss(turn.mtu, tuple.local_ip()) as u32, turn.random, turn.now);
         let mut connection = Connection::new(opening, turn.config);
         connection.listener = Some(id);
         let cx = Context {

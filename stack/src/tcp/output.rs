@@ -5,7 +5,7 @@ use hayase_time::Instant;
 
 use super::congestion::CongestionControl;
 use super::connection::{AckDebt, Connection};
-use super::emit::{self, Emission};
+use super::emit;
 use super::state::State;
 use crate::config::Config;
 use crate::counters::Count;
@@ -63,29 +63,28 @@ impl<F: Frame> Connection<F> {
             return Output::Done;
         }
         let is_answer = self.state == State::SynReceived;
-        let options = Options {
-            mss: Some(egress.mss(self.tuple.local_ip())),
-            window_scale: self.window_scaling_ok.then_some(self.rcv_wscale),
-            sack_permitted: self.sack_ok,
-            timestamps: self.timestamps(egress.now),
-            ..Options::default()
-        };
         if !is_answer {
             self.rcv_adv = self.rcv_nxt + super::syn_sent::initial_receive_window(config.receive_buffer_len);
         }
-        let header = TcpHeader {
-            flags: if is_answer { Flags::SYN | Flags::ACK } else { Flags::SYN },
-            // RFC 7323 §2.2: never scaled.
-            window: self.rcv_adv.since(self.rcv_nxt).min(u32::from(u16::MAX)) as u16,
-            ..self.header(self.iss, options)
+        let mut header = self.header(self.iss, egress.now);
+        header.options = Options {
+            mss: Some(egress.mss(self.tuple.local_ip())),
+            window_scale: self.window_scaling_ok.then_some(self.rcv_wscale),
+            sack_permitted: self.sack_ok,
+            ..header.options
         };
-        let header = if is_answer { header } else { TcpHeader { ack: Seq(0), ..header } };
-        if emit::bare(self.emission(), &header, &mut self.neighbor, egress) == Output::Blocked {
+        header.flags = if is_answer { Flags::SYN | Flags::ACK } else { Flags::SYN };
+        if !is_answer {
+            header.ack = Seq(0);
+        }
+        // RFC 7323 §2.2: never scaled.
+        header.window = self.rcv_wnd().min(u32::from(u16::MAX)) as u16;
+        if self.emit_bare(&header, egress) == Output::Blocked {
             return Output::Blocked;
         }
         self.snd_nxt = self.iss + 1;
         self.timed = (self.retries == 0).then_some((self.snd_nxt, egress.now));
-        self.deadlines.retransmit = egress.now + self.rto(config);
+        self.deadlines.retransmit = egress.now.after_micros(self.rto_us(config));
         self.ack_debt = AckDebt::None;
         self.last_ack_sent = self.rcv_nxt;
         Output::Done
@@ -94,7 +93,8 @@ impl<F: Frame> Connection<F> {
     /// RFC 5681 §4.1: what the window was before a pause says nothing about the path after it.
     #[inline]
     fn restart_after_idle(&mut self, now: Instant, config: &Config) {
-        if self.flight() == 0 && self.unsent_len() > 0 && now - self.last_sent_at > self.rto(config) {
+        let idle_us = now.micros_since(self.last_sent_at);
+        if idle_us > u64::from(config.rto_min_us) && self.flight() == 0 && idle_us > self.rto_us(config) {
             self.congestion.on_idle(self.mss);
         }
     }
@@ -153,16 +153,15 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        let header = self.header(plan.seq, self.segment_options(egress.now));
+        let mut header = self.header(plan.seq, egress.now);
         let sent = if plan.len == 0 {
-            let flags = Flags::FIN | Flags::ACK;
-            let header = TcpHeader { flags, ..header };
-            match emit::bare(self.emission(), &header, &mut self.neighbor, egress) {
+            header.flags = Flags::FIN | Flags::ACK;
+            match self.emit_bare(&header, egress) {
                 Output::Done => Some((0, true)),
                 Output::Blocked => None,
             }
         } else {
-            self.send_data(plan, header, egress)
+            self.send_data(plan, &mut header, egress)
         };
         let Some((len, fin)) = sent else { return Output::Blocked };
         self.note_sent(plan, len, fin, egress, config);
@@ -173,29 +172,26 @@ impl<F: Frame> Connection<F> {
     fn send_data<D>(
         &mut self,
         plan: Plan,
-        header: TcpHeader,
+        header: &mut TcpHeader,
         egress: &mut Egress<'_, F, D>,
     ) -> Option<(u32, bool)>
     where
         D: Device<Frame = F>,
     {
-        let emission = self.emission();
-        let hop = emit::next_hop(&emission, &mut self.neighbor, egress)?;
-        let headers_len = egress.headers_len(emission.tuple.local_ip()) + header.len();
+        let hop = emit::next_hop(|| self.tuple.remote_ip(), &mut self.neighbor, egress)?;
+        let headers_len = self.template.len() + header.len();
         let last = self.send.end();
         let payload = self.send.payload(plan.seq, plan.len as usize, headers_len, egress.device)?;
         let len = payload.len() as u32;
         let fin = plan.fin && len == plan.len;
-        let mut flags = Flags::ACK;
         if plan.seq + len == last {
             // MUST-61: the last segment of what was written.
-            flags = flags | Flags::PSH;
+            header.flags = header.flags | Flags::PSH;
         }
         if fin {
-            flags = flags | Flags::FIN;
+            header.flags = header.flags | Flags::FIN;
         }
-        let header = TcpHeader { flags, ..header };
-        emit::data(&emission, &header, payload, hop, self.mss, egress)?;
+        emit::data(&self.template, header, payload, hop, self.mss, egress)?;
         Some((len, fin))
     }
 
@@ -226,7 +222,7 @@ impl<F: Frame> Connection<F> {
         }
         self.snd_nxt = self.snd_nxt.max(end);
         if self.deadlines.retransmit == Instant::MAX {
-            self.deadlines.retransmit = now + self.rto(config);
+            self.deadlines.retransmit = now.after_micros(self.rto_us(config));
         }
     }
 
@@ -235,7 +231,7 @@ impl<F: Frame> Connection<F> {
     #[inline]
     fn arm_persist(&mut self, now: Instant, config: &Config) {
         if self.flight() == 0 && self.unsent_len() > 0 && self.deadlines.retransmit == Instant::MAX {
-            self.deadlines.retransmit = now + self.rto(config);
+            self.deadlines.retransmit = now.after_micros(self.rto_us(config));
         }
     }
 
@@ -248,7 +244,7 @@ impl<F: Frame> Connection<F> {
         // Without a buffer there is no probe; the timer comes again.
         let _: Output = self.send_segment(plan, egress, config);
         self.timed = None;
-        self.deadlines.retransmit = egress.now + self.rto(config);
+        self.deadlines.retransmit = egress.now.after_micros(self.rto_us(config));
     }
 
     /// Pays the acknowledgement that no data carried, or gives it time.
@@ -260,7 +256,7 @@ impl<F: Frame> Connection<F> {
             AckDebt::None => Output::Done,
             AckDebt::Delayed => {
                 if self.deadlines.delayed_ack == Instant::MAX {
-                    self.deadlines.delayed_ack = egress.now + config.delayed_ack;
+                    self.deadlines.delayed_ack = egress.now.after_micros(config.delayed_ack_us.into());
                 }
                 Output::Done
             }
@@ -272,8 +268,8 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        let header = self.header(self.snd_nxt, self.segment_options(egress.now));
-        let sent = emit::bare(self.emission(), &header, &mut self.neighbor, egress);
+        let header = self.header(self.snd_nxt, egress.now);
+        let sent = self.emit_bare(&header, egress);
         if sent == Output::Done {
             self.acknowledgement_sent();
         }
@@ -286,8 +282,15 @@ impl<F: Frame> Connection<F> {
         D: Device<Frame = F>,
     {
         egress.counters.count(Count::KeepAlive);
-        let header = self.header(self.snd_una - 1, self.segment_options(egress.now));
-        emit::bare(self.emission(), &header, &mut self.neighbor, egress)
+        let header = self.header(self.snd_una - 1, egress.now);
+        self.emit_bare(&header, egress)
+    }
+
+    fn emit_bare<D>(&mut self, header: &TcpHeader, egress: &mut Egress<'_, F, D>) -> Output
+    where
+        D: Device<Frame = F>,
+    {
+        emit::bare(&self.template, || self.tuple.remote_ip(), header, &mut self.neighbor, egress)
     }
 
     /// Every segment carries the newest acknowledgement: nothing is owed any more.
@@ -300,18 +303,22 @@ impl<F: Frame> Connection<F> {
         self.dsack = None;
     }
 
-    /// The header of a segment at `seq`, with the acknowledgement and window of now.
+    /// The header of a segment at `seq`, with the acknowledgement, window and options of now.
     #[inline]
-    fn header(&self, seq: Seq, options: Options) -> TcpHeader {
-        TcpHeader {
+    fn header(&self, seq: Seq, now: Instant) -> TcpHeader {
+        let mut header = TcpHeader {
             src_port: self.tuple.local_port(),
             dst_port: self.tuple.remote_port(),
             seq,
             ack: self.rcv_nxt,
             flags: Flags::ACK,
             window: (self.rcv_wnd() >> self.rcv_wscale).min(u32::from(u16::MAX)) as u16,
-            options,
+            options: Options { timestamps: self.timestamps(now), ..Options::default() },
+        };
+        if self.dsack.is_some() | self.out_of_order.is_some() {
+            self.report_blocks(&mut header.options);
         }
+        header
     }
 
     /// Length of a data segment's TCP header without SACK blocks.
@@ -320,26 +327,21 @@ impl<F: Frame> Connection<F> {
         TcpHeader::LEN as u32 + if self.timestamps_ok { super::connection::TIMESTAMPS_LEN } else { 0 }
     }
 
-    /// Timestamps, and what SACK has to say.
-    #[inline]
-    fn segment_options(&self, now: Instant) -> Options {
-        let mut options = Options { timestamps: self.timestamps(now), ..Options::default() };
-        if self.sack_ok && (self.dsack.is_some() || self.out_of_order.is_some()) {
-            let max = if self.timestamps_ok { SACK_BLOCKS_MAX - 1 } else { SACK_BLOCKS_MAX };
-            if let Some((left, right)) = self.dsack {
-                options.sack.push(left, right);
-            }
-            if let Some(assembler) = &self.out_of_order {
-                for (left, right) in assembler.blocks(max - options.sack.as_slice().len()).as_slice() {
-                    options.sack.push(*left, *right);
-                }
+    /// What SACK has to say: a duplicate first, then what is held out of order, as far as it fits.
+    #[cold]
+    fn report_blocks(&self, options: &mut Options) {
+        if !self.sack_ok {
+            return;
+        }
+        let max = if self.timestamps_ok { SACK_BLOCKS_MAX - 1 } else { SACK_BLOCKS_MAX };
+        if let Some((left, right)) = self.dsack {
+            options.sack.push(left, right);
+        }
+        if let Some(assembler) = &self.out_of_order {
+            for (left, right) in assembler.blocks(max - options.sack.as_slice().len()).as_slice() {
+                options.sack.push(*left, *right);
             }
         }
-        options
-    }
-
-    fn emission(&self) -> Emission {
-        Emission { tuple: self.tuple, ttl: self.ttl }
     }
 
     /// Moves the advertised window as far as the buffer allows. Called before anything is sent.

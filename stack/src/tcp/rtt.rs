@@ -1,14 +1,15 @@
 //! The round-trip time and the retransmission timeout (RFC 6298).
 
-use core::time::Duration;
-
 use crate::config::Config;
 
 /// The clock granularity G: timers tick in a fraction of a millisecond.
 const GRANULARITY_US: u32 = 1000;
 
 /// The timeout before anything was measured (RFC 6298 §2.1).
-const RTO_INITIAL: Duration = Duration::from_secs(1);
+const RTO_INITIAL_US: u32 = 1_000_000;
+
+/// No path takes longer: a larger sample is a clock that jumped.
+const RTT_MAX_US: u64 = 60_000_000;
 
 /// The estimator. Times are kept in microseconds: 71 minutes fit.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,8 +23,8 @@ pub(crate) struct Rtt {
 impl Rtt {
     /// Takes a measurement. The caller keeps Karn's rule: nothing that was sent twice is measured.
     #[inline]
-    pub(crate) fn sample(&mut self, rtt: Duration) {
-        let rtt = (rtt.as_micros().min(60_000_000) as u32).max(1);
+    pub(crate) fn sample(&mut self, rtt_us: u64) {
+        let rtt = (rtt_us.min(RTT_MAX_US) as u32).max(1);
         if self.srtt_8 == 0 {
             // (2.2) SRTT <- R, RTTVAR <- R/2
             self.srtt_8 = rtt * 8;
@@ -36,16 +37,15 @@ impl Rtt {
         self.srtt_8 = self.srtt_8 - self.srtt_8 / 8 + rtt;
     }
 
-    /// RTO <- SRTT + max(G, 4 RTTVAR), within the limits, doubled `backoff` times.
+    /// RTO <- SRTT + max(G, 4 RTTVAR), within the limits, doubled `backoff` times; in microseconds.
     #[inline]
-    pub(crate) fn rto(&self, backoff: u8, config: &Config) -> Duration {
+    pub(crate) fn rto_us(&self, backoff: u8, config: &Config) -> u64 {
         let base = if self.srtt_8 == 0 {
-            RTO_INITIAL
+            RTO_INITIAL_US
         } else {
-            let micros = self.srtt_8 / 8 + self.rttvar_4.max(GRANULARITY_US);
-            Duration::from_micros(u64::from(micros)).max(config.rto_min)
+            (self.srtt_8 / 8 + self.rttvar_4.max(GRANULARITY_US)).max(config.rto_min_us)
         };
-        base.saturating_mul(1 << backoff.min(20)).min(config.rto_max)
+        (u64::from(base) << backoff.min(20)).min(u64::from(config.rto_max_us))
     }
 }
 
@@ -53,29 +53,29 @@ impl Rtt {
 mod tests {
     use super::*;
 
-    const MS: fn(u64) -> Duration = Duration::from_millis;
+    const MS: u64 = 1000;
 
     #[test]
     fn starts_at_a_second_and_doubles_up_to_the_ceiling() {
         let (rtt, config) = (Rtt::default(), Config::default());
-        let rtos: alloc::vec::Vec<u64> = (0..9).map(|backoff| rtt.rto(backoff, &config).as_secs()).collect();
+        let rtos: alloc::vec::Vec<u64> = (0..9).map(|backoff| rtt.rto_us(backoff, &config) / 1_000_000).collect();
         assert_eq!(rtos, [1, 2, 4, 8, 16, 32, 64, 120, 120]);
     }
 
     #[test]
     fn follows_the_path_and_keeps_its_floor() {
         let (mut rtt, config) = (Rtt::default(), Config::default());
-        rtt.sample(MS(100));
-        assert_eq!(rtt.rto(0, &config), MS(300), "R + 4 * R/2");
+        rtt.sample(100 * MS);
+        assert_eq!(rtt.rto_us(0, &config), 300 * MS, "R + 4 * R/2");
         for _ in 0..100 {
-            rtt.sample(MS(100));
+            rtt.sample(100 * MS);
         }
         assert_eq!(rtt.srtt_8 / 8, 100_000);
-        assert_eq!(rtt.rto(0, &config), config.rto_min, "a steady path: the floor rules");
-        rtt.sample(MS(500));
-        assert!(rtt.rto(0, &config) > MS(450), "a jump widens the variance at once");
+        assert_eq!(rtt.rto_us(0, &config), u64::from(config.rto_min_us), "a steady path: the floor rules");
+        rtt.sample(500 * MS);
+        assert!(rtt.rto_us(0, &config) > 450 * MS, "a jump widens the variance at once");
         for _ in 0..100 {
-            rtt.sample(Duration::from_micros(20));
+            rtt.sample(20);
         }
         assert!(rtt.srtt_8 / 8 < 1000);
     }

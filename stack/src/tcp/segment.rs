@@ -10,23 +10,28 @@ use crate::wire::tcp::{Flags, TcpHeader, Timestamps};
 
 /// A received segment. Checks trim it to what is new and within the window.
 #[derive(Debug)]
-pub(super) struct Segment<F> {
-    pub(super) header: TcpHeader,
+pub(super) struct Segment<'h, F> {
+    /// The header as it came. Sequence number and flags follow what the checks cut off, and stand below.
+    pub(super) header: &'h TcpHeader,
+    /// SEG.SEQ
+    pub(super) seq: Seq,
+    pub(super) flags: Flags,
     pub(super) payload: Option<F>,
     /// Length of the payload in bytes.
     pub(super) len: u32,
 }
 
-impl<F: Frame> Segment<F> {
+impl<'h, F: Frame> Segment<'h, F> {
     #[inline]
-    pub(super) fn new(header: TcpHeader, payload: F) -> Segment<F> {
+    pub(super) fn new(header: &'h TcpHeader, payload: F) -> Segment<'h, F> {
         let len = payload.total_len() as u32;
-        Segment { header, payload: (len > 0).then_some(payload), len }
+        let payload = (len > 0).then_some(payload);
+        Segment { header, seq: header.seq, flags: header.flags, payload, len }
     }
 
     #[inline]
     pub(super) fn has(&self, flag: Flags) -> bool {
-        self.header.flags.contains(flag)
+        self.flags.contains(flag)
     }
 
     /// SEG.LEN: the payload and the places of SYN and FIN.
@@ -38,14 +43,14 @@ impl<F: Frame> Segment<F> {
     /// Sequence number behind the payload: where a FIN stands.
     #[inline]
     pub(super) fn text_end(&self) -> Seq {
-        self.header.seq + self.len
+        self.seq + self.len
     }
 
     /// Takes `len` bytes of payload off the front.
     pub(super) fn trim_front(&mut self, len: u32) {
         let len = len.min(self.len);
         self.payload = self.payload.take().and_then(|payload| chain::trim_front(payload, len as usize));
-        self.header.seq += len;
+        self.seq += len;
         self.len -= len;
     }
 
@@ -57,7 +62,7 @@ impl<F: Frame> Segment<F> {
             chain::truncate(payload, len as usize);
         }
         self.len = len;
-        self.header.flags = Flags(self.header.flags.0 & !Flags::FIN.0);
+        self.flags = Flags(self.flags.0 & !Flags::FIN.0);
     }
 }
 
@@ -88,14 +93,14 @@ impl Reply {
     }
 
     /// The answer to a segment for which there is no connection (RFC 9293 §3.10.7.1). None to a reset.
-    pub(super) fn to_nobody<F: Frame>(tuple: Tuple, segment: &Segment<F>) -> Option<Reply> {
+    pub(super) fn to_nobody<F: Frame>(tuple: Tuple, segment: &Segment<'_, F>) -> Option<Reply> {
         if segment.has(Flags::RST) {
             return None;
         }
         Some(if segment.has(Flags::ACK) {
             Reply::reset(tuple, segment.header.ack, None)
         } else {
-            Reply::reset(tuple, Seq(0), Some(segment.header.seq + segment.sequence_len()))
+            Reply::reset(tuple, Seq(0), Some(segment.seq + segment.sequence_len()))
         })
     }
 }

@@ -34,7 +34,7 @@ const TS_RECENT_AGE_MAX: u32 = 24 * 24 * 3600;
 impl<F: Frame> Connection<F> {
     pub(super) fn segment_arrives(
         &mut self,
-        mut segment: Segment<F>,
+        mut segment: Segment<'_, F>,
         cx: &mut Context<'_>,
     ) -> Result<(), Stop> {
         if self.state == State::SynSent {
@@ -54,7 +54,7 @@ impl<F: Frame> Connection<F> {
     /// PAWS (RFC 7323 §5.3, R1): a timestamp older than the last is an old duplicate, whatever its sequence
     /// number. Resets are exempt.
     #[inline]
-    fn check_timestamp(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+    fn check_timestamp(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) -> Result<(), Stop> {
         let Some(timestamps) = segment.header.options.timestamps.filter(|_| self.timestamps_ok) else {
             return Ok(());
         };
@@ -68,8 +68,8 @@ impl<F: Frame> Connection<F> {
 
     /// First: the sequence number. What is acceptable is trimmed to the window.
     #[inline]
-    fn check_sequence(&mut self, segment: &mut Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
-        let (seq, len) = (segment.header.seq, segment.sequence_len());
+    fn check_sequence(&mut self, segment: &mut Segment<'_, F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+        let (seq, len) = (segment.seq, segment.sequence_len());
         // What nearly every segment is: the next one, within the window.
         if seq == self.rcv_nxt && len <= self.rcv_wnd() {
             return Ok(());
@@ -86,10 +86,10 @@ impl<F: Frame> Connection<F> {
         if seq.before(self.rcv_nxt) {
             self.trim_old(segment);
         }
-        let beyond = (segment.header.seq + segment.sequence_len()).since(self.rcv_adv);
+        let beyond = (segment.seq + segment.sequence_len()).since(self.rcv_adv);
         if beyond > 0 {
             self.owe_ack(AckDebt::Now);
-            segment.truncate(self.rcv_adv.since(segment.header.seq).min(segment.len));
+            segment.truncate(self.rcv_adv.since(segment.seq).min(segment.len));
         }
         Ok(())
     }
@@ -105,35 +105,35 @@ impl<F: Frame> Connection<F> {
         }
     }
 
-    fn refuse_sequence(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) -> Stop {
+    fn refuse_sequence(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) -> Stop {
         if segment.has(Flags::RST) {
             return Stop::Drop(Drop::TcpInvalidRst);
         }
-        if self.state == State::SynReceived && segment.has(Flags::SYN) && segment.header.seq == self.irs {
+        if self.state == State::SynReceived && segment.has(Flags::SYN) && segment.seq == self.irs {
             // Our SYN-ACK was lost: the peer repeats its SYN, we repeat our answer.
             self.snd_nxt = self.iss;
             return Stop::Drop(Drop::TcpOldData);
         }
-        let is_old = segment.header.seq.before(self.rcv_nxt);
+        let is_old = segment.seq.before(self.rcv_nxt);
         if is_old && segment.len > 0 && self.sack_ok {
             // RFC 2883 §4.1: say which duplicate this ACK answers.
-            self.dsack = Some((segment.header.seq, segment.text_end().min(self.rcv_nxt)));
+            self.dsack = Some((segment.seq, segment.text_end().min(self.rcv_nxt)));
         }
         self.answer_stranger(segment.len > 0 || segment.has(Flags::FIN), cx);
         Stop::Drop(if is_old { Drop::TcpOldData } else { Drop::TcpInvalidSequence })
     }
 
     /// Cuts off what was received before.
-    fn trim_old(&mut self, segment: &mut Segment<F>) {
-        let mut old = self.rcv_nxt.since(segment.header.seq);
+    fn trim_old(&mut self, segment: &mut Segment<'_, F>) {
+        let mut old = self.rcv_nxt.since(segment.seq);
         if segment.has(Flags::SYN) {
             // The SYN takes the first place in the sequence.
-            segment.header.flags = Flags(segment.header.flags.0 & !Flags::SYN.0);
-            segment.header.seq += 1;
+            segment.flags = Flags(segment.flags.0 & !Flags::SYN.0);
+            segment.seq += 1;
             old -= 1;
         }
         if old > 0 && self.sack_ok {
-            self.dsack = Some((segment.header.seq, self.rcv_nxt));
+            self.dsack = Some((segment.seq, self.rcv_nxt));
         }
         segment.trim_front(old);
         self.owe_ack(AckDebt::Now);
@@ -141,11 +141,11 @@ impl<F: Frame> Connection<F> {
 
     /// Second: RST, by the rules of RFC 5961 §3.2: exact closes, within the window is asked to prove itself.
     #[inline]
-    fn check_rst(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+    fn check_rst(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) -> Result<(), Stop> {
         if !segment.has(Flags::RST) {
             return Ok(());
         }
-        if segment.header.seq != self.rcv_nxt {
+        if segment.seq != self.rcv_nxt {
             self.challenge(cx);
             return Err(Stop::Drop(Drop::TcpInvalidRst));
         }
@@ -164,7 +164,7 @@ impl<F: Frame> Connection<F> {
 
     /// Fourth: a SYN in a synchronized state draws a challenge ACK (RFC 5961 §4.2).
     #[inline]
-    fn check_syn(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+    fn check_syn(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) -> Result<(), Stop> {
         if self.state == State::Closed {
             return Err(Stop::Drop(Drop::TcpClose));
         }
@@ -177,10 +177,10 @@ impl<F: Frame> Connection<F> {
 
     /// RFC 7323 §4.3 (2): TS.Recent follows the segment that covers Last.ACK.sent.
     #[inline]
-    fn note_timestamp(&mut self, segment: &Segment<F>, cx: &Context<'_>) {
+    fn note_timestamp(&mut self, segment: &Segment<'_, F>, cx: &Context<'_>) {
         if let Some(timestamps) = segment.header.options.timestamps
             && self.timestamps_ok
-            && segment.header.seq.at_or_before(self.last_ack_sent)
+            && segment.seq.at_or_before(self.last_ack_sent)
             && (timestamps.val.wrapping_sub(self.ts_recent) as i32) >= 0
         {
             self.ts_recent = timestamps.val;
@@ -190,7 +190,7 @@ impl<F: Frame> Connection<F> {
 
     /// Fifth: the ACK field.
     #[inline]
-    fn check_ack(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+    fn check_ack(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) -> Result<(), Stop> {
         if !segment.has(Flags::ACK) {
             return Err(Stop::Drop(Drop::TcpFlags));
         }
@@ -209,7 +209,7 @@ impl<F: Frame> Connection<F> {
         self.advance_closing(cx)
     }
 
-    fn check_ack_in_syn_received(&mut self, segment: &Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+    fn check_ack_in_syn_received(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) -> Result<(), Stop> {
         let ack = segment.header.ack;
         if !(ack.after(self.snd_una) && ack.at_or_before(self.snd_nxt)) {
             return Err(Stop::Reset(Reply::reset(self.tuple, ack, None)));
@@ -219,11 +219,11 @@ impl<F: Frame> Connection<F> {
     }
 
     /// The handshake is over.
-    pub(super) fn establish(&mut self, segment: &Segment<F>, now: Instant, window_shift: u8) {
+    pub(super) fn establish(&mut self, segment: &Segment<'_, F>, now: Instant, window_shift: u8) {
         self.state = if self.fin_queued { State::FinWait1 } else { State::Established };
         self.snd_wnd = u32::from(segment.header.window) << window_shift;
         self.max_snd_wnd = self.snd_wnd;
-        self.snd_wl1 = segment.header.seq;
+        self.snd_wl1 = segment.seq;
         self.snd_wl2 = segment.header.ack;
         if self.retries > 0 && !self.timestamps_ok {
             // RFC 6298 §5.7: a SYN had to be repeated and nothing was measured: start from no less than 3 s.
@@ -251,7 +251,7 @@ impl<F: Frame> Connection<F> {
             State::FinWait1 => {
                 self.state = State::FinWait2;
                 if !self.owned {
-                    self.deadlines.idle = cx.now + cx.config.fin_timeout;
+                    self.deadlines.idle = cx.now.after_micros(cx.config.fin_timeout_us.into());
                 }
                 Ok(())
             }
@@ -270,7 +270,7 @@ impl<F: Frame> Connection<F> {
 
     /// Seventh: the segment's text.
     #[inline]
-    fn take_text(&mut self, segment: &mut Segment<F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+    fn take_text(&mut self, segment: &mut Segment<'_, F>, cx: &mut Context<'_>) -> Result<(), Stop> {
         let Some(payload) = segment.payload.take() else { return Ok(()) };
         if !self.state.can_receive() {
             return Err(Stop::Drop(Drop::TcpClose));
@@ -281,8 +281,8 @@ impl<F: Frame> Connection<F> {
             self.enter_closed(None);
             return Err(Stop::Reset(reset));
         }
-        if segment.header.seq != self.rcv_nxt {
-            return self.keep_out_of_order(segment.header.seq, payload, cx);
+        if segment.seq != self.rcv_nxt {
+            return self.keep_out_of_order(segment.seq, payload, cx);
         }
         self.receive.push(payload);
         self.rcv_nxt += segment.len;
@@ -331,7 +331,7 @@ impl<F: Frame> Connection<F> {
 
     /// Eighth: the FIN bit. It counts when everything in front of it is here.
     #[inline]
-    fn check_fin(&mut self, segment: &Segment<F>) {
+    fn check_fin(&mut self, segment: &Segment<'_, F>) {
         if segment.has(Flags::FIN) {
             self.early_fin = Some(segment.text_end());
         }

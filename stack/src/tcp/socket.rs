@@ -13,6 +13,7 @@ use super::keepalive::{Keepalive, Probing};
 use super::segment::Reply;
 use super::send_queue::Filling;
 use super::state::State;
+use super::template::Template;
 use crate::config::Config;
 use crate::error::Error;
 use crate::random::Random;
@@ -261,7 +262,7 @@ impl<F: Frame> Tcp<F> {
                 connection.queue_fin();
                 connection.deadlines.idle = match connection.linger {
                     Some(linger) => now + linger,
-                    None if state == State::FinWait2 => now + config.fin_timeout,
+                    None if state == State::FinWait2 => now.after_micros(config.fin_timeout_us.into()),
                     None => Instant::MAX,
                 };
             }
@@ -321,7 +322,10 @@ impl<F: Frame> Tcp<F> {
     }
 
     pub(crate) fn set_ttl(&mut self, id: TcpId, ttl: u8) -> Result<(), Error> {
-        self.get_mut(id).map(|connection| connection.ttl = ttl)
+        let connection = self.get_mut(id)?;
+        connection.ttl = ttl;
+        connection.template = Template::new(&connection.tuple, ttl);
+        Ok(())
     }
 
     pub(crate) fn ttl(&self, id: TcpId) -> Result<u8, Error> {

@@ -14,7 +14,7 @@ use crate::wire::tcp::Flags;
 impl<F: Frame> Connection<F> {
     pub(super) fn arrives_in_syn_sent(
         &mut self,
-        segment: Segment<F>,
+        segment: Segment<'_, F>,
         cx: &mut Context<'_>,
     ) -> Result<(), Stop> {
         let ack = segment.has(Flags::ACK).then_some(segment.header.ack);
@@ -49,8 +49,8 @@ impl<F: Frame> Connection<F> {
 
     /// IRS, RCV.NXT, options: what both kinds of open learn from a SYN. Data on it is left for the peer to send
     /// again: it is not acknowledged (RFC 9293 §3.4).
-    pub(super) fn take_syn(&mut self, segment: &Segment<F>, cx: &Context<'_>) {
-        let header = &segment.header;
+    pub(super) fn take_syn(&mut self, segment: &Segment<'_, F>, cx: &Context<'_>) {
+        let header = segment.header;
         let is_v4 = self.tuple.local_ip().is_ipv4();
         self.irs = header.seq;
         self.rcv_nxt = header.seq + 1;
@@ -64,10 +64,10 @@ impl<F: Frame> Connection<F> {
         self.rcv_adv = self.rcv_nxt + initial_receive_window(cx.config.receive_buffer_len);
     }
 
-    fn syn_acknowledged(&mut self, ack: Seq, segment: Segment<F>, cx: &mut Context<'_>) {
+    fn syn_acknowledged(&mut self, ack: Seq, segment: Segment<'_, F>, cx: &mut Context<'_>) {
         self.snd_una = ack;
         if let Some((_, sent_at)) = self.timed.take() {
-            self.rtt.sample(cx.now - sent_at);
+            self.rtt.sample(cx.now.micros_since(sent_at));
         }
         self.deadlines.retransmit = hayase_time::Instant::MAX;
         // RFC 7323 §2.2: the window of a segment with SYN is never scaled.

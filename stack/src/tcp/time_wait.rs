@@ -52,11 +52,10 @@ impl TimeWait {
         }
     }
 
-    pub(super) fn arrives<F: Frame>(&self, segment: &Segment<F>, now: Instant) -> Arrival {
-        let header = &segment.header;
+    pub(super) fn arrives<F: Frame>(&self, segment: &Segment<'_, F>, now: Instant) -> Arrival {
         if segment.has(Flags::RST) {
             // RFC 1337: a stray reset must not cut TIME_WAIT short. Only the exact one is the peer's.
-            return if header.seq == self.rcv_nxt { Arrival::Closed } else { Arrival::Ignored };
+            return if segment.seq == self.rcv_nxt { Arrival::Closed } else { Arrival::Ignored };
         }
         if segment.has(Flags::SYN) && !segment.has(Flags::ACK) {
             if self.is_newer(segment) {
@@ -64,7 +63,7 @@ impl TimeWait {
             }
             return Arrival::Answer(self.answer(now));
         }
-        if segment.sequence_len() > 0 || header.seq != self.rcv_nxt {
+        if segment.sequence_len() > 0 || segment.seq != self.rcv_nxt {
             // A repeated FIN, or an old duplicate: the peer lacks our last ACK.
             return Arrival::Answer(self.answer(now));
         }
@@ -73,12 +72,12 @@ impl TimeWait {
 
     /// Whether a SYN can only be of a new incarnation: by its timestamp (RFC 6191 §2), else by its sequence
     /// number.
-    fn is_newer<F: Frame>(&self, segment: &Segment<F>) -> bool {
+    fn is_newer<F: Frame>(&self, segment: &Segment<'_, F>) -> bool {
         match segment.header.options.timestamps {
             Some(timestamps) if self.has_timestamps && timestamps.val != self.ts_recent => {
                 timestamps.val.wrapping_sub(self.ts_recent) as i32 > 0
             }
-            _ => segment.header.seq.after(self.rcv_nxt),
+            _ => segment.seq.after(self.rcv_nxt),
         }
     }
 

@@ -146,10 +146,19 @@ impl Options {
     /// Bytes that the options take in a header: a multiple of 4, at most 40.
     #[inline]
     pub(crate) fn len(&self) -> usize {
+        let len = if self.timestamps.is_some() { 12 } else { 0 };
+        if self.is_rare() { len + self.rare_len() } else { len }
+    }
+
+    /// Whether there is anything but timestamps: on a SYN, or while something is missing.
+    #[inline]
+    fn is_rare(&self) -> bool {
+        self.mss.is_some() | self.window_scale.is_some() | self.sack_permitted | (self.sack.len > 0)
+    }
+
+    /// Bytes of everything but timestamps.
+    fn rare_len(&self) -> usize {
         let mut len = 0;
-        if self.timestamps.is_some() {
-            len += 12;
-        }
         if self.mss.is_some() {
             len += 4;
         }
@@ -259,11 +268,10 @@ impl TcpHeader {
         Self::LEN + self.options.len()
     }
 
-    /// Writes the header into the first [`len`](Self::len) bytes of `out`, with `checksum` as it is given.
-    /// Without effect if `out` is shorter.
+    /// Writes the header into the first `header_len` bytes of `out`, which are its [`len`](Self::len), with
+    /// `checksum` as it is given. Without effect if `out` is shorter.
     #[inline]
-    pub(crate) fn emit(&self, out: &mut [u8], checksum: u16) {
-        let header_len = self.len();
+    pub(crate) fn emit(&self, out: &mut [u8], header_len: usize, checksum: u16) {
         let Some(out) = out.get_mut(..header_len) else { return };
         let Some((fixed, options)) = out.split_first_chunk_mut::<{ Self::LEN }>() else { return };
         fixed[0..2].copy_from_slice(&self.src_port.to_be_bytes());
@@ -275,7 +283,9 @@ impl TcpHeader {
         fixed[14..16].copy_from_slice(&self.window.to_be_bytes());
         fixed[16..18].copy_from_slice(&checksum.to_be_bytes());
         fixed[18..20].copy_from_slice(&[0, 0]);
-        self.options.emit(options);
+        if !options.is_empty() {
+            self.options.emit(options);
+        }
     }
 }
 
@@ -320,7 +330,7 @@ mod tests {
             assert!(options.len() <= 40);
             let header = header(options);
             let mut bytes = vec![0xee; header.len()];
-            header.emit(&mut bytes, 0x1234);
+            header.emit(&mut bytes, header.len(), 0x1234);
             assert_eq!(TcpHeader::parse(&bytes), Ok((header, bytes.len())));
             assert_eq!(bytes[16..18], [0x12, 0x34]);
         }

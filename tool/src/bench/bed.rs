@@ -1,0 +1,151 @@
+//! Where a bench takes place: a runtime, a client's host, and a server there or elsewhere.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hayase::net::{TcpListener, TcpStream};
+use hayase::{DeviceSpec, Host, Offloads, Runtime, TapSpec, WireSpec, time};
+
+use super::join_all;
+use super::report::{Conditions, Counts};
+use crate::cli::BenchCommon;
+use crate::device;
+use crate::failure::{Attempt, Failure, Result};
+use crate::serve;
+
+/// Connections that are opened at the same time: fewer than any server's queue of those not accepted yet.
+const OPENING_MAX: usize = 64;
+
+/// Connections to one port of our own server. The client has 28,232 ports to call from.
+const PER_PORT: usize = 20_000;
+
+/// Our server's first port.
+const PORT: u16 = 7;
+
+/// How long new connections may take to finish what belongs to their beginning.
+const SETTLING_TIME: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+pub(super) struct Bed {
+    pub(super) runtime: Runtime,
+    spec: DeviceSpec,
+    /// The server in this process, if it is.
+    server: Option<Host>,
+    /// Where a server elsewhere is.
+    remote: Option<SocketAddr>,
+}
+
+impl Bed {
+    pub(super) fn new(common: &BenchCommon) -> Result<Bed> {
+        let spec = device_spec(common)?;
+        let runtime = device::runtime(Some(&spec), common.offloads)?;
+        Ok(Bed { server: runtime.peer(), runtime, spec, remote: common.connect })
+    }
+
+    /// Opens connections. On a wire, `serve` is what the server does with each.
+    pub(super) async fn connect<F>(
+        &self,
+        count: usize,
+        serve: impl Fn(TcpStream) -> F + Copy + 'static,
+    ) -> Result<Vec<TcpStream>>
+    where
+        F: Future<Output = io::Result<()>> + 'static,
+    {
+        let mut streams = Vec::with_capacity(count);
+        for (port, first) in (PORT..).zip((0..count).step_by(PER_PORT)) {
+            let target = match (self.remote, self.server) {
+                (Some(remote), _) => remote,
+                (None, Some(server)) => start_server(server, port, serve).await?,
+                (None, None) => return Err(Failure::Usage(NO_SERVER.into())),
+            };
+            open(target, PER_PORT.min(count - first), &mut streams).await?;
+        }
+        time::sleep(SETTLING_TIME).await;
+        Ok(streams)
+    }
+
+    /// The circumstances, for a report.
+    pub(super) fn conditions(&self, command: &'static str, connections: usize) -> Result<Conditions> {
+        let offloads = self.runtime.host().offloads()?.to_string();
+        Ok(Conditions {
+            command,
+            device: self.spec.to_string(),
+            offloads,
+            connections,
+            ..Conditions::default()
+        })
+    }
+
+    /// What both hosts have counted so far.
+    pub(super) fn counts(&self) -> io::Result<Counts> {
+        let mut counts = Counts::default();
+        for host in self.runtime.hosts() {
+            counts.add(&host.counters()?);
+        }
+        Ok(counts)
+    }
+}
+
+const NO_SERVER: &str = "on this device the server is elsewhere: name an echo server (bench pingpong) or one that discards \
+                         (bench bulk) with --connect ADDR:PORT, or measure on --device wire";
+
+const NO_REMOTE: &str =
+    "on the wire the server is in this process: leave --connect out, or choose another --device";
+
+/// The device: the wire by default, unless there is somebody to connect to.
+fn device_spec(common: &BenchCommon) -> Result<DeviceSpec> {
+    let default = match common.connect {
+        Some(_) => DeviceSpec::Tap(TapSpec::default()),
+        None => DeviceSpec::Wire(WireSpec::default()),
+    };
+    let spec = common.device.clone().unwrap_or(default);
+    match (matches!(spec, DeviceSpec::Wire(_)), common.connect.is_some()) {
+        (true, true) => Err(Failure::Usage(NO_REMOTE.into())),
+        (false, false) => Err(Failure::Usage(NO_SERVER.into())),
+        _ => Ok(spec),
+    }
+}
+
+/// Starts a server on its own host, and returns its address.
+async fn start_server<F>(
+    server: Host,
+    port: u16,
+    serve: impl Fn(TcpStream) -> F + 'static,
+) -> Result<SocketAddr>
+where
+    F: Future<Output = io::Result<()>> + 'static,
+{
+    let listener = server.scope(TcpListener::bind(("0.0.0.0", port))).await?;
+    drop(hayase::spawn(serve::accept(listener, serve::serve_with(serve))));
+    let addr = server.addresses()?.into_iter().map(|cidr| cidr.addr()).find(IpAddr::is_ipv4);
+    let addr = addr.ok_or_else(|| Failure::Error("the wire's other end has no IPv4 address".into()))?;
+    Ok(SocketAddr::new(addr, port))
+}
+
+/// Opens `count` more connections, some at a time.
+async fn open(target: SocketAddr, count: usize, streams: &mut Vec<TcpStream>) -> Result {
+    let end = streams.len() + count;
+    while streams.len() < end {
+        let batch = OPENING_MAX.min(end - streams.len());
+        let opening = (0..batch).map(|_| hayase::spawn(open_one(target))).collect();
+        let opened = join_all(opening)
+            .await
+            .attempt(|| format!("cannot open connection {} to {target}", streams.len() + 1))?;
+        streams.extend(opened);
+    }
+    Ok(())
+}
+
+async fn open_one(target: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(target).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The offloads of a run that asked for some the device lacks would lie in a report.
+pub(super) fn warn_of_missing(wanted: Option<Offloads>, in_force: Offloads) {
+    if let Some(wanted) = wanted.filter(|wanted| !in_force.contains(*wanted)) {
+        eprintln!("hayase: of the offloads {wanted} the device has {in_force}");
+    }
+}

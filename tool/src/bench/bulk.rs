@@ -1,0 +1,118 @@
+//! `hayase bench bulk`: as much as the server takes.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use hayase::Runtime;
+use hayase::io::Payload;
+use hayase::net::TcpStream;
+
+use super::bed::{Bed, warn_of_missing};
+use super::report::{Bulk, Conditions};
+use super::{Goal, Share, join_all};
+use crate::cli::BulkArgs;
+use crate::failure::{Attempt, Result};
+
+/// The server's buffer, in bytes.
+const READ_LEN: usize = 64 * 1024;
+
+pub(super) fn run(args: &BulkArgs) -> Result {
+    let common = &args.common;
+    let bed = Bed::new(common)?;
+    warn_of_missing(common.offloads, bed.runtime.host().offloads()?);
+    let streams = bed.runtime.block_on(bed.connect(common.connections, read_to_end))?;
+    let writes = vec![Write { len: args.write, owned: args.owned }; streams.len()];
+
+    let goal = Goal::new(args.bytes, common.duration);
+    let before = bed.counts()?;
+    let sent = measured_bytes(&bed.runtime, streams, writes, goal);
+    let Sent { bytes, elapsed } = sent.attempt(|| "a transfer failed".into())?;
+    let counts = bed.counts()?.since(&before);
+
+    let conditions: Conditions = bed.conditions("bulk", common.connections)?;
+    Bulk::new(conditions, args.write, args.owned, bytes, elapsed, counts).print(common.json)
+}
+
+/// What our server does: it reads as programs do, with a copy, and closes.
+async fn read_to_end(mut stream: TcpStream) -> io::Result<()> {
+    let mut buf = vec![0; READ_LEN];
+    while stream.read(&mut buf).await? > 0 {}
+    Ok(())
+}
+
+/// How to write.
+#[derive(Debug, Clone, Copy)]
+struct Write {
+    len: usize,
+    owned: bool,
+}
+
+/// The result.
+#[derive(Debug)]
+struct Sent {
+    bytes: u64,
+    elapsed: Duration,
+}
+
+/// All that is measured happens in here, the ends of the connections included, by which the servers say that they have
+/// everything. Profilers find it by its name, which the help names.
+#[inline(never)]
+fn measured_bytes(
+    runtime: &Runtime,
+    streams: Vec<TcpStream>,
+    writes: Vec<Write>,
+    goal: Goal,
+) -> io::Result<Sent> {
+    runtime.block_on(send_all(streams, writes, goal))
+}
+
+async fn send_all(streams: Vec<TcpStream>, writes: Vec<Write>, goal: Goal) -> io::Result<Sent> {
+    let start = Instant::now();
+    let shares = goal.shares(streams.len());
+    let senders = streams.into_iter().zip(writes).zip(shares);
+    let tasks = senders.map(|((stream, write), share)| hayase::spawn(send(stream, write, share))).collect();
+    let bytes = join_all(tasks).await?.into_iter().sum();
+    Ok(Sent { bytes, elapsed: start.elapsed() })
+}
+
+/// Writes until the share is done, and waits until the server has read all of it.
+async fn send(mut stream: TcpStream, write: Write, share: Share) -> io::Result<u64> {
+    let sent = if write.owned {
+        send_owned(&mut stream, write.len, &share).await?
+    } else {
+        send_copies(&mut stream, write.len, &share).await?
+    };
+    stream.shutdown().await?;
+    match stream.read(&mut [0]).await? {
+        0 => Ok(sent),
+        _ => Err(io::Error::other("the server answered: it should discard what it reads")),
+    }
+}
+
+async fn send_copies(stream: &mut TcpStream, write_len: usize, share: &Share) -> io::Result<u64> {
+    let chunk = vec![0x5a; write_len];
+    let mut sent = 0;
+    loop {
+        let len = share.left(sent).min(chunk.len() as u64);
+        if len == 0 {
+            return Ok(sent);
+        }
+        stream.write_all(&chunk[..len as usize]).await?;
+        sent += len;
+    }
+}
+
+/// The same memory every time: what is sent is held, not changed.
+async fn send_owned(stream: &mut TcpStream, write_len: usize, share: &Share) -> io::Result<u64> {
+    let chunk = Payload::from(vec![0x5a; write_len]);
+    let mut sent = 0;
+    loop {
+        let len = share.left(sent).min(write_len as u64);
+        match len {
+            0 => return Ok(sent),
+            len if len < write_len as u64 => stream.write_owned(vec![0x5a; len as usize]).await?,
+            _ => stream.write_owned(chunk.clone()).await?,
+        }
+        sent += len;
+    }
+}

@@ -1,0 +1,75 @@
+//! How long each round trip took.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use super::report::Percentiles;
+
+/// The longest round trip that is told from longer ones.
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Digits of a time that count.
+const SIGNIFICANT_DIGITS: u8 = 3;
+
+/// The times of all connections.
+#[derive(Debug, Clone)]
+pub(super) struct Latency(Rc<RefCell<Histogram<u64>>>);
+
+impl Latency {
+    pub(super) fn new() -> Latency {
+        let histogram = Histogram::new_with_max(TIME_MAX.as_nanos() as u64, SIGNIFICANT_DIGITS);
+        Latency(Rc::new(RefCell::new(histogram.expect("three digits of a minute in nanoseconds fit"))))
+    }
+
+    /// Starts to time one connection's round trips, which follow one another without a pause.
+    pub(super) fn laps(&self) -> Laps {
+        Laps { latency: self.clone(), lap_start: Instant::now() }
+    }
+
+    pub(super) fn percentiles(&self) -> Percentiles {
+        let times = self.0.borrow();
+        Percentiles {
+            p50: times.value_at_quantile(0.5),
+            p90: times.value_at_quantile(0.9),
+            p99: times.value_at_quantile(0.99),
+            p99_9: times.value_at_quantile(0.999),
+            max: times.max(),
+        }
+    }
+}
+
+/// One connection's stopwatch.
+#[derive(Debug)]
+pub(super) struct Laps {
+    latency: Latency,
+    lap_start: Instant,
+}
+
+impl Laps {
+    /// The end of a round trip is the start of the next: one look at the clock for both.
+    pub(super) fn lap(&mut self) {
+        let now = Instant::now();
+        let time = now - self.lap_start;
+        self.lap_start = now;
+        self.latency.0.borrow_mut().saturating_record(time.as_nanos() as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn laps_of_several_connections_meet() {
+        let latency = Latency::new();
+        let mut laps = [latency.laps(), latency.laps()];
+        std::thread::sleep(Duration::from_millis(2));
+        laps.iter_mut().for_each(Laps::lap);
+        let Percentiles { p50, p99_9, max, .. } = latency.percentiles();
+        assert_eq!(latency.0.borrow().len(), 2);
+        assert!(2_000_000 <= p50 && p50 <= p99_9 && p99_9 <= max);
+    }
+}

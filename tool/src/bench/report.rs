@@ -1,0 +1,285 @@
+//! What a bench found, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use hayase::counters::Counters;
+use hayase::stack::Count;
+use serde::Serialize;
+
+use crate::failure::Result;
+
+/// The circumstances of a run.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Conditions {
+    pub(super) command: &'static str,
+    pub(super) device: String,
+    /// Those in force, which may be fewer than asked for.
+    pub(super) offloads: String,
+    pub(super) connections: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) idle: Option<usize>,
+}
+
+/// What went wrong on the way, at both hosts of a wire or at our own.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Counts {
+    retransmissions: u64,
+    /// By reason.
+    drops: BTreeMap<&'static str, u64>,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, counters: &Counters) {
+        for (name, count) in counters.iter() {
+            if name == Count::RetransSegs.name() {
+                self.retransmissions += count;
+            } else if count > 0 && Count::ALL.iter().all(|event| event.name() != name) {
+                *self.drops.entry(name).or_default() += count;
+            }
+        }
+    }
+
+    /// What was counted after `before`.
+    pub(super) fn since(mut self, before: &Counts) -> Counts {
+        self.retransmissions -= before.retransmissions;
+        for (name, count) in &before.drops {
+            self.drops.entry(name).and_modify(|now| *now -= count);
+        }
+        self.drops.retain(|_, count| *count > 0);
+        self
+    }
+}
+
+/// Times of round trips, in nanoseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Percentiles {
+    pub(super) p50: u64,
+    pub(super) p90: u64,
+    pub(super) p99: u64,
+    #[serde(rename = "p99.9")]
+    pub(super) p99_9: u64,
+    pub(super) max: u64,
+}
+
+/// The result of `bench pingpong`.
+#[derive(Debug, Serialize)]
+pub(super) struct Pingpong {
+    version: &'static str,
+    #[serde(flatten)]
+    conditions: Conditions,
+    payload: usize,
+    round_trips: u64,
+    seconds: f64,
+    round_trips_per_second: f64,
+    /// The time of the run by the number of its round trips, however many were under way at once.
+    nanoseconds_per_round_trip: f64,
+    /// Null if the round trips were counted and not timed.
+    latency_ns: Option<Percentiles>,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+impl Pingpong {
+    pub(super) fn new(
+        conditions: Conditions,
+        payload: usize,
+        round_trips: u64,
+        elapsed: Duration,
+        latency_ns: Option<Percentiles>,
+        counts: Counts,
+    ) -> Pingpong {
+        let seconds = elapsed.as_secs_f64();
+        Pingpong {
+            version: VERSION,
+            conditions,
+            payload,
+            round_trips,
+            seconds,
+            round_trips_per_second: round_trips as f64 / seconds,
+            nanoseconds_per_round_trip: seconds * 1e9 / round_trips.max(1) as f64,
+            latency_ns,
+            counts,
+        }
+    }
+
+    pub(super) fn print(&self, json: bool) -> Result {
+        print(self, json)
+    }
+}
+
+/// The result of `bench bulk`.
+#[derive(Debug, Serialize)]
+pub(super) struct Bulk {
+    version: &'static str,
+    #[serde(flatten)]
+    conditions: Conditions,
+    write: usize,
+    owned: bool,
+    bytes: u64,
+    seconds: f64,
+    bits_per_second: f64,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+impl Bulk {
+    pub(super) fn new(
+        conditions: Conditions,
+        write: usize,
+        owned: bool,
+        bytes: u64,
+        elapsed: Duration,
+        counts: Counts,
+    ) -> Bulk {
+        let seconds = elapsed.as_secs_f64();
+        let bits_per_second = bytes as f64 * 8.0 / seconds;
+        Bulk { version: VERSION, conditions, write, owned, bytes, seconds, bits_per_second, counts }
+    }
+
+    pub(super) fn print(&self, json: bool) -> Result {
+        print(self, json)
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn print(report: &(impl Serialize + fmt::Display), json: bool) -> Result {
+    if json {
+        println!("{}", serde_json::to_string(report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(())
+}
+
+impl fmt::Display for Conditions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} on {}", self.command, self.device)?;
+        writeln!(f, "  offloads         {}", self.offloads)?;
+        write!(f, "  connections      {}", thousands(self.connections as u64))?;
+        match self.idle {
+            Some(idle) => writeln!(f, " active, {} idle", thousands(idle as u64)),
+            None => writeln!(f),
+        }
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  retransmissions  {}", thousands(self.retransmissions))?;
+        for (reason, count) in &self.drops {
+            write!(f, "\n  dropped          {} {reason}", thousands(*count))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Percentiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Percentiles { p50, p90, p99, p99_9, max } = *self;
+        let values = [("p50", p50), ("p90", p90), ("p99", p99), ("p99.9", p99_9), ("max", max)];
+        let values = values.map(|(name, ns)| format!("{name} {:.1}", ns as f64 / 1e3));
+        write!(f, "{} us", values.join("  "))
+    }
+}
+
+impl fmt::Display for Pingpong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.conditions)?;
+        writeln!(f, "  payload          {}", bytes(self.payload as u64))?;
+        writeln!(f, "  round trips      {} in {:.3} s", thousands(self.round_trips), self.seconds)?;
+        let (rate, each) = (self.round_trips_per_second.round() as u64, self.nanoseconds_per_round_trip);
+        writeln!(f, "  rate             {} round trips/s, {each:.1} ns each", thousands(rate))?;
+        if let Some(latency) = &self.latency_ns {
+            writeln!(f, "  latency          {latency}")?;
+        }
+        write!(f, "{}", self.counts)
+    }
+}
+
+impl fmt::Display for Bulk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.conditions)?;
+        let copy = if self.owned { "without a copy" } else { "copied" };
+        writeln!(f, "  write            {}, {copy}", bytes(self.write as u64))?;
+        writeln!(f, "  sent             {} in {:.3} s", bytes(self.bytes), self.seconds)?;
+        writeln!(f, "  rate             {:.3} Gbit/s", self.bits_per_second / 1e9)?;
+        write!(f, "{}", self.counts)
+    }
+}
+
+fn bytes(count: u64) -> String {
+    format!("{} {}", thousands(count), if count == 1 { "byte" } else { "bytes" })
+}
+
+/// A number in groups of three digits.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.char_indices() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn digits_are_grouped() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(thousands(number), text);
+        }
+    }
+
+    #[test]
+    fn counts_are_those_of_the_run() {
+        let before = Counts { retransmissions: 2, drops: [("NOMEM", 1), ("OTHERHOST", 5)].into() };
+        let after = Counts { retransmissions: 3, drops: [("NOMEM", 1), ("OTHERHOST", 7)].into() };
+        assert_eq!(after.since(&before), Counts { retransmissions: 1, drops: [("OTHERHOST", 2)].into() });
+    }
+
+    fn pingpong() -> Pingpong {
+        let conditions = Conditions {
+            command: "pingpong",
+            device: "wire".into(),
+            offloads: "none".into(),
+            connections: 32,
+            idle: Some(1000),
+        };
+        let latency = Percentiles { p50: 1500, p90: 2000, p99: 3000, p99_9: 4000, max: 5_000_000 };
+        let counts = Counts { retransmissions: 0, drops: [("NOMEM", 1)].into() };
+        Pingpong::new(conditions, 1, 2_000_000, Duration::from_secs(2), Some(latency), counts)
+    }
+
+    #[test]
+    fn programs_get_one_flat_object() {
+        let object = serde_json::to_value(pingpong()).unwrap();
+        assert_eq!(
+            object,
+            json!({
+                "version": VERSION, "command": "pingpong", "device": "wire", "offloads": "none", "connections": 32,
+                "idle": 1000, "payload": 1, "round_trips": 2_000_000, "seconds": 2.0,
+                "round_trips_per_second": 1e6, "nanoseconds_per_round_trip": 1000.0,
+                "latency_ns": {"p50": 1500, "p90": 2000, "p99": 3000, "p99.9": 4000, "max": 5_000_000},
+                "retransmissions": 0, "drops": {"NOMEM": 1},
+            })
+        );
+    }
+
+    #[test]
+    fn people_get_aligned_lines() {
+        let text = pingpong().to_string();
+        assert!(text.contains("  connections      32 active, 1,000 idle\n"), "{text}");
+        assert!(text.contains("  rate             1,000,000 round trips/s, 1000.0 ns each\n"), "{text}");
+        assert!(text.contains("p99.9 4.0  max 5000.0 us"), "{text}");
+        assert!(text.ends_with("  dropped          1 NOMEM"), "{text}");
+    }
+}

@@ -1,0 +1,120 @@
+//! `hayase serve`: servers that anybody's clients can talk to.
+
+mod ctl;
+mod demo;
+mod discard;
+mod echo;
+mod http;
+mod source;
+mod udp;
+
+use discard::discard;
+pub(crate) use echo::echo;
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use hayase::net::{TcpListener, TcpStream};
+use hayase::{Host, time};
+
+use crate::cli::{ServeArgs, Service};
+use crate::device;
+use crate::failure::{Attempt, Result};
+use crate::signal::Interrupt;
+
+/// After an accept that failed, for lack of memory or sockets, the next is not tried at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+pub(crate) fn run(args: &ServeArgs) -> Result {
+    let runtime = device::runtime(args.device.as_ref(), None)?;
+    let interrupt = Interrupt::catch()?;
+    runtime.block_on(async {
+        let port = start(args).await?;
+        match runtime.peer() {
+            Some(client) => demo::run(args.service, client, runtime.host(), port).await,
+            None => {
+                interrupt.wait().await;
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Starts everything that was asked for, and says so. Returns the service's port.
+async fn start(args: &ServeArgs) -> Result<u16> {
+    let port = args.port.unwrap_or(args.service.default_port());
+    let listener = listen(port).await?;
+    let port = listener.local_addr()?.port();
+    let addresses = addresses(Host::current()?)?;
+    if args.udp {
+        for addr in &addresses {
+            udp::start(SocketAddr::new(*addr, port)).await?;
+        }
+    }
+    if let Some(port) = args.ctl {
+        let control = listen(port).await?;
+        eprintln!("hayase: orders are taken on port {}", control.local_addr()?.port());
+        drop(hayase::spawn(accept(control, serve_with(ctl::obey))));
+    }
+    spawn_service(args.service, listener);
+    announce(&addresses, port)?;
+    Ok(port)
+}
+
+async fn listen(port: u16) -> Result<TcpListener> {
+    let everywhere = (Ipv6Addr::UNSPECIFIED, port);
+    TcpListener::bind(everywhere).await.attempt(|| format!("cannot listen on port {port}"))
+}
+
+fn spawn_service(service: Service, listener: TcpListener) {
+    drop(match service {
+        Service::Echo => hayase::spawn(accept(listener, serve_with(echo))),
+        Service::Discard => hayase::spawn(accept(listener, serve_with(discard))),
+        Service::Source => hayase::spawn(accept(listener, serve_with(source::send))),
+        Service::Http => hayase::spawn(accept(listener, serve_with(http::serve))),
+    });
+}
+
+/// The addresses that clients can be told. A link-local one means nothing without its link.
+fn addresses(host: Host) -> io::Result<Vec<IpAddr>> {
+    let is_link_local = |addr: &IpAddr| matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
+    let addresses = host.addresses()?.into_iter().map(|cidr| cidr.addr());
+    Ok(addresses.filter(|addr| !is_link_local(addr)).collect())
+}
+
+/// Test programs and shell scripts wait for these lines.
+fn announce(addresses: &[IpAddr], port: u16) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    for addr in addresses {
+        writeln!(stdout, "listening on {}", SocketAddr::new(*addr, port))?;
+    }
+    stdout.flush()
+}
+
+/// Makes of a service for one connection what [`accept`] runs for each: a task.
+pub(crate) fn serve_with<F>(serve: impl Fn(TcpStream) -> F) -> impl Fn(TcpStream)
+where
+    F: Future<Output = io::Result<()>> + 'static,
+{
+    move |stream| {
+        let connection = serve(stream);
+        // How a connection ends is its peer's affair: a reset must not fill the log.
+        drop(hayase::spawn(async { drop(connection.await) }));
+    }
+}
+
+/// Accepts connections forever, whatever happens to one of them.
+pub(crate) async fn accept(listener: TcpListener, serve: impl Fn(TcpStream)) {
+    loop {
+        // A connection that died while it waited needs no service.
+        match listener.accept().await.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream)) {
+            Ok(stream) => serve(stream),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+            Err(error) => {
+                eprintln!("hayase: cannot accept a connection: {error}");
+                time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
