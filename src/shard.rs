@@ -50,10 +50,10 @@ pub(crate) struct Shard<D: Device> {
     wakers: RefCell<Wakers>,
     /// The time of the turn: one clock reading serves all its calls.
     now: Cell<Instant>,
-    /// Empty between uses; kept for its memory.
-    woken: Cell<Vec<Waker>>,
     /// Sockets whose handles were dropped while the stack was borrowed.
     closes: RefCell<Vec<Socket>>,
+    /// Whether there are any.
+    deferred: Cell<bool>,
     mailbox: Arc<Mailbox>,
 }
 
@@ -76,8 +76,8 @@ impl<D: Device> Shard<D> {
             core: RefCell::new(Core { stack, device, burst: Burst::new(BURST_LEN) }),
             wakers: RefCell::default(),
             now: Cell::new(now),
-            woken: Cell::default(),
             closes: RefCell::default(),
+            deferred: Cell::new(false),
             mailbox,
         }
     }
@@ -124,24 +124,32 @@ impl<D: Device> Shard<D> {
     }
 
     /// Wakes everybody whose socket changed.
+    #[inline]
     fn wake(&self) {
-        let mut woken = self.woken.take();
-        if let (Ok(mut core), mut wakers) = (self.core.try_borrow_mut(), self.wakers.borrow_mut()) {
-            core.stack.drain_ready(|socket, ready| wakers.take(socket, ready, &mut woken));
+        let mut wakers = self.wakers.borrow_mut();
+        if let Ok(mut core) = self.core.try_borrow_mut() {
+            core.stack.drain_ready(|socket, ready| wakers.take(socket, ready));
         }
-        woken.drain(..).for_each(Waker::wake);
-        self.woken.set(woken);
+        if let Some(mut woken) = wakers.woken() {
+            drop(wakers);
+            woken.drain(..).for_each(Waker::wake);
+            self.wakers.borrow_mut().recycle(woken);
+        }
     }
 
     /// Closes what could not be closed when its handle was dropped.
+    #[inline]
     fn close_deferred(&self) {
-        if !self.closes.borrow().is_empty() {
-            let closes = self.closes.take();
-            closes.into_iter().for_each(|socket| self.close(socket));
+        if self.deferred.get() || !self.mailbox.is_empty() {
+            self.close_deferred_now();
         }
-        if !self.mailbox.is_empty() {
-            self.mailbox.take().into_iter().for_each(|socket| self.close(socket));
-        }
+    }
+
+    #[cold]
+    fn close_deferred_now(&self) {
+        self.deferred.set(false);
+        let closes = self.closes.take().into_iter().chain(self.mailbox.take());
+        closes.for_each(|socket| self.close(socket));
     }
 }
 
@@ -249,7 +257,6 @@ impl<D: Device> Turn for Shard<D> {
     }
 
     fn transmit(&self, now: Instant) -> usize {
-        self.close_deferred();
         let count = self.core.try_borrow_mut().map_or(0, |mut core| {
             let Core { stack, device, .. } = &mut *core;
             let count = stack.transmit(now, device);
@@ -266,7 +273,7 @@ impl<D: Device> Turn for Shard<D> {
 
     fn pending(&self) -> bool {
         let work = self.core.try_borrow().is_ok_and(|core| core.stack.has_work() || core.device.pending());
-        work || !self.mailbox.is_empty() || !self.closes.borrow().is_empty()
+        work || self.deferred.get() || !self.mailbox.is_empty()
     }
 
     fn interests(&self, add: &mut dyn FnMut(Interest)) {
@@ -333,9 +340,7 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn tcp_write(&self, id: TcpId, notify: Notify<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll(id, Side::Write, notify, |core, now| {
-            core.stack.tcp_write(now, id, bytes, &mut core.device)
-        })
+        self.poll(id, Side::Write, notify, |core, now| core.stack.tcp_write(now, id, bytes, &mut core.device))
     }
 
     fn tcp_write_vectored(
@@ -525,6 +530,7 @@ impl<D: Device> Door for Shard<D> {
         let now = self.now.get();
         let Ok(mut core) = self.core.try_borrow_mut() else {
             self.closes.borrow_mut().push(socket);
+            self.deferred.set(true);
             return;
         };
         match socket {
@@ -534,8 +540,7 @@ impl<D: Device> Door for Shard<D> {
             Socket::Echo(id) => core.stack.echo_close(id),
         }
         drop(core);
-        let mut removed = Vec::new();
-        self.wakers.borrow_mut().close(socket, &mut removed);
+        let removed = self.wakers.borrow_mut().close(socket);
         drop(removed);
     }
 

@@ -53,6 +53,8 @@ pub(crate) struct Wakers {
     listener: Table,
     udp: Table,
     echo: Table,
+    /// Who is to be woken as soon as nothing is borrowed.
+    woken: Vec<Waker>,
     /// The last ticket that was given out. 2^64 of them last for centuries.
     ticket: u64,
 }
@@ -115,16 +117,16 @@ impl Wakers {
     /// Takes out the waker of a future that waits no more.
     #[must_use = "dropping a waker can run foreign code: drop it while nothing is borrowed"]
     pub(crate) fn forget(&mut self, socket: Socket, side: Side, ticket: NonZeroU64) -> Option<Waker> {
-        let (table, index) = self.table(socket);
+        let (table, index, _) = self.table(socket);
         let waiters = table.each.get_mut(&(index, side))?;
         let position = waiters.iter().position(|(known, _)| *known == ticket)?;
         Some(waiters.swap_remove(position).1)
     }
 
-    /// Moves the wakers of everybody who should look at this socket to `woken`.
+    /// Takes out the wakers of everybody who should look at this socket: [`woken`](Self::woken) hands them over.
     #[inline]
-    pub(crate) fn take(&mut self, socket: Socket, ready: Ready, woken: &mut Vec<Waker>) {
-        let (table, index) = self.table(socket);
+    pub(crate) fn take(&mut self, socket: Socket, ready: Ready) {
+        let (table, index, woken) = self.table(socket);
         if ready.wakes_reader() {
             table.take(index, Side::Read, woken);
         }
@@ -133,22 +135,40 @@ impl Wakers {
         }
     }
 
-    /// Moves every waker of a socket that closes to `removed`.
-    pub(crate) fn close(&mut self, socket: Socket, removed: &mut Vec<Waker>) {
-        let (table, index) = self.table(socket);
-        for side in [Side::Read, Side::Write] {
-            table.take(index, side, removed);
-            table.each.remove(&(index, side));
+    /// The wakers that were taken out, if there are any.
+    #[inline]
+    pub(crate) fn woken(&mut self) -> Option<Vec<Waker>> {
+        if self.woken.is_empty() { None } else { Some(std::mem::take(&mut self.woken)) }
+    }
+
+    /// Takes the emptied list back, for its memory.
+    #[inline]
+    pub(crate) fn recycle(&mut self, emptied: Vec<Waker>) {
+        if self.woken.is_empty() {
+            self.woken = emptied;
         }
     }
 
+    /// Takes every waker of a socket that closes.
+    #[must_use = "dropping a waker can run foreign code: drop it while nothing is borrowed"]
+    pub(crate) fn close(&mut self, socket: Socket) -> Vec<Waker> {
+        let mut removed = Vec::new();
+        let (table, index, _) = self.table(socket);
+        for side in [Side::Read, Side::Write] {
+            table.take(index, side, &mut removed);
+            table.each.remove(&(index, side));
+        }
+        removed
+    }
+
+    /// The table and the place in it of a socket, and the list of the woken.
     #[inline]
-    fn table(&mut self, socket: Socket) -> (&mut Table, u32) {
+    fn table(&mut self, socket: Socket) -> (&mut Table, u32, &mut Vec<Waker>) {
         match socket {
-            Socket::Tcp(id) => (&mut self.tcp, id.index),
-            Socket::Listener(id) => (&mut self.listener, id.index),
-            Socket::Udp(id) => (&mut self.udp, id.index),
-            Socket::Echo(id) => (&mut self.echo, id.index),
+            Socket::Tcp(id) => (&mut self.tcp, id.index, &mut self.woken),
+            Socket::Listener(id) => (&mut self.listener, id.index, &mut self.woken),
+            Socket::Udp(id) => (&mut self.udp, id.index, &mut self.woken),
+            Socket::Echo(id) => (&mut self.echo, id.index, &mut self.woken),
         }
     }
 }
@@ -213,8 +233,8 @@ mod tests {
     const SOCKET: Socket = Socket::Tcp(ID);
 
     fn wake(wakers: &mut Wakers, ready: Ready) -> usize {
-        let mut woken = Vec::new();
-        wakers.take(SOCKET, ready, &mut woken);
+        wakers.take(SOCKET, ready);
+        let woken = wakers.woken().unwrap_or_default();
         let count = woken.len();
         woken.into_iter().for_each(Waker::wake);
         count
@@ -259,9 +279,7 @@ mod tests {
         let mut ticket = None;
         let _ = wakers.insert(ID, Side::Read, Notify::Last(&waker), waker.clone());
         let _ = wakers.insert(ID, Side::Write, Notify::Each(&waker, &mut ticket), waker.clone());
-        let mut removed = Vec::new();
-        wakers.close(SOCKET, &mut removed);
-        assert_eq!(removed.len(), 2);
+        assert_eq!(wakers.close(SOCKET).len(), 2);
         assert!(wakers.tcp.each.is_empty());
         assert_eq!(wake(&mut wakers, Ready::READABLE | Ready::WRITABLE), 0);
     }

@@ -25,6 +25,8 @@ pub(crate) struct Egress<'a, F, D> {
 pub(crate) struct Hop {
     /// The link-layer address; empty while it is not known.
     pub(crate) mac: Mac,
+    /// The neighbour was not heard of for a while: whoever knows better may [`confirm`](Egress::confirm) it.
+    pub(crate) in_doubt: bool,
     way: Way,
 }
 
@@ -106,13 +108,14 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
 
     /// The largest payload that the device cuts into segments, behind a TCP header of this length.
     #[inline]
-    pub(crate) fn tso_payload_max(&self, local: IpAddr, tcp_header_len: u32) -> Option<u32> {
-        let offload = if local.is_ipv4() { Offloads::TSO4 } else { Offloads::TSO6 };
+    pub(crate) fn tso_payload_max(&self, is_v4: bool, tcp_header_len: u32) -> Option<u32> {
+        let offload = if is_v4 { Offloads::TSO4 } else { Offloads::TSO6 };
         let wanted = offload | Offloads::TX_CHECKSUM_TCP;
         if !self.link.caps.offloads.contains(wanted) {
             return None;
         }
-        Some((self.link.caps.tso_len_max - network_len(local)) as u32 - tcp_header_len)
+        let network_len = if is_v4 { ipv4::LEN } else { ipv6::LEN };
+        Some((self.link.caps.tso_len_max - network_len) as u32 - tcp_header_len)
     }
 
     /// The IP header of a packet that carries `payload_len` bytes.
@@ -128,18 +131,18 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
         let payload_len = payload_len as u16;
         match (src, dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => NetworkHeader::V4(ipv4::Header {
-                    src,
-                    dst,
-                    protocol,
-                    ttl,
-                    tos: 0,
-                    ident,
-                    // Path-MTU discovery (RFC 1191) is TCP's; everything else may be cut on the way.
-                    dont_fragment: false,
-                    more_fragments: false,
-                    fragment_offset: 0,
-                    payload_len,
-                }),
+                src,
+                dst,
+                protocol,
+                ttl,
+                tos: 0,
+                ident,
+                // Path-MTU discovery (RFC 1191) is TCP's; everything else may be cut on the way.
+                dont_fragment: false,
+                more_fragments: false,
+                fragment_offset: 0,
+                payload_len,
+            }),
             (src, dst) => NetworkHeader::V6(ipv6::Header {
                 src: to_v6(src),
                 dst: to_v6(dst),
@@ -164,29 +167,36 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
     #[inline]
     pub(crate) fn next_hop(&mut self, dst: impl FnOnce() -> IpAddr, cached: &mut Option<NeighborId>) -> Hop {
         if let Some(id) = *cached
-            && let Some(mac) = self.link.neighbors.mac(id, self.now)
+            && let Some(mac) = self.link.neighbors.fresh_mac(id, self.now)
         {
-            return Hop { mac, way: Way::Direct };
+            return Hop { mac, in_doubt: false, way: Way::Direct };
         }
         self.resolve(dst(), cached)
+    }
+
+    /// Progress above IP shows that a neighbour forwards (RFC 4861 §7.3.1): it need not be asked.
+    pub(crate) fn confirm(&mut self, neighbor: Option<NeighborId>) {
+        if let Some(id) = neighbor {
+            self.link.neighbors.confirm(id, self.now);
+        }
     }
 
     #[cold]
     fn resolve(&mut self, dst: IpAddr, cached: &mut Option<NeighborId>) -> Hop {
         *cached = None;
         if self.link.is_ours(dst) {
-            return Hop { mac: self.link.mac, way: Way::Loopback };
+            return Hop { mac: self.link.mac, in_doubt: false, way: Way::Loopback };
         }
         if let Some(mac) = self.group_mac(dst) {
-            return Hop { mac, way: Way::Direct };
+            return Hop { mac, in_doubt: false, way: Way::Direct };
         }
-        let nowhere = Hop { mac: Mac::UNSPECIFIED, way: Way::Nowhere };
+        let nowhere = Hop { mac: Mac::UNSPECIFIED, in_doubt: false, way: Way::Nowhere };
         let Some(next) = self.link.route(dst) else { return nowhere };
         let Some(id) = self.link.neighbors.entry(next, self.now) else { return nowhere };
         *cached = Some(id);
         match self.link.neighbors.mac(id, self.now) {
-            Some(mac) => Hop { mac, way: Way::Direct },
-            None => Hop { mac: Mac::UNSPECIFIED, way: Way::Unresolved(id) },
+            Some(mac) => Hop { mac, in_doubt: true, way: Way::Direct },
+            None => Hop { mac: Mac::UNSPECIFIED, in_doubt: false, way: Way::Unresolved(id) },
         }
     }
 
@@ -250,7 +260,7 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
             if let Some(dst) = frame.bytes_mut().and_then(|bytes| bytes.first_chunk_mut()) {
                 *dst = mac.0;
             }
-            self.transmit(Hop { mac, way: Way::Direct }, frame, meta);
+            self.transmit(Hop { mac, in_doubt: false, way: Way::Direct }, frame, meta);
         }
     }
 

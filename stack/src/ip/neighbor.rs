@@ -161,6 +161,13 @@ impl<P> Neighbors<P> {
         self.mac_in_doubt(id.index, now)
     }
 
+    /// As [`mac`](Self::mac), but only while nobody needs to ask whether it still holds.
+    #[inline]
+    pub fn fresh_mac(&self, id: NeighborId, now: Instant) -> Option<Mac> {
+        let neighbor = self.slots.get(id.index as usize)?;
+        if neighbor.generation == id.generation && now < neighbor.fresh_until { neighbor.mac } else { None }
+    }
+
     #[cold]
     fn mac_in_doubt(&mut self, index: u32, now: Instant) -> Option<Mac> {
         let neighbor = &mut self.slots[index as usize];

@@ -91,6 +91,7 @@ impl<F: Frame> Connection<F> {
         }
         self.backoff = 0;
         self.retries = 0;
+        self.progressed = true;
         // RFC 6298 §5.2 and §5.3
         self.deadlines.retransmit =
             if self.flight() > 0 { cx.now.after_micros(self.rto_us(cx.config)) } else { Instant::MAX };

@@ -133,6 +133,8 @@ pub(crate) struct Connection<F> {
     pub(super) force: bool,
     /// A writer waits for room.
     pub(super) write_blocked: bool,
+    /// An acknowledgement proved since the last look that the next hop forwards what we send.
+    pub(super) progressed: bool,
     /// A pool without buffers stopped us.
     pub(super) starved: bool,
     /// In the list of connections with something to send.
@@ -214,6 +216,7 @@ impl<F: Frame> Connection<F> {
             fin_received: false,
             force: false,
             write_blocked: false,
+            progressed: false,
             starved: false,
             in_work: false,
             in_ready: false,

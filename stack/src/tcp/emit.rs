@@ -111,7 +111,8 @@ where
         window: reply.window,
         options: Options { timestamps: reply.timestamps, ..Options::default() },
     };
-    let sent = bare(&Template::new(&reply.tuple, ttl), || reply.tuple.remote_ip(), &header, &mut None, egress);
+    let sent =
+        bare(&Template::new(&reply.tuple, ttl), || reply.tuple.remote_ip(), &header, &mut None, egress);
     if sent == Output::Done && header.flags.contains(Flags::RST) {
         egress.counters.count(Count::OutRsts);
     }

@@ -137,8 +137,8 @@ impl<F: Frame> Tcp<F> {
     #[inline]
     fn find(&self, tuple: &Tuple) -> Option<Flow> {
         self.flows.find(tuple, |flow| match flow {
-            Flow::Connection(index) => self.connections.get(index).map(|connection| connection.tuple),
-            Flow::TimeWait(index) => self.time_waits.get(index).map(|entry| entry.tuple),
+            Flow::Connection(index) => self.connections.get(index).is_some_and(|c| c.tuple == *tuple),
+            Flow::TimeWait(index) => self.time_waits.get(index).is_some_and(|entry| entry.tuple == *tuple),
         })
     }
 
@@ -326,7 +326,9 @@ impl<F: Frame> Tcp<F> {
         let mut spoke = self.transmit_replies(egress, config);
         for _ in 0..self.work.len() {
             let Some(index) = self.work.pop_front() else { break };
-            let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else { continue };
+            let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
+                continue;
+            };
             connection.in_work = false;
             connection.open_window(config);
             let output = connection.output(egress, config);

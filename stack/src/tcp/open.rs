@@ -61,7 +61,8 @@ impl<F: Frame> Tcp<F> {
         if !self.listeners.get(id).is_some_and(super::listener::Listener::has_room) {
             return Err(Drop::ListenOverflow);
         }
-        let opening = opening(tuple, State::SynReceived, mss(turn.mtu, tuple.local_ip()) as u32, turn.random, turn.now);
+        let opening =
+            opening(tuple, State::SynReceived, mss(turn.mtu, tuple.local_ip()) as u32, turn.random, turn.now);
         let mut connection = Connection::new(opening, turn.config);
         connection.listener = Some(id);
         let cx = Context {

@@ -43,8 +43,8 @@ impl<F: Frame> Connection<F> {
             _ => {}
         }
         self.restart_after_idle(egress.now, config);
-        while let Some(plan) =
-            self.next_segment(egress.tso_payload_max(self.tuple.local_ip(), self.header_len()))
+        while self.has_output()
+            && let Some(plan) = self.next_segment(egress)
         {
             if self.send_segment(plan, egress, config) == Output::Blocked {
                 return Output::Blocked;
@@ -99,14 +99,24 @@ impl<F: Frame> Connection<F> {
         }
     }
 
+    /// Whether there is anything to send at all, window or not.
+    #[inline]
+    fn has_output(&self) -> bool {
+        self.snd_nxt != self.send.end() || self.fin_queued || !self.recovery.is_open()
+    }
+
     /// The next segment that windows, Nagle and silly-window avoidance let go: what was lost first.
     #[inline]
-    fn next_segment(&mut self, tso_max: Option<u32>) -> Option<Plan> {
-        let segment_max = tso_max.map_or(self.mss, |max| (max - max % self.mss).max(self.mss));
+    fn next_segment<D>(&mut self, egress: &Egress<'_, F, D>) -> Option<Plan>
+    where
+        D: Device<Frame = F>,
+    {
+        let unsent = self.unsent_len();
+        let segment_max =
+            if unsent > self.mss || !self.recovery.is_open() { self.segment_max(egress) } else { self.mss };
         if let Some(plan) = self.next_retransmission(segment_max) {
             return Some(plan);
         }
-        let unsent = self.unsent_len();
         if unsent == 0 {
             return self.next_fin();
         }
@@ -121,6 +131,15 @@ impl<F: Frame> Connection<F> {
         }
         let fin = len == unsent && self.fin_queued && usable > len;
         Some(Plan { seq: self.snd_nxt, len, fin, retransmission: false })
+    }
+
+    /// Payload of the largest segment that may be handed to the device: whole segments, if it cuts them.
+    fn segment_max<D>(&self, egress: &Egress<'_, F, D>) -> u32
+    where
+        D: Device<Frame = F>,
+    {
+        let max = egress.tso_payload_max(self.template.is_v4(), self.header_len()).unwrap_or(self.mss);
+        (max - max % self.mss).max(self.mss)
     }
 
     fn next_retransmission(&mut self, segment_max: u32) -> Option<Plan> {
@@ -179,6 +198,9 @@ impl<F: Frame> Connection<F> {
         D: Device<Frame = F>,
     {
         let hop = emit::next_hop(|| self.tuple.remote_ip(), &mut self.neighbor, egress)?;
+        if hop.in_doubt && core::mem::take(&mut self.progressed) {
+            egress.confirm(self.neighbor);
+        }
         let headers_len = self.template.len() + header.len();
         let last = self.send.end();
         let payload = self.send.payload(plan.seq, plan.len as usize, headers_len, egress.device)?;

@@ -58,7 +58,8 @@ mod tests {
     #[test]
     fn starts_at_a_second_and_doubles_up_to_the_ceiling() {
         let (rtt, config) = (Rtt::default(), Config::default());
-        let rtos: alloc::vec::Vec<u64> = (0..9).map(|backoff| rtt.rto_us(backoff, &config) / 1_000_000).collect();
+        let rtos: alloc::vec::Vec<u64> =
+            (0..9).map(|backoff| rtt.rto_us(backoff, &config) / 1_000_000).collect();
         assert_eq!(rtos, [1, 2, 4, 8, 16, 32, 64, 120, 120]);
     }
 

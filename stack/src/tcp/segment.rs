@@ -22,7 +22,7 @@ pub(super) struct Segment<'h, F> {
 }
 
 impl<'h, F: Frame> Segment<'h, F> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(header: &'h TcpHeader, payload: F) -> Segment<'h, F> {
         let len = payload.total_len() as u32;
         let payload = (len > 0).then_some(payload);

@@ -209,7 +209,11 @@ impl<F: Frame> Connection<F> {
         self.advance_closing(cx)
     }
 
-    fn check_ack_in_syn_received(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) -> Result<(), Stop> {
+    fn check_ack_in_syn_received(
+        &mut self,
+        segment: &Segment<'_, F>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Stop> {
         let ack = segment.header.ack;
         if !(ack.after(self.snd_una) && ack.at_or_before(self.snd_nxt)) {
             return Err(Stop::Reset(Reply::reset(self.tuple, ack, None)));
