@@ -89,12 +89,12 @@ impl Reactor {
     }
 
     /// The way in: takes what the devices received, advances the timers, wakes whom that concerns. `now` becomes the time
-    /// of everything that is called until the next turn. Returns the number of frames.
+    /// of everything that is called until the next turn. Returns how much was done; 0 means nothing.
     pub fn receive(&self, now: Instant) -> usize {
         self.shards.iter().map(|(_, shard)| shard.receive(now)).sum()
     }
 
-    /// The way out: hands what is due to the devices and rings their doorbells. Returns the number of frames.
+    /// The way out: hands what is due to the devices and rings their doorbells. Returns how much was sent; 0 means nothing.
     pub fn transmit(&self, now: Instant) -> usize {
         self.shards.iter().map(|(_, shard)| shard.transmit(now)).sum()
     }

@@ -34,7 +34,7 @@ const BURSTS_PER_TURN: usize = 4;
 
 /// What the reactor asks of a shard.
 pub(crate) trait Turn {
-    /// Device → stack → wakers. Returns the number of frames.
+    /// Device → stack → wakers. Returns how much was done: frames, and a round of timers.
     fn receive(&self, now: Instant) -> usize;
     /// Stack → device. Returns the number of frames.
     fn transmit(&self, now: Instant) -> usize;
@@ -162,12 +162,13 @@ fn busy() -> io::Error {
 }
 
 impl<D: Device> Core<D> {
-    /// Takes what the device has, up to the limit of a turn.
+    /// Takes what the device has, up to the limit of a turn. Returns how much was done.
     fn receive(&mut self, now: Instant) -> usize {
         let mut count = 0;
         for _ in 0..BURSTS_PER_TURN {
             let received = self.device.receive(&mut self.burst);
-            if received > 0 {
+            // Without frames there may still be packets of ours to ourselves.
+            if received > 0 || self.stack.has_work() {
                 self.stack.receive(now, &mut self.burst, &mut self.device);
             }
             count += received;
@@ -177,6 +178,7 @@ impl<D: Device> Core<D> {
         }
         if self.stack.deadline().is_some_and(|deadline| deadline <= now) {
             self.stack.expire(now, &mut self.device);
+            count += 1;
         }
         count
     }

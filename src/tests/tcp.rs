@@ -135,6 +135,17 @@ async fn a_hundred_connections_at_once(_client: Host, server: Host) {
 }
 
 #[hayase::test]
+async fn a_host_reaches_itself(_client: Host, _server: Host) {
+    let listener = TcpListener::bind("[::]:7").await.unwrap();
+    for addr in ["10.7.0.1:7", "[fd00:7::1]:7"] {
+        let (stream, accepted) = future::join(TcpStream::connect(addr), listener.accept()).await;
+        let (mut stream, (mut peer, _)) = (stream.unwrap(), accepted.unwrap());
+        stream.write_all(b"it is me").await.unwrap();
+        peer.read_exact(&mut [0; 8]).await.unwrap();
+    }
+}
+
+#[hayase::test]
 async fn several_tasks_accept_from_one_listener(_client: Host, server: Host) {
     let listener = server.scope(TcpListener::bind("0.0.0.0:7")).await.unwrap();
     let accepts = future::join_all((0..3).map(|_| listener.accept()));

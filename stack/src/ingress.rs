@@ -105,13 +105,16 @@ impl<F: Frame> Stack<F> {
         if packet.protocol == Protocol::TCP {
             return self.receive_tcp(now, packet, frame, meta);
         }
-        let packet = self.check_ipv4(packet)?;
+        let packet = self.check_ends(packet)?;
         self.receive_packet(now, packet, frame, meta, device)
     }
 
     /// Whether a packet is for this host, and from one (RFC 1122 §3.2.1.3). Segments of a connection need no such
     /// look: its addresses passed when it was opened.
-    fn check_ipv4(&self, mut packet: Packet) -> Result<Packet, Drop> {
+    fn check_ends(&self, mut packet: Packet) -> Result<Packet, Drop> {
+        if self.link.is_martian(packet.src) {
+            return Err(Drop::IpInvalidSource);
+        }
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (packet.src, packet.dst) else { return Ok(packet) };
         if !self.link.is_ours(packet.dst) {
             if !self.link.is_broadcast(dst) {
@@ -170,6 +173,9 @@ impl<F: Frame> Stack<F> {
             is_group,
             next_header_at: extensions.next_header_at,
         };
+        if packet.protocol != Protocol::TCP && self.link.is_martian(packet.src) {
+            return Err(Drop::IpInvalidSource);
+        }
         if packet.protocol == Protocol::ICMPV6 {
             return self.receive_icmpv6(now, packet, &header, frame, meta, device);
         }
@@ -290,7 +296,7 @@ impl<F: Frame> Stack<F> {
         header: &TcpHeader,
         frame: F,
     ) -> Result<(), Drop> {
-        if self.check_ipv4(packet)?.is_group {
+        if self.check_ends(packet)?.is_group {
             return Err(Drop::IpInAddr);
         }
         let mut turn = Turn {

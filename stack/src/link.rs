@@ -35,6 +35,8 @@ pub(crate) struct Link<F> {
     /// Identification of the next IPv4 packet, and of the next IPv6 packet in fragments.
     pub(crate) ident: u32,
     pub(crate) loopback: VecDeque<(F, RxMeta)>,
+    /// What is being received now comes from `loopback`.
+    pub(crate) is_looping: bool,
 }
 
 impl<F: Frame> Link<F> {
@@ -48,6 +50,7 @@ impl<F: Frame> Link<F> {
             neighbors: Neighbors::new(config.neighbors_max, random.next()),
             ident: random.next() as u32,
             loopback: VecDeque::new(),
+            is_looping: false,
         }
     }
 
@@ -106,6 +109,12 @@ impl<F: Frame> Link<F> {
     #[inline]
     pub(crate) fn is_ours(&self, addr: IpAddr) -> bool {
         self.addresses.iter().any(|cidr| cidr.addr() == addr)
+    }
+
+    /// Whether a packet from the wire says that we sent it: somebody wants us to answer ourselves.
+    #[inline]
+    pub(crate) fn is_martian(&self, src: IpAddr) -> bool {
+        !self.is_looping && self.is_ours(src)
     }
 
     /// Whether an IPv4 address reaches every host of a network of ours.

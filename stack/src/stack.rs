@@ -136,11 +136,13 @@ impl<F: Frame> Stack<F> {
         for (frame, meta) in burst.drain() {
             self.receive_frame(now, frame, meta, device);
         }
+        self.link.is_looping = true;
         for _ in 0..self.link.loopback.len() {
             if let Some((frame, meta)) = self.link.loopback.pop_front() {
                 self.receive_frame(now, frame, meta, device);
             }
         }
+        self.link.is_looping = false;
     }
 
     /// Runs the timers that are due.
@@ -185,7 +187,7 @@ impl<F: Frame> Stack<F> {
     /// Whether [`transmit`](Self::transmit) or [`receive`](Self::receive) has something to do right now.
     #[inline]
     pub fn has_work(&self) -> bool {
-        self.tcp.has_work() || !self.link.loopback.is_empty()
+        self.tcp.has_work() || self.udp.is_blocked() || !self.link.loopback.is_empty()
     }
 
     // TCP

@@ -22,7 +22,6 @@ pub(super) type Task<T> = FallibleTask<Result<T, JoinError>>;
 ///
 /// # Panics
 /// If it is polled after it returned the output.
-#[must_use = "a task runs on without its handle: drop it explicitly to say so"]
 pub struct JoinHandle<T> {
     task: Kind<T>,
     abort: AbortHandle,

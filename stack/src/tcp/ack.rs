@@ -54,7 +54,8 @@ impl<F: Frame> Connection<F> {
     fn update_window(&mut self, segment: &Segment<'_, F>) -> bool {
         let (seq, ack) = (segment.seq, segment.header.ack);
         let is_newer = self.snd_wl1.before(seq) || (self.snd_wl1 == seq && self.snd_wl2.at_or_before(ack));
-        if !is_newer {
+        // An ACK of what was acknowledged before tells an old right edge.
+        if !is_newer || ack.before(self.snd_una) {
             return false;
         }
         let shift = if segment.has(Flags::SYN) { 0 } else { self.snd_wscale };

@@ -243,7 +243,9 @@ impl<F: Frame> Connection<F> {
         } else {
             self.rcv_wscale = 0;
         }
-        self.mss = mss.min(mss_max) - if self.timestamps_ok { TIMESTAMPS_LEN } else { 0 };
+        let options_len = if self.timestamps_ok { TIMESTAMPS_LEN } else { 0 };
+        // A link too narrow for any payload has a byte of it nevertheless, rather than a division by zero.
+        self.mss = mss.min(mss_max).saturating_sub(options_len).max(1);
         self.congestion = NewReno::new(self.mss);
         if let Some(Timestamps { val, .. }) = options.timestamps {
             self.ts_recent = val;
@@ -279,6 +281,8 @@ impl<F: Frame> Connection<F> {
     #[inline]
     pub(super) fn window_edge(&self, config: &Config) -> Seq {
         let room = config.receive_buffer_len.saturating_sub(self.receive.len()) as u32;
+        // No more than the window field can say.
+        let room = room.min(u32::from(u16::MAX) << self.rcv_wscale);
         let edge = self.rcv_nxt + room;
         let gain = edge.since(self.rcv_adv);
         let step = self.mss.min(config.receive_buffer_len as u32 / 2);

@@ -51,7 +51,8 @@ impl<F: Frame> Tcp<F> {
         let Some(connection) = self.connections.get_mut(index) else { return false };
         // RFC 5927 §4.1: the quoted segment must be one that is outstanding. A SYN that is about to be sent again
         // still is.
-        let end = connection.snd_nxt.max(connection.iss + 1);
+        let is_open = connection.state.is_synchronized();
+        let end = if is_open { connection.snd_nxt } else { connection.iss + 1 };
         if !(seq.at_or_after(connection.snd_una) && seq.before(end)) {
             return false;
         }

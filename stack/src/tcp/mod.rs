@@ -131,7 +131,7 @@ impl<F: Frame> Tcp<F> {
         payload: F,
         turn: &mut Turn<'_>,
     ) -> Result<(), Drop> {
-        self.listen_receive(*tuple, Segment::new(header, payload), turn)
+        self.listen_receive(*tuple, Segment::new(header, payload), None, turn)
     }
 
     #[inline]
@@ -206,8 +206,9 @@ impl<F: Frame> Tcp<F> {
             }
             Arrival::Reopen => {
                 turn.counters.count(Count::TwRecycled);
+                let predecessor = entry.snd_nxt;
                 self.remove_time_wait(index);
-                self.listen_receive(tuple, segment, turn)
+                self.listen_receive(tuple, segment, Some(predecessor), turn)
             }
         }
     }

@@ -17,15 +17,19 @@ use crate::egress::mss;
 use crate::error::Error;
 use crate::ip::address;
 use crate::random::Random;
+use crate::seq::Seq;
 use crate::socket::{ListenerId, TcpId};
 use crate::wire::tcp::Flags;
 
 impl<F: Frame> Tcp<F> {
     /// A segment for which there is no connection: LISTEN (RFC 9293 §3.10.7.2) or CLOSED (§3.10.7.1).
+    /// `predecessor` is where the sequence numbers of a connection between the same ends came to, if that is over
+    /// but not forgotten.
     pub(super) fn listen_receive(
         &mut self,
         tuple: Tuple,
         segment: Segment<'_, F>,
+        predecessor: Option<Seq>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Drop> {
         let listener = self.listeners.find(tuple.local_ip(), tuple.local_port());
@@ -48,7 +52,7 @@ impl<F: Frame> Tcp<F> {
         if segment.has(Flags::FIN) {
             return Err(Drop::TcpFlags);
         }
-        self.open_passive(tuple, listener, segment, turn)
+        self.open_passive(tuple, listener, segment, predecessor, turn)
     }
 
     fn open_passive(
@@ -56,6 +60,7 @@ impl<F: Frame> Tcp<F> {
         tuple: Tuple,
         id: ListenerId,
         segment: Segment<'_, F>,
+        predecessor: Option<Seq>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Drop> {
         if !self.listeners.get(id).is_some_and(super::listener::Listener::has_room) {
@@ -63,7 +68,9 @@ impl<F: Frame> Tcp<F> {
         }
         let opening =
             opening(tuple, State::SynReceived, mss(turn.mtu, tuple.local_ip()) as u32, turn.random, turn.now);
-        let mut connection = Connection::new(opening, turn.config);
+        // RFC 1122 §4.2.2.13: above everything that the predecessor sent, window included.
+        let iss = predecessor.map_or(opening.iss, |last| opening.iss.max(last + ISS_STEP));
+        let mut connection = Connection::new(Opening { iss, ..opening }, turn.config);
         connection.listener = Some(id);
         let cx = Context {
             now: turn.now,
@@ -184,6 +191,9 @@ impl<F: Frame> Tcp<F> {
             .ok_or(Error::PortsExhausted)
     }
 }
+
+/// How far a connection's sequence numbers start from its predecessor's: farther than an unscaled window.
+const ISS_STEP: u32 = 1 << 17;
 
 fn opening(tuple: Tuple, state: State, mss: u32, random: &Random, now: Instant) -> Opening {
     let iss = isn::initial_sequence(random, &tuple, now);

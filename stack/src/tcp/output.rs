@@ -39,7 +39,12 @@ impl<F: Frame> Connection<F> {
     {
         match self.state {
             State::Closed | State::TimeWait => return Output::Done,
-            State::SynSent | State::SynReceived => return self.output_syn(egress, config),
+            State::SynSent => return self.output_syn(egress, config),
+            State::SynReceived => {
+                let answered = self.output_syn(egress, config);
+                // What is not acceptable draws an ACK in this state as well (RFC 9293 §3.10.7.4, first).
+                return if answered == Output::Done { self.settle_ack(egress, config) } else { answered };
+            }
             _ => {}
         }
         self.restart_after_idle(egress.now, config);
@@ -203,7 +208,8 @@ impl<F: Frame> Connection<F> {
         }
         let headers_len = self.template.len() + header.len();
         let last = self.send.end();
-        let payload = self.send.payload(plan.seq, plan.len as usize, headers_len, egress.device)?;
+        let (wanted, mss) = self.beside_blocks(plan.len, header.len() as u32);
+        let payload = self.send.payload(plan.seq, wanted as usize, headers_len, egress.device)?;
         let len = payload.len() as u32;
         let fin = plan.fin && len == plan.len;
         if plan.seq + len == last {
@@ -213,8 +219,21 @@ impl<F: Frame> Connection<F> {
         if fin {
             header.flags = header.flags | Flags::FIN;
         }
-        emit::data(&self.template, header, payload, hop, self.mss, egress)?;
+        emit::data(&self.template, header, payload, hop, mss, egress)?;
         Some((len, fin))
+    }
+
+    /// How much of `len` bytes, and how much to a segment, fits behind a TCP header of this length: SACK blocks
+    /// take their room from the payload (RFC 6691 §2).
+    #[inline]
+    fn beside_blocks(&self, len: u32, header_len: u32) -> (u32, u32) {
+        let blocks_len = header_len - self.header_len();
+        if blocks_len == 0 || len + blocks_len <= self.mss {
+            return (len, self.mss);
+        }
+        let mss = self.mss.saturating_sub(blocks_len).max(1);
+        let whole = len.saturating_sub(blocks_len) / mss * mss;
+        (whole.max(mss).min(len), mss)
     }
 
     /// Books what was sent: SND.NXT, the timer, the timed segment, what the ACK in it settled.

@@ -73,9 +73,9 @@ impl Recovery {
 
     /// Whether what is known by now means that the segment at SND.UNA is lost, and recovery must begin.
     pub(super) fn must_enter(&self, una: Seq, mss: u32) -> bool {
-        // RFC 6582 §3.2 step 2: after a timeout, duplicates of what it resent prove nothing.
+        // RFC 6582 §3.2 step 2: after a timeout, duplicates of what it resent prove nothing. The phase says that
+        // `recover` is behind; a comparison would go wrong 2 GiB later.
         self.phase == Phase::Open
-            && una.at_or_after(self.recover)
             && (self.dup_acks >= DUP_THRESH
                 || self.scoreboard.loss_edge(mss).is_some_and(|edge| edge.after(una)))
     }
@@ -203,6 +203,16 @@ mod tests {
         recovery.on_ack(Seq(3000), 3000, MSS);
         assert_eq!(recovery.next_lost(Seq(3000), MSS), Some((Seq(3000), Seq(10_000))));
         assert!(!recovery.must_enter(Seq(3000), MSS));
+    }
+
+    #[test]
+    fn a_loss_is_seen_however_long_ago_the_last_one_was() {
+        let mut recovery = Recovery::new(Seq(0));
+        let una = Seq(3 << 30);
+        (0..3).for_each(|_| recovery.on_dup_ack());
+        assert!(recovery.must_enter(una, MSS));
+        recovery.enter_fast(una, una + 10_000);
+        assert_eq!(recovery.next_lost(una, MSS), Some((una, una + MSS)));
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl<F: Frame> Connection<F> {
             segment.truncate(0);
             return Ok(());
         }
-        if !self.is_acceptable(seq, len) {
+        if !(self.is_acceptable(seq, len) || self.answers_simultaneous_open(segment)) {
             return Err(self.refuse_sequence(segment, cx));
         }
         if seq.before(self.rcv_nxt) {
@@ -103,6 +103,16 @@ impl<F: Frame> Connection<F> {
             (_, 0) => false,
             (_, _) => seq.within(nxt, wnd) || (seq + (len - 1)).within(nxt, wnd),
         }
+    }
+
+    /// The second SYN of a peer that opened at the same time as we did acknowledges our first one (RFC 9293 §3.5,
+    /// figure 8): its SYN is old, its ACK is what both wait for.
+    #[cold]
+    fn answers_simultaneous_open(&self, segment: &Segment<'_, F>) -> bool {
+        self.state == State::SynReceived
+            && segment.seq == self.irs
+            && segment.has(Flags::SYN)
+            && segment.has(Flags::ACK)
     }
 
     fn refuse_sequence(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) -> Stop {
@@ -215,8 +225,14 @@ impl<F: Frame> Connection<F> {
         cx: &mut Context<'_>,
     ) -> Result<(), Stop> {
         let ack = segment.header.ack;
-        if !(ack.after(self.snd_una) && ack.at_or_before(self.snd_nxt)) {
+        // Not SND.NXT: that is back at ISS while our SYN waits to go out again.
+        if ack != self.iss + 1 {
             return Err(Stop::Reset(Reply::reset(self.tuple, ack, None)));
+        }
+        if self.snd_nxt == self.iss {
+            // The SYN needs not go again, but the acknowledgement that it would have carried has to.
+            self.snd_nxt = ack;
+            self.owe_ack(AckDebt::Now);
         }
         self.establish(segment, cx.now, self.snd_wscale);
         Ok(())

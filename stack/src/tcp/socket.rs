@@ -343,6 +343,10 @@ impl<F: Frame> Tcp<F> {
             return Err(Error::InvalidInput("keep-alive needs times and a count above zero"));
         }
         let connection = self.get_mut(id)?;
+        if matches!(connection.state, State::Closed | State::TimeWait) {
+            // Nobody is to be kept alive.
+            return Ok(());
+        }
         connection.probing = keepalive.map(|settings| alloc::boxed::Box::new(Probing::new(settings, now)));
         connection.deadlines.idle = connection.probing.as_ref().map_or(Instant::MAX, |p| p.due_at());
         self.settle(id.index, now, config);

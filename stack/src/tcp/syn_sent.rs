@@ -19,7 +19,7 @@ impl<F: Frame> Connection<F> {
     ) -> Result<(), Stop> {
         let ack = segment.has(Flags::ACK).then_some(segment.header.ack);
         // First: an ACK of something that we did not send draws a reset, unless it comes with one.
-        if let Some(ack) = ack.filter(|ack| !(ack.after(self.iss) && ack.at_or_before(self.snd_nxt))) {
+        if let Some(ack) = ack.filter(|ack| *ack != self.iss + 1) {
             return Err(if segment.has(Flags::RST) {
                 Stop::Drop(Drop::TcpInvalidRst)
             } else {
@@ -66,6 +66,8 @@ impl<F: Frame> Connection<F> {
 
     fn syn_acknowledged(&mut self, ack: Seq, segment: Segment<'_, F>, cx: &mut Context<'_>) {
         self.snd_una = ack;
+        // It was back at ISS if our SYN was about to go out again.
+        self.snd_nxt = ack;
         if let Some((_, sent_at)) = self.timed.take() {
             self.rtt.sample(cx.now.micros_since(sent_at));
         }

@@ -113,7 +113,8 @@ impl<F: Frame> Connection<F> {
             return Some(reset);
         }
         probing.sent += 1;
-        self.deadlines.idle = probing.due_at();
+        // Every probe has its time, also when this one comes late because the host slept.
+        self.deadlines.idle = probing.due_at().max(now + probing.settings.interval);
         self.send_keepalive(egress);
         None
     }

@@ -326,7 +326,8 @@ fn reaches_upper_layer(packet: &[u8], offset: usize, protocol: Protocol) -> bool
         Protocol::ICMPV6 => 4,
         _ => 0,
     };
-    upper.offset + header_len <= packet.len()
+    // A fragment within a fragment is nobody's packet, and every layer of them would be put together in turn.
+    upper.fragment.is_none() && upper.offset + header_len <= packet.len()
 }
 
 /// Walks over extension headers without judging them. Stops behind a fragment header with another fragment's

@@ -24,6 +24,8 @@ pub(crate) struct Oracle {
 #[derive(Debug)]
 struct Flow {
     isn: u32,
+    /// MUST-15: what a peer takes that does not say its MSS.
+    mss_default: u16,
     /// What the stack's SYN offered.
     offer: Options,
     /// What the peer's SYN offered, once it is known.
@@ -102,6 +104,7 @@ impl Oracle {
         let edge = is_answer.then(|| tcp.ack.wrapping_add(u32::from(tcp.window)));
         let flow = Flow {
             isn: tcp.seq,
+            mss_default: if key.0.is_ipv4() { 536 } else { 1220 },
             ts_val: options.timestamps.map(|(val, _)| val),
             offer: options,
             peer,
@@ -153,7 +156,7 @@ impl Flow {
         for (byte, at) in tcp.payload.iter().zip(start..) {
             assert_eq!(*byte, pattern(at), "wrong byte at {at} of the stream");
         }
-        let mss = self.peer.as_ref().and_then(|peer| peer.mss).map_or(1220, |mss| mss.max(64));
+        let mss = self.peer.as_ref().and_then(|peer| peer.mss).map_or(self.mss_default, |mss| mss.max(64));
         let used = len as usize + tcp.options.len();
         assert!(len == 0 || used <= usize::from(mss), "MUST-16: {used} bytes with options, MSS {mss}");
         assert!(len > 0 || options.sack.len() <= 4);
