@@ -1,8 +1,8 @@
 //! Hayase without its executor: the program's own loop turns the network and uses sockets that never wait.
 //!
-//! No async function is awaited here. Two hosts on a wire, a server that answers what it is asked, and a client that asks
-//! a thousand times; a game, a simulation or another runtime would do its own work between the turns, and sleep on
-//! [`Reactor::interests`] until [`Reactor::deadline`].
+//! No async function is awaited here. Two hosts on a wire, a server that answers what it is asked, and a
+//! client that asks a thousand times; a game, a simulation or another runtime would do its own work between
+//! the turns, and sleep on [`Reactor::interests`] until [`Reactor::deadline`].
 
 use std::io::{self, ErrorKind};
 use std::task::{Context, Poll, Waker};

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The counters of one host at one moment: the stack's events and drops by reason, then the frames that the device
-/// itself threw away. Names are Linux's.
+/// The counters of one host at one moment: the stack's events and drops by reason, then the frames that the
+/// device itself threw away. Names are Linux's.
 ///
 /// ```no_run
 /// # fn show(host: hayase::Host) -> std::io::Result<()> {

@@ -23,8 +23,8 @@ use crate::wakers::{Notify, Side};
 
 /// What sockets and hosts may ask of a shard.
 ///
-/// Every function may be called at any time on the shard's thread, from a waker or a `Drop` as well: a shard that
-/// is busy answers with an error, and keeps what must not be lost ([`Door::close`]) for its next turn.
+/// Every function may be called at any time on the shard's thread, from a waker or a `Drop` as well: a shard
+/// that is busy answers with an error, and keeps what must not be lost ([`Door::close`]) for its next turn.
 pub(crate) trait Door {
     fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId>;
     fn listener_local_addr(&self, id: ListenerId) -> io::Result<SocketAddr>;

@@ -25,10 +25,10 @@ thread_local! {
 
 /// One TCP/IP host: a stack, its device, its addresses and routes.
 ///
-/// A program has one, as a rule, and need not know. On the in-memory wire it has two, on the same thread, and each task
-/// belongs to one of them: sockets are opened on the [current](Host::current) host, which is the thread's first unless
-/// [`scope`](Host::scope), [`spawn`](Host::spawn) or [`enter`](Host::enter) says otherwise. A task inherits the
-/// host of the task that spawned it.
+/// A program has one, as a rule, and need not know. On the in-memory wire it has two, on the same thread, and
+/// each task belongs to one of them: sockets are opened on the [current](Host::current) host, which is the
+/// thread's first unless [`scope`](Host::scope), [`spawn`](Host::spawn) or [`enter`](Host::enter) says
+/// otherwise. A task inherits the host of the task that spawned it.
 ///
 /// A handle: `Copy`, `Send` and `Sync`, of use on its own thread.
 ///
@@ -102,8 +102,8 @@ impl Host {
         Scope::new(Some(self.shard), future)
     }
 
-    /// Makes this host the current one until the returned value is dropped. For code that is not async; do not hold it
-    /// across an `await`, where other tasks would see it: [`scope`](Self::scope) is for that.
+    /// Makes this host the current one until the returned value is dropped. For code that is not async; do
+    /// not hold it across an `await`, where other tasks would see it: [`scope`](Self::scope) is for that.
     #[must_use = "the host is current only as long as this value lives"]
     pub fn enter(self) -> Entered {
         Entered { before: CURRENT.replace(Some(self.shard)), here: PhantomData }
@@ -157,8 +157,8 @@ impl Host {
         Ok(self.caps()?.offloads)
     }
 
-    /// Puts the wanted offloads in force, as far as the device has them, and returns what then holds. What is not
-    /// offloaded is done in software.
+    /// Puts the wanted offloads in force, as far as the device has them, and returns what then holds. What is
+    /// not offloaded is done in software.
     ///
     /// # Errors
     /// See [`Host`].

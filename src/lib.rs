@@ -1,6 +1,7 @@
 //! Async networking on its own TCP/IP stack: a thread-per-core executor whose reactor *is* the stack.
 //!
-//! `TcpStream`, `TcpListener` and `UdpSocket` resolve straight from the queues of a NIC. The API is shaped as tokio's:
+//! `TcpStream`, `TcpListener` and `UdpSocket` resolve straight from the queues of a NIC. The API is shaped as
+//! tokio's:
 //!
 //! ```no_run
 //! use hayase::net::TcpListener;
@@ -23,19 +24,20 @@
 //! ```
 //!
 //! - [`net`]: sockets. [`io`]: readiness, zero-copy reads and writes. [`time`], [`task`]: what the names say.
-//! - [`main`] and [`test`](macro@test), or [`Runtime`] and its [`Builder`], run the code; [`DeviceSpec`] names the device.
+//! - [`main`] and [`test`](macro@test), or [`Runtime`] and its [`Builder`], run the code; [`DeviceSpec`]
+//!   names the device.
 //! - [`Host`]: addresses, routes, offloads, counters.
 //! - [`Reactor`]: the network alone, for loops that are not ours.
 //!
 //! # One turn
-//! `receive` takes frames from the device through the stack to the sockets and wakes tasks; the tasks read and write;
-//! `transmit` carries what they wrote to the device. So a reply leaves in the turn in which its request came, together with
-//! the acknowledgement.
+//! `receive` takes frames from the device through the stack to the sockets and wakes tasks; the tasks read
+//! and write; `transmit` carries what they wrote to the device. So a reply leaves in the turn in which its
+//! request came, together with the acknowledgement.
 //!
 //! # Threads
-//! A shard (stack, device queue, executor) belongs to one thread, and so do its sockets and tasks; nothing on the path is
-//! locked or atomic. Sockets are integers, and so `Send` and `Sync`, for the sake of code with such bounds; used on
-//! another thread they return errors that say so.
+//! A shard (stack, device queue, executor) belongs to one thread, and so do its sockets and tasks; nothing on
+//! the path is locked or atomic. Sockets are integers, and so `Send` and `Sync`, for the sake of code with
+//! such bounds; used on another thread they return errors that say so.
 //!
 //! # Features
 //! - `tap` (default): TAP interfaces of Linux.

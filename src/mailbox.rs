@@ -12,8 +12,8 @@ use hayase_stack::Socket;
 
 use crate::door::ShardId;
 
-/// Every shard of the process by its serial number. Looked at when a shard comes or goes and when something went
-/// wrong, never on the path of a byte.
+/// Every shard of the process by its serial number. Looked at when a shard comes or goes and when something
+/// went wrong, never on the path of a byte.
 static SHARDS: Mutex<BTreeMap<u32, Arc<Mailbox>>> = Mutex::new(BTreeMap::new());
 
 static SERIAL: AtomicU32 = AtomicU32::new(1);

@@ -16,9 +16,10 @@ use crate::shard::{Shard, Turn};
 
 /// The network of a thread: its stacks and their devices.
 ///
-/// A [`Runtime`](crate::Runtime) has one inside. By itself it is for loops that are not ours: attach a device, then call
-/// [`turn`](Reactor::turn) (or [`receive`](Reactor::receive) and [`transmit`](Reactor::transmit) with work in between) as often as the
-/// loop comes round, and use sockets through their `try_*` and `poll_*` methods.
+/// A [`Runtime`](crate::Runtime) has one inside. By itself it is for loops that are not ours: attach a
+/// device, then call [`turn`](Reactor::turn) (or [`receive`](Reactor::receive) and
+/// [`transmit`](Reactor::transmit) with work in between) as often as the loop comes round, and use sockets
+/// through their `try_*` and `poll_*` methods.
 ///
 /// ```
 /// use hayase::Reactor;
@@ -46,12 +47,13 @@ impl Reactor {
         Reactor::default()
     }
 
-    /// Puts a stack on `device` and returns it as a host, without addresses. The first host becomes the default of the
-    /// thread. Time may be counted from anywhere, but the same for `now` here and in every turn.
+    /// Puts a stack on `device` and returns it as a host, without addresses. The first host becomes the
+    /// default of the thread. Time may be counted from anywhere, but the same for `now` here and in every
+    /// turn.
     ///
     /// # Errors
-    /// If the operating system has no random numbers for the stack's secrets, or this is called from inside a call
-    /// to another shard.
+    /// If the operating system has no random numbers for the stack's secrets, or this is called from inside a
+    /// call to another shard.
     pub fn attach(
         &mut self,
         device: impl Device + 'static,
@@ -88,13 +90,15 @@ impl Reactor {
         self.shards.iter().map(|(host, _)| *host)
     }
 
-    /// The way in: takes what the devices received, advances the timers, wakes whom that concerns. `now` becomes the time
-    /// of everything that is called until the next turn. Returns how much was done; 0 means nothing.
+    /// The way in: takes what the devices received, advances the timers, wakes whom that concerns. `now`
+    /// becomes the time of everything that is called until the next turn. Returns how much was done; 0 means
+    /// nothing.
     pub fn receive(&self, now: Instant) -> usize {
         self.shards.iter().map(|(_, shard)| shard.receive(now)).sum()
     }
 
-    /// The way out: hands what is due to the devices and rings their doorbells. Returns how much was sent; 0 means nothing.
+    /// The way out: hands what is due to the devices and rings their doorbells. Returns how much was sent; 0
+    /// means nothing.
     pub fn transmit(&self, now: Instant) -> usize {
         self.shards.iter().map(|(_, shard)| shard.transmit(now)).sum()
     }

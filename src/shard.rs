@@ -3,8 +3,9 @@
 //! **Readiness is data; wake last.** The stack says which sockets changed, the shard collects their wakers, and
 //! wakes and drops them when nothing is borrowed any more. For dropping a waker can drop a task, the task a
 //! socket, and the socket comes back through the [`Door`]. The other way for foreign code to get in is the
-//! destructor of bytes that were given to the stack to send: it runs while the stack is borrowed, and finds the door
-//! busy. Whatever it asks fails with an error, but for [`Door::close`], which is put off to the next turn.
+//! destructor of bytes that were given to the stack to send: it runs while the stack is borrowed, and finds
+//! the door busy. Whatever it asks fails with an error, but for [`Door::close`], which is put off to the next
+//! turn.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::io::{self, IoSlice, IoSliceMut};

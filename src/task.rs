@@ -7,8 +7,8 @@ use crate::host::{Scope, chosen, spawn_in};
 
 /// Runs `future` as a task of this core. It inherits the spawner's [host](crate::Host).
 ///
-/// The task runs whether or not the handle is kept, and a panic ends it alone. (A [`JoinSet`] spawns on the default host;
-/// with several hosts, [`JoinSet::insert`] what this returns.)
+/// The task runs whether or not the handle is kept, and a panic ends it alone. (A [`JoinSet`] spawns on the
+/// default host; with several hosts, [`JoinSet::insert`] what this returns.)
 ///
 /// # Panics
 /// If there is no runtime on this thread.
@@ -23,7 +23,8 @@ where
 
 /// Runs the future that `make` returns as a task of core `core` of this runtime.
 ///
-/// `make` travels there, the future does not and need not be `Send`. Sockets of this core are of no use on another one.
+/// `make` travels there, the future does not and need not be `Send`. Sockets of this core are of no use on
+/// another one.
 ///
 /// ```
 /// let runtime = hayase::Runtime::builder().device("wire".parse()?).cores(2).build()?;

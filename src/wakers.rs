@@ -123,7 +123,8 @@ impl Wakers {
         Some(waiters.swap_remove(position).1)
     }
 
-    /// Takes out the wakers of everybody who should look at this socket: [`woken`](Self::woken) hands them over.
+    /// Takes out the wakers of everybody who should look at this socket: [`woken`](Self::woken) hands them
+    /// over.
     #[inline]
     pub(crate) fn take(&mut self, socket: Socket, ready: Ready) {
         let (table, index, woken) = self.table(socket);

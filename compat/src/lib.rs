@@ -1,6 +1,7 @@
 //! What lets hyper, and what is built on it, run on Hayase.
 //!
-//! - [`HayaseIo`] makes a `hayase::net::TcpStream` (or a half, or a `hayase::io::BufReader`) a `hyper::rt::Read` and `Write`;
+//! - [`HayaseIo`] makes a `hayase::net::TcpStream` (or a half, or a `hayase::io::BufReader`) a
+//!   `hyper::rt::Read` and `Write`;
 //!   [`FuturesIo`] does so for anything with the traits of `futures::io`, a TLS stream for example.
 //! - [`HayaseExecutor`] runs hyper's tasks, [`HayaseTimer`] its timers.
 //!

@@ -17,9 +17,9 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
-/// Options: `device = "SPEC"` names the device as `hayase::DeviceSpec` reads it; `cores = N` runs that many cores. Without
-/// them the defaults of `hayase::Builder` hold. If the runtime cannot be built, the reason goes to stderr and the process
-/// ends with code 1.
+/// Options: `device = "SPEC"` names the device as `hayase::DeviceSpec` reads it; `cores = N` runs that many
+/// cores. Without them the defaults of `hayase::Builder` hold. If the runtime cannot be built, the reason
+/// goes to stderr and the process ends with code 1.
 #[proc_macro_attribute]
 pub fn main(options: TokenStream, function: TokenStream) -> TokenStream {
     expand::main(options.into(), function.into()).unwrap_or_else(syn::Error::into_compile_error).into()
@@ -37,8 +37,8 @@ pub fn main(options: TokenStream, function: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
-/// The function takes both hosts, client first, or nothing. Its body runs on the client, 10.7.0.1 and fd00:7::1;
-/// the server is 10.7.0.2 and fd00:7::2, and is the client's `peer()`.
+/// The function takes both hosts, client first, or nothing. Its body runs on the client, 10.7.0.1 and
+/// fd00:7::1; the server is 10.7.0.2 and fd00:7::2, and is the client's `peer()`.
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, function: TokenStream) -> TokenStream {
     expand::test(options.into(), function.into()).unwrap_or_else(syn::Error::into_compile_error).into()

@@ -15,8 +15,8 @@ const LEASE_LEN_MAX: usize = usize::MAX;
 /// `AsyncBufRead` without a buffer: [`fill_buf`](BufReader::fill_buf) shows the received frame itself.
 ///
 /// It holds at most one frame, until that is consumed. Made by
-/// [`TcpStream::into_buf_read`](crate::net::TcpStream::into_buf_read), or on a half with [`new`](BufReader::new).
-/// Writes go straight through.
+/// [`TcpStream::into_buf_read`](crate::net::TcpStream::into_buf_read), or on a half with
+/// [`new`](BufReader::new). Writes go straight through.
 #[derive(Debug)]
 pub struct BufReader<S> {
     stream: S,
@@ -68,7 +68,8 @@ impl<S: ReadLease + Unpin> BufReader<S> {
         Ok(&self.lease)
     }
 
-    /// Appends bytes to `buf` until `delimiter`, which is included, or the end of the stream. Returns their number.
+    /// Appends bytes to `buf` until `delimiter`, which is included, or the end of the stream. Returns their
+    /// number.
     ///
     /// # Errors
     /// As a read of the stream.

@@ -11,9 +11,9 @@ use hayase_device::SharedBytes;
 
 /// Received bytes in the frame that brought them.
 ///
-/// Dereferences to `[u8]`. The frame goes back to its device's pool when the last lease on it is dropped, so keep
-/// leases for as long as you look at the bytes and no longer: copy what must stay. An empty lease is the end
-/// of the stream.
+/// Dereferences to `[u8]`. The frame goes back to its device's pool when the last lease on it is dropped, so
+/// keep leases for as long as you look at the bytes and no longer: copy what must stay. An empty lease is the
+/// end of the stream.
 ///
 /// A lease belongs to its shard and is not `Send`. It can be sent on as it is, see
 /// [`TcpStream::write_owned`](crate::net::TcpStream::write_owned).
@@ -90,8 +90,8 @@ impl fmt::Debug for Lease {
 
 /// Bytes to be sent from where they are.
 ///
-/// Made from anything that owns bytes: [`Bytes`], a [`Lease`], a `Vec<u8>`, a `String`, a `Box<[u8]>`, or a `&'static`
-/// slice. The memory is held until the peer has acknowledged it.
+/// Made from anything that owns bytes: [`Bytes`], a [`Lease`], a `Vec<u8>`, a `String`, a `Box<[u8]>`, or a
+/// `&'static` slice. The memory is held until the peer has acknowledged it.
 #[derive(Debug, Clone)]
 pub struct Payload(pub(crate) SharedBytes);
 
@@ -137,7 +137,8 @@ impl<const N: usize> From<&'static [u8; N]> for Payload {
     }
 }
 
-/// Reading without an intermediate buffer. What [`BufReader`](super::BufReader) and the adapters of `hayase-compat` read from.
+/// Reading without an intermediate buffer. What [`BufReader`](super::BufReader) and the adapters of
+/// `hayase-compat` read from.
 pub trait ReadLease {
     /// Takes received bytes, at most `len_max`, as a [`Lease`]; an empty one is the end of the stream.
     ///
@@ -146,8 +147,8 @@ pub trait ReadLease {
     fn poll_read_lease(self: Pin<&mut Self>, cx: &mut Context<'_>, len_max: usize)
     -> Poll<io::Result<Lease>>;
 
-    /// Shows received bytes, at most `len_max` in all, to `sink` where they lie, in one piece or several, and takes
-    /// them off the stream. Returns their number, 0 at the end of the stream.
+    /// Shows received bytes, at most `len_max` in all, to `sink` where they lie, in one piece or several, and
+    /// takes them off the stream. Returns their number, 0 at the end of the stream.
     ///
     /// The stack is borrowed while `sink` runs: a socket call from inside it fails.
     ///

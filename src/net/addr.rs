@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 
 /// Anything that names one or more socket addresses, without a look at the network.
 ///
-/// [`SocketAddr`] and its kinds, pairs of address and port, slices of [`SocketAddr`], and text: `"10.7.0.2:80"`,
-/// `"[fd00::2]:80"`, `"localhost:80"`, or a pair of text and port. Other host names are an error: resolving one would
-/// block the thread, and with it every connection that it carries, so do that first and elsewhere.
+/// [`SocketAddr`] and its kinds, pairs of address and port, slices of [`SocketAddr`], and text:
+/// `"10.7.0.2:80"`, `"[fd00::2]:80"`, `"localhost:80"`, or a pair of text and port. Other host names are an
+/// error: resolving one would block the thread, and with it every connection that it carries, so do that
+/// first and elsewhere.
 pub trait ToSocketAddrs: sealed::Addresses {}
 
 impl<T: sealed::Addresses + ?Sized> ToSocketAddrs for T {}

@@ -15,8 +15,8 @@ use crate::wakers::{Notify, Side};
 
 /// A UDP socket. Any number of tasks may use it at once, through `&` or an `Arc`.
 ///
-/// As with tokio's, a datagram longer than the buffer loses its end, and the `poll_*` functions wake only the last task that
-/// called them.
+/// As with tokio's, a datagram longer than the buffer loses its end, and the `poll_*` functions wake only the
+/// last task that called them.
 ///
 /// ```no_run
 /// # async fn echo() -> std::io::Result<()> {
@@ -34,7 +34,8 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// Opens a socket at `addr` of the current host. Port 0 takes a free one; the address `[::]` takes IPv4 as well.
+    /// Opens a socket at `addr` of the current host. Port 0 takes a free one; the address `[::]` takes IPv4
+    /// as well.
     ///
     /// # Errors
     /// If there is no current host, the address is none of its own, or the port is in use.

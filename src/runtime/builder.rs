@@ -18,9 +18,10 @@ const DEVICE_VARIABLE: &str = "HAYASE_DEVICE";
 
 /// Chooses everything about a [`Runtime`].
 ///
-/// Where no [`device`](Builder::device) is named, the environment variable `HAYASE_DEVICE` names it; where that is not set, it is a
-/// TAP interface `hy0` with 10.7.0.2 and fd00:7::2, and the kernel at 10.7.0.1 and fd00:7::1; and where the right to open
-/// one is missing, it is the in-memory wire, which a line on stderr says.
+/// Where no [`device`](Builder::device) is named, the environment variable `HAYASE_DEVICE` names it; where
+/// that is not set, it is a TAP interface `hy0` with 10.7.0.2 and fd00:7::2, and the kernel at 10.7.0.1 and
+/// fd00:7::1; and where the right to open one is missing, it is the in-memory wire, which a line on stderr
+/// says.
 #[derive(Debug, Clone)]
 #[must_use = "a builder builds nothing until `build` is called"]
 pub struct Builder {
@@ -52,9 +53,9 @@ impl Builder {
         self
     }
 
-    /// Runs this many cores, each an executor on a thread of its own and, with more than one, pinned to a CPU. Core 0 is the
-    /// thread that calls [`Runtime::block_on`], and has the device; on the others, tasks run without network. The default
-    /// is 1.
+    /// Runs this many cores, each an executor on a thread of its own and, with more than one, pinned to a
+    /// CPU. Core 0 is the thread that calls [`Runtime::block_on`], and has the device; on the others, tasks
+    /// run without network. The default is 1.
     pub fn cores(mut self, count: usize) -> Builder {
         self.cores = count;
         self
@@ -66,8 +67,8 @@ impl Builder {
         self
     }
 
-    /// How long a thread goes on looking for work before it sleeps. The default is zero, which burns nothing; a busy server
-    /// gains from some ten microseconds.
+    /// How long a thread goes on looking for work before it sleeps. The default is zero, which burns nothing;
+    /// a busy server gains from some ten microseconds.
     pub fn spin(mut self, time: Duration) -> Builder {
         self.executor.spin = time;
         self
@@ -100,8 +101,8 @@ impl Builder {
     /// Builds the runtime, for this thread.
     ///
     /// # Errors
-    /// If the device cannot be opened or its addresses make no sense, if there are to be no cores or polls, or if the
-    /// process may open no more descriptors or threads. The text says what to do.
+    /// If the device cannot be opened or its addresses make no sense, if there are to be no cores or polls,
+    /// or if the process may open no more descriptors or threads. The text says what to do.
     pub fn build(self) -> io::Result<Runtime> {
         if self.cores == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a runtime needs at least one core"));

@@ -103,8 +103,8 @@ fn tap_error(error: TapError) -> io::Error {
     io::Error::new(kind, error)
 }
 
-/// What the kernel's side is to be called: as the spec says; else one address in each of our networks, the gateway's if it is
-/// there. On a bridge, the addresses are the bridge's affair.
+/// What the kernel's side is to be called: as the spec says; else one address in each of our networks, the
+/// gateway's if it is there. On a bridge, the addresses are the bridge's affair.
 #[cfg(feature = "tap")]
 fn kernel_addresses(spec: &TapSpec) -> Vec<Cidr> {
     if !spec.host.is_empty() || is_bridged(&spec.name) {
@@ -122,8 +122,8 @@ fn is_bridged(name: &str) -> bool {
     std::fs::exists(format!("/sys/class/net/{name}/master")).unwrap_or(false)
 }
 
-/// The first address of our network that is not ours: `.1`, or `.2` if that is us; in a network of two (RFC 3021, RFC
-/// 6164) simply the other one. `None` if there is no other.
+/// The first address of our network that is not ours: `.1`, or `.2` if that is us; in a network of two (RFC
+/// 3021, RFC 6164) simply the other one. `None` if there is no other.
 #[cfg(feature = "tap")]
 fn neighbour(ours: Cidr) -> Option<IpAddr> {
     let network = ours.network().addr();

@@ -28,8 +28,8 @@ use workers::Workers;
 /// ```
 ///
 /// # Dropping
-/// All tasks are cancelled, and their sockets closed. What had been written is still sent, for half a second at most;
-/// then the hosts vanish.
+/// All tasks are cancelled, and their sockets closed. What had been written is still sent, for half a second
+/// at most; then the hosts vanish.
 #[derive(Debug)]
 pub struct Runtime {
     /// `None` only while it is being dropped.
@@ -100,7 +100,8 @@ impl Runtime {
         self.executor().parking()
     }
 
-    /// Makes this runtime the current one of the thread, so that `spawn` and `sleep` work outside of `block_on`.
+    /// Makes this runtime the current one of the thread, so that `spawn` and `sleep` work outside of
+    /// `block_on`.
     #[must_use = "the runtime is current only as long as this value lives"]
     pub fn enter(&self) -> hayase_executor::Enter<'_> {
         self.executor().enter()

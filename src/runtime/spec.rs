@@ -58,8 +58,8 @@ pub struct TapSpec {
     pub name: String,
     /// Our addresses.
     pub addresses: Vec<Cidr>,
-    /// The kernel's addresses. If there are none, the kernel gets the gateway's, or else the first free one of each of
-    /// our networks, unless the interface is part of a bridge.
+    /// The kernel's addresses. If there are none, the kernel gets the gateway's, or else the first free one
+    /// of each of our networks, unless the interface is part of a bridge.
     pub host: Vec<Cidr>,
     /// Where packets for other networks go: at most one for each IP version.
     pub gateways: Vec<IpAddr>,

@@ -158,7 +158,8 @@ macro_rules! write_half_methods {
             Ok(())
         }
 
-        /// Tells the peer that no more will be written. See [`TcpStream::shutdown`](super::TcpStream::shutdown).
+        /// Tells the peer that no more will be written. See
+        /// [`TcpStream::shutdown`](super::TcpStream::shutdown).
         ///
         /// # Errors
         /// As the stream's.

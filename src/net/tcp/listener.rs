@@ -12,7 +12,8 @@ use crate::host::Host;
 use crate::net::addr::{ToSocketAddrs, first_that};
 use crate::wakers::{Notify, Side};
 
-/// Connections that wait to be accepted, unless [`TcpSocket::listen`](super::TcpSocket::listen) says otherwise. As tokio's.
+/// Connections that wait to be accepted, unless [`TcpSocket::listen`](super::TcpSocket::listen) says
+/// otherwise. As tokio's.
 const BACKLOG: usize = 1024;
 
 /// A TCP listener. Any number of tasks may accept from it at once.
@@ -34,8 +35,8 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Listens at `addr` of the current host. Port 0 takes a free one; `0.0.0.0` means all IPv4 addresses of the host and
-    /// `[::]` all addresses, IPv4 ones included.
+    /// Listens at `addr` of the current host. Port 0 takes a free one; `0.0.0.0` means all IPv4 addresses of
+    /// the host and `[::]` all addresses, IPv4 ones included.
     ///
     /// # Errors
     /// If there is no current host, the address is none of its own, or the port is in use.

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use super::{TcpListener, TcpStream};
 
-/// A TCP socket that is neither listening nor connected yet: for a backlog of one's own, and for connections from a
-/// chosen address.
+/// A TCP socket that is neither listening nor connected yet: for a backlog of one's own, and for connections
+/// from a chosen address.
 ///
 /// ```no_run
 /// # async fn connect() -> std::io::Result<()> {

@@ -18,12 +18,12 @@ use crate::wakers::{Notify, Side};
 
 /// A TCP connection.
 ///
-/// Three integers: `Send` and `Sync`, of use on the thread of its host only, see [`net`](crate::net). Reading and writing
-/// come in four forms: async methods that need no trait in scope; `futures::io` and, with the feature `tokio`,
-/// `tokio::io` traits; `try_*`; and `poll_*`, which keep one waker for each direction.
+/// Three integers: `Send` and `Sync`, of use on the thread of its host only, see [`net`](crate::net). Reading
+/// and writing come in four forms: async methods that need no trait in scope; `futures::io` and, with the
+/// feature `tokio`, `tokio::io` traits; `try_*`; and `poll_*`, which keep one waker for each direction.
 ///
-/// Dropping it closes the connection: what was written is still delivered, and a peer that goes on sending is reset.
-/// [`set_linger`](Self::set_linger) and [`abort`](Self::abort) change that.
+/// Dropping it closes the connection: what was written is still delivered, and a peer that goes on sending is
+/// reset. [`set_linger`](Self::set_linger) and [`abort`](Self::abort) change that.
 ///
 /// ```no_run
 /// # async fn ask() -> std::io::Result<()> {
@@ -92,7 +92,8 @@ impl TcpStream {
 
     /// Resets the connection: what was not delivered is thrown away, here and there.
     pub fn abort(self) {
-        // On a foreign thread, or after the end of the host, there is nothing to reset: dropping does what is left.
+        // On a foreign thread, or after the end of the host, there is nothing to reset: dropping does what is
+        // left.
         let _ = self.handle.call(|door, id| door.tcp_abort(id));
     }
 
@@ -137,7 +138,8 @@ impl TcpStream {
         self.fill(buf).await
     }
 
-    /// Appends what is there to `buf`, as far as it can grow, waiting if nothing is. 0 is the end of the stream.
+    /// Appends what is there to `buf`, as far as it can grow, waiting if nothing is. 0 is the end of the
+    /// stream.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -170,8 +172,8 @@ impl TcpStream {
         poll_fn(|cx| self.poll_read_vectored(cx, bufs)).await
     }
 
-    /// Takes what is there, at most `len_max` bytes of it and never more than one frame, without a copy. An empty lease
-    /// is the end of the stream.
+    /// Takes what is there, at most `len_max` bytes of it and never more than one frame, without a copy. An
+    /// empty lease is the end of the stream.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -268,9 +270,9 @@ impl TcpStream {
         self.handle.poll(|door, id| door.tcp_lease(id, Notify::Last(cx.waker()), len_max)).map_ok(Lease::new)
     }
 
-    /// Shows what is there, at most `len_max` bytes in all, to `sink` where it lies, and takes it. For those who
-    /// must fill foreign buffers with one copy. The stack is borrowed while `sink` runs: a socket call from inside it
-    /// fails. Only the last task that called is woken.
+    /// Shows what is there, at most `len_max` bytes in all, to `sink` where it lies, and takes it. For those
+    /// who must fill foreign buffers with one copy. The stack is borrowed while `sink` runs: a socket call
+    /// from inside it fails. Only the last task that called is woken.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -354,8 +356,8 @@ impl TcpStream {
         poll_fn(|cx| self.poll_write_vectored(cx, bufs)).await
     }
 
-    /// Queues all of `bytes` without a copy, waiting for room as often as it takes. The memory is held until the peer has
-    /// acknowledged it. Where a device cannot send from foreign memory, the stack copies.
+    /// Queues all of `bytes` without a copy, waiting for room as often as it takes. The memory is held until
+    /// the peer has acknowledged it. Where a device cannot send from foreign memory, the stack copies.
     ///
     /// # Errors
     /// As [`write`](Self::write).
@@ -586,8 +588,9 @@ impl TcpStream {
         self.handle.call(|door, id| door.tcp_linger(id))
     }
 
-    /// What becomes of undelivered data when the stream is dropped: `None` delivers it in the background for as long as
-    /// it takes, zero resets the connection, another time resets it when that has passed. Dropping never blocks.
+    /// What becomes of undelivered data when the stream is dropped: `None` delivers it in the background for
+    /// as long as it takes, zero resets the connection, another time resets it when that has passed. Dropping
+    /// never blocks.
     ///
     /// # Errors
     /// As all of these.

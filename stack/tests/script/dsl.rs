@@ -27,6 +27,8 @@ pub(crate) struct Segment {
     urgent: u16,
     options: Options,
     raw_options: Option<Vec<u8>>,
+    /// With the peer's own timestamp, whatever that is now.
+    timed: bool,
     /// Without the timestamps that were negotiated.
     bare: bool,
     sack: Option<Vec<(u32, u32)>>,
@@ -112,6 +114,11 @@ impl Segment {
         self
     }
 
+    /// With the peer's timestamp of now.
+    pub(crate) fn timed(self) -> Segment {
+        Segment { timed: true, ..self }
+    }
+
     pub(crate) fn sack(self, blocks: &[(u32, u32)]) -> Segment {
         Segment { sack: Some(blocks.to_vec()), ..self }
     }
@@ -128,7 +135,7 @@ impl Segment {
 
 /// The SYN of a modern peer: MSS 1460, SACK, window scale 7, timestamps.
 pub(crate) fn modern_syn() -> Segment {
-    syn().mss(1460).sack_permitted().window_scale(7).timestamps(1000, 0)
+    syn().mss(1460).sack_permitted().window_scale(7).timed()
 }
 
 /// A segment of the stack.
@@ -328,6 +335,9 @@ impl Script {
             self.nxt = self.nxt.max(fresh);
         }
         let mut options = segment.options.clone();
+        if segment.timed {
+            options.timestamps = Some((self.ts_now(), 0));
+        }
         if segment.flags & SYN != 0 && self.ts_echo.is_none() {
             self.ts_echo = options.timestamps.map(|_| 0);
         }

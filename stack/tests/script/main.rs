@@ -9,4 +9,5 @@ mod dsl;
 mod host;
 mod oracle;
 
+mod tcp_data;
 mod tcp_open;

@@ -333,8 +333,7 @@ fn must_23_the_attempt_still_lives_after_three_minutes() {
 fn c1_a_lost_handshake_segment_makes_the_first_data_timeout_three_seconds() {
     let mut t = Script::connecting();
     t.expect(syn());
-    t.wait(secs(1));
-    t.expect(syn());
+    t.wait_for(secs(2), syn());
     t.peer(syn_ack());
     t.expect(ack(1));
     t.write(10);
@@ -345,8 +344,7 @@ fn c1_a_lost_handshake_segment_makes_the_first_data_timeout_three_seconds() {
     let mut t = Script::listening();
     t.peer(syn());
     t.expect(syn_ack());
-    t.wait(secs(1));
-    t.expect(syn_ack());
+    t.wait_for(secs(2), syn_ack());
     t.peer(ack(1));
     t.accept();
     t.write(10);
@@ -413,7 +411,7 @@ fn must_43_the_local_address_can_be_chosen_and_must_45_stays() {
     let id = host.stack.tcp_connect(host.now, (PEER_V4, 4000).into(), Some(local)).unwrap();
     host.turn();
     assert_eq!(host.next_ip().src, local.ip());
-    host.wait(secs(1));
+    host.wait(secs(2));
     assert_eq!(host.next_ip().src, local.ip());
     assert_eq!(host.stack.tcp_local_addr(id), Ok(local));
     let foreign = Some("10.0.0.77:0".parse().unwrap());
@@ -515,7 +513,7 @@ fn f6_a_syn_flood_does_not_lock_a_legitimate_client_out() {
     flood(&mut other, 20_000..20_500);
     other.reborn(4000, 5);
     other.resume(isn);
-    other.peer(ack(1).seq(1).timestamps(1001, 0));
+    other.peer(ack(1).seq(1).timestamps(other.ts_now(), 0));
     other.accept();
     assert_eq!(other.state(), State::Established);
 }
@@ -563,8 +561,8 @@ fn sequence_numbers_wrap_in_both_directions() {
         assert_eq!(t.read(), 1000);
     }
     t.drain();
-    t.write(10_000);
-    t.expect_flight(1..10_001, 1460);
+    t.write(8760);
+    t.expect_flight(1..8761, 1460);
 }
 
 #[test]

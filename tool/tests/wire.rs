@@ -1,0 +1,219 @@
+//! The program itself, on the in-memory wire: no rights and no network are needed.
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const OFFLOADS: [&str; 8] = [
+    "all",
+    "none",
+    "tx-checksum",
+    "rx-checksum",
+    "tx-checksum+tso",
+    "rx-checksum+lro",
+    "sg",
+    "tx-checksum+rx-checksum+tso+lro+sg",
+];
+
+fn hayase(line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hayase"));
+    command.args(line.split_whitespace()).stdin(Stdio::null()).env_remove("HAYASE_DEVICE");
+    command.output().expect("the program was built for this test")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What a command that must succeed printed.
+fn success(line: &str) -> String {
+    let output = hayase(line);
+    assert!(output.status.success(), "{line}: {}\n{}", output.status, stderr(&output));
+    stdout(&output)
+}
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(&success(line)).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+/// The exit code and the words of a command that must fail.
+fn failure(line: &str) -> (Option<i32>, String) {
+    let output = hayase(line);
+    assert!(!output.status.success(), "{line} succeeded:\n{}", stdout(&output));
+    (output.status.code(), stderr(&output))
+}
+
+#[test]
+fn round_trips_are_exact_with_every_offload_list() {
+    for list in OFFLOADS {
+        let line = format!(
+            "bench pingpong --round-trips 500 --connections 3 --payload 3000 --offloads {list} --json"
+        );
+        let figures = json(&line);
+        assert_eq!(figures["round_trips"], 500, "{list}: {figures}");
+        assert_eq!(figures["offloads"], if list == "all" { OFFLOADS[7] } else { list }, "{figures}");
+        assert_eq!(
+            (&figures["retransmissions"], &figures["drops"]),
+            (&0.into(), &serde_json::json!({})),
+            "{list}"
+        );
+    }
+}
+
+#[test]
+fn bytes_are_exact_with_every_offload_list() {
+    for (list, manner) in OFFLOADS.iter().flat_map(|list| [(list, ""), (list, "--owned")]) {
+        let line = format!(
+            "bench bulk --bytes 1000001 --connections 3 --write 10000 --offloads {list} --json {manner}"
+        );
+        let figures = json(&line);
+        assert_eq!(
+            (&figures["bytes"], &figures["owned"]),
+            (&1_000_001.into(), &(manner != "").into()),
+            "{figures}"
+        );
+        assert_eq!(figures["retransmissions"], 0, "{list} {manner}: {figures}");
+    }
+}
+
+#[test]
+fn every_figure_of_pingpong_is_there() {
+    let figures = json("bench pingpong --duration 0.2 --connections 2 --idle 100 --json");
+    assert_eq!((&figures["command"], &figures["device"]), (&"pingpong".into(), &"wire".into()));
+    assert_eq!(
+        (&figures["connections"], &figures["idle"], &figures["payload"]),
+        (&2.into(), &100.into(), &1.into())
+    );
+    let seconds = figures["seconds"].as_f64().unwrap();
+    let count = figures["round_trips"].as_f64().unwrap();
+    assert!((0.2..2.0).contains(&seconds) && count > 100.0, "{figures}");
+    let rate = figures["round_trips_per_second"].as_f64().unwrap();
+    let each = figures["nanoseconds_per_round_trip"].as_f64().unwrap();
+    assert!(
+        (rate * seconds / count - 1.0).abs() < 1e-6 && (each * rate / 1e9 - 1.0).abs() < 1e-6,
+        "{figures}"
+    );
+    let latency =
+        ["p50", "p90", "p99", "p99.9", "max"].map(|name| figures["latency_ns"][name].as_u64().unwrap());
+    assert!(latency[0] > 0 && latency.is_sorted(), "{figures}");
+    assert_eq!(figures["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn counted_round_trips_are_timed_only_when_asked() {
+    assert_eq!(json("bench pingpong --round-trips 100 --json")["latency_ns"], Value::Null);
+    assert!(json("bench pingpong --round-trips 100 --latency --json")["latency_ns"]["p50"].is_u64());
+}
+
+#[test]
+fn bulk_ends_after_its_time_and_has_its_figures() {
+    let figures = json("bench bulk --device wire:mtu=9000 --duration 0.2 --json");
+    assert_eq!((&figures["command"], &figures["device"]), (&"bulk".into(), &"wire:mtu=9000".into()));
+    let seconds = figures["seconds"].as_f64().unwrap();
+    let bits = figures["bytes"].as_f64().unwrap() * 8.0;
+    assert!((0.2..2.0).contains(&seconds) && bits > 0.0, "{figures}");
+    assert!((figures["bits_per_second"].as_f64().unwrap() * seconds / bits - 1.0).abs() < 1e-6, "{figures}");
+}
+
+#[test]
+fn people_get_lines() {
+    let text = success("bench pingpong --round-trips 1000");
+    assert!(
+        text.starts_with("pingpong on wire\n") && text.contains("  round trips      1,000 in "),
+        "{text}"
+    );
+    let text = success("bench bulk --bytes 1000000 --offloads none");
+    assert!(text.contains("  offloads         none\n") && text.contains(" Gbit/s\n"), "{text}");
+}
+
+#[test]
+fn every_service_is_shown_by_a_client_of_its_own() {
+    for (service, port, part) in [
+        ("echo", 7, "1048576 bytes came back"),
+        ("discard", 9, "took 1048576 bytes and closed"),
+        ("source", 19, "1048576 bytes of the pattern came in"),
+        ("http", 80, "HTTP/1.1 200 OK"),
+    ] {
+        for port in [port, 4000] {
+            let chosen = if port == 4000 { "--port 4000 --udp --ctl 4001" } else { "" };
+            let output = hayase(&format!("serve {service} --device wire {chosen}"));
+            assert!(output.status.success(), "{service}: {}", stderr(&output));
+            let lines = format!("listening on 10.7.0.2:{port}\nlistening on [fd00:7::2]:{port}\n");
+            assert_eq!(stdout(&output), lines, "{service}");
+            assert_eq!(stderr(&output).matches(part).count(), 2, "{service}: {}", stderr(&output));
+            assert!(stderr(&output).contains("--device tap:name=hy0,addr=10.7.0.2/24"), "{service}");
+        }
+    }
+}
+
+#[test]
+fn replies_are_printed_and_counted() {
+    for addr in ["10.7.0.1", "fd00:7::1"] {
+        let text = success(&format!("ping {addr} --device wire --count 2 --interval 0.01 --size 1000"));
+        let replies =
+            text.lines().filter(|line| line.starts_with(&format!("1008 bytes from {addr}: icmp_seq=")));
+        assert_eq!(replies.filter(|line| line.contains("time=")).count(), 2, "{text}");
+        assert!(text.contains("2 packets transmitted, 2 received, 0% packet loss"), "{text}");
+    }
+    let figures = json("ping 10.7.0.1 --device wire --count 3 --interval 0.01 --json");
+    assert_eq!((&figures["sent"], &figures["received"]), (&3.into(), &3.into()));
+    let times = ["min", "avg", "max"].map(|name| figures["round_trip_ms"][name].as_f64().unwrap());
+    assert!(times[0] > 0.0 && times.is_sorted(), "{figures}");
+}
+
+#[test]
+fn silence_is_a_failure() {
+    let output = hayase("ping 10.7.0.99 --device wire --count 1 --timeout 0.1");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stdout(&output).contains("1 packets transmitted, 0 received, 100% packet loss"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
+fn failures_say_what_to_do() {
+    for (line, part) in [
+        ("connect 10.7.0.1:99 --device wire", "cannot connect to 10.7.0.1:99: connection refused"),
+        ("ping 192.0.2.1 --device wire", "cannot ping 192.0.2.1: network unreachable: add an address"),
+        ("serve echo --device tap:name=a-name-that-is-too-long,addr=10.7.0.2/24", "take 1 to 15 bytes"),
+        ("serve echo --device wire --ctl 7", "cannot listen on port 7"),
+    ] {
+        let (code, text) = failure(line);
+        assert_eq!(code, Some(1), "{line}: {text}");
+        assert!(text.contains(part), "{line}: {text}");
+    }
+}
+
+#[test]
+fn wrong_usage_has_a_code_of_its_own() {
+    for (line, part) in [
+        ("", "Usage:"),
+        ("bench bulk --device tap:name=hy0,addr=10.7.0.2/24", "--connect ADDR:PORT"),
+        ("bench pingpong --device wire --connect 10.7.0.1:7", "leave --connect out"),
+        ("bench pingpong --offloads warp", "tx-checksum"),
+        ("serve gopher", "echo"),
+    ] {
+        let (code, text) = failure(line);
+        assert_eq!(code, Some(2), "{line}: {text}");
+        assert!(text.contains(part), "{line}: {text}");
+    }
+}
+
+#[test]
+fn the_environment_names_the_device() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hayase"));
+    command.args(["bench", "bulk", "--bytes", "1000", "--json"]).env("HAYASE_DEVICE", "wire:mtu=1400");
+    let output = command.output().unwrap();
+    assert!(
+        stdout(&output).contains(r#""device":"wire:mtu=1400""#),
+        "{}{}",
+        stdout(&output),
+        stderr(&output)
+    );
+}
