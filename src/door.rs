@@ -159,12 +159,12 @@ thread_local! {
 ///
 /// # Errors
 /// If the shard belongs to another thread, or is no more.
-#[inline]
+#[inline(always)]
 pub(crate) fn enter<T>(id: ShardId, visit: impl FnOnce(&dyn Door) -> T) -> io::Result<T> {
     with_entry(id, |entry| visit(&*entry.door))
 }
 
-#[inline]
+#[inline(always)]
 fn with_entry<T>(id: ShardId, visit: impl FnOnce(&Entry) -> T) -> io::Result<T> {
     let visited = DOORS.try_with(|doors| {
         let doors = doors.try_borrow().ok()?;
@@ -287,7 +287,7 @@ impl<I: SocketId> Handle<I> {
     }
 
     /// A call that may have to wait.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn poll<T>(
         &self,
         op: impl FnOnce(&dyn Door, I) -> Poll<io::Result<T>>,

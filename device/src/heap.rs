@@ -5,7 +5,7 @@
 //! super-frame. Buffers are made as they are needed, up to the limits of [`PoolConfig`], and then go round.
 
 use alloc::boxed::Box;
-use alloc::rc::{Rc, Weak};
+use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
@@ -43,15 +43,20 @@ impl Default for PoolConfig {
 }
 
 /// A pool of [`HeapFrame`]s. Clones are handles on the same pool.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Pool {
     inner: Rc<Inner>,
 }
 
+/// What the handles of a pool share, and every buffer of it.
+///
+/// Free buffers and the pool hold each other: the last handle breaks the ring when it goes. That spares each
+/// frame that is dropped the question whether its pool is still there.
 #[derive(Debug)]
 struct Inner {
     small: Class,
     large: Class,
+    handles: Cell<usize>,
 }
 
 /// Buffers of one size.
@@ -77,6 +82,7 @@ impl Pool {
             inner: Rc::new(Inner {
                 small: Class::new(config.small_len, config.small_count_max),
                 large: Class::new(config.large_len, config.large_count_max),
+                handles: Cell::new(1),
             }),
         }
     }
@@ -113,7 +119,7 @@ impl Pool {
     /// `None` if it is 4 GiB or longer.
     pub fn wrap(bytes: SharedBytes) -> Option<HeapFrame> {
         let end = u32::try_from(bytes.len()).ok()?;
-        let slab = Rc::new(Slab { storage: Storage::Foreign(bytes), pool: Weak::new() });
+        let slab = Rc::new(Slab::Foreign(bytes));
         Some(HeapFrame { slab, start: 0, end, next: None })
     }
 
@@ -128,6 +134,24 @@ impl Pool {
     }
 }
 
+impl Clone for Pool {
+    fn clone(&self) -> Pool {
+        self.inner.handles.update(|count| count + 1);
+        Pool { inner: Rc::clone(&self.inner) }
+    }
+}
+
+impl Drop for Pool {
+    /// With the last handle, the free buffers go; those in use go when their frames do.
+    fn drop(&mut self) {
+        self.inner.handles.update(|count| count - 1);
+        if self.inner.handles.get() == 0 {
+            // Taken out first: a slab that is dropped looks at its pool.
+            drop([self.inner.small.free.take(), self.inner.large.free.take()]);
+        }
+    }
+}
+
 impl Class {
     fn new(buffer_len: usize, count_max: usize) -> Class {
         Class { buffer_len, count_max, count: Cell::new(0), free: RefCell::new(Vec::new()) }
@@ -139,8 +163,8 @@ impl Class {
             return None;
         }
         self.count.set(self.count.get() + 1);
-        let storage = Storage::Pooled(vec![0; self.buffer_len].into_boxed_slice());
-        Some(Rc::new(Slab { storage, pool: Rc::downgrade(pool) }))
+        let bytes = vec![0; self.buffer_len].into_boxed_slice();
+        Some(Rc::new(Slab::Pooled { bytes, pool: Rc::clone(pool) }))
     }
 
     fn in_use(&self) -> usize {
@@ -153,42 +177,51 @@ impl Inner {
     fn class_of(&self, buffer_len: usize) -> &Class {
         if buffer_len == self.small.buffer_len { &self.small } else { &self.large }
     }
+
+    /// Whether somebody can still allocate from it.
+    #[inline]
+    fn is_open(&self) -> bool {
+        self.handles.get() > 0
+    }
 }
 
-/// A buffer and the way home.
+/// A buffer.
 #[derive(Debug)]
-struct Slab {
-    storage: Storage,
-    /// Dead for foreign bytes, and when the pool is gone.
-    pool: Weak<Inner>,
-}
-
-#[derive(Debug)]
-enum Storage {
-    Pooled(Box<[u8]>),
+enum Slab {
+    /// One of a pool, and the way home.
+    Pooled {
+        bytes: Box<[u8]>,
+        pool: Rc<Inner>,
+    },
     Foreign(SharedBytes),
 }
 
 impl AsRef<[u8]> for Slab {
     #[inline]
     fn as_ref(&self) -> &[u8] {
-        match &self.storage {
-            Storage::Pooled(bytes) => bytes,
-            Storage::Foreign(bytes) => bytes,
+        match self {
+            Slab::Pooled { bytes, .. } => bytes,
+            Slab::Foreign(bytes) => foreign(bytes),
         }
     }
+}
+
+/// Kept out of the many places that look at a frame's bytes: few frames are foreign.
+#[inline(never)]
+fn foreign(bytes: &SharedBytes) -> &[u8] {
+    bytes
 }
 
 impl Drop for Slab {
     /// Frames recycle the whole `Slab` ([`HeapFrame::drop`]); this is the way home for one whose last handle
     /// was a [`SharedBytes`].
     fn drop(&mut self) {
-        if let Storage::Pooled(bytes) = &mut self.storage
-            && let Some(pool) = self.pool.upgrade()
+        if let Slab::Pooled { bytes, pool } = self
+            && pool.is_open()
         {
-            let storage = Storage::Pooled(core::mem::take(bytes));
-            let slab = Rc::new(Slab { storage, pool: self.pool.clone() });
-            pool.class_of(slab.as_ref().as_ref().len()).free.borrow_mut().push(slab);
+            let free = &pool.class_of(bytes.len()).free;
+            let slab = Slab::Pooled { bytes: core::mem::take(bytes), pool: Rc::clone(pool) };
+            free.borrow_mut().push(Rc::new(slab));
         }
     }
 }
@@ -206,15 +239,15 @@ impl HeapFrame {
     /// The whole buffer, if it is a pooled one and this is its only handle.
     #[inline]
     fn buffer_mut(&mut self) -> Option<&mut [u8]> {
-        match &mut Rc::get_mut(&mut self.slab)?.storage {
-            Storage::Pooled(bytes) => Some(bytes),
-            Storage::Foreign(_) => None,
+        match Rc::get_mut(&mut self.slab)? {
+            Slab::Pooled { bytes, .. } => Some(bytes),
+            Slab::Foreign(_) => None,
         }
     }
 
     #[inline]
     fn has_room(&self) -> bool {
-        self.is_unique() && matches!(self.slab.storage, Storage::Pooled(_))
+        self.is_unique() && matches!(*self.slab, Slab::Pooled { .. })
     }
 }
 
@@ -223,8 +256,8 @@ impl Drop for HeapFrame {
     fn drop(&mut self) {
         // The last handle: the buffer goes home, reference count and all, without a trip to the allocator.
         if Rc::strong_count(&self.slab) == 1
-            && let Storage::Pooled(bytes) = &self.slab.storage
-            && let Some(pool) = self.slab.pool.upgrade()
+            && let Slab::Pooled { bytes, pool } = &*self.slab
+            && pool.is_open()
         {
             pool.class_of(bytes.len()).free.borrow_mut().push(Rc::clone(&self.slab));
         }
@@ -257,8 +290,7 @@ impl Frame for HeapFrame {
     #[inline]
     fn prepend(&mut self, len: usize) -> Option<&mut [u8]> {
         let (start, end) = ((self.start as usize).checked_sub(len)?, self.end as usize);
-        let bytes = &mut Rc::get_mut(&mut self.slab)?.storage;
-        let Storage::Pooled(bytes) = bytes else { return None };
+        let Slab::Pooled { bytes, .. } = Rc::get_mut(&mut self.slab)? else { return None };
         self.start = start as u32;
         Some(&mut bytes[start..end])
     }
@@ -266,8 +298,7 @@ impl Frame for HeapFrame {
     #[inline]
     fn extend(&mut self, len: usize) -> Option<&mut [u8]> {
         let (old, new) = (self.end as usize, (self.end as usize).checked_add(len)?);
-        let bytes = &mut Rc::get_mut(&mut self.slab)?.storage;
-        let Storage::Pooled(bytes) = bytes else { return None };
+        let Slab::Pooled { bytes, .. } = Rc::get_mut(&mut self.slab)? else { return None };
         let tail = bytes.get_mut(old..new)?;
         self.end = new as u32;
         Some(tail)
@@ -318,9 +349,9 @@ impl Frame for HeapFrame {
 
     fn into_shared(self) -> SharedBytes {
         let range = self.start as usize..self.end as usize;
-        match &self.slab.storage {
-            Storage::Foreign(bytes) => bytes.slice(range),
-            Storage::Pooled(_) => SharedBytes::with_range(Rc::clone(&self.slab) as _, range),
+        match &*self.slab {
+            Slab::Foreign(bytes) => bytes.slice(range),
+            Slab::Pooled { .. } => SharedBytes::with_range(Rc::clone(&self.slab) as _, range),
         }
     }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::{fmt, mem, thread};
 
-use async_task::Runnable;
 use hayase_time::{Instant, Wheel};
 
 use crate::clock::Clock;
@@ -17,7 +16,7 @@ use crate::mailbox::{Mailbox, Message};
 use crate::metrics::Counters;
 use crate::park::Park;
 use crate::reactor::Interest;
-use crate::task::{TaskId, Tasks};
+use crate::task::{Runnable, TaskId, Tasks};
 
 pub(crate) struct Core {
     pub(crate) config: Config,

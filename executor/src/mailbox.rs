@@ -5,13 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
-use async_task::Runnable;
 use crossbeam_queue::SegQueue;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io;
 
 use crate::core::Core;
-use crate::task::TaskId;
+use crate::task::{Runnable, TaskId};
 
 /// Makes a task on the core that it is handed.
 pub(crate) type MakeTask = Box<dyn FnOnce(&Rc<Core>) + Send>;

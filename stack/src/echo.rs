@@ -90,6 +90,11 @@ impl Echoes {
         self.sockets.iter().find(|(_, socket)| socket.ident == ident).map(|(index, _)| index)
     }
 
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     pub(crate) fn drain_ready(&mut self, mut f: impl FnMut(Socket, Ready)) {
         for index in self.ready.drain(..) {
             let generation = self.sockets.generation(index);

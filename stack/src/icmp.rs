@@ -1,6 +1,5 @@
 //! ICMP for both IP versions: echo, errors received, errors sent.
 
-use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use hayase_device::checksum::Sum;
@@ -209,8 +208,7 @@ impl<F: Frame> Stack<F> {
         frame: &F,
         device: &mut D,
     ) {
-        let mut quote = Vec::new();
-        quote.resize(frame.total_len().min(QUOTE_LEN_MAX), 0);
+        let mut quote = alloc::vec![0; frame.total_len().min(QUOTE_LEN_MAX)];
         chain::copy(frame, 0, &mut quote);
         let Some((src, dst)) = self.may_complain(&quote) else { return };
         if !self.icmp_limit.allow(src, now) {

@@ -8,7 +8,7 @@ use hayase_device::{Burst, Caps, Device, Frame, SharedBytes, TxMeta};
 use hayase_time::Instant;
 
 use crate::config::Config;
-use crate::counters::Counters;
+use crate::counters::{Count, Counters};
 use crate::echo::{EchoReply, Echoes};
 use crate::egress::{Egress, Envelope, Unsent, mss};
 use crate::error::Error;
@@ -172,6 +172,9 @@ impl<F: Frame> Stack<F> {
     /// Names the sockets whose readiness changed since the last call, once each.
     #[inline]
     pub fn drain_ready(&mut self, mut f: impl FnMut(Socket, Ready)) {
+        if !(self.tcp.has_news() || self.udp.has_news() || self.echoes.has_news()) {
+            return;
+        }
         self.tcp.drain_ready(&mut f);
         self.udp.drain_ready(&mut f);
         self.echoes.drain_ready(&mut f);
@@ -257,7 +260,9 @@ impl<F: Frame> Stack<F> {
             return Err(Error::InvalidInput("cannot connect to a broadcast address: TCP needs one peer"));
         }
         let mss = mss(self.link.caps.mtu, local.ip()) as u32;
-        self.tcp.connect(now, remote, local, mss, &mut self.random, &self.config)
+        let id = self.tcp.connect(now, remote, local, mss, &mut self.random, &self.config)?;
+        self.counters.count(Count::ActiveOpens);
+        Ok(id)
     }
 
     /// The outcome of a handshake.

@@ -294,6 +294,11 @@ impl<F: Frame> Udp<F> {
         self.blocked_count > 0
     }
 
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     pub(crate) fn drain_ready(&mut self, mut f: impl FnMut(Socket, Ready)) {
         for index in self.ready.drain(..) {
             let generation = self.sockets.generation(index);

@@ -182,3 +182,18 @@ fn ping_answers_in_every_size() {
     }
     net.assert_frames_home();
 }
+
+#[test]
+fn two_hosts_that_open_at_once_are_connected() {
+    let mut net = Net::new(Offloads::NONE, Offloads::NONE);
+    let (at_a, at_b) = ("10.0.0.1:1000".parse().unwrap(), "10.0.0.2:2000".parse().unwrap());
+    let a = net.a.stack.tcp_connect(net.now, at_b, Some(at_a)).unwrap();
+    let b = net.b.stack.tcp_connect(net.now, at_a, Some(at_b)).unwrap();
+    net.run_for(Duration::from_secs(1));
+    assert_eq!(
+        (net.a.stack.tcp_state(a), net.b.stack.tcp_state(b)),
+        (State::Established, State::Established)
+    );
+    let data = pattern(10_000);
+    assert_eq!(net.transfer(a, b, &data), data);
+}

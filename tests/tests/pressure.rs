@@ -106,7 +106,10 @@ matrix! {
         let guest = address(site.family, 3);
         let prefixed = format!("{guest}/{}", if guest.is_ipv4() { 24 } else { 64 });
         site.namespace.ip(&["address", "add", &prefixed, "dev", INTERFACE]);
-        let mut stream = connect_from(&site.namespace, (guest, 0).into(), site.hayase(CONTROL_PORT)).unwrap();
+        // A fresh IPv6 address may be tentative for a moment.
+        let mut stream = kernel::eventually("a connection from the new address", || {
+            connect_from(&site.namespace, (guest, 0).into(), site.hayase(CONTROL_PORT)).ok()
+        });
         stream.write_all(format!("SEND {LEN}\n").as_bytes()).unwrap();
         stream.read_exact(&mut [0; 100_000]).unwrap();
 

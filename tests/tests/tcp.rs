@@ -31,6 +31,8 @@ matrix! {
 
     fn a_closed_port_refuses_at_once(site) {
         let _server = site.serve("echo", &[]);
+        // Neighbours know each other from here on: what is timed is the refusal.
+        site.check_echo();
         let start = Instant::now();
         let error = kernel::try_connect(&site.namespace, site.hayase(PORT + 99)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
@@ -80,6 +82,9 @@ matrix! {
         expect_pattern(&first, 10).unwrap();
         assert_eq!(kernel::read(&first, &mut [0]).unwrap(), 0);
         drop(first);
+        kernel::eventually("the kernel's end is gone", || {
+            kernel::tcp_state(&site.namespace, local.port(), remote.port()).is_none().then_some(())
+        });
 
         let start = Instant::now();
         let mut second = kernel::connect_from(&site.namespace, local, remote).unwrap();

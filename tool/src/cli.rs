@@ -195,7 +195,7 @@ pub(crate) struct PingpongArgs {
     /// Make exactly so many round trips, shared by the connections, instead of measuring for a time
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) round_trips: Option<u64>,
-    /// Take the time of each round trip with --round-trips, too; it costs two per cent or so
+    /// Take the time of each round trip with --round-trips, too; it costs a look at the clock each
     #[arg(long)]
     pub(crate) latency: bool,
 }

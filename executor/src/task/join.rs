@@ -13,7 +13,7 @@ use crate::current;
 use crate::mailbox::{Mailbox, Message};
 
 /// A task as async-task sees it. `None` comes out if its executor is dropped.
-pub(super) type Task<T> = FallibleTask<Result<T, JoinError>>;
+pub(super) type Task<T> = FallibleTask<Result<T, JoinError>, Arc<Mailbox>>;
 
 /// Waits for a task and takes its output.
 ///

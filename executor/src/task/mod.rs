@@ -11,8 +11,6 @@ mod yield_now;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use async_task::Runnable;
-
 pub use self::error::JoinError;
 pub use self::join::{AbortHandle, JoinHandle};
 pub(crate) use self::registry::{TaskId, Tasks};
@@ -24,6 +22,10 @@ use self::future::TaskFuture;
 use crate::core::Core;
 use crate::current;
 use crate::mailbox::{Mailbox, Message};
+
+/// A task that is awake. What it carries along is the way home: so scheduling needs no closure in the task, and
+/// async-task wakes such a task without a second look at its reference count.
+pub(crate) type Runnable = async_task::Runnable<Arc<Mailbox>>;
 
 /// Runs `future` as a task of this thread's executor.
 ///
@@ -48,9 +50,9 @@ impl Core {
         F::Output: 'static,
     {
         let id = self.tasks.borrow_mut().reserve();
-        let mailbox = self.mailbox.clone();
         let future = TaskFuture::new(future, id, self.clone());
-        let (runnable, task) = async_task::spawn_local(future, move |runnable| schedule(runnable, &mailbox));
+        let task = async_task::Builder::new().metadata(self.mailbox.clone());
+        let (runnable, task) = task.spawn_local(|_| future, schedule);
         self.tasks.borrow_mut().start(id, runnable.waker());
         self.counters.tasks_spawned.add(1);
         if self.closing.get() {
@@ -64,16 +66,21 @@ impl Core {
 
 /// Queues a woken task: directly on its own thread, through the mailbox from any other.
 #[inline]
-fn schedule(runnable: Runnable, mailbox: &Arc<Mailbox>) {
+fn schedule(runnable: Runnable) {
     let mut runnable = Some(runnable);
     current::try_with(|core| {
-        if core.mailbox.id == mailbox.id
-            && let Some(runnable) = runnable.take()
-        {
+        if let Some(runnable) = runnable.take_if(|runnable| Arc::ptr_eq(runnable.metadata(), &core.mailbox)) {
             core.push(runnable);
         }
     });
     if let Some(runnable) = runnable {
-        mailbox.send(Message::Run(runnable));
+        send_home(runnable);
     }
+}
+
+#[cold]
+fn send_home(runnable: Runnable) {
+    // Once it is sent, the task can end and its memory go at any time.
+    let mailbox = runnable.metadata().clone();
+    mailbox.send(Message::Run(runnable));
 }

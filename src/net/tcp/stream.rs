@@ -134,8 +134,9 @@ impl TcpStream {
     ///
     /// # Cancel safety
     /// Not cancel safe: what was read so far is in `buf` and its length is lost.
-    pub async fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.fill(buf).await
+    #[inline]
+    pub fn read_exact(&mut self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
+        self.fill(buf)
     }
 
     /// Appends what is there to `buf`, as far as it can grow, waiting if nothing is. 0 is the end of the
@@ -180,8 +181,9 @@ impl TcpStream {
     ///
     /// # Cancel safety
     /// Cancel safe: if another branch completes first, nothing was taken.
-    pub async fn read_lease(&mut self, len_max: usize) -> io::Result<Lease> {
-        poll_fn(|cx| self.poll_read_lease(cx, len_max)).await
+    #[inline]
+    pub fn read_lease(&mut self, len_max: usize) -> impl Future<Output = io::Result<Lease>> {
+        poll_fn(move |cx| self.poll_read_lease(cx, len_max))
     }
 
     /// Looks at what is there without taking it, waiting if nothing is.
@@ -263,6 +265,7 @@ impl TcpStream {
     ///
     /// # Errors
     /// As [`read`](Self::read).
+    #[inline]
     pub fn poll_read_lease(&self, cx: &mut Context<'_>, len_max: usize) -> Poll<io::Result<Lease>> {
         if len_max == 0 {
             return Poll::Ready(Ok(Lease::default()));
@@ -301,15 +304,19 @@ impl TcpStream {
         self.poll_read_with(cx, len_max, &mut |bytes| buf.put_slice(bytes))
     }
 
-    pub(super) async fn fill(&self, buf: &mut [u8]) -> io::Result<usize> {
+    /// One future without another one inside, as [`send_all`](Self::send_all).
+    #[inline]
+    pub(super) fn fill(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
         let mut filled = 0;
-        while filled < buf.len() {
-            match poll_fn(|cx| self.poll_read(cx, &mut buf[filled..])).await? {
-                0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended early")),
-                len => filled += len,
+        poll_fn(move |cx| {
+            while filled < buf.len() {
+                match ready!(self.poll_read(cx, &mut buf[filled..]))? {
+                    0 => return Poll::Ready(Err(ended_early())),
+                    len => filled += len,
+                }
             }
-        }
-        Ok(filled)
+            Poll::Ready(Ok(filled))
+        })
     }
 
     pub(super) async fn drain_to(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
@@ -317,6 +324,11 @@ impl TcpStream {
         while poll_fn(|cx| self.poll_append(cx, buf)).await? > 0 {}
         Ok(buf.len() - before)
     }
+}
+
+#[cold]
+fn ended_early() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended early")
 }
 
 /// Writing.

@@ -35,16 +35,24 @@ impl<F: Frame> Connection<F> {
                 self.retries = 0;
             }
         }
-        if was_shut && self.snd_wnd > 0 && self.flight() > 0 {
-            // The window opened, and the byte that probed it did not get in: it goes first.
-            self.recovery.enter_loss(self.snd_una, self.snd_nxt);
-            self.force = true;
+        if was_shut && self.snd_wnd > 0 {
+            self.window_opened();
         }
         if self.recovery.must_enter(self.snd_una, self.mss) {
             cx.counters.count(Count::FastRetrans);
             self.congestion.on_loss(cx.now, self.flight(), self.mss);
             self.recovery.enter_fast(self.snd_una, self.snd_nxt);
             self.timed = None;
+            self.force = true;
+        }
+    }
+
+    /// The peer takes data again. That it did not was no sign of a slow path.
+    fn window_opened(&mut self) {
+        self.backoff = 0;
+        if self.flight() > 0 {
+            // The byte that probed the window did not get in: it goes first.
+            self.recovery.enter_loss(self.snd_una, self.snd_nxt);
             self.force = true;
         }
     }
@@ -89,8 +97,10 @@ impl<F: Frame> Connection<F> {
         self.recovery.on_ack(ack, acked, self.mss);
         if !self.recovery.is_fast() {
             self.congestion.on_ack(cx.now, acked, self.mss, was_limited);
+        } else if !self.sack_ok {
+            // A partial ACK: the next hole goes now, whatever the window says (RFC 6582 §3.2 step 3).
+            self.force = true;
         }
-        self.backoff = 0;
         self.retries = 0;
         self.progressed = true;
         // RFC 6298 §5.2 and §5.3
@@ -106,15 +116,23 @@ impl<F: Frame> Connection<F> {
         if let Some((end, sent_at)) = self.timed {
             if ack.at_or_after(end) {
                 self.timed = None;
-                self.rtt.sample(now.micros_since(sent_at));
+                self.take_sample(now.micros_since(sent_at));
             }
         } else if recovering
             && self.timestamps_ok
             && let Some(timestamps) = segment.header.options.timestamps
         {
             let millis = self.ts_now(now).wrapping_sub(timestamps.ecr);
-            self.rtt.sample(u64::from(millis) * 1000);
+            self.take_sample(u64::from(millis) * 1000);
         }
+    }
+
+    /// Only a measurement ends the back-off, not any ACK: the timeout may have been too short for the path, and
+    /// would be so again (RFC 6298 §5, Karn).
+    #[inline]
+    fn take_sample(&mut self, rtt_us: u64) {
+        self.rtt.sample(rtt_us);
+        self.backoff = 0;
     }
 
     /// A blocked writer is woken once a third of the buffer is free, not for every segment.

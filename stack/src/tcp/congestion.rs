@@ -20,6 +20,9 @@ pub(crate) trait CongestionControl {
     /// The retransmission timer ran out.
     fn on_timeout(&mut self, now: Instant, flight: u32, mss: u32, repeated: bool);
 
+    /// A SYN of ours had to be sent again: the initial window is one segment (RFC 5681 §3.1).
+    fn on_handshake_loss(&mut self, mss: u32);
+
     /// Nothing was sent for longer than an RTO (RFC 5681 §4.1).
     fn on_idle(&mut self, mss: u32);
 }
@@ -58,13 +61,15 @@ impl CongestionControl for NewReno {
         if !limited {
             return;
         }
+        // One ACK may cover many segments (LRO, GRO, stretch ACKs): RFC 3465 with L unbounded would burst, so a
+        // single ACK opens the window by what it acknowledged, never beyond doubling, and slow start ends at
+        // ssthresh in the middle of it.
+        let slow = acked.min(self.cwnd).min(self.ssthresh.saturating_sub(self.cwnd));
+        self.cwnd += slow;
         if self.cwnd < self.ssthresh {
-            // One ACK may cover many segments (LRO, GRO, stretch ACKs): RFC 3465 with L unbounded would burst,
-            // so a single ACK opens the window by what it acknowledged, and never beyond doubling.
-            self.cwnd = (self.cwnd + acked.min(self.cwnd)).min(CWND_MAX);
             return;
         }
-        self.acked += acked;
+        self.acked += acked - slow;
         if self.acked >= self.cwnd {
             self.acked -= self.cwnd;
             self.cwnd = (self.cwnd + mss).min(CWND_MAX);
@@ -85,6 +90,10 @@ impl CongestionControl for NewReno {
         }
         self.cwnd = mss;
         self.acked = 0;
+    }
+
+    fn on_handshake_loss(&mut self, mss: u32) {
+        self.cwnd = mss;
     }
 
     fn on_idle(&mut self, mss: u32) {

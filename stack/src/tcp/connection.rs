@@ -270,6 +270,12 @@ impl<F: Frame> Connection<F> {
         self.send.end().since(self.snd_nxt)
     }
 
+    /// Whether there is data or a FIN that was never sent.
+    #[inline]
+    pub(super) fn has_unsent(&self) -> bool {
+        self.unsent_len() > 0 || self.fin_seq() == Some(self.snd_nxt)
+    }
+
     /// RCV.WND that the peer knows of.
     #[inline]
     pub(super) fn rcv_wnd(&self) -> u32 {

@@ -59,7 +59,7 @@ impl<F: Frame> Tcp<F> {
         match trouble {
             // RFC 5927 §5.2: with a connection established, hard errors are soft.
             Trouble::Hard(error) if connection.state == State::SynSent => {
-                connection.enter_closed(Some(error))
+                connection.enter_closed(Some(error));
             }
             Trouble::Hard(error) | Trouble::Soft(error) => connection.soft_error = Some(error),
             Trouble::TooBig { mtu } => connection.reduce_mss(mtu),

@@ -36,7 +36,7 @@ use alloc::vec::Vec;
 use hayase_device::{Caps, Device, Frame};
 use hayase_time::{Instant, Wheel};
 
-use self::connection::Connection;
+use self::connection::{AckDebt, Connection};
 use self::flow::{Flow, Flows, Tuple};
 use self::listener::Listeners;
 use self::output::Output;
@@ -271,8 +271,11 @@ impl<F: Frame> Tcp<F> {
         connection.in_flows = false;
         connection.deadlines = connection::Deadlines::NONE;
         let entry = TimeWait::of(connection);
+        let owes_ack = connection.ack_debt != AckDebt::None;
         self.flows.remove(&entry.tuple, Flow::Connection(index));
-        self.reply(entry.answer(now));
+        if owes_ack {
+            self.reply(entry.answer(now));
+        }
         let (added, evicted) = self.time_waits.insert(entry, now.after_micros(config.time_wait_us.into()));
         if let Some((old, entry)) = evicted {
             self.flows.remove(&entry.tuple, Flow::TimeWait(old));
@@ -377,6 +380,11 @@ impl<F: Frame> Tcp<F> {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
+    }
+
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Hands out the sockets with news, once each.

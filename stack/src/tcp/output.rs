@@ -52,6 +52,7 @@ impl<F: Frame> Connection<F> {
             && let Some(plan) = self.next_segment(egress)
         {
             if self.send_segment(plan, egress, config) == Output::Blocked {
+                self.arm_persist(egress.now, config);
                 return Output::Blocked;
             }
         }
@@ -267,11 +268,11 @@ impl<F: Frame> Connection<F> {
         }
     }
 
-    /// Data that the peer's window holds back, with nothing outstanding that could bring an ACK: the timer
-    /// probes (RFC 9293 §3.8.6.1).
+    /// Data that the peer's window or a want of buffers holds back, with nothing outstanding that could bring
+    /// an ACK: the timer probes (RFC 9293 §3.8.6.1).
     #[inline]
     fn arm_persist(&mut self, now: Instant, config: &Config) {
-        if self.flight() == 0 && self.unsent_len() > 0 && self.deadlines.retransmit == Instant::MAX {
+        if self.flight() == 0 && self.deadlines.retransmit == Instant::MAX && self.has_unsent() {
             self.deadlines.retransmit = now.after_micros(self.rto_us(config));
         }
     }

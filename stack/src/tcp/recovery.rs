@@ -129,9 +129,10 @@ impl Recovery {
             return flight;
         }
         let lost = self.scoreboard.gap_len(una.max(self.high_rxt), self.loss_edge(una, mss));
-        // Without SACK each duplicate ACK stands for a segment that arrived.
+        // Without SACK each duplicate ACK stands for a segment that arrived: for no more of them than were out when
+        // recovery began, or a liar could open the window at will (RFC 5681 §3.2).
         let arrived = match (self.phase, self.scoreboard.is_empty()) {
-            (Phase::Fast, true) => self.dup_acks.saturating_mul(mss),
+            (Phase::Fast, true) => self.dup_acks.saturating_mul(mss).min(self.recover.since(una)),
             _ => self.scoreboard.sacked_len(),
         };
         flight.saturating_sub(arrived).saturating_sub(lost)

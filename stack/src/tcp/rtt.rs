@@ -2,11 +2,11 @@
 
 use crate::config::Config;
 
-/// The clock granularity G: timers tick in a fraction of a millisecond.
-const GRANULARITY_US: u32 = 1000;
-
 /// The timeout before anything was measured (RFC 6298 §2.1).
 const RTO_INITIAL_US: u32 = 1_000_000;
+
+/// The same where the handshake met a timeout.
+const RTO_SLOW_US: u32 = 3_000_000;
 
 /// No path takes longer: a larger sample is a clock that jumped.
 const RTT_MAX_US: u64 = 60_000_000;
@@ -16,7 +16,7 @@ const RTT_MAX_US: u64 = 60_000_000;
 pub(crate) struct Rtt {
     /// SRTT in eighths of a microsecond, so that the average loses nothing to rounding. 0: no sample yet.
     srtt_8: u32,
-    /// RTTVAR in quarters of a microsecond.
+    /// RTTVAR in quarters of a microsecond; without a sample, what the timeout is at least.
     rttvar_4: u32,
 }
 
@@ -37,13 +37,24 @@ impl Rtt {
         self.srtt_8 = self.srtt_8 - self.srtt_8 / 8 + rtt;
     }
 
-    /// RTO <- SRTT + max(G, 4 RTTVAR), within the limits, doubled `backoff` times; in microseconds.
+    /// RFC 6298 §5.7: where the timer ran out on a SYN, data starts from a timeout of no less than 3 s, until
+    /// something was measured.
+    pub(crate) fn assume_slow(&mut self) {
+        if self.srtt_8 == 0 {
+            self.rttvar_4 = RTO_SLOW_US;
+        }
+    }
+
+    /// RTO <- SRTT + max(floor, 4 RTTVAR), doubled `backoff` times, up to the ceiling; in microseconds.
+    ///
+    /// RFC 6298 §2.3 has the clock granularity G for the floor and 1 s as the least RTO. With a shorter least RTO, a
+    /// long path that is steady would time out at its first delayed ACK: so the floor is the margin above SRTT.
     #[inline]
     pub(crate) fn rto_us(&self, backoff: u8, config: &Config) -> u64 {
         let base = if self.srtt_8 == 0 {
-            RTO_INITIAL_US
+            RTO_INITIAL_US.max(self.rttvar_4)
         } else {
-            (self.srtt_8 / 8 + self.rttvar_4.max(GRANULARITY_US)).max(config.rto_min_us)
+            self.srtt_8 / 8 + self.rttvar_4.max(config.rto_min_us)
         };
         (u64::from(base) << backoff.min(20)).min(u64::from(config.rto_max_us))
     }
@@ -72,7 +83,8 @@ mod tests {
             rtt.sample(100 * MS);
         }
         assert_eq!(rtt.srtt_8 / 8, 100_000);
-        assert_eq!(rtt.rto_us(0, &config), u64::from(config.rto_min_us), "a steady path: the floor rules");
+        let floor = 100 * MS + u64::from(config.rto_min_us);
+        assert_eq!(rtt.rto_us(0, &config), floor, "a steady path: the floor rules");
         rtt.sample(500 * MS);
         assert!(rtt.rto_us(0, &config) > 450 * MS, "a jump widens the variance at once");
         for _ in 0..100 {

@@ -5,6 +5,7 @@ use core::time::Duration;
 use hayase_device::Frame;
 use hayase_time::Instant;
 
+use super::congestion::CongestionControl;
 use super::connection::{AckDebt, Connection};
 use super::segment::{Reply, Segment, Stop};
 use super::state::State;
@@ -245,13 +246,12 @@ impl<F: Frame> Connection<F> {
         self.max_snd_wnd = self.snd_wnd;
         self.snd_wl1 = segment.seq;
         self.snd_wl2 = segment.header.ack;
-        if self.retries > 0 && !self.timestamps_ok {
-            // RFC 6298 §5.7: a SYN had to be repeated and nothing was measured: start from no less than 3 s.
-            self.backoff = 2;
-        } else {
-            self.backoff = 0;
+        if self.retries > 0 {
+            // Our SYN had to go again, so nothing was measured, and the path may be full.
+            self.rtt.assume_slow();
+            self.congestion.on_handshake_loss(self.mss);
         }
-        self.retries = 0;
+        (self.backoff, self.retries) = (0, 0);
         if let Some(probing) = &mut self.probing {
             probing.heard(now);
         }
@@ -354,6 +354,8 @@ impl<F: Frame> Connection<F> {
     fn check_fin(&mut self, segment: &Segment<'_, F>) {
         if segment.has(Flags::FIN) {
             self.early_fin = Some(segment.text_end());
+            // In its place or behind a gap (RFC 5681 §4.2): the peer learns at once.
+            self.owe_ack(AckDebt::Now);
         }
         if self.early_fin.is_some_and(|fin| fin == self.rcv_nxt) {
             self.early_fin = None;

@@ -22,6 +22,8 @@ pub(super) struct TimeWait {
     ts_recent: u32,
     ts_offset: u32,
     has_timestamps: bool,
+    /// What its last acknowledgement said: a window never shrinks (SHLD-14), not even one that is of no use.
+    window: u16,
     /// Which of this slot's deadlines counts: a repeated FIN starts the time again.
     renewals: u16,
 }
@@ -48,6 +50,7 @@ impl TimeWait {
             ts_recent: connection.ts_recent,
             ts_offset: connection.ts_offset,
             has_timestamps: connection.timestamps_ok,
+            window: (connection.rcv_wnd() >> connection.rcv_wscale).min(u32::from(u16::MAX)) as u16,
             renewals: 0,
         }
     }
@@ -63,10 +66,11 @@ impl TimeWait {
             }
             return Arrival::Answer(self.answer(now));
         }
-        if segment.sequence_len() > 0 || segment.seq != self.rcv_nxt {
+        if segment.sequence_len() > 0 {
             // A repeated FIN, or an old duplicate: the peer lacks our last ACK.
             return Arrival::Answer(self.answer(now));
         }
+        // A bare ACK asks for none: two hosts that disagree would answer each other for a minute.
         Arrival::Ignored
     }
 
@@ -89,7 +93,7 @@ impl TimeWait {
             seq: self.snd_nxt,
             ack: Some(self.rcv_nxt),
             flags: Flags::ACK,
-            window: 0,
+            window: self.window,
             timestamps: self.has_timestamps.then_some(Timestamps { val, ecr: self.ts_recent }),
         }
     }

@@ -57,6 +57,10 @@ impl<F: Frame> Connection<F> {
         self.backoff = self.backoff.saturating_add(1);
         self.timed = None;
         self.neighbor = None;
+        if !self.state.is_synchronized() || self.flight() > 0 || self.has_unsent() {
+            // Before anything is sent: where no buffer can be had for it, patience ends as with a silent peer.
+            self.deadlines.retransmit = egress.now.after_micros(self.rto_us(config));
+        }
         if !self.state.is_synchronized() {
             egress.counters.count(Count::RetransSegs);
             self.snd_nxt = self.iss;

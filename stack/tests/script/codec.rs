@@ -413,7 +413,10 @@ impl Ip {
         let (ident, payload) = if packet[6] == FRAGMENT {
             let (offset, more) = (be16(bytes, 2) & !7, bytes[3] & 1 != 0);
             assert_eq!(bytes[3] & 6, 0, "reserved bits of the fragment header");
-            (be32(bytes, 4), Payload::Fragment { protocol: bytes[0], offset, more, bytes: bytes[8..].to_vec() })
+            (
+                be32(bytes, 4),
+                Payload::Fragment { protocol: bytes[0], offset, more, bytes: bytes[8..].to_vec() },
+            )
         } else {
             (0, Payload::parse(src, dst, packet[6], bytes))
         };

@@ -159,6 +159,18 @@ impl Got {
         self.flags & flag != 0
     }
 
+    /// PSH never matters; what `want` leaves unsaid does not either.
+    #[track_caller]
+    fn assert_is(&self, want: &Segment) {
+        let fits = self.flags & !PSH == want.flags & !PSH
+            && self.len == want.len
+            && want.seq.is_none_or(|seq| seq == self.seq)
+            && want.ack.is_none_or(|ack| ack == self.ack)
+            && want.window.is_none_or(|window| window == self.window)
+            && want.sack.as_ref().is_none_or(|sack| *sack == self.sack);
+        assert!(fits, "{want:?} expected, not {self:?}");
+    }
+
     /// The sequence numbers of its bytes.
     pub(crate) fn range(&self) -> Range<u32> {
         self.seq..self.seq + self.len
@@ -330,7 +342,8 @@ impl Script {
 
     fn complete(&mut self, segment: Segment) -> (Tcp, Options) {
         let seq = segment.seq.unwrap_or(self.nxt);
-        let fresh = seq + segment.len + u32::from(segment.flags & SYN != 0) + u32::from(segment.flags & FIN != 0);
+        let fresh =
+            seq + segment.len + u32::from(segment.flags & SYN != 0) + u32::from(segment.flags & FIN != 0);
         if segment.flags & RST == 0 && seq <= self.nxt {
             self.nxt = self.nxt.max(fresh);
         }
@@ -419,13 +432,7 @@ impl Script {
     #[track_caller]
     pub(crate) fn expect(&mut self, want: Segment) -> Got {
         let Some(got) = self.next() else { panic!("{want:?} expected, nothing came") };
-        assert_eq!(got.flags & !PSH, want.flags & !PSH, "flags of {got:?}");
-        assert_eq!(got.len, want.len, "length of {got:?}");
-        let fits = want.seq.is_none_or(|seq| seq == got.seq)
-            && want.ack.is_none_or(|ack| ack == got.ack)
-            && want.window.is_none_or(|window| window == got.window)
-            && want.sack.as_ref().is_none_or(|sack| *sack == got.sack);
-        assert!(fits, "{want:?} expected, not {got:?}");
+        got.assert_is(&want);
         got
     }
 
@@ -460,16 +467,24 @@ impl Script {
     #[track_caller]
     pub(crate) fn wait_for(&mut self, limit: Duration, want: Segment) -> Duration {
         let start = self.host.now;
-        let end = start + limit;
-        while self.host.now < end {
+        let mut got = self.wait_any(limit);
+        assert_eq!(got.len(), 1, "{want:?} expected, not {got:?}");
+        let got = got.remove(0);
+        got.assert_is(&want);
+        got.at - start
+    }
+
+    /// Waits until the stack speaks; what it said.
+    #[track_caller]
+    pub(crate) fn wait_any(&mut self, limit: Duration) -> Vec<Got> {
+        let end = self.host.now + limit;
+        while self.host.now < end && !self.host.has_heard() {
             let deadline = self.host.stack.deadline().unwrap_or(end);
             let step = deadline.max(self.host.now + Duration::from_micros(1)).min(end) - self.host.now;
             self.host.wait(step);
-            if self.host.has_heard() {
-                return self.expect(want).at - start;
-            }
         }
-        panic!("{want:?} expected within {limit:?}, nothing came");
+        assert!(self.host.has_heard(), "nothing came within {limit:?}");
+        self.drain()
     }
 
     /// Lets time pass.

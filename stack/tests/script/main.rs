@@ -9,5 +9,8 @@ mod dsl;
 mod host;
 mod oracle;
 
+mod tcp_close;
 mod tcp_data;
+mod tcp_loss;
 mod tcp_open;
+mod tcp_send;

@@ -62,7 +62,8 @@ fn what_straddles_an_edge_of_the_window_is_trimmed_to_it() {
 #[test]
 fn overlapping_and_disordered_segments_deliver_each_byte_once() {
     let mut t = Script::server();
-    let pieces = [(401, 700), (1, 50), (651, 1200), (20, 410), (2000, 2500), (900, 2100), (1, 2501), (2400, 2501)];
+    let pieces =
+        [(401, 700), (1, 50), (651, 1200), (20, 410), (2000, 2500), (900, 2100), (1, 2501), (2400, 2501)];
     for (from, to) in pieces {
         t.peer(data(from..to));
     }

@@ -385,7 +385,10 @@ fn must_9_isns_of_different_peers_tell_nothing_of_each_other() {
     }
     let steps: HashSet<u32> = isns.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
     assert_eq!(steps.len(), 99, "every step is another");
-    assert!(steps.iter().filter(|step| step.wrapping_add(1 << 24) < 1 << 25).count() < 10, "and most are big");
+    assert!(
+        steps.iter().filter(|step| step.wrapping_add(1 << 24) < 1 << 25).count() < 10,
+        "and most are big"
+    );
 }
 
 /// RFC 6056
@@ -422,7 +425,9 @@ fn must_43_the_local_address_can_be_chosen_and_must_45_stays() {
 #[test]
 fn must_46_nobody_connects_to_a_group() {
     let mut host = Host::new();
-    for to in ["10.0.0.255:80", "255.255.255.255:80", "224.0.0.1:80", "0.0.0.0:80", "[ff02::1]:80", "10.0.0.2:0"] {
+    for to in
+        ["10.0.0.255:80", "255.255.255.255:80", "224.0.0.1:80", "0.0.0.0:80", "[ff02::1]:80", "10.0.0.2:0"]
+    {
         let result = host.stack.tcp_connect(host.now, to.parse().unwrap(), None);
         assert!(result.is_err(), "{to}");
     }
