@@ -23,6 +23,9 @@ use crate::tcp::{Keepalive, State, Tcp};
 use crate::udp::Udp;
 use crate::wire::{Mac, Protocol};
 
+/// How long to wait before what a full device or a dry pool held up is tried again.
+const RETRY_US: u64 = 1000;
+
 /// A TCP/IP stack on frames of type `F`.
 ///
 /// It has four verbs, which its owner calls once a turn: [`receive`](Stack::receive), [`expire`](Stack::expire),
@@ -40,6 +43,8 @@ pub struct Stack<F> {
     pub(crate) icmp_limit: HostLimiter,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
+    /// When to try again what a full device or a dry pool held up.
+    retry_at: Instant,
 }
 
 impl<F: Frame> Stack<F> {
@@ -63,6 +68,7 @@ impl<F: Frame> Stack<F> {
             icmp_limit,
             random,
             counters: Counters::default(),
+            retry_at: Instant::MAX,
             config,
         };
         let own = Cidr::new(IpAddr::V6(link_local(Mac(mac))), 64);
@@ -166,6 +172,9 @@ impl<F: Frame> Stack<F> {
         if self.link.neighbors.deadline().is_some_and(|at| at <= now) {
             self.expire_neighbors(now, device);
         }
+        // Frames come home without a word: look again in a while, and not at every turn until then.
+        let is_stalled = self.tcp.is_stalled() || self.udp.is_blocked();
+        self.retry_at = if is_stalled { now.after_micros(RETRY_US) } else { Instant::MAX };
         spoke
     }
 
@@ -183,14 +192,16 @@ impl<F: Frame> Stack<F> {
     /// When [`expire`](Self::expire) has something to do. It may be a little early, never late.
     #[inline]
     pub fn deadline(&self) -> Option<Instant> {
-        let deadlines = [self.tcp.deadline(), self.link.neighbors.deadline(), self.reassembly.deadline()];
-        deadlines.into_iter().flatten().min()
+        let neighbors = self.link.neighbors.deadline().unwrap_or(Instant::MAX);
+        let reassembly = self.reassembly.deadline().unwrap_or(Instant::MAX);
+        let at = self.tcp.deadline().min(neighbors).min(reassembly).min(self.retry_at);
+        (at != Instant::MAX).then_some(at)
     }
 
     /// Whether [`transmit`](Self::transmit) or [`receive`](Self::receive) has something to do right now.
     #[inline]
     pub fn has_work(&self) -> bool {
-        self.tcp.has_work() || self.udp.is_blocked() || !self.link.loopback.is_empty()
+        self.tcp.has_work() || !self.link.loopback.is_empty()
     }
 
     // TCP

@@ -73,7 +73,7 @@ fn bytes_are_exact_with_every_offload_list() {
         let figures = json(&line);
         assert_eq!(
             (&figures["bytes"], &figures["owned"]),
-            (&1_000_001.into(), &(manner != "").into()),
+            (&1_000_001.into(), &(!manner.is_empty()).into()),
             "{figures}"
         );
         assert_eq!(figures["retransmissions"], 0, "{list} {manner}: {figures}");

@@ -30,8 +30,9 @@ impl<F: Frame> Connection<F> {
             if if self.sack_ok { newly_sacked > 0 } else { is_duplicate } {
                 self.recovery.on_dup_ack();
             }
-            if self.snd_wnd == 0 {
+            if self.snd_wnd == 0 && self.owned {
                 // The peer lives, and holds its window shut: probing goes on for as long as it answers (MUST-36).
+                // Not for a connection that nobody owns any more.
                 self.retries = 0;
             }
         }

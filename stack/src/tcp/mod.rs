@@ -74,6 +74,11 @@ pub(crate) struct Tcp<F> {
     challenges: Limiter,
     /// What the device can do, as far as filling frames is concerned.
     caps: Caps,
+    /// The device took no more, or its pool was dry, when we last sent: nothing but time or frames that come home
+    /// will help.
+    is_stalled: bool,
+    /// No later than the earliest entry of the wheel.
+    wheel_at: Instant,
 }
 
 impl<F: Frame> Tcp<F> {
@@ -89,6 +94,8 @@ impl<F: Frame> Tcp<F> {
             replies: VecDeque::new(),
             challenges: Limiter::new(config.challenge_acks_per_second, config.challenge_acks_per_second),
             caps: *caps,
+            is_stalled: false,
+            wheel_at: Instant::MAX,
         }
     }
 
@@ -238,7 +245,7 @@ impl<F: Frame> Tcp<F> {
             self.ready.push(Socket::Tcp(TcpId { index, generation }));
         }
         if connection.deadlines.earliest() < connection.timer_at {
-            rearm(&mut self.wheel, connection, index);
+            self.wheel_at = self.wheel_at.min(rearm(&mut self.wheel, connection, index));
         }
         if matches!(connection.state, State::Closed | State::TimeWait) {
             self.retire(index, now, config);
@@ -304,7 +311,7 @@ impl<F: Frame> Tcp<F> {
             connection.timer = None;
             connection.timer_at = Instant::MAX;
             if connection.deadlines.earliest() > now {
-                rearm(&mut self.wheel, connection, index);
+                self.wheel_at = self.wheel_at.min(rearm(&mut self.wheel, connection, index));
                 continue;
             }
             let was_half_open = connection.state == State::SynReceived;
@@ -316,6 +323,7 @@ impl<F: Frame> Tcp<F> {
             }
             self.settle(index, now, config);
         }
+        self.wheel_at = self.wheel.next_deadline().unwrap_or(Instant::MAX);
         while let Some((index, entry)) = self.time_waits.expire(now) {
             self.flows.remove(&entry.tuple, Flow::TimeWait(index));
         }
@@ -328,6 +336,7 @@ impl<F: Frame> Tcp<F> {
         D: Device<Frame = F>,
     {
         let mut spoke = self.transmit_replies(egress, config);
+        self.is_stalled = !self.replies.is_empty();
         for _ in 0..self.work.len() {
             let Some(index) = self.work.pop_front() else { break };
             let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
@@ -342,13 +351,14 @@ impl<F: Frame> Tcp<F> {
             if output == Output::Blocked || fed == Output::Blocked {
                 connection.in_work = true;
                 self.work.push_back(index);
+                self.is_stalled = true;
             }
             if !connection.events.is_empty() && !connection.in_ready {
                 connection.in_ready = true;
                 self.ready.push(Socket::Tcp(TcpId { index, generation }));
             }
             if connection.deadlines.earliest() < connection.timer_at {
-                rearm(&mut self.wheel, connection, index);
+                self.wheel_at = self.wheel_at.min(rearm(&mut self.wheel, connection, index));
             }
         }
         spoke
@@ -369,17 +379,21 @@ impl<F: Frame> Tcp<F> {
         sent
     }
 
-    /// Whether [`transmit`](Self::transmit) would find something to do.
+    /// Whether [`transmit`](Self::transmit) would find something to do that it can do.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
-        !self.work.is_empty() || !self.replies.is_empty()
+        !self.is_stalled && (!self.work.is_empty() || !self.replies.is_empty())
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        match (self.wheel.next_deadline(), self.time_waits.deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+    /// Whether the device or its pool holds up what is to be sent.
+    #[inline]
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.is_stalled
+    }
+
+    #[inline]
+    pub(crate) fn deadline(&self) -> Instant {
+        self.time_waits.deadline().map_or(self.wheel_at, |at| at.min(self.wheel_at))
     }
 
     #[inline]
@@ -424,18 +438,19 @@ impl<F: Frame> Tcp<F> {
 
 /// Makes the timer fire no later than the earliest deadline. A deadline that moved back leaves the timer alone:
 /// it fires early, finds nothing due and goes to the new place. So an active connection touches the wheel a few
-/// times a second, whatever it sends.
+/// times a second, whatever it sends. Returns when it fires.
 #[cold]
-fn rearm<F>(wheel: &mut Wheel<u32>, connection: &mut Connection<F>, index: u32) {
+fn rearm<F>(wheel: &mut Wheel<u32>, connection: &mut Connection<F>, index: u32) -> Instant {
     let at = connection.deadlines.earliest();
     connection.timer_at = at;
     if at == Instant::MAX {
-        return;
+        return at;
     }
     match connection.timer {
         Some(key) if wheel.reset(key, at) => {}
         _ => connection.timer = Some(wheel.insert(at, index)),
     }
+    at
 }
 
 /// What the processing of one frame may look at besides TCP's own state.

@@ -154,7 +154,14 @@ impl<F: Frame> Connection<F> {
         let room = self.congestion.cwnd().saturating_sub(pipe);
         let room = if self.force { room.max(self.mss) } else { room };
         let data_end = to.min(self.send.end());
-        let len = data_end.since(from).min(segment_max).min(room - room % self.mss);
+        let mut len = data_end.since(from).min(segment_max).min(room - room % self.mss);
+        if self.snd_wnd == 0 {
+            // The peer shrank its window to nothing: a byte a timeout asks whether it opened (MUST-35).
+            if !self.force {
+                return None;
+            }
+            len = len.min(1);
+        }
         let fin = self.fin_seq().is_some_and(|fin| from + len == fin && to.after(fin));
         (len > 0 || (fin && room > 0)).then_some(Plan { seq: from, len, fin, retransmission: true })
     }

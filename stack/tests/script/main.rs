@@ -9,8 +9,10 @@ mod dsl;
 mod host;
 mod oracle;
 
+mod tcp_attack;
 mod tcp_close;
 mod tcp_data;
 mod tcp_loss;
 mod tcp_open;
+mod tcp_options;
 mod tcp_send;

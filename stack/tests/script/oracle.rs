@@ -36,6 +36,8 @@ struct Flow {
     /// The right edge of the window that the stack advertised.
     receive_edge: Option<u32>,
     ts_val: Option<u32>,
+    /// Behind everything that the stack sent: what the peer may acknowledge.
+    end: u32,
     peer_fin: Option<u32>,
 }
 
@@ -60,7 +62,9 @@ impl Oracle {
         if tcp.flags & FIN != 0 {
             flow.peer_fin = Some(tcp.seq.wrapping_add(tcp.payload.len() as u32 + 1));
         }
-        if tcp.flags & ACK != 0 {
+        // A forged acknowledgement opens no window.
+        let is_plausible = tcp.ack.wrapping_sub(flow.isn) <= flow.end.wrapping_sub(flow.isn);
+        if tcp.flags & ACK != 0 && is_plausible {
             let shift = if tcp.flags & SYN != 0 { 0 } else { flow.send_shift() };
             let edge = tcp.ack.wrapping_add(u32::from(tcp.window) << shift);
             flow.send_edge = Some(later(flow.send_edge, edge));
@@ -111,6 +115,7 @@ impl Oracle {
             send_edge: known.and_then(|flow| flow.send_edge),
             ack: is_answer.then_some(tcp.ack),
             receive_edge: edge,
+            end: tcp.seq.wrapping_add(1),
             peer_fin: None,
         };
         self.flows.insert(key, flow);
@@ -150,7 +155,7 @@ impl Flow {
         }
     }
 
-    fn check_data(&self, tcp: &Tcp, options: &Options) {
+    fn check_data(&mut self, tcp: &Tcp, options: &Options) {
         let len = tcp.payload.len() as u32;
         let start = tcp.seq.wrapping_sub(self.isn);
         for (byte, at) in tcp.payload.iter().zip(start..) {
@@ -164,6 +169,7 @@ impl Flow {
         let end = tcp.seq.wrapping_add(len);
         let fits = self.send_edge.is_none_or(|edge| !is_before(edge, end));
         assert!(fits || len <= 1, "beyond the peer's window: {start}+{len}");
+        self.end = later(Some(self.end), end.wrapping_add(u32::from(tcp.flags & FIN != 0)));
     }
 
     fn check_window(&mut self, tcp: &Tcp) {
