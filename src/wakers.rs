@@ -196,11 +196,9 @@ impl Table {
     #[inline]
     fn take(&mut self, index: u32, sides: [bool; 2], woken: &mut Vec<Waker>) {
         if let Some(last) = self.last.get_mut(index as usize) {
-            for (waker, taken) in last.iter_mut().zip(sides) {
-                if taken && let Some(waker) = waker.take() {
-                    woken.push(waker);
-                }
-            }
+            let [read, write] = last;
+            woken.extend(read.take_if(|_| sides[0]));
+            woken.extend(write.take_if(|_| sides[1]));
         }
         if !self.each.is_empty() {
             self.take_each(index, sides, woken);

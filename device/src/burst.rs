@@ -1,6 +1,7 @@
 //! A burst: the frames that one look at the NIC queue brought.
 
-use alloc::vec::Vec;
+use alloc::collections::VecDeque;
+use core::mem;
 
 use crate::RxMeta;
 
@@ -10,7 +11,7 @@ use crate::RxMeta;
 /// limit, the stack drains it, and no memory is allocated in between.
 #[derive(Debug)]
 pub struct Burst<F> {
-    frames: Vec<(F, RxMeta)>,
+    frames: VecDeque<(F, RxMeta)>,
     limit: usize,
 }
 
@@ -21,7 +22,7 @@ impl<F> Burst<F> {
     /// If `limit` is 0: such a burst could never receive.
     pub fn new(limit: usize) -> Self {
         assert!(limit > 0, "a burst needs room for at least one frame");
-        Burst { frames: Vec::with_capacity(limit), limit }
+        Burst { frames: VecDeque::with_capacity(limit), limit }
     }
 
     /// How many more frames fit.
@@ -49,7 +50,20 @@ impl<F> Burst<F> {
     #[inline]
     pub fn push(&mut self, frame: F, meta: RxMeta) {
         assert!(self.frames.len() < self.limit, "pushed into a full burst");
-        self.frames.push((frame, meta));
+        self.frames.push_back((frame, meta));
+    }
+
+    /// Takes as many frames off the front of a queue as fit, and returns how many: all of them at once, by
+    /// exchanging queue and burst, where that is possible.
+    #[inline]
+    pub fn take_from(&mut self, queue: &mut VecDeque<(F, RxMeta)>) -> usize {
+        if self.frames.is_empty() && queue.len() <= self.limit {
+            mem::swap(&mut self.frames, queue);
+            return self.frames.len();
+        }
+        let count = self.room().min(queue.len());
+        self.frames.extend(queue.drain(..count));
+        count
     }
 
     /// Takes all frames out, in order of arrival.

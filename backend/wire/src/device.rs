@@ -138,12 +138,7 @@ impl Device for WireDevice {
 
     #[inline]
     fn receive(&mut self, burst: &mut Burst<HeapFrame>) -> usize {
-        let mut queue = self.inbound.queue.borrow_mut();
-        let count = burst.room().min(queue.len());
-        for (frame, meta) in queue.drain(..count) {
-            burst.push(frame, meta);
-        }
-        count
+        burst.take_from(&mut self.inbound.queue.borrow_mut())
     }
 
     #[inline]
@@ -162,19 +157,22 @@ impl Device for WireDevice {
 
     #[inline]
     fn transmit(&mut self, frame: HeapFrame, meta: TxMeta) {
-        if self.outbound.room() == 0 || !self.outbound.plugged.get() {
+        let outbound = &*self.outbound;
+        let mut queue = outbound.queue.borrow_mut();
+        if queue.len() >= outbound.frames_max || !outbound.plugged.get() {
             self.tx_dropped += 1;
             return;
         }
         let fits = (ETHERNET_LEN..=ETHERNET_LEN + self.caps.mtu).contains(&frame.len());
-        let receiver = self.outbound.receiver.get();
+        let receiver = outbound.receiver.get();
         if fits
             && frame.next().is_none()
             && meta.segmentation.is_none()
             && let Some(checksum) = rx_checksum_of(&frame, meta.checksum, self.caps.offloads, receiver)
         {
-            self.outbound.push(frame, RxMeta { checksum, ..RxMeta::default() });
+            queue.push_back((frame, RxMeta { checksum, ..RxMeta::default() }));
         } else {
+            drop(queue);
             self.transmit_converted(frame, meta);
         }
     }

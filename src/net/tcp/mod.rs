@@ -7,6 +7,7 @@ mod split;
 mod split_owned;
 mod stream;
 mod traits;
+mod whole;
 
 pub use listener::TcpListener;
 pub use socket::TcpSocket;

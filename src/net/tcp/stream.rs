@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::BufMut;
 use hayase_stack::{Keepalive, State, TcpId};
 
+use super::whole::{ReadExact, WriteAll};
 use super::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, hop_limit, split, split_owned};
 use crate::door::{Handle, ShardId};
 use crate::host::Host;
@@ -241,7 +242,7 @@ impl TcpStream {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    #[inline]
+    #[inline(always)]
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
@@ -265,7 +266,7 @@ impl TcpStream {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    #[inline]
+    #[inline(always)]
     pub fn poll_read_lease(&self, cx: &mut Context<'_>, len_max: usize) -> Poll<io::Result<Lease>> {
         if len_max == 0 {
             return Poll::Ready(Ok(Lease::default()));
@@ -304,19 +305,9 @@ impl TcpStream {
         self.poll_read_with(cx, len_max, &mut |bytes| buf.put_slice(bytes))
     }
 
-    /// One future without another one inside, as [`send_all`](Self::send_all).
     #[inline]
     pub(super) fn fill(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
-        let mut filled = 0;
-        poll_fn(move |cx| {
-            while filled < buf.len() {
-                match ready!(self.poll_read(cx, &mut buf[filled..]))? {
-                    0 => return Poll::Ready(Err(ended_early())),
-                    len => filled += len,
-                }
-            }
-            Poll::Ready(Ok(filled))
-        })
+        ReadExact::new(self, buf)
     }
 
     pub(super) async fn drain_to(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
@@ -324,11 +315,6 @@ impl TcpStream {
         while poll_fn(|cx| self.poll_append(cx, buf)).await? > 0 {}
         Ok(buf.len() - before)
     }
-}
-
-#[cold]
-fn ended_early() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended early")
 }
 
 /// Writing.
@@ -423,7 +409,7 @@ impl TcpStream {
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    #[inline]
+    #[inline(always)]
     pub fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
@@ -459,16 +445,9 @@ impl TcpStream {
         Poll::Ready(self.shut_down())
     }
 
-    /// One future without another one inside: this is the path of every small answer.
     #[inline]
-    pub(super) fn send_all(&self, mut buf: &[u8]) -> impl Future<Output = io::Result<()>> {
-        poll_fn(move |cx| {
-            while !buf.is_empty() {
-                let len = ready!(self.poll_write(cx, buf))?;
-                buf = &buf[len..];
-            }
-            Poll::Ready(Ok(()))
-        })
+    pub(super) fn send_all(&self, buf: &[u8]) -> impl Future<Output = io::Result<()>> {
+        WriteAll::new(self, buf)
     }
 
     pub(super) async fn send_owned(&self, mut bytes: Payload) -> io::Result<()> {

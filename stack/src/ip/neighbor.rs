@@ -36,13 +36,13 @@ const RETRANSMIT: Duration = Duration::from_secs(1);
 /// How often a neighbour is asked before it counts as unreachable (`MAX_MULTICAST_SOLICIT`).
 const QUESTION_COUNT_MAX: u8 = 3;
 
-/// The most packets that wait for one neighbour: RFC 1122 §2.3.2.2 wants at least the latest; three are a
-/// small datagram's fragments.
-const WAITING_COUNT_MAX: usize = 3;
+/// The most packets that wait for one neighbour: RFC 1122 §2.3.2.2 wants at least the latest; these are the
+/// fragments of the largest datagram and some more (Linux's `unres_qlen_bytes` holds about a hundred).
+const WAITING_COUNT_MAX: usize = 64;
 
 /// The most packets that wait for all neighbours together, the first of each not counted: silent hosts must
 /// not hold the frame pool.
-const WAITING_TOTAL_MAX: usize = 256;
+const WAITING_TOTAL_MAX: usize = 512;
 
 /// How many entries are looked at to find one that may make room. The next search goes on from there, so a full
 /// table costs a flood of new addresses no more than this each.

@@ -350,8 +350,12 @@ impl<F: Frame> Tcp<F> {
             // Output moves deadlines and may feed a writer; it ends no connection.
             if output == Output::Blocked || fed == Output::Blocked {
                 connection.in_work = true;
-                self.work.push_back(index);
                 self.is_stalled = true;
+                // Whoever the device turned away is first when it has room again.
+                match output {
+                    Output::Blocked => self.work.push_front(index),
+                    Output::Done => self.work.push_back(index),
+                }
             }
             if !connection.events.is_empty() && !connection.in_ready {
                 connection.in_ready = true;
@@ -359,6 +363,10 @@ impl<F: Frame> Tcp<F> {
             }
             if connection.deadlines.earliest() < connection.timer_at {
                 self.wheel_at = self.wheel_at.min(rearm(&mut self.wheel, connection, index));
+            }
+            if output == Output::Blocked {
+                // What the device refused this one it would refuse all others.
+                break;
             }
         }
         spoke
