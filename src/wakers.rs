@@ -96,7 +96,7 @@ waits_in!(TcpId => tcp, ListenerId => listener, UdpId => udp, EchoId => echo);
 
 impl Wakers {
     /// Registers a waiter and returns the waker that it replaces.
-    #[inline]
+    #[inline(always)]
     #[must_use = "dropping a waker can run foreign code: drop it while nothing is borrowed"]
     pub(crate) fn insert<I: WaitsIn>(
         &mut self,
@@ -109,13 +109,18 @@ impl Wakers {
             Notify::Never => Some(waker),
             Notify::Last(_) => I::table(self).last_mut(id.index(), side).replace(waker),
             Notify::Each(_, ticket) => {
-                let ticket = *ticket.get_or_insert_with(|| {
-                    self.ticket += 1;
-                    NonZeroU64::new(self.ticket).unwrap_or(NonZeroU64::MAX)
-                });
+                let ticket = self.ticket(ticket);
                 I::table(self).insert_each(id.index(), side, ticket, waker)
             }
         }
+    }
+
+    /// The ticket that the future has, or a new one.
+    fn ticket(&mut self, ticket: &mut Ticket) -> NonZeroU64 {
+        *ticket.get_or_insert_with(|| {
+            self.ticket += 1;
+            NonZeroU64::new(self.ticket).unwrap_or(NonZeroU64::MAX)
+        })
     }
 
     /// Takes out the waker of a future that waits no more.
@@ -178,11 +183,17 @@ impl Table {
     fn last_mut(&mut self, index: u32, side: Side) -> &mut Option<Waker> {
         let index = index as usize;
         if index >= self.last.len() {
-            self.last.resize_with(index + 1, Default::default);
+            self.grow(index);
         }
         &mut self.last[index][side as usize]
     }
 
+    #[cold]
+    fn grow(&mut self, index: usize) {
+        self.last.resize_with(index + 1, Default::default);
+    }
+
+    #[inline(never)]
     fn insert_each(&mut self, index: u32, side: Side, ticket: NonZeroU64, waker: Waker) -> Option<Waker> {
         let waiters = self.each.entry((index, side)).or_default();
         if let Some((_, known)) = waiters.iter_mut().find(|(known, _)| *known == ticket) {
@@ -193,12 +204,20 @@ impl Table {
     }
 
     /// Takes out who waits for the sides (read, write) that are asked for.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, index: u32, sides: [bool; 2], woken: &mut Vec<Waker>) {
         if let Some(last) = self.last.get_mut(index as usize) {
             let [read, write] = last;
-            woken.extend(read.take_if(|_| sides[0]));
-            woken.extend(write.take_if(|_| sides[1]));
+            if sides[0]
+                && let Some(waker) = read.take()
+            {
+                woken.push(waker);
+            }
+            if sides[1]
+                && let Some(waker) = write.take()
+            {
+                woken.push(waker);
+            }
         }
         if !self.each.is_empty() {
             self.take_each(index, sides, woken);

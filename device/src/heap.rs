@@ -245,6 +245,16 @@ impl HeapFrame {
         }
     }
 
+    /// The last handle: the buffer goes home, reference count and all, without a trip to the allocator.
+    #[inline(never)]
+    fn recycle(&self) {
+        if let Slab::Pooled { bytes, pool } = &*self.slab
+            && pool.is_open()
+        {
+            pool.class_of(bytes.len()).free.borrow_mut().push(Rc::clone(&self.slab));
+        }
+    }
+
     #[inline]
     fn has_room(&self) -> bool {
         self.is_unique() && matches!(*self.slab, Slab::Pooled { .. })
@@ -254,12 +264,8 @@ impl HeapFrame {
 impl Drop for HeapFrame {
     #[inline]
     fn drop(&mut self) {
-        // The last handle: the buffer goes home, reference count and all, without a trip to the allocator.
-        if Rc::strong_count(&self.slab) == 1
-            && let Slab::Pooled { bytes, pool } = &*self.slab
-            && pool.is_open()
-        {
-            pool.class_of(bytes.len()).free.borrow_mut().push(Rc::clone(&self.slab));
+        if Rc::strong_count(&self.slab) == 1 {
+            self.recycle();
         }
     }
 }

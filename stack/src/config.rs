@@ -53,8 +53,7 @@ pub struct Config {
     /// How long a connection that the application closed waits for the peer's FIN, in
     /// microseconds (Linux's `tcp_fin_timeout`).
     pub fin_timeout_us: u32,
-    /// ICMP errors a second that we send at most, and challenge ACKs per second per stack
-    /// (RFC 4443 §2.4(f), RFC 5961 §7).
+    /// ICMP errors a second that we send at most, a tenth of them to one host (RFC 4443 §2.4(f)).
     pub icmp_per_second: u32,
     /// Challenge ACKs a second that we send at most (RFC 5961 §7).
     pub challenge_acks_per_second: u32,

@@ -1,5 +1,6 @@
 //! TCP: listener, stream, and the halves of a stream.
 
+mod futures;
 mod halves;
 mod listener;
 mod socket;
@@ -7,7 +8,6 @@ mod split;
 mod split_owned;
 mod stream;
 mod traits;
-mod whole;
 
 pub use listener::TcpListener;
 pub use socket::TcpSocket;

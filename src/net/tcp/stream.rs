@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::BufMut;
 use hayase_stack::{Keepalive, State, TcpId};
 
-use super::whole::{ReadExact, WriteAll};
+use super::futures::{ReadExact, ReadLease, WriteAll};
 use super::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, hop_limit, split, split_owned};
 use crate::door::{Handle, ShardId};
 use crate::host::Host;
@@ -184,7 +184,7 @@ impl TcpStream {
     /// Cancel safe: if another branch completes first, nothing was taken.
     #[inline]
     pub fn read_lease(&mut self, len_max: usize) -> impl Future<Output = io::Result<Lease>> {
-        poll_fn(move |cx| self.poll_read_lease(cx, len_max))
+        ReadLease::new(self, len_max)
     }
 
     /// Looks at what is there without taking it, waiting if nothing is.

@@ -458,17 +458,18 @@ mod tests {
     fn j3_a_silent_host_is_asked_once_a_second_and_given_up() {
         let mut neighbors = table();
         let id = neighbors.entry(host(1), at(0.0)).unwrap();
-        for packet in 0..WAITING_COUNT_MAX as u32 {
+        let count = WAITING_COUNT_MAX as u32;
+        for packet in 0..count {
             assert_eq!(neighbors.enqueue(id, packet), None);
         }
-        assert_eq!(neighbors.enqueue(id, 3), Some(0), "the oldest goes");
+        assert_eq!(neighbors.enqueue(id, count), Some(0), "the oldest goes");
         let mut questions = 0;
         for step in 0..299 {
             questions += outputs(&mut neighbors, at(f64::from(step) * 0.01)).len();
             assert!(neighbors.entry(host(1), at(f64::from(step) * 0.01)) == Some(id));
         }
         assert_eq!(questions, 3);
-        let unreachable = Output::Unreachable { addr: host(1), packets: vec![1, 2, 3] };
+        let unreachable = Output::Unreachable { addr: host(1), packets: (1..=count).collect() };
         assert_eq!(outputs(&mut neighbors, at(3.1)), [unreachable]);
         assert_eq!((neighbors.find(host(1)), neighbors.mac(id, at(3.1))), (None, None));
         assert_eq!((neighbors.enqueue(id, 9), neighbors.waiting_count), (Some(9), 0));

@@ -28,8 +28,11 @@ pub(crate) enum Trouble {
     },
 }
 
-/// Packets that every IPv4 path takes. Anything smaller is an attack or a mistake.
-const MTU_MIN_V4: usize = 552;
+/// The smallest packets that we go down to (Linux's `min_pmtu`): smaller ones help an attacker more than the path.
+const MTU_FLOOR_V4: usize = 552;
+
+/// No link has a smaller MTU (RFC 791 §3.2, RFC 8200 §5): whoever reports one is not believed (RFC 8201 §4).
+const MTU_MIN_V4: usize = 68;
 const MTU_MIN_V6: usize = 1280;
 
 impl<F: Frame> Tcp<F> {
@@ -73,7 +76,11 @@ impl<F: Frame> super::connection::Connection<F> {
     /// RFC 1191 §6.3, RFC 8201 §5.4: smaller segments from now on, and what was lost goes again at once.
     fn reduce_mss(&mut self, mtu: usize) {
         let local = self.tuple.local_ip();
-        let floor = if local.is_ipv4() { MTU_MIN_V4 } else { MTU_MIN_V6 };
+        let (least, floor) =
+            if local.is_ipv4() { (MTU_MIN_V4, MTU_FLOOR_V4) } else { (MTU_MIN_V6, MTU_MIN_V6) };
+        if mtu < least {
+            return;
+        }
         let options = if self.timestamps_ok { super::connection::TIMESTAMPS_LEN } else { 0 };
         let mss = (mtu.max(floor) - network_len(local) - TcpHeader::LEN) as u32 - options;
         if mss < self.mss && self.state.is_synchronized() {

@@ -9,6 +9,9 @@ mod dsl;
 mod host;
 mod oracle;
 
+
+mod ip;
+mod ip6;
 mod tcp_attack;
 mod tcp_close;
 mod tcp_data;

@@ -1,13 +1,14 @@
-//! The futures that read or write a whole buffer.
+//! The futures that small questions and answers are made of.
 //!
-//! They are what every small question and answer waits in, so each is one flat state, without a future inside, and
-//! is inlined where it is awaited.
+//! Each is one flat state, without a future inside, and is inlined where it is awaited: for a message of a few bytes
+//! the calls and the saved registers in between would be a good part of all that is done.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::TcpStream;
+use crate::io::Lease;
 
 /// The future of [`TcpStream::read_exact`].
 #[derive(Debug)]
@@ -69,5 +70,28 @@ impl Future for WriteAll<'_, '_> {
             self.rest = &self.rest[len..];
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// The future of [`TcpStream::read_lease`].
+#[derive(Debug)]
+pub(super) struct ReadLease<'s> {
+    stream: &'s TcpStream,
+    len_max: usize,
+}
+
+impl<'s> ReadLease<'s> {
+    #[inline]
+    pub(super) fn new(stream: &'s TcpStream, len_max: usize) -> ReadLease<'s> {
+        ReadLease { stream, len_max }
+    }
+}
+
+impl Future for ReadLease<'_> {
+    type Output = io::Result<Lease>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Lease>> {
+        self.stream.poll_read_lease(cx, self.len_max)
     }
 }

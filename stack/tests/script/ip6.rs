@@ -1,0 +1,400 @@
+//! IPv6, ICMPv6 and neighbor discovery (RFC 8200, 4443, 4861, 4862, 5722, 6946, 5095).
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use hayase_stack::{Drop, UdpId};
+
+use crate::codec::{self, Body, FRAGMENT, Heard, ICMPV6, IpOut, Payload, UDP};
+use crate::host::{Host, PEER_MAC, PEER_V6, STACK_MAC, STACK_V6, neighbor_advert};
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const DESTINATION: u8 = 60;
+const NO_NEXT: u8 = 59;
+
+const ALL_NODES: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
+/// The solicited-node group of the stack's address.
+const SOLICITED: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 1));
+const NOBODY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+const SOLICIT: u8 = 135;
+const ADVERT: u8 = 136;
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn octets(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V6(ip) => ip.octets(),
+        IpAddr::V4(ip) => panic!("{ip} is no IPv6 address"),
+    }
+}
+
+/// A neighbor solicitation for `target` with these options behind.
+fn solicit(src: IpAddr, dst: IpAddr, target: IpAddr, options: &[u8]) -> Vec<u8> {
+    codec::icmp(src, dst, SOLICIT, 0, 0, &[&octets(target)[..], options].concat())
+}
+
+const SOURCE_OPTION: [u8; 8] = [1, 1, 2, 0, 0, 0, 0, 0x0b];
+
+fn with_hops(src: IpAddr, dst: IpAddr, hops: u8, message: &[u8]) -> Vec<u8> {
+    IpOut { ttl: hops, ..IpOut::new(src, dst, ICMPV6) }.packet(message)
+}
+
+fn echo(payload: &[u8]) -> Vec<u8> {
+    codec::icmp(PEER_V6, STACK_V6, 128, 0, 0x1234_0007, payload)
+}
+
+#[track_caller]
+fn assert_echoed(host: &mut Host, payload: &[u8]) {
+    assert_eq!(host.next_icmp(), (129, 0, 0x1234_0007, payload.to_vec()));
+}
+
+/// A stack that knows its peer already, and a socket on port 2000.
+fn host() -> (Host, UdpId) {
+    let mut host = Host::new();
+    let id = host.stack.udp_bind("[::]:2000".parse().unwrap()).unwrap();
+    host.ip(PEER_V6, STACK_V6, ICMPV6, &echo(b"hello"));
+    assert_echoed(&mut host, b"hello");
+    (host, id)
+}
+
+fn datagram(payload: &[u8]) -> Vec<u8> {
+    codec::udp((PEER_V6, 9000), (STACK_V6, 2000), payload)
+}
+
+/// The advertisement that the stack sent: to whom, on which layer, its flags, and what follows them.
+fn next_advert(host: &mut Host) -> ([u8; 6], IpAddr, u32, Vec<u8>) {
+    let Some((_, Heard { dst_mac, body: Body::Ip(ip), .. })) = host.next() else { panic!("nothing came") };
+    match ip.payload {
+        Payload::Icmp { kind: ADVERT, code: 0, word, rest } => (dst_mac, ip.dst, word, rest),
+        other => panic!("an advertisement expected, not {other:?}"),
+    }
+}
+
+// Neighbor discovery
+
+#[test]
+fn l1_a_solicitation_is_answered_with_the_s_flag_and_our_link_layer_address() {
+    let mut host = Host::new();
+    for dst in [SOLICITED, STACK_V6] {
+        let message = solicit(PEER_V6, dst, STACK_V6, &SOURCE_OPTION);
+        host.packet(&with_hops(PEER_V6, dst, 255, &message));
+        let (mac, to, flags, rest) = next_advert(&mut host);
+        assert_eq!((mac, to), (PEER_MAC, PEER_V6));
+        assert_eq!(flags >> 29, 0b011, "no router, solicited, override");
+        assert_eq!(rest, [&octets(STACK_V6)[..], &[2, 1], &STACK_MAC].concat());
+    }
+}
+
+/// RFC 4862 §5.4
+#[test]
+fn l1_duplicate_address_detection_is_answered_to_all_nodes() {
+    let mut host = Host::new();
+    host.packet(&with_hops(NOBODY, SOLICITED, 255, &solicit(NOBODY, SOLICITED, STACK_V6, &[])));
+    let (mac, to, flags, _) = next_advert(&mut host);
+    assert_eq!((mac, to), ([0x33, 0x33, 0, 0, 0, 1], ALL_NODES));
+    assert_eq!(flags >> 29, 0b001, "not solicited");
+}
+
+#[test]
+fn l1_nobody_else_is_answered_for() {
+    let mut host = Host::new();
+    let other = PEER_V6;
+    host.packet(&with_hops(PEER_V6, SOLICITED, 255, &solicit(PEER_V6, SOLICITED, other, &SOURCE_OPTION)));
+    host.silence();
+}
+
+/// RFC 4861 §7.1.1
+#[test]
+fn l2_solicitations_that_break_the_rules_are_ignored() {
+    let mut host = Host::new();
+    let good = solicit(PEER_V6, SOLICITED, STACK_V6, &SOURCE_OPTION);
+    for hops in [254, 64, 1, 0] {
+        host.packet(&with_hops(PEER_V6, SOLICITED, hops, &good));
+        host.silence();
+    }
+    let mut bad_sum = good.clone();
+    bad_sum[2] ^= 1;
+    let code = codec::icmp(PEER_V6, SOLICITED, SOLICIT, 1, 0, &good[8..]);
+    let no_length = solicit(PEER_V6, SOLICITED, STACK_V6, &[1, 0, 2, 0, 0, 0, 0, 0x0b]);
+    let too_long = solicit(PEER_V6, SOLICITED, STACK_V6, &[1, 2, 2, 0, 0, 0, 0, 0x0b]);
+    let group = solicit(PEER_V6, SOLICITED, ALL_NODES, &SOURCE_OPTION);
+    let short = codec::icmp(PEER_V6, SOLICITED, SOLICIT, 0, 0, &octets(STACK_V6)[..12]);
+    for bad in [bad_sum, code, no_length, too_long, group, short] {
+        host.packet(&with_hops(PEER_V6, SOLICITED, 255, &bad));
+        host.silence();
+    }
+    let dad_with_option = solicit(NOBODY, SOLICITED, STACK_V6, &SOURCE_OPTION);
+    host.packet(&with_hops(NOBODY, SOLICITED, 255, &dad_with_option));
+    let dad_to_us = solicit(NOBODY, STACK_V6, STACK_V6, &[]);
+    host.packet(&with_hops(NOBODY, STACK_V6, 255, &dad_to_us));
+    host.silence();
+}
+
+#[test]
+fn l2_an_advertisement_that_nobody_asked_for_teaches_nothing() {
+    let mut host = Host::new();
+    let id = host.stack.udp_bind("[::]:2000".parse().unwrap()).unwrap();
+    host.answers_neighbors = false;
+    host.packet(&neighbor_advert(PEER_V6, STACK_V6, 0x2000_0000));
+    host.udp_send(id, b"x", (PEER_V6, 9));
+    assert_eq!(host.next_icmp().0, SOLICIT);
+}
+
+#[test]
+fn a_silent_neighbour_is_asked_for_three_times_and_given_up() {
+    let mut host = Host::new();
+    let id = host.stack.udp_bind("[::]:2000".parse().unwrap()).unwrap();
+    host.answers_neighbors = false;
+    host.udp_send(id, b"x", (PEER_V6, 9));
+    host.wait(secs(10));
+    let asked = host.drain();
+    assert_eq!(asked.len(), 3);
+    for (_, heard) in asked {
+        assert_eq!(heard.dst_mac[..2], [0x33, 0x33], "to the solicited-node group");
+    }
+    host.assert_frames_home();
+}
+
+// Echo, checksums
+
+#[test]
+fn l3_an_echo_comes_back_identical() {
+    let (mut host, _) = host();
+    for len in [0, 1, 2, 777, 1452] {
+        let payload = vec![0x5a; len];
+        host.ip(PEER_V6, STACK_V6, ICMPV6, &echo(&payload));
+        assert_echoed(&mut host, &payload);
+    }
+}
+
+/// RFC 8200 §8.1
+#[test]
+fn l3_checksums_are_mandatory() {
+    let (mut host, id) = host();
+    let mut bad = echo(b"x");
+    bad[2] ^= 1;
+    host.ip(PEER_V6, STACK_V6, ICMPV6, &bad);
+    let mut none = datagram(b"x");
+    none[6..8].fill(0);
+    host.ip(PEER_V6, STACK_V6, UDP, &none);
+    assert_eq!(host.udp_recv(id), None);
+    host.silence();
+    assert_eq!((host.dropped(Drop::IcmpCsum), host.dropped(Drop::UdpCsum)), (1, 1));
+}
+
+// Extension headers
+
+/// An options header in front of `next`, with one option of this type, filled up by PadN.
+fn options_header(next: u8, option: u8) -> Vec<u8> {
+    vec![next, 0, option, 0, 1, 2, 0, 0]
+}
+
+#[test]
+fn l4_known_extension_headers_are_walked() {
+    let (mut host, id) = host();
+    for header in [HOP_BY_HOP, DESTINATION] {
+        let packet = [options_header(UDP, 1), datagram(b"hi")].concat();
+        host.ip(PEER_V6, STACK_V6, header, &packet);
+        assert_eq!(host.udp_recv(id).as_deref(), Some(&b"hi"[..]), "header {header}");
+    }
+    let both = [options_header(DESTINATION, 1), options_header(UDP, 0), datagram(b"hi")].concat();
+    host.ip(PEER_V6, STACK_V6, HOP_BY_HOP, &both);
+    assert_eq!(host.udp_recv(id).as_deref(), Some(&b"hi"[..]));
+}
+
+/// RFC 8200 §4.2
+#[test]
+fn l4_an_unknown_option_says_itself_what_to_do_with_it() {
+    let (mut host, id) = host();
+    let mut send = |option: u8| {
+        host.ip(PEER_V6, STACK_V6, DESTINATION, &[options_header(UDP, option), datagram(b"hi")].concat());
+        let answer = host.has_heard().then(|| host.next_icmp());
+        (host.udp_recv(id).is_some(), answer.map(|(kind, code, pointer, _)| (kind, code, pointer)))
+    };
+    assert_eq!(send(0x1e), (true, None), "00: skipped");
+    assert_eq!(send(0x5e), (false, None), "01: dropped");
+    assert_eq!(send(0x9e), (false, Some((4, 2, 42))), "10: dropped and reported");
+    assert_eq!(send(0xde), (false, Some((4, 2, 42))), "11: reported, to one host");
+}
+
+#[test]
+fn l4_an_unknown_next_header_is_reported() {
+    let (mut host, _) = host();
+    host.ip(PEER_V6, STACK_V6, 99, &[0; 20]);
+    let (kind, code, pointer, _) = host.next_icmp();
+    assert_eq!((kind, code, pointer), (4, 1, 6));
+    host.ip(PEER_V6, STACK_V6, DESTINATION, &[options_header(99, 1), vec![0; 20]].concat());
+    let (kind, code, pointer, _) = host.next_icmp();
+    assert_eq!((kind, code, pointer), (4, 1, 40));
+    host.ip(PEER_V6, STACK_V6, NO_NEXT, &[0; 20]);
+    host.silence();
+}
+
+/// RFC 5095
+#[test]
+fn l4_a_type_0_routing_header_is_refused() {
+    let (mut host, id) = host();
+    let routing = |segments_left| {
+        let header = [&[UDP, 2, 0, segments_left, 0, 0, 0, 0][..], &octets(PEER_V6)].concat();
+        [header, datagram(b"hi")].concat()
+    };
+    host.ip(PEER_V6, STACK_V6, ROUTING, &routing(1));
+    let (kind, code, pointer, _) = host.next_icmp();
+    assert_eq!((kind, code, pointer), (4, 0, 42));
+    assert_eq!(host.udp_recv(id), None);
+    host.ip(PEER_V6, STACK_V6, ROUTING, &routing(0));
+    assert_eq!(host.udp_recv(id).as_deref(), Some(&b"hi"[..]), "with nothing left it is ignored");
+}
+
+#[test]
+fn l4_extension_headers_that_lie_about_their_length_do_no_harm() {
+    let (mut host, id) = host();
+    for len in [1, 2, 50, 255] {
+        let mut packet = [options_header(UDP, 1), datagram(b"hi")].concat();
+        packet[1] = len;
+        host.ip(PEER_V6, STACK_V6, DESTINATION, &packet);
+    }
+    let chain: Vec<u8> = (0..100).flat_map(|_| options_header(DESTINATION, 1)).collect();
+    host.ip(PEER_V6, STACK_V6, DESTINATION, &chain);
+    assert_eq!(host.udp_recv(id), None);
+    host.drain();
+    host.ip(PEER_V6, STACK_V6, ICMPV6, &echo(b"alive?"));
+    assert_echoed(&mut host, b"alive?");
+}
+
+// Fragments
+
+fn fragment(next: u8, offset: usize, more: bool, ident: u32, piece: &[u8]) -> Vec<u8> {
+    let mut header = vec![next, 0];
+    header.extend((offset as u16 | u16::from(more)).to_be_bytes());
+    header.extend(ident.to_be_bytes());
+    IpOut::new(PEER_V6, STACK_V6, FRAGMENT).packet(&[&header[..], piece].concat())
+}
+
+fn cut(message: &[u8], ident: u32) -> Vec<Vec<u8>> {
+    let last = message.len().div_ceil(1000) - 1;
+    let pieces = message.chunks(1000).enumerate();
+    pieces.map(|(i, piece)| fragment(UDP, i * 1000, i < last, ident, piece)).collect()
+}
+
+#[test]
+fn l5_fragments_come_in_any_order_and_twice() {
+    let (mut host, id) = host();
+    let payload = vec![0x77; 3500];
+    let mut pieces = cut(&datagram(&payload), 5);
+    pieces.reverse();
+    for piece in pieces[..2].iter().chain(&pieces) {
+        host.packet(piece);
+    }
+    assert!(host.udp_recv(id) == Some(payload));
+    host.silence();
+    host.assert_frames_home();
+}
+
+/// RFC 6946
+#[test]
+fn l5_a_packet_that_is_its_own_only_fragment_is_a_packet() {
+    let (mut host, id) = host();
+    host.packet(&cut(&datagram(&[1; 1500]), 9)[0]);
+    host.packet(&fragment(UDP, 0, false, 9, &datagram(b"atom")));
+    assert_eq!(host.udp_recv(id).as_deref(), Some(&b"atom"[..]), "it does not wait for its namesakes");
+}
+
+/// RFC 5722
+#[test]
+fn l5_an_overlap_throws_the_whole_packet_away() {
+    let (mut host, id) = host();
+    let message = datagram(&[3; 2500]);
+    let pieces = cut(&message, 4);
+    host.packet(&pieces[0]);
+    host.packet(&fragment(UDP, 992, true, 4, &[9; 16]));
+    host.packet(&pieces[1]);
+    host.packet(&pieces[2]);
+    assert_eq!(host.udp_recv(id), None);
+    host.wait(secs(120));
+    host.drain();
+    host.assert_frames_home();
+}
+
+#[test]
+fn l5_fragments_that_never_complete_are_given_up_after_a_minute() {
+    let (mut host, _) = host();
+    let pieces = cut(&datagram(&[3; 2500]), 4);
+    host.packet(&pieces[0]);
+    host.wait(secs(58));
+    host.silence();
+    host.wait(secs(5));
+    let (kind, code, _, quote) = host.next_icmp();
+    assert_eq!((kind, code), (3, 1));
+    assert!(pieces[0].starts_with(&quote[..40]));
+    host.assert_frames_home();
+}
+
+#[test]
+fn l5_a_large_datagram_goes_out_in_fragments() {
+    let (mut host, id) = host();
+    let payload = vec![0x42; 5000];
+    host.udp_send(id, &payload, (PEER_V6, 9));
+    let mut whole = vec![];
+    for (_, heard) in host.drain() {
+        let Body::Ip(ip) = heard.body else { panic!("an IP packet expected") };
+        let Payload::Fragment { protocol, offset, more, bytes } = ip.payload else { panic!("{ip:?}") };
+        assert_eq!((protocol, usize::from(offset)), (UDP, whole.len()));
+        assert!(bytes.len() <= 1452 && (!more || bytes.len() % 8 == 0));
+        whole.extend(bytes);
+    }
+    let Payload::Udp { payload: sent, .. } = Payload::parse(STACK_V6, PEER_V6, UDP, &whole) else { panic!() };
+    assert!(sent == payload);
+}
+
+// Errors
+
+#[test]
+fn a_closed_udp_port_is_unreachable_and_quoted() {
+    let (mut host, _) = host();
+    let packet = IpOut::new(PEER_V6, STACK_V6, UDP).packet(&codec::udp((PEER_V6, 9), (STACK_V6, 2001), b"x"));
+    host.packet(&packet);
+    let (kind, code, _, quote) = host.next_icmp();
+    assert_eq!((kind, code, quote), (1, 4, packet));
+}
+
+/// RFC 4443 §2.4(e)
+#[test]
+fn l7_no_error_about_errors_or_groups() {
+    let (mut host, _) = host();
+    let inner = IpOut::new(STACK_V6, PEER_V6, UDP).packet(&codec::udp((STACK_V6, 9), (PEER_V6, 9), b"x"));
+    for kind in [1, 2, 3, 4, 100, 127] {
+        host.ip(PEER_V6, STACK_V6, ICMPV6, &codec::icmp(PEER_V6, STACK_V6, kind, 0, 0, &inner));
+    }
+    host.ip(PEER_V6, ALL_NODES, UDP, &codec::udp((PEER_V6, 9), (ALL_NODES, 2001), b"x"));
+    host.ip(PEER_V6, ALL_NODES, 99, b"xxxxxxxx");
+    for src in [NOBODY, ALL_NODES, IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        host.ip(src, STACK_V6, UDP, &codec::udp((src, 9), (STACK_V6, 2001), b"x"));
+    }
+    host.silence();
+}
+
+/// RFC 4443 §2.4(f)
+#[test]
+fn icmpv6_errors_are_rate_limited() {
+    let (mut host, _) = host();
+    for _ in 0..500 {
+        host.ip(PEER_V6, STACK_V6, UDP, &codec::udp((PEER_V6, 9), (STACK_V6, 2001), b"x"));
+    }
+    assert!((1..500).contains(&host.drain().len()));
+}
+
+#[test]
+fn l8_datagrams_work_the_same() {
+    let (mut host, id) = host();
+    for payload in [&b"one"[..], b"", b"three"] {
+        host.ip(PEER_V6, STACK_V6, UDP, &datagram(payload));
+        assert_eq!(host.udp_recv(id).as_deref(), Some(payload));
+    }
+    host.udp_send(id, b"back", (PEER_V6, 9000));
+    assert!(matches!(host.next_ip().payload, Payload::Udp { src_port: 2000, dst_port: 9000, .. }));
+}
