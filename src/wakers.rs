@@ -23,10 +23,6 @@ pub(crate) enum Side {
     Write,
 }
 
-impl Side {
-    const BOTH: [Side; 2] = [Side::Read, Side::Write];
-}
-
 /// The name of one waiting future among several.
 pub(crate) type Ticket = Option<NonZeroU64>;
 
@@ -137,7 +133,12 @@ impl Wakers {
     #[inline]
     pub(crate) fn take(&mut self, socket: Socket, ready: Ready) {
         let (table, index, woken) = self.table(socket);
-        table.take(index, [ready.wakes_reader(), ready.wakes_writer()], woken);
+        if ready.wakes_reader() {
+            table.take(index, Side::Read, woken);
+        }
+        if ready.wakes_writer() {
+            table.take(index, Side::Write, woken);
+        }
     }
 
     /// The wakers that were taken out, if there are any.
@@ -159,8 +160,8 @@ impl Wakers {
     pub(crate) fn close(&mut self, socket: Socket) -> Vec<Waker> {
         let mut removed = Vec::new();
         let (table, index, _) = self.table(socket);
-        table.take(index, [true, true], &mut removed);
-        for side in Side::BOTH {
+        for side in [Side::Read, Side::Write] {
+            table.take(index, side, &mut removed);
             table.each.remove(&(index, side));
         }
         removed
@@ -203,34 +204,22 @@ impl Table {
         None
     }
 
-    /// Takes out who waits for the sides (read, write) that are asked for.
-    #[inline(always)]
-    fn take(&mut self, index: u32, sides: [bool; 2], woken: &mut Vec<Waker>) {
-        if let Some(last) = self.last.get_mut(index as usize) {
-            let [read, write] = last;
-            if sides[0]
-                && let Some(waker) = read.take()
-            {
-                woken.push(waker);
-            }
-            if sides[1]
-                && let Some(waker) = write.take()
-            {
-                woken.push(waker);
-            }
+    fn take(&mut self, index: u32, side: Side, woken: &mut Vec<Waker>) {
+        if let Some(sides) = self.last.get_mut(index as usize)
+            && let Some(waker) = sides[side as usize].take()
+        {
+            woken.push(waker);
         }
         if !self.each.is_empty() {
-            self.take_each(index, sides, woken);
+            self.take_each(index, side, woken);
         }
     }
 
     #[inline(never)]
-    fn take_each(&mut self, index: u32, sides: [bool; 2], woken: &mut Vec<Waker>) {
-        for side in Side::BOTH.into_iter().filter(|side| sides[*side as usize]) {
-            // The empty list stays, with its memory, for the next wait.
-            if let Some(waiters) = self.each.get_mut(&(index, side)) {
-                woken.extend(waiters.drain(..).map(|(_, waker)| waker));
-            }
+    fn take_each(&mut self, index: u32, side: Side, woken: &mut Vec<Waker>) {
+        // The empty list stays, with its memory, for the next wait.
+        if let Some(waiters) = self.each.get_mut(&(index, side)) {
+            woken.extend(waiters.drain(..).map(|(_, waker)| waker));
         }
     }
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 /// A stage: what it is called, and how to run it so many times.
 type Stage = (&'static str, fn(u64));
 
-const STAGES: [Stage; 10] = [
+const STAGES: [Stage; 11] = [
     ("checksum-1460", stages::checksum_1460),
     ("frame", stages::frame),
     ("wire-echo", stages::wire_echo),
@@ -21,6 +21,7 @@ const STAGES: [Stage; 10] = [
     ("idle-turn", stages::idle_turn),
     ("stack-round-trip-1", |n| round_trip::run(n, 1, 0)),
     ("stack-round-trip-32", |n| round_trip::run(n, 32, 0)),
+    ("stack-round-trip-10000", |n| round_trip::run(n, 10_000, 0)),
     ("stack-round-trip-32-software-checksum", |n| round_trip::run_in_software(n, 32)),
     ("stack-round-trip-1-of-10000", |n| round_trip::run(n, 1, 9_999)),
     ("stack-connect-close", round_trip::connect_close),

@@ -72,3 +72,25 @@ impl<F> Burst<F> {
         self.frames.drain(..)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(numbers: core::ops::Range<u8>) -> VecDeque<(u8, RxMeta)> {
+        numbers.map(|number| (number, RxMeta::default())).collect()
+    }
+
+    #[test]
+    fn a_burst_takes_what_fits_in_order() {
+        let mut burst = Burst::new(4);
+        let mut short = queue(0..3);
+        assert_eq!((burst.take_from(&mut short), short.len(), burst.room()), (3, 0, 1));
+        let mut long = queue(3..9);
+        assert_eq!((burst.take_from(&mut long), long.len(), burst.room()), (1, 5, 0));
+        assert_eq!(burst.take_from(&mut long), 0);
+        assert!(burst.drain().map(|(number, _)| number).eq(0..4));
+        assert_eq!(burst.take_from(&mut long), 4);
+        assert!(burst.drain().map(|(number, _)| number).eq(4..8));
+    }
+}

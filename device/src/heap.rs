@@ -245,16 +245,6 @@ impl HeapFrame {
         }
     }
 
-    /// The last handle: the buffer goes home, reference count and all, without a trip to the allocator.
-    #[inline(never)]
-    fn recycle(&self) {
-        if let Slab::Pooled { bytes, pool } = &*self.slab
-            && pool.is_open()
-        {
-            pool.class_of(bytes.len()).free.borrow_mut().push(Rc::clone(&self.slab));
-        }
-    }
-
     #[inline]
     fn has_room(&self) -> bool {
         self.is_unique() && matches!(*self.slab, Slab::Pooled { .. })
@@ -264,8 +254,12 @@ impl HeapFrame {
 impl Drop for HeapFrame {
     #[inline]
     fn drop(&mut self) {
-        if Rc::strong_count(&self.slab) == 1 {
-            self.recycle();
+        // The last handle: the buffer goes home, reference count and all, without a trip to the allocator.
+        if Rc::strong_count(&self.slab) == 1
+            && let Slab::Pooled { bytes, pool } = &*self.slab
+            && pool.is_open()
+        {
+            pool.class_of(bytes.len()).free.borrow_mut().push(Rc::clone(&self.slab));
         }
     }
 }
@@ -432,6 +426,20 @@ mod tests {
         drop(pool);
         frame.extend(1).unwrap()[0] = 7;
         assert_eq!(&*frame.into_shared(), [7]);
+    }
+
+    #[test]
+    fn a_pool_lives_as_long_as_its_handles_and_the_frames_that_are_out() {
+        let pool = pool(3);
+        let inner = Rc::downgrade(&pool.inner);
+        let (home, out, shared) = (pool.alloc(1).unwrap(), pool.alloc(1).unwrap(), pool.alloc(1).unwrap());
+        let (second, shared) = (pool.clone(), shared.into_shared());
+        drop((pool, home));
+        assert_eq!(second.in_use(), 2);
+        drop((second, out));
+        assert!(inner.upgrade().is_some_and(|inner| inner.small.free.borrow().is_empty()));
+        drop(shared);
+        assert!(inner.upgrade().is_none(), "pool and buffers do not keep each other");
     }
 
     #[test]

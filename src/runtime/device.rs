@@ -107,6 +107,11 @@ fn tap_error(error: TapError) -> io::Error {
 /// gateway's if it is there. On a bridge, the addresses are the bridge's affair.
 #[cfg(feature = "tap")]
 fn kernel_addresses(spec: &TapSpec) -> Vec<Cidr> {
+    if *spec == TapSpec::default() {
+        // Nobody asked for these addresses: a kernel without IPv6 does without.
+        let is_possible = |cidr: &&Cidr| cidr.addr().is_ipv4() || kernel_has_ipv6();
+        return spec.host.iter().filter(is_possible).copied().collect();
+    }
     if !spec.host.is_empty() || is_bridged(&spec.name) {
         return spec.host.clone();
     }
@@ -114,7 +119,14 @@ fn kernel_addresses(spec: &TapSpec) -> Vec<Cidr> {
         let gateway = spec.gateways.iter().copied().find(|gateway| ours.contains(*gateway));
         Cidr::new(gateway.or_else(|| neighbour(*ours))?, ours.prefix())
     };
-    spec.addresses.iter().filter_map(kernel).collect()
+    let is_possible = |cidr: &Cidr| cidr.addr().is_ipv4() || kernel_has_ipv6();
+    spec.addresses.iter().filter_map(kernel).filter(is_possible).collect()
+}
+
+/// Containers often switch it off for new interfaces.
+#[cfg(feature = "tap")]
+fn kernel_has_ipv6() -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6").is_ok_and(|text| text.trim() == "0")
 }
 
 #[cfg(feature = "tap")]

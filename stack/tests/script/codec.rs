@@ -127,7 +127,7 @@ impl IpOut {
         packet[0] = 0x40 | (header_len / 4) as u8;
         put(&mut packet, 2, (header_len + payload.len()) as u16);
         put(&mut packet, 4, self.ident);
-        put(&mut packet, 6, self.fragment.0 / 8 | u16::from(self.fragment.1) << 13);
+        put(&mut packet, 6, (self.fragment.0 / 8) | (u16::from(self.fragment.1) << 13));
         packet[8] = self.ttl;
         packet[9] = self.protocol;
         packet[12..16].copy_from_slice(&src.octets());
@@ -171,7 +171,7 @@ impl Tcp {
         put(&mut bytes, 2, self.dst_port);
         bytes[4..8].copy_from_slice(&self.seq.to_be_bytes());
         bytes[8..12].copy_from_slice(&self.ack.to_be_bytes());
-        bytes[12] = ((20 + self.options.len()) / 4 << 4) as u8;
+        bytes[12] = (((20 + self.options.len()) / 4) << 4) as u8;
         bytes[13] = self.flags;
         put(&mut bytes, 14, self.window);
         put(&mut bytes, 18, self.urgent);

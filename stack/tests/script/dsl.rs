@@ -206,6 +206,8 @@ pub(crate) struct Script {
     ts_offset: u32,
     written: u32,
     read: u32,
+    /// Turns that the script may still take: one that goes in circles fails instead of hanging.
+    patience: u32,
 }
 
 impl Script {
@@ -246,6 +248,7 @@ impl Script {
             ts_offset: u32::MAX - 10_500,
             written: 1,
             read: 1,
+            patience: 20_000,
         }
     }
 
@@ -321,6 +324,7 @@ impl Script {
         for segment in segments {
             self.put(segment);
         }
+        self.patience = self.patience.checked_sub(1).expect("the script goes in circles");
         self.host.turn();
     }
 

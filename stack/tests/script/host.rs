@@ -44,9 +44,14 @@ impl Host {
     }
 
     pub(crate) fn with(config: Config, mtu: usize) -> Host {
-        let end = |mac| EndConfig { offloads: Offloads::NONE, mac };
-        let (device, wire) =
-            Wire::pair(WireConfig { mtu, a: end(STACK_MAC), b: end(PEER_MAC), ..WireConfig::default() });
+        Host::on(config, mtu, Offloads::NONE)
+    }
+
+    /// On a device that has these offloads. What the script sees is the same.
+    pub(crate) fn on(config: Config, mtu: usize, offloads: Offloads) -> Host {
+        let a = EndConfig { offloads, mac: STACK_MAC };
+        let b = EndConfig { offloads: Offloads::NONE, mac: PEER_MAC };
+        let (device, wire) = Wire::pair(WireConfig { mtu, a, b, ..WireConfig::default() });
         let now = Instant::from_millis(10_000);
         let ttl = config.ttl;
         let mut stack = Stack::new(config, device.caps(), device.mac(), [7; 32], now);
@@ -58,6 +63,7 @@ impl Host {
 
     /// Puts a frame on the wire. The stack sees it with its next turn.
     pub(crate) fn inject(&mut self, bytes: &[u8]) {
+        assert!(bytes.len() <= 14 + self.device.caps().mtu, "{} bytes do not fit the link", bytes.len());
         let mut frame = self.wire.pool().alloc(bytes.len()).expect("the pool has a buffer");
         frame.extend(bytes.len()).expect("the buffer has room").copy_from_slice(bytes);
         self.wire.transmit(frame, TxMeta::default());

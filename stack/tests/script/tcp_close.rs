@@ -25,7 +25,7 @@ fn in_time_wait(syn: crate::dsl::Segment) -> Script {
     t
 }
 
-/// Whether anything is left of the connection.
+/// Whether nothing is left of the connection.
 fn is_gone(t: &Script) -> bool {
     t.host.stack.tcp_count() == 0
 }
@@ -44,6 +44,20 @@ fn we_close_first_fin_wait_1_fin_wait_2_time_wait() {
     t.expect(ack(2).seq(2));
     assert_eq!(t.state(), State::TimeWait);
     t.expect_end();
+}
+
+#[test]
+fn a_client_closes_the_same_way() {
+    let mut t = Script::client();
+    t.write(10);
+    t.expect(data(1..11));
+    t.close();
+    t.expect(fin(11));
+    t.peer(data(1..1).ack(12).and_fin());
+    t.expect(ack(2).seq(12));
+    t.wait(secs(61));
+    assert!(is_gone(&t));
+    t.host.assert_frames_home();
 }
 
 #[test]
@@ -280,30 +294,20 @@ fn shld_2_a_reset_may_carry_data() {
 
 #[test]
 fn must_12_a_reset_closes_in_every_synchronized_state() {
-    let close_wait = |t: &mut Script| t.peer(fin(1));
-    let fin_wait_2 = |t: &mut Script| {
-        t.shutdown();
-        t.peer(ack(2));
-    };
-    let last_ack = |t: &mut Script| {
-        t.peer(fin(1));
-        t.shutdown();
-    };
-    let closing = |t: &mut Script| {
-        t.shutdown();
-        t.peer(fin(1).ack(1));
-    };
-    let cases: [(fn(&mut Script), State, u32); 6] = [
-        (|_| {}, State::Established, 1),
-        (Script::shutdown, State::FinWait1, 1),
-        (fin_wait_2, State::FinWait2, 1),
-        (close_wait, State::CloseWait, 2),
-        (last_ack, State::LastAck, 2),
-        (closing, State::Closing, 2),
+    // What the script and the application do before the reset, and where it has to stand.
+    let peer_closes = |t: &mut Script| t.peer(fin(1));
+    type Step<'a> = &'a dyn Fn(&mut Script);
+    let cases: [(State, &[Step<'_>], u32); 6] = [
+        (State::Established, &[], 1),
+        (State::FinWait1, &[&Script::shutdown], 1),
+        (State::FinWait2, &[&Script::shutdown, &|t| t.peer(ack(2))], 1),
+        (State::CloseWait, &[&peer_closes], 2),
+        (State::LastAck, &[&peer_closes, &Script::shutdown], 2),
+        (State::Closing, &[&Script::shutdown, &|t| t.peer(fin(1).ack(1))], 2),
     ];
-    for (enter, state, seq) in cases {
+    for (state, steps, seq) in cases {
         let mut t = Script::server();
-        enter(&mut t);
+        steps.iter().for_each(|step| step(&mut t));
         assert_eq!(t.state(), state);
         t.drain();
         t.peer(rst(seq));
@@ -432,6 +436,23 @@ fn a_closed_socket_whose_peer_is_gone_goes_away() {
     t.write(1000);
     t.close();
     t.wait(secs(3600));
+    assert!(is_gone(&t));
+    t.drain();
+    t.host.assert_frames_home();
+}
+
+/// RFC 6429 §3: MUST-37 protects applications, not a peer that makes us keep what nobody owns any more.
+#[test]
+fn a_closed_socket_whose_peer_keeps_its_window_shut_goes_away() {
+    let mut t = Script::server();
+    t.peer(ack(1).window(0));
+    t.write(1000);
+    t.close();
+    for _ in 0..100 {
+        t.wait(secs(60));
+        t.drain();
+        t.peer(ack(1).window(0));
+    }
     assert!(is_gone(&t));
     t.drain();
     t.host.assert_frames_home();

@@ -62,8 +62,17 @@ fn what_straddles_an_edge_of_the_window_is_trimmed_to_it() {
 #[test]
 fn overlapping_and_disordered_segments_deliver_each_byte_once() {
     let mut t = Script::server();
-    let pieces =
-        [(401, 700), (1, 50), (651, 1200), (20, 410), (2000, 2500), (900, 2100), (1, 2501), (2400, 2501)];
+    let pieces = [
+        (401, 700),
+        (1, 50),
+        (651, 1200),
+        (20, 410),
+        (2000, 2500),
+        (900, 2100),
+        (1, 1401),
+        (1300, 2501),
+        (2400, 2501),
+    ];
     for (from, to) in pieces {
         t.peer(data(from..to));
     }
@@ -98,6 +107,13 @@ fn shld_31_out_of_order_data_is_kept_so_that_one_segment_completes_ten() {
     t.peer(data(1..101));
     t.expect(ack(1001));
     assert_eq!(t.read(), 1000);
+}
+
+#[test]
+fn must_60_data_without_push_is_not_held_back() {
+    let mut t = Script::server();
+    t.peer(data(1..11).flags(ACK));
+    assert_eq!(t.read(), 10);
 }
 
 #[test]

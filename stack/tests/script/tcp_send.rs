@@ -3,6 +3,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
+use hayase_device::Offloads;
 use hayase_stack::State;
 
 use crate::codec::PSH;
@@ -368,6 +369,38 @@ fn every_byte_of_a_long_transfer_is_right_on_a_modern_connection() {
     t.host.wait(ms(100));
     t.drain();
     t.host.assert_frames_home();
+}
+
+/// The device cuts the segments, fills in checksums and gathers: on the wire that must not show.
+#[test]
+fn must_16_segments_that_the_device_cuts_are_like_any_other() {
+    for syn in [syn().mss(1000), syn().mss(1460).sack_permitted(), modern_syn()] {
+        let host = Host::on(hayase_stack::Config::default(), 1500, Offloads::ALL);
+        let mut t = Script::listening_on(host, STACK_V4, PEER_V4).established(syn);
+        t.write(300_000);
+        t.peer(data(5001..5101));
+        let (mut end, mut lost) = (1, false);
+        for _ in 0..200 {
+            let flight = t.drain();
+            // One segment is lost on its way, and a byte of every flight is left unacknowledged.
+            let missing = if lost { None } else { flight.iter().find(|got| got.seq > 100_000) };
+            lost |= missing.is_some();
+            end = missing
+                .map_or(flight.iter().map(|got| got.range().end).max(), |got| Some(got.seq))
+                .unwrap_or(end);
+            t.peer(ack(if flight.is_empty() { end } else { end - 1 }));
+            if end == 300_001 {
+                break;
+            }
+            t.wait(ms(10));
+        }
+        assert_eq!(end, 300_001);
+        t.peer_all((0..5).map(|i| data(1 + i * 1000..1001 + i * 1000)));
+        assert_eq!(t.read(), 5100);
+        t.wait(ms(100));
+        t.drain();
+        t.host.assert_frames_home();
+    }
 }
 
 #[test]
