@@ -126,7 +126,8 @@ fn kernel_addresses(spec: &TapSpec) -> Vec<Cidr> {
 /// Containers often switch it off for new interfaces.
 #[cfg(feature = "tap")]
 fn kernel_has_ipv6() -> bool {
-    std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6").is_ok_and(|text| text.trim() == "0")
+    std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+        .is_ok_and(|text| text.trim() == "0")
 }
 
 #[cfg(feature = "tap")]

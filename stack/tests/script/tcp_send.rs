@@ -322,6 +322,12 @@ fn an_old_segment_does_not_change_the_window() {
     t.peer(ack(1).seq(101).window(0));
     t.write(1460);
     t.expect(data(1461..2921));
+    // Overtaken by a later one (SND.WL1, §3.10.7.4).
+    t.peer(data(201..301).ack(2921).window(30_000));
+    t.peer(data(101..201).ack(2921).window(0));
+    t.drain();
+    t.write(1460);
+    t.expect(data(2921..4381));
 }
 
 #[test]
