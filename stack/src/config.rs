@@ -41,8 +41,8 @@ pub struct Config {
     pub syn_retries_max: u8,
     /// Retransmissions of a SYN-ACK (Linux's `tcp_synack_retries`): a minute.
     pub synack_retries_max: u8,
-    /// The smallest retransmission timeout, in microseconds. RFC 6298 §2.4 says 1 s; everybody's 200 ms is five times the
-    /// longest delayed ACK that we send.
+    /// The least margin of the retransmission timeout above the round-trip time, in microseconds. RFC 6298 §2.4 wants
+    /// timeouts of no less than 1 s; everybody's 200 ms is five times the longest delayed ACK that we send.
     pub rto_min_us: u32,
     /// The largest retransmission timeout, in microseconds (at least 60 s, RFC 6298 §2.5).
     pub rto_max_us: u32,
