@@ -28,6 +28,11 @@ pub(crate) fn truncate<F: Frame>(frame: &mut F, len: usize) {
     }
 }
 
+/// Bytes of buffers that a chain keeps from their pool.
+pub(crate) fn capacity<F: Frame>(frame: &F) -> usize {
+    core::iter::successors(Some(frame), |frame| frame.next()).map(Frame::capacity).sum()
+}
+
 /// Copies the bytes of a chain from `offset` on into `out` until it is full; returns how many there were.
 pub(crate) fn copy<F: Frame>(frame: &F, mut offset: usize, out: &mut [u8]) -> usize {
     let mut copied = 0;

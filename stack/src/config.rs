@@ -21,6 +21,10 @@ pub struct Config {
     /// Half-open connections per listener (Linux's `tcp_max_syn_backlog`). The oldest makes room for a new SYN,
     /// so a flood shortens the time that a peer has for its handshake, and does not lock anybody out.
     pub syn_backlog_max: usize,
+    /// Bytes of buffers that all TCP connections together hold for long (Linux's `tcp_mem`). Beyond it a connection
+    /// keeps only a little more than it needs to go on, so that peers who do not read, or who send what cannot be
+    /// put in order, leave buffers for the others. A good deal less than the device's pool.
+    pub memory_len_max: usize,
     /// Bytes that a connection keeps unsent and unacknowledged before `write` waits.
     pub send_buffer_len: usize,
     /// Bytes that a connection keeps for the application: the largest receive window.
@@ -77,6 +81,7 @@ impl Default for Config {
             echo_sockets_max: 256,
             backlog_max: 4096,
             syn_backlog_max: 1024,
+            memory_len_max: 64 * 1024 * 1024,
             send_buffer_len: 512 * 1024,
             receive_buffer_len: 512 * 1024,
             out_of_order_count_max: 1024,

@@ -230,8 +230,7 @@ impl<F: Frame> Udp<F> {
     ) -> Result<(), Drop> {
         let index = self.find(local, remote).ok_or(Drop::NoSocket)?;
         let Some(socket) = self.sockets.get_mut(index) else { return Err(Drop::NoSocket) };
-        let memory_len = DATAGRAM_LEN
-            + core::iter::successors(Some(&payload), |f| f.next()).map(Frame::capacity).sum::<usize>();
+        let memory_len = DATAGRAM_LEN + chain::capacity(&payload);
         if socket.memory_len + memory_len > config.udp_receive_buffer_len {
             return Err(Drop::SocketRcvbuff);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{Net, pattern};
 use hayase_device::Offloads;
-use hayase_stack::{Error, State};
+use hayase_stack::{Config, Drop, Error, State};
 
 const MIXTURES: [Offloads; 4] = [Offloads::NONE, Offloads::ALL, Offloads::TX_CHECKSUM, Offloads::RX_CHECKSUM];
 
@@ -196,4 +196,29 @@ fn two_hosts_that_open_at_once_are_connected() {
     );
     let data = pattern(10_000);
     assert_eq!(net.transfer(a, b, &data), data);
+}
+
+#[test]
+fn readers_who_do_not_read_leave_buffers_for_the_others() {
+    let mut config = Config::default();
+    config.memory_len_max = 1024 * 1024;
+    let mut net = Net::with_config(Offloads::NONE, Offloads::NONE, config);
+    let idle: Vec<_> = (0..40).map(|_| net.connect_v4()).collect();
+    for (client, _) in &idle {
+        // As much as the window and the budget take.
+        let mut sent = 0;
+        while sent < 400_000
+            && let Poll::Ready(Ok(len)) = net.a.try_write(net.now, *client, &pattern(10_000))
+        {
+            sent += len;
+            net.settle();
+        }
+    }
+    let unread: usize = idle.iter().map(|(_, server)| net.b.stack.tcp_queued(*server)).sum();
+    assert!(unread < 40 * 100_000, "{unread} bytes wait");
+    assert!(net.b.stack.counters().dropped(Drop::SocketRcvbuff) > 0);
+
+    let (client, server) = net.connect_v4();
+    let data = pattern(100_000);
+    assert_eq!(net.transfer(client, server, &data), data, "somebody who reads is served");
 }

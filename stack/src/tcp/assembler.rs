@@ -29,17 +29,24 @@ pub(super) struct Assembler<F> {
     /// holds the segment that caused the ACK, the others repeat what was reported last).
     recent: [Option<Seq>; SACK_BLOCKS_MAX],
     len: u32,
+    /// Bytes of buffers held; one that several pieces share counts for each.
+    memory_len: usize,
 }
 
 impl<F> Default for Assembler<F> {
     fn default() -> Assembler<F> {
-        Assembler { held: Vec::new(), recent: [None; SACK_BLOCKS_MAX], len: 0 }
+        Assembler { held: Vec::new(), recent: [None; SACK_BLOCKS_MAX], len: 0, memory_len: 0 }
     }
 }
 
 impl<F: Frame> Assembler<F> {
     pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty()
+    }
+
+    /// Bytes of buffers held.
+    pub(super) fn memory_len(&self) -> usize {
+        self.memory_len
     }
 
     /// Keeps a segment. What is here already stays, so no byte is held twice. Returns whether anything of it
@@ -63,6 +70,7 @@ impl<F: Frame> Assembler<F> {
                 }
                 chain::truncate(&mut piece, (gap_end - start) as usize);
                 let len = gap_end - start;
+                self.memory_len += chain::capacity(&piece);
                 self.held.insert(at, Held { seq: start, len, frame: piece });
                 self.len += len;
                 at += 1;
@@ -109,6 +117,7 @@ impl<F: Frame> Assembler<F> {
         while self.held.first()?.seq.at_or_before(rcv_nxt) {
             let held = self.held.remove(0);
             self.len -= held.len;
+            self.memory_len -= chain::capacity(&held.frame);
             if self.held.is_empty() {
                 *self = Assembler::default();
             }

@@ -131,6 +131,8 @@ pub(crate) struct Connection<F> {
     pub(super) fin_received: bool,
     /// Send at least one segment whatever the window says: a timeout's retransmission, or a probe.
     pub(super) force: bool,
+    /// Bytes of buffers held, as TCP's account has them.
+    pub(super) charged_len: usize,
     /// A writer waits for room.
     pub(super) write_blocked: bool,
     /// An acknowledgement proved since the last look that the next hop forwards what we send.
@@ -215,6 +217,7 @@ impl<F: Frame> Connection<F> {
             fin_queued: false,
             fin_received: false,
             force: false,
+            charged_len: 0,
             write_blocked: false,
             progressed: false,
             starved: false,
@@ -293,6 +296,22 @@ impl<F: Frame> Connection<F> {
         let gain = edge.since(self.rcv_adv);
         let step = self.mss.min(config.receive_buffer_len as u32 / 2);
         if gain >= step { edge } else { self.rcv_adv }
+    }
+
+    /// Bytes of buffers held.
+    #[inline]
+    pub(super) fn memory_len(&self) -> usize {
+        let held = self.send.memory_len() + self.receive.memory_len();
+        match &self.out_of_order {
+            None => held,
+            Some(assembler) => held + assembler.memory_len(),
+        }
+    }
+
+    /// Bytes of buffers held for the application.
+    #[inline]
+    pub(super) fn receive_memory_len(&self) -> usize {
+        self.receive.memory_len() + self.out_of_order.as_ref().map_or(0, |assembler| assembler.memory_len())
     }
 
     /// The timestamp clock: milliseconds.

@@ -58,6 +58,12 @@ pub use self::state::State;
 /// Replies that wait for the end of the turn. A flood of segments to closed ports is answered up to here.
 const REPLIES_MAX: usize = 1024;
 
+/// What a connection may hold for its application even while TCP as a whole holds too much.
+const RECEIVE_MEMORY_MIN: usize = 64 * 1024;
+
+/// What a connection may keep for its peer even then, and even when it is twice too much.
+const SEND_LEN_MIN: [usize; 2] = [16 * 1024, 1500];
+
 /// All of TCP's state.
 #[derive(Debug)]
 pub(crate) struct Tcp<F> {
@@ -79,6 +85,8 @@ pub(crate) struct Tcp<F> {
     is_stalled: bool,
     /// No later than the earliest entry of the wheel.
     wheel_at: Instant,
+    /// Bytes of buffers that connections hold.
+    memory_len: usize,
 }
 
 impl<F: Frame> Tcp<F> {
@@ -96,6 +104,7 @@ impl<F: Frame> Tcp<F> {
             caps: *caps,
             is_stalled: false,
             wheel_at: Instant::MAX,
+            memory_len: 0,
         }
     }
 
@@ -171,6 +180,7 @@ impl<F: Frame> Tcp<F> {
             config: turn.config,
             counters: turn.counters,
             challenges: &mut self.challenges,
+            is_over_budget: self.memory_len > turn.config.memory_len_max,
         };
         let result = connection.segment_arrives(segment, &mut cx);
         if was_half_open && connection.state != State::SynReceived {
@@ -247,6 +257,7 @@ impl<F: Frame> Tcp<F> {
         if connection.deadlines.earliest() < connection.timer_at {
             self.wheel_at = self.wheel_at.min(rearm(&mut self.wheel, connection, index));
         }
+        charge(&mut self.memory_len, connection);
         if matches!(connection.state, State::Closed | State::TimeWait) {
             self.retire(index, now, config);
         }
@@ -269,6 +280,7 @@ impl<F: Frame> Tcp<F> {
             if let Some(key) = connection.timer.take() {
                 self.wheel.remove(key);
             }
+            self.memory_len -= connection.charged_len;
             self.connections.remove(index);
         }
     }
@@ -459,6 +471,14 @@ fn rearm<F>(wheel: &mut Wheel<u32>, connection: &mut Connection<F>, index: u32) 
         _ => connection.timer = Some(wheel.insert(at, index)),
     }
     at
+}
+
+/// Brings the account of buffers up to date with one connection.
+#[inline]
+fn charge<F: Frame>(memory_len: &mut usize, connection: &mut Connection<F>) {
+    let held = connection.memory_len();
+    *memory_len = *memory_len + held - connection.charged_len;
+    connection.charged_len = held;
 }
 
 /// What the processing of one frame may look at besides TCP's own state.

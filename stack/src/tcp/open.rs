@@ -77,6 +77,7 @@ impl<F: Frame> Tcp<F> {
             config: turn.config,
             counters: turn.counters,
             challenges: &mut self.challenges,
+            is_over_budget: false,
         };
         connection.take_syn(&segment, &cx);
         let Some(index) = self.insert(connection) else { return Err(Drop::TooManySockets) };

@@ -13,11 +13,13 @@ const COPY_LEN_MAX: usize = 256;
 pub(super) struct ReceiveQueue<F> {
     frames: Fifo<F>,
     len: usize,
+    /// Bytes of buffers held.
+    memory_len: usize,
 }
 
 impl<F> Default for ReceiveQueue<F> {
     fn default() -> ReceiveQueue<F> {
-        ReceiveQueue { frames: Fifo::default(), len: 0 }
+        ReceiveQueue { frames: Fifo::default(), len: 0, memory_len: 0 }
     }
 }
 
@@ -26,6 +28,12 @@ impl<F: Frame> ReceiveQueue<F> {
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes of buffers held.
+    #[inline]
+    pub(super) fn memory_len(&self) -> usize {
+        self.memory_len
     }
 
     #[inline]
@@ -55,6 +63,7 @@ impl<F: Frame> ReceiveQueue<F> {
             tail.copy_from_slice(frame.bytes());
             return;
         }
+        self.memory_len += frame.capacity();
         self.frames.push_back(frame);
     }
 
@@ -69,6 +78,7 @@ impl<F: Frame> ReceiveQueue<F> {
             buf[copied..copied + len].copy_from_slice(&front.bytes()[..len]);
             copied += len;
             if len == front.len() {
+                self.memory_len -= front.capacity();
                 self.frames.pop_front();
             } else {
                 front.trim_front(len);
@@ -93,6 +103,7 @@ impl<F: Frame> ReceiveQueue<F> {
     pub(super) fn lease(&mut self, len_max: usize) -> Option<SharedBytes> {
         let front = self.frames.front_mut()?;
         let frame = if front.len() <= len_max {
+            self.memory_len -= front.capacity();
             self.frames.pop_front()?
         } else {
             let mut share = front.share();

@@ -23,6 +23,8 @@ pub(super) struct Context<'a> {
     pub(super) config: &'a Config,
     pub(super) counters: &'a mut Counters,
     pub(super) challenges: &'a mut Limiter,
+    /// TCP holds more buffers than it should.
+    pub(super) is_over_budget: bool,
 }
 
 /// How often one connection answers segments that cannot be its peer's (RFC 5961 §7; Linux's
@@ -300,6 +302,10 @@ impl<F: Frame> Connection<F> {
             let reset = Reply::reset(self.tuple, self.snd_nxt, Some(self.rcv_nxt));
             self.enter_closed(None);
             return Err(Stop::Reset(reset));
+        }
+        if cx.is_over_budget && self.receive_memory_len() >= super::RECEIVE_MEMORY_MIN {
+            // The peer sends it again, and by then the application may have read.
+            return Err(Stop::Drop(Drop::SocketRcvbuff));
         }
         if segment.seq != self.rcv_nxt {
             return self.keep_out_of_order(segment.seq, payload, cx);

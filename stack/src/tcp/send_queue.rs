@@ -65,6 +65,12 @@ impl<F: Frame> SendQueue<F> {
         self.len
     }
 
+    /// Bytes of buffers held.
+    #[inline]
+    pub(super) fn memory_len(&self) -> usize {
+        self.memory_len
+    }
+
     /// Bytes that may be added under a limit. Buffers count as well as bytes, so that one-byte writes do not
     /// take two thousand times their size.
     #[inline]

@@ -7,13 +7,13 @@ use core::time::Duration;
 use hayase_device::{Device, Frame, SharedBytes};
 use hayase_time::Instant;
 
-use super::Tcp;
 use super::connection::{AckDebt, Connection};
 use super::keepalive::{Keepalive, Probing};
 use super::segment::Reply;
 use super::send_queue::Filling;
 use super::state::State;
 use super::template::Template;
+use super::{SEND_LEN_MIN, Tcp};
 use crate::config::Config;
 use crate::error::Error;
 use crate::random::Random;
@@ -96,6 +96,16 @@ impl<F: Frame> Tcp<F> {
         }
     }
 
+    /// How much a connection may keep now: less while all of them together hold too much.
+    #[inline]
+    fn send_buffer_len(&self, config: &Config) -> usize {
+        match self.memory_len / config.memory_len_max.max(1) {
+            0 => config.send_buffer_len,
+            1 => SEND_LEN_MIN[0].min(config.send_buffer_len),
+            _ => SEND_LEN_MIN[1].min(config.send_buffer_len),
+        }
+    }
+
     /// What a write may do: `Err` if it can never succeed.
     #[inline]
     fn check_write(connection: &mut Connection<F>) -> Result<(), Error> {
@@ -145,6 +155,7 @@ impl<F: Frame> Tcp<F> {
         write: impl FnOnce(&mut Connection<F>, Filling) -> usize,
     ) -> Poll<Result<usize, Error>> {
         let caps = self.caps;
+        let buffer_len = self.send_buffer_len(config);
         let connection = match self.get_mut(id) {
             Ok(connection) => connection,
             Err(error) => return Poll::Ready(Err(error)),
@@ -155,12 +166,12 @@ impl<F: Frame> Tcp<F> {
         if is_empty {
             return Poll::Ready(Ok(0));
         }
-        let filling = connection.filling(&caps, config);
+        let filling = connection.filling(&caps, buffer_len);
         let written = write(connection, filling);
         if written == 0 {
             connection.write_blocked = true;
             // Room, and yet nothing was taken: the pool is dry.
-            connection.starved = connection.send.room(config.send_buffer_len) > 0;
+            connection.starved = connection.send.room(buffer_len) > 0;
             self.settle(id.index, now, config);
             return Poll::Pending;
         }
@@ -211,10 +222,17 @@ impl<F: Frame> Tcp<F> {
             Ok(connection) => connection,
             Err(error) => return Poll::Ready(Err(error)),
         };
+        let charged = connection.charged_len;
         let result = connection.poll_receive(end, read);
+        connection.charged_len = connection.memory_len();
+        let released = charged - connection.charged_len.min(charged);
         // The application made room: tell the peer if that is worth a segment.
-        if connection.rcv_adv != connection.window_edge(config) && connection.state.can_receive() {
+        let opens = connection.rcv_adv != connection.window_edge(config) && connection.state.can_receive();
+        if opens {
             connection.owe_window_update(config);
+        }
+        self.memory_len -= released;
+        if opens {
             self.settle(id.index, now, config);
         }
         result
@@ -366,13 +384,13 @@ impl<F: Frame> Tcp<F> {
 impl<F: Frame> Connection<F> {
     /// How frames are to be filled for this connection's segments.
     #[inline]
-    fn filling(&self, caps: &hayase_device::Caps, config: &Config) -> Filling {
+    fn filling(&self, caps: &hayase_device::Caps, buffer_len: usize) -> Filling {
         use hayase_device::Offloads;
         let is_v4 = self.tuple.local_ip().is_ipv4();
         let offload = if is_v4 { Offloads::TSO4 } else { Offloads::TSO6 } | Offloads::TX_CHECKSUM_TCP;
         // 60 bytes of IP and 60 of TCP header at most.
         let tso = caps.offloads.contains(offload).then(|| caps.tso_len_max.saturating_sub(120));
-        Filling { mss: self.mss as usize, tso_len_max: tso, buffer_len: config.send_buffer_len }
+        Filling { mss: self.mss as usize, tso_len_max: tso, buffer_len }
     }
 
     /// Received data, the end, or the error that ended it.

@@ -29,9 +29,9 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
 }
 
 impl Host {
-    fn new(device: WireDevice, number: u8, now: Instant) -> Host {
+    fn new(device: WireDevice, number: u8, now: Instant, config: Config) -> Host {
         let seed = [number; 32];
-        let mut stack = Stack::new(Config::default(), device.caps(), device.mac(), seed, now);
+        let mut stack = Stack::new(config, device.caps(), device.mac(), seed, now);
         stack.add_address(format!("10.0.0.{number}/24").parse().unwrap()).unwrap();
         stack.add_address(format!("fd00::{number}/64").parse().unwrap()).unwrap();
         Host { stack, device, burst: Burst::new(64) }
@@ -93,6 +93,10 @@ impl Host {
 
 impl Net {
     pub(crate) fn new(a: Offloads, b: Offloads) -> Net {
+        Net::with_config(a, b, Config::default())
+    }
+
+    pub(crate) fn with_config(a: Offloads, b: Offloads, stack: Config) -> Net {
         let defaults = WireConfig::default();
         let config = WireConfig {
             a: EndConfig { offloads: a, ..defaults.a },
@@ -101,7 +105,13 @@ impl Net {
         };
         let (a, b) = Wire::pair(config);
         let now = Instant::from_millis(1);
-        Net { a: Host::new(a, 1, now), b: Host::new(b, 2, now), now, loss_per_mille: 0, rng: 1 }
+        Net {
+            a: Host::new(a, 1, now, stack.clone()),
+            b: Host::new(b, 2, now, stack),
+            now,
+            loss_per_mille: 0,
+            rng: 1,
+        }
     }
 
     /// One turn of each host at the present time.
