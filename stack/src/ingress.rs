@@ -12,8 +12,8 @@ use crate::icmp::Complaint;
 use crate::ip::address::{is_host_source, solicited_node};
 use crate::ip::reassembly::{Fragment, Refused};
 use crate::stack::Stack;
-use crate::tcp::Turn;
 use crate::tcp::flow::Tuple;
+use crate::tcp::{Tcp, Turn};
 use crate::wire::tcp::TcpHeader;
 use crate::wire::{EtherType, Protocol, WireError, ethernet, icmpv6, ipv4, ipv6, pseudo_header, udp};
 
@@ -274,17 +274,23 @@ impl<F: Frame> Stack<F> {
         frame.trim_front(packet.offset + header_len);
         let local = (packet.dst, header.dst_port).into();
         let tuple = Tuple::new(local, (packet.src, header.src_port).into());
-        let mut turn = Turn {
+        let (tcp, mut turn) = self.tcp_turn(now);
+        match tcp.receive(&tuple, &header, frame, &mut turn) {
+            Ok(result) => result,
+            Err(frame) => self.receive_stranger(now, packet, &tuple, &header, frame),
+        }
+    }
+
+    #[inline]
+    fn tcp_turn(&mut self, now: Instant) -> (&mut Tcp<F>, Turn<'_>) {
+        let turn = Turn {
             now,
             config: &self.config,
             counters: &mut self.counters,
             random: &self.random,
             mtu: self.link.caps.mtu,
         };
-        match self.tcp.receive(&tuple, &header, frame, &mut turn) {
-            Ok(result) => result,
-            Err(frame) => self.receive_stranger(now, packet, &tuple, &header, frame),
-        }
+        (&mut self.tcp, turn)
     }
 
     /// A segment of no connection: it may open one, if its addresses are good for that.
@@ -299,14 +305,8 @@ impl<F: Frame> Stack<F> {
         if self.check_ends(packet)?.is_group {
             return Err(Drop::IpInAddr);
         }
-        let mut turn = Turn {
-            now,
-            config: &self.config,
-            counters: &mut self.counters,
-            random: &self.random,
-            mtu: self.link.caps.mtu,
-        };
-        self.tcp.receive_stranger(tuple, header, frame, &mut turn)
+        let (tcp, mut turn) = self.tcp_turn(now);
+        tcp.receive_stranger(tuple, header, frame, &mut turn)
     }
 
     fn receive_udp<D: Device<Frame = F>>(
