@@ -224,6 +224,9 @@ impl<F: Frame> Tcp<F> {
         };
         let charged = connection.charged_len;
         let result = connection.poll_receive(end, read);
+        if result.is_pending() {
+            return result;
+        }
         connection.charged_len = connection.memory_len();
         let released = charged - connection.charged_len.min(charged);
         // The application made room: tell the peer if that is worth a segment.
