@@ -124,6 +124,8 @@ pub(crate) struct Connection<F> {
     pub(super) timer_at: Instant,
 
     pub(super) ack_debt: AckDebt,
+    /// ACKs owed beyond that one: a peer without SACK finds its loss by counting duplicates (RFC 5681 §4.2).
+    pub(super) duplicates_owed: u8,
     pub(super) nodelay: bool,
     /// The application shut down writing: a FIN follows the queue.
     pub(super) fin_queued: bool,
@@ -213,6 +215,7 @@ impl<F: Frame> Connection<F> {
             timer: None,
             timer_at: Instant::MAX,
             ack_debt: AckDebt::None,
+            duplicates_owed: 0,
             nodelay: false,
             fin_queued: false,
             fin_received: false,

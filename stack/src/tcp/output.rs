@@ -309,8 +309,22 @@ impl<F: Frame> Connection<F> {
                 }
                 Output::Done
             }
-            AckDebt::Now => self.send_ack(egress),
+            AckDebt::Now => self.send_acks(egress),
         }
+    }
+
+    /// The acknowledgement, and the duplicates of it that a peer without SACK counts.
+    fn send_acks<D>(&mut self, egress: &mut Egress<'_, F, D>) -> Output
+    where
+        D: Device<Frame = F>,
+    {
+        while self.duplicates_owed > 0 {
+            if self.send_ack(egress) == Output::Blocked {
+                return Output::Blocked;
+            }
+            self.duplicates_owed -= 1;
+        }
+        self.send_ack(egress)
     }
 
     fn send_ack<D>(&mut self, egress: &mut Egress<'_, F, D>) -> Output

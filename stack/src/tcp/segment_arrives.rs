@@ -31,6 +31,9 @@ pub(super) struct Context<'a> {
 /// `tcp_invalid_ratelimit`).
 const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Duplicate ACKs for one burst: enough for the peer to notice (RFC 5681 §3.2 counts to three).
+const DUPLICATES_OWED_MAX: u8 = 4;
+
 /// After so long without a segment TS.Recent proves nothing any more (RFC 7323 §5.5), in seconds.
 const TS_RECENT_AGE_MAX: u32 = 24 * 24 * 3600;
 
@@ -312,6 +315,7 @@ impl<F: Frame> Connection<F> {
         }
         self.receive.push(payload);
         self.rcv_nxt += segment.len;
+        self.duplicates_owed = 0;
         self.unacked_len += segment.len;
         // An ACK for every second full segment (SHLD-19), and at once while there are holes (RFC 5681 §4.2).
         let has_holes = self.out_of_order.is_some();
@@ -328,6 +332,10 @@ impl<F: Frame> Connection<F> {
     }
 
     fn keep_out_of_order(&mut self, seq: Seq, payload: F, cx: &mut Context<'_>) -> Result<(), Stop> {
+        if !self.sack_ok && self.ack_debt == AckDebt::Now {
+            // One of this burst is owed already. With SACK it says all; without, every segment needs its own.
+            self.duplicates_owed = (self.duplicates_owed + 1).min(DUPLICATES_OWED_MAX);
+        }
         self.owe_ack(AckDebt::Now);
         let end = seq + payload.total_len() as u32;
         let assembler = self.out_of_order.get_or_insert_default();

@@ -109,6 +109,24 @@ fn shld_31_out_of_order_data_is_kept_so_that_one_segment_completes_ten() {
     assert_eq!(t.read(), 1000);
 }
 
+/// RFC 5681 §4.2
+#[test]
+fn without_sack_every_segment_out_of_order_draws_its_own_duplicate() {
+    let mut t = Script::server();
+    t.peer_all((1..4).map(|i| data(1 + i * 100..101 + i * 100)));
+    assert_eq!(t.drain().iter().map(|got| got.ack).collect::<Vec<_>>(), [1, 1, 1]);
+    t.peer(data(1..101));
+    t.expect(ack(401));
+    t.silence_for(ms(200));
+}
+
+#[test]
+fn with_sack_one_ack_says_what_a_burst_lacks() {
+    let mut t = Script::sack_server();
+    t.peer_all((1..4).map(|i| data(1 + i * 100..101 + i * 100)));
+    assert_eq!(t.drain().len(), 1);
+}
+
 #[test]
 fn must_60_data_without_push_is_not_held_back() {
     let mut t = Script::server();
