@@ -358,7 +358,8 @@ pub(crate) fn mss(mtu: usize, local: IpAddr) -> usize {
     mtu.saturating_sub(network_len(local) + crate::wire::tcp::TcpHeader::LEN)
 }
 
-fn to_v6(ip: IpAddr) -> core::net::Ipv6Addr {
+/// The address as IPv6 headers have it. Both ends of a packet are of one family, so nothing is ever mapped here.
+pub(crate) fn to_v6(ip: IpAddr) -> core::net::Ipv6Addr {
     match ip {
         IpAddr::V6(v6) => v6,
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use hayase_device::checksum::Sum;
-use hayase_device::{Device, Frame, RxMeta, TxMeta};
+use hayase_device::{Device, Frame, TxMeta};
 use hayase_time::Instant;
 
 use crate::chain;
@@ -63,7 +63,6 @@ impl<F: Frame> Stack<F> {
         packet: Packet,
         header: &ipv6::Header,
         frame: F,
-        _meta: RxMeta,
         device: &mut D,
     ) -> Result<(), Drop> {
         self.counters.count(Count::IcmpIn);

@@ -177,7 +177,7 @@ impl<F: Frame> Stack<F> {
             return Err(Drop::IpInvalidSource);
         }
         if packet.protocol == Protocol::ICMPV6 {
-            return self.receive_icmpv6(now, packet, &header, frame, meta, device);
+            return self.receive_icmpv6(now, packet, &header, frame, device);
         }
         if header.src.is_unspecified() {
             return Err(Drop::IpInvalidSource);

@@ -23,6 +23,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod bind;
 mod chain;
 mod config;
 mod counters;

@@ -39,23 +39,17 @@ impl<F: Frame> Stack<F> {
         }
         if evidence == Evidence::Request {
             let reply = packet.reply(self.link.mac);
-            self.send_arp(now, reply.target_mac, &reply, device);
+            self.send_arp(reply.target_mac, &reply, device);
         }
         Ok(())
     }
 
-    fn send_arp<D: Device<Frame = F>>(
-        &mut self,
-        now: Instant,
-        dst: Mac,
-        packet: &arp::Packet,
-        device: &mut D,
-    ) {
+    fn send_arp<D: Device<Frame = F>>(&mut self, dst: Mac, packet: &arp::Packet, device: &mut D) {
         let header = ethernet::Header { dst, src: self.link.mac, ethertype: EtherType::ARP };
         let mut bytes = [0; ethernet::LEN + arp::LEN];
         header.emit(&mut bytes[..ethernet::LEN]);
         packet.emit(&mut bytes[ethernet::LEN..]);
-        self.send_raw(now, &bytes, device);
+        self.send_raw(&bytes, device);
     }
 
     pub(crate) fn receive_ndp<D: Device<Frame = F>>(
@@ -116,13 +110,12 @@ impl<F: Frame> Stack<F> {
             let mac = known.and_then(|id| self.link.neighbors.mac(id, now)).or(source_mac);
             (src, mac.ok_or(Drop::NeighUnresolved)?)
         };
-        self.send_ndp(now, target, dst, mac, advert, device);
+        self.send_ndp(target, dst, mac, advert, device);
         Ok(())
     }
 
     fn send_ndp<D: Device<Frame = F>>(
         &mut self,
-        now: Instant,
         src: Ipv6Addr,
         dst: Ipv6Addr,
         mac: Mac,
@@ -149,10 +142,10 @@ impl<F: Frame> Stack<F> {
         icmpv6::Message::Ndp(message).emit(src, dst, body);
         self.counters.count(Count::IcmpOut);
         let len = FRONT + len;
-        self.send_raw(now, &bytes[..len], device);
+        self.send_raw(&bytes[..len], device);
     }
 
-    fn send_raw<D: Device<Frame = F>>(&mut self, _now: Instant, bytes: &[u8], device: &mut D) {
+    fn send_raw<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) {
         if device.room() == 0 {
             return self.counters.drop(Drop::FullRing);
         }
@@ -186,7 +179,7 @@ impl<F: Frame> Stack<F> {
     pub(crate) fn expire_neighbors<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) {
         while let Some(output) = self.link.neighbors.poll(now) {
             match output {
-                Output::Solicit { target, unicast } => self.solicit(now, target, unicast, device),
+                Output::Solicit { target, unicast } => self.solicit(target, unicast, device),
                 Output::Unreachable { packets, .. } => {
                     for packet in packets {
                         self.counters.drop(Drop::NeighUnresolved);
@@ -198,19 +191,13 @@ impl<F: Frame> Stack<F> {
         }
     }
 
-    fn solicit<D: Device<Frame = F>>(
-        &mut self,
-        now: Instant,
-        target: IpAddr,
-        unicast: Option<Mac>,
-        device: &mut D,
-    ) {
+    fn solicit<D: Device<Frame = F>>(&mut self, target: IpAddr, unicast: Option<Mac>, device: &mut D) {
         // An address that was taken away since has nobody to ask from.
         let Ok(source) = self.link.source_for(target) else { return };
         match (source, target) {
             (IpAddr::V4(source), IpAddr::V4(target)) => {
                 let request = arp::Packet::request(self.link.mac, source, target);
-                self.send_arp(now, unicast.unwrap_or(Mac::BROADCAST), &request, device);
+                self.send_arp(unicast.unwrap_or(Mac::BROADCAST), &request, device);
             }
             (IpAddr::V6(source), IpAddr::V6(target)) => {
                 let message = ndp::Message::NeighborSolicit { target, source_mac: Some(self.link.mac) };
@@ -219,7 +206,7 @@ impl<F: Frame> Stack<F> {
                     Some(mac) => (target, mac),
                     None => (group, Mac::for_ipv6_multicast(group)),
                 };
-                self.send_ndp(now, source, dst, mac, message, device);
+                self.send_ndp(source, dst, mac, message, device);
             }
             _ => {}
         }

@@ -7,6 +7,7 @@ use core::task::Poll;
 
 use hayase_device::{Device, Frame, Offloads, TxChecksum, TxMeta};
 
+use crate::bind;
 use crate::chain;
 use crate::config::Config;
 use crate::counters::{Count, Drop};
@@ -96,13 +97,8 @@ impl<F: Frame> Udp<F> {
         Ok(UdpId { index, generation })
     }
 
-    /// RFC 6056 §3.3.1
     fn choose_port(&self, random: &mut Random, config: &Config) -> Result<u16, Error> {
-        let (first, last) = (*config.ephemeral_ports.start(), *config.ephemeral_ports.end());
-        let count = u32::from(last.saturating_sub(first)) + 1;
-        let start = random.next() as u32 % count;
-        (0..count)
-            .map(|i| first + ((start + i) % count) as u16)
+        bind::ephemeral_ports(random, config)
             .find(|port| self.on_port(*port).next().is_none())
             .ok_or(Error::PortsExhausted)
     }
@@ -244,7 +240,9 @@ impl<F: Frame> Udp<F> {
     /// The socket for a datagram: a connected one before a bound one, an exact address before any.
     fn find(&self, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
         self.on_port(local.port())
-            .filter(|(_, socket)| socket.takes(local.ip()) && socket.remote.is_none_or(|peer| peer == remote))
+            .filter(|(_, socket)| {
+                bind::covers(socket.local.ip(), local.ip()) && socket.remote.is_none_or(|peer| peer == remote)
+            })
             .min_by_key(|(_, socket)| {
                 let ip = socket.local.ip();
                 (socket.remote.is_none(), ip != local.ip(), ip.is_ipv4() != local.is_ipv4())
@@ -314,14 +312,6 @@ enum Refusal {
 }
 
 impl<F: Frame> UdpSocket<F> {
-    fn takes(&self, local: IpAddr) -> bool {
-        match self.local.ip() {
-            IpAddr::V4(v4) if v4.is_unspecified() => local.is_ipv4(),
-            IpAddr::V6(v6) if v6.is_unspecified() => true,
-            ip => ip == local,
-        }
-    }
-
     fn transmit<D: Device<Frame = F>>(
         &self,
         bytes: &[u8],

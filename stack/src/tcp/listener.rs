@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
+use crate::bind::covers;
 use crate::config::Config;
 use crate::error::Error;
 use crate::slab::Slab;
@@ -58,15 +59,6 @@ impl Listener {
     /// Every connection that nobody accepted.
     pub(super) fn into_connections(self) -> impl Iterator<Item = TcpId> {
         self.half_open.into_iter().chain(self.accept_queue)
-    }
-
-    fn takes(&self, local: IpAddr) -> bool {
-        match self.local.ip() {
-            IpAddr::V4(v4) if v4.is_unspecified() => local.is_ipv4(),
-            // Dual stack, as Linux does with IPV6_V6ONLY off.
-            IpAddr::V6(v6) if v6.is_unspecified() => true,
-            ip => ip == local,
-        }
     }
 }
 
@@ -125,9 +117,10 @@ impl Listeners {
 
     /// The listener for a SYN to `local`: one bound to that very address before one bound to all.
     pub(super) fn find(&self, local: IpAddr, port: u16) -> Option<ListenerId> {
-        let (index, _) = self.on_port(port).filter(|(_, listener)| listener.takes(local)).min_by_key(
-            |(_, listener)| (listener.local.ip() != local, listener.local.is_ipv4() != local.is_ipv4()),
-        )?;
+        let (index, _) =
+            self.on_port(port).filter(|(_, listener)| covers(listener.local.ip(), local)).min_by_key(
+                |(_, listener)| (listener.local.ip() != local, listener.local.is_ipv4() != local.is_ipv4()),
+            )?;
         Some(ListenerId { index, generation: self.slab.generation(index) })
     }
 

@@ -11,6 +11,7 @@ use super::segment::{Reply, Segment};
 use super::segment_arrives::Context;
 use super::state::State;
 use super::{Tcp, Turn, isn};
+use crate::bind::ephemeral_ports;
 use crate::config::Config;
 use crate::counters::{Count, Drop};
 use crate::egress::mss;
@@ -163,7 +164,7 @@ impl<F: Frame> Tcp<F> {
         Some(index)
     }
 
-    /// A random free port (RFC 6056 §3.3.1): a random start, then the next ones.
+    /// A port from which nobody is connected to this peer yet.
     fn choose_port(
         &self,
         local: IpAddr,
@@ -171,11 +172,7 @@ impl<F: Frame> Tcp<F> {
         random: &mut Random,
         config: &Config,
     ) -> Result<Tuple, Error> {
-        let (first, last) = (*config.ephemeral_ports.start(), *config.ephemeral_ports.end());
-        let count = u32::from(last.saturating_sub(first)) + 1;
-        let start = random.next() as u32 % count;
-        (0..count)
-            .map(|i| first + ((start + i) % count) as u16)
+        ephemeral_ports(random, config)
             .map(|port| Tuple::new(SocketAddr::new(local, port), remote))
             .find(|tuple| self.find(tuple).is_none() && !self.listeners.has_port(tuple.local_port()))
             .ok_or(Error::PortsExhausted)
@@ -183,11 +180,7 @@ impl<F: Frame> Tcp<F> {
 
     /// A port that no listener has, for `bind` to port 0.
     pub(super) fn choose_listen_port(&self, random: &mut Random, config: &Config) -> Result<u16, Error> {
-        let (first, last) = (*config.ephemeral_ports.start(), *config.ephemeral_ports.end());
-        let count = u32::from(last.saturating_sub(first)) + 1;
-        let start = random.next() as u32 % count;
-        (0..count)
-            .map(|i| first + ((start + i) % count) as u16)
+        ephemeral_ports(random, config)
             .find(|port| !self.listeners.has_port(*port))
             .ok_or(Error::PortsExhausted)
     }

@@ -13,7 +13,7 @@ use super::segment::Reply;
 use super::send_queue::Filling;
 use super::state::State;
 use super::template::Template;
-use super::{SEND_LEN_MIN, Tcp};
+use super::{SEND_LEN_MIN, Tcp, charge};
 use crate::config::Config;
 use crate::error::Error;
 use crate::random::Random;
@@ -218,24 +218,18 @@ impl<F: Frame> Tcp<F> {
         end: T,
         read: impl FnOnce(&mut Connection<F>) -> T,
     ) -> Poll<Result<T, Error>> {
-        let connection = match self.get_mut(id) {
-            Ok(connection) => connection,
-            Err(error) => return Poll::Ready(Err(error)),
+        let connection = self.connections.get_generation_mut(id.index, id.generation);
+        let Some(connection) = connection.filter(|c| c.owned) else {
+            return Poll::Ready(Err(Error::StaleHandle));
         };
-        let charged = connection.charged_len;
         let result = connection.poll_receive(end, read);
         if result.is_pending() {
             return result;
         }
-        connection.charged_len = connection.memory_len();
-        let released = charged - connection.charged_len.min(charged);
+        charge(&mut self.memory_len, connection);
         // The application made room: tell the peer if that is worth a segment.
-        let opens = connection.rcv_adv != connection.window_edge(config) && connection.state.can_receive();
-        if opens {
+        if connection.rcv_adv != connection.window_edge(config) && connection.state.can_receive() {
             connection.owe_window_update(config);
-        }
-        self.memory_len -= released;
-        if opens {
             self.settle(id.index, now, config);
         }
         result

@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use hayase_device::checksum::{self, Sum};
 
 use super::flow::Tuple;
+use crate::egress::to_v6;
 use crate::wire::{EtherType, Mac, Protocol, ethernet, ipv4, ipv6};
 
 const LEN_V4: usize = ethernet::LEN + ipv4::LEN;
@@ -108,13 +109,6 @@ impl Template {
         let mut sum = self.transport_sum;
         sum.add_u16(segment_len);
         sum
-    }
-}
-
-fn to_v6(ip: IpAddr) -> core::net::Ipv6Addr {
-    match ip {
-        IpAddr::V6(v6) => v6,
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
     }
 }
 
