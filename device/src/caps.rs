@@ -180,14 +180,16 @@ pub struct Caps {
     pub tso_len_max: usize,
     /// The most fragments that a transmitted frame may consist of. 1 without scatter-gather.
     pub fragments_max: usize,
-    /// Queue pairs that this device offers.
+    /// Which queue pair of its NIC this is, from 0.
+    pub queue: u16,
+    /// Queue pairs of that NIC that are in use.
     pub queues: u16,
 }
 
 impl Caps {
     /// A plain Ethernet NIC without any offload.
     pub const fn ethernet(mtu: usize) -> Caps {
-        Caps { offloads: Offloads::NONE, mtu, tso_len_max: mtu, fragments_max: 1, queues: 1 }
+        Caps { offloads: Offloads::NONE, mtu, tso_len_max: mtu, fragments_max: 1, queue: 0, queues: 1 }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The contract of a backend.
 
-use crate::{Burst, Caps, Frame, Offloads, SharedBytes, TxMeta};
+use crate::{Burst, Caps, Frame, Offloads, Rss, SharedBytes, TxMeta};
 
 /// A descriptor that a parked thread sleeps on for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,24 @@ pub trait Device {
 
     /// Names the descriptors to sleep on. A device that has none (both ends in one thread) names none.
     fn interests(&self, interest: &mut dyn FnMut(Interest));
+
+    /// Readies the device for the thread's sleep: asks the hardware for an interrupt when the next frame comes.
+    /// Called after [`pending`](Device::pending) said no; the caller asks that again afterwards, since a frame
+    /// may have come in between.
+    ///
+    /// Returns the longest time in nanoseconds that the thread may sleep without a look at the device, for one
+    /// whose frames raise no descriptor; `None` if one of [`interests`](Device::interests) will wake it.
+    fn arm(&mut self) -> Option<u64> {
+        None
+    }
+
+    /// The sleep is over: interrupts would only disturb.
+    fn disarm(&mut self) {}
+
+    /// How the NIC spreads flows over its queues, where it does and says how.
+    fn rss(&self) -> Option<&Rss> {
+        None
+    }
 
     /// Frames that the device itself threw away so far, and why, in Linux's names
     /// (`rx_dropped`, `tx_dropped`, `tx_errors`, `rx_no_buffer`).

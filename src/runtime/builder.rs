@@ -7,10 +7,11 @@ use std::time::Duration;
 use hayase_device::Offloads;
 use hayase_executor::{Config, Cores, Executor, Parking};
 
+use super::Runtime;
 use super::device;
 use super::spec::{DeviceSpec, TapSpec, WireSpec};
 use super::workers::Workers;
-use super::{Runtime, device::Attached};
+use crate::host::Host;
 use crate::reactor::Reactor;
 
 /// The environment variable that names the device where the program does not.
@@ -110,7 +111,7 @@ impl Builder {
         let cores = Cores::new(self.cores)?;
         let executor = Executor::builder().config(self.executor.clone()).core(&cores, 0).build()?;
         let mut reactor = Reactor::new();
-        let Attached { hosts } = self.attach(&mut reactor)?;
+        let hosts = self.attach(&mut reactor)?;
         if let Some(offloads) = self.offloads {
             for host in &hosts {
                 host.set_offloads(offloads)?;
@@ -121,11 +122,16 @@ impl Builder {
         Ok(Runtime { executor: Some(executor), reactor, workers, hosts })
     }
 
-    fn attach(&self, reactor: &mut Reactor) -> io::Result<Attached> {
+    fn attach(&self, reactor: &mut Reactor) -> io::Result<Vec<Host>> {
         match self.chosen_device()? {
-            Some(spec) => device::attach(reactor, &spec, &self.stack),
+            Some(spec) => self.attach_queue(reactor, &spec),
             None => self.attach_default(reactor),
         }
+    }
+
+    fn attach_queue(&self, reactor: &mut Reactor, spec: &DeviceSpec) -> io::Result<Vec<Host>> {
+        let mut queues = device::open(spec, 1)?;
+        queues.remove(0)(reactor, &self.stack)
     }
 
     fn chosen_device(&self) -> io::Result<Option<DeviceSpec>> {
@@ -143,14 +149,14 @@ impl Builder {
     }
 
     /// TAP if we may, else the wire.
-    fn attach_default(&self, reactor: &mut Reactor) -> io::Result<Attached> {
-        match device::attach(reactor, &DeviceSpec::Tap(TapSpec::default()), &self.stack) {
+    fn attach_default(&self, reactor: &mut Reactor) -> io::Result<Vec<Host>> {
+        match self.attach_queue(reactor, &DeviceSpec::Tap(TapSpec::default())) {
             Err(error) if is_missing_right(&error) => {
                 if !self.quiet {
                     eprintln!("hayase: {error}");
                     eprintln!("hayase: using the in-memory wire instead, which only this process can reach");
                 }
-                device::attach(reactor, &DeviceSpec::Wire(WireSpec::default()), &self.stack)
+                self.attach_queue(reactor, &DeviceSpec::Wire(WireSpec::default()))
             }
             result => result,
         }

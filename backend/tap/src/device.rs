@@ -204,6 +204,7 @@ fn caps(mtu: usize, offloads: Offloads) -> Caps {
         mtu,
         tso_len_max: or(Offloads::TSO, TSO_LEN_MAX, mtu),
         fragments_max: or(Offloads::SG, FRAGMENTS_MAX, 1),
+        queue: 0,
         queues: 1,
     }
 }

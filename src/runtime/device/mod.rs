@@ -1,0 +1,46 @@
+//! From a device spec to hosts with addresses. Each kind of device has a file.
+
+#[cfg(feature = "tap")]
+mod tap;
+mod wire;
+
+use std::io;
+use std::net::IpAddr;
+
+use hayase_stack::{Cidr, Config};
+
+use super::spec::DeviceSpec;
+use crate::host::Host;
+use crate::reactor::Reactor;
+
+/// A queue pair of a device, on its way to its core. There, on the core's own thread, it puts a stack on the
+/// queue and returns that stack's hosts: the one that tasks of the core mean, and on a wire the other end's.
+pub(super) type Queue = Box<dyn FnOnce(&mut Reactor, &Config) -> io::Result<Vec<Host>> + Send>;
+
+/// Opens a device, with a queue pair for each core as far as it has them: core i gets the i-th. Never empty.
+pub(super) fn open(spec: &DeviceSpec, cores: usize) -> io::Result<Vec<Queue>> {
+    match spec {
+        DeviceSpec::Wire(spec) => Ok(wire::open(spec, cores)),
+        #[cfg(feature = "tap")]
+        DeviceSpec::Tap(spec) => Ok(tap::open(spec)),
+        #[cfg(not(feature = "tap"))]
+        DeviceSpec::Tap(_) => Err(not_built("tap")),
+    }
+}
+
+/// Gives a host what its spec says of addresses.
+#[cfg_attr(not(feature = "tap"), expect(dead_code, reason = "a wire has addresses of its own"))]
+fn give_addresses(host: Host, addresses: &[Cidr], gateways: &[IpAddr]) -> io::Result<()> {
+    addresses.iter().try_for_each(|address| host.add_address(*address))?;
+    gateways.iter().try_for_each(|gateway| {
+        host.add_route(if gateway.is_ipv4() { Cidr::ALL_V4 } else { Cidr::ALL_V6 }, *gateway)
+    })
+}
+
+/// The error for a device that a feature would have brought.
+#[cfg(not(feature = "tap"))]
+fn not_built(feature: &str) -> io::Error {
+    let text =
+        format!("hayase was built without its feature `{feature}`: build it with `--features {feature}`");
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
