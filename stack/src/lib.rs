@@ -43,6 +43,7 @@ mod socket;
 mod stack;
 mod tcp;
 mod udp;
+mod usual;
 pub mod wire;
 
 pub use config::Config;

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::counters::Count;
 use crate::seq::Seq;
 use crate::socket::Ready;
-use crate::wire::tcp::Flags;
+use crate::wire::tcp::{Flags, Timestamps};
 
 impl<F: Frame> Connection<F> {
     /// Takes an acknowledgement whose number is known to be within bounds.
@@ -19,10 +19,12 @@ impl<F: Frame> Connection<F> {
     pub(super) fn acknowledged(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) {
         let ack = segment.header.ack;
         let was_shut = self.snd_wnd == 0;
-        let window_moved = self.update_window(segment);
+        let shift = if segment.has(Flags::SYN) { 0 } else { self.snd_wscale };
+        let window = u32::from(segment.header.window) << shift;
+        let window_moved = self.update_window(segment.seq, ack, window);
         let newly_sacked = self.take_sack(segment);
         if ack.after(self.snd_una) {
-            self.advance(ack, segment, cx);
+            self.advance(ack, segment.header.options.timestamps, cx.now, cx.config);
         } else if ack == self.snd_una && self.flight() > 0 {
             // RFC 5681 §2: no data, no window change, something outstanding. With SACK, only news count, so
             // that a receiver repeating itself is no loss.
@@ -60,15 +62,12 @@ impl<F: Frame> Connection<F> {
 
     /// SND.WND from segments newer than the last that set it. Returns whether it changed.
     #[inline]
-    fn update_window(&mut self, segment: &Segment<'_, F>) -> bool {
-        let (seq, ack) = (segment.seq, segment.header.ack);
+    pub(super) fn update_window(&mut self, seq: Seq, ack: Seq, window: u32) -> bool {
         let is_newer = self.snd_wl1.before(seq) || (self.snd_wl1 == seq && self.snd_wl2.at_or_before(ack));
         // An ACK of what was acknowledged before tells an old right edge.
         if !is_newer || ack.before(self.snd_una) {
             return false;
         }
-        let shift = if segment.has(Flags::SYN) { 0 } else { self.snd_wscale };
-        let window = u32::from(segment.header.window) << shift;
         let moved = window != self.snd_wnd;
         self.snd_wnd = window;
         self.max_snd_wnd = self.max_snd_wnd.max(window);
@@ -88,16 +87,22 @@ impl<F: Frame> Connection<F> {
 
     /// SND.UNA moves.
     #[inline]
-    fn advance(&mut self, ack: Seq, segment: &Segment<'_, F>, cx: &mut Context<'_>) {
+    pub(super) fn advance(
+        &mut self,
+        ack: Seq,
+        timestamps: Option<Timestamps>,
+        now: Instant,
+        config: &Config,
+    ) {
         let acked = ack - self.snd_una;
         let was_limited = self.flight().saturating_mul(2) >= self.congestion.cwnd();
         let was_recovering = !self.recovery.is_open();
         self.snd_una = ack;
         self.send.acknowledge(ack);
-        self.measure(ack, segment, was_recovering, cx.now);
+        self.measure(ack, timestamps, was_recovering, now);
         self.recovery.on_ack(ack, acked, self.mss);
         if !self.recovery.is_fast() {
-            self.congestion.on_ack(cx.now, acked, self.mss, was_limited);
+            self.congestion.on_ack(now, acked, self.mss, was_limited);
         } else if !self.sack_ok {
             // A partial ACK: the next hole goes now, whatever the window says (RFC 6582 §3.2 step 3).
             self.force = true;
@@ -106,14 +111,14 @@ impl<F: Frame> Connection<F> {
         self.progressed = true;
         // RFC 6298 §5.2 and §5.3
         self.deadlines.retransmit =
-            if self.flight() > 0 { cx.now.after_micros(self.rto_us(cx.config)) } else { Instant::MAX };
-        self.wake_writer(cx.config);
+            if self.flight() > 0 { now.after_micros(self.rto_us(config)) } else { Instant::MAX };
+        self.wake_writer(config);
     }
 
     /// A round-trip sample: of the timed segment, or, where that was sent twice, of the timestamp that came back
     /// (RFC 7323 §4: an echoed timestamp is of the segment that was received).
     #[inline]
-    fn measure(&mut self, ack: Seq, segment: &Segment<'_, F>, recovering: bool, now: Instant) {
+    fn measure(&mut self, ack: Seq, timestamps: Option<Timestamps>, recovering: bool, now: Instant) {
         if let Some((end, sent_at)) = self.timed {
             if ack.at_or_after(end) {
                 self.timed = None;
@@ -121,7 +126,7 @@ impl<F: Frame> Connection<F> {
             }
         } else if recovering
             && self.timestamps_ok
-            && let Some(timestamps) = segment.header.options.timestamps
+            && let Some(timestamps) = timestamps
         {
             let millis = self.ts_now(now).wrapping_sub(timestamps.ecr);
             self.take_sample(u64::from(millis) * 1000);

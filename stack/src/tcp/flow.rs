@@ -27,6 +27,30 @@ impl Tuple {
         }
     }
 
+    /// From the addresses and ports of a received IPv4 packet, as they stand there: source first.
+    #[inline(always)]
+    pub(crate) fn received_v4(addresses: [u8; 8], ports: [u8; 4]) -> Tuple {
+        let addresses = u64::from_be_bytes(addresses);
+        Tuple {
+            local: [0, MAPPED | (addresses & 0xffff_ffff)],
+            remote: [0, MAPPED | addresses >> 32],
+            ports: u32::from_be_bytes(ports).rotate_left(16),
+        }
+    }
+
+    /// From the addresses and ports of a received IPv6 packet, as they stand there: source first.
+    #[inline(always)]
+    pub(crate) fn received_v6(addresses: [u8; 32], ports: [u8; 4]) -> Tuple {
+        let [a, b, c, d] = *addresses.as_chunks::<8>().0 else {
+            unreachable!("32 bytes are four times eight")
+        };
+        Tuple {
+            local: [u64::from_be_bytes(c), u64::from_be_bytes(d)],
+            remote: [u64::from_be_bytes(a), u64::from_be_bytes(b)],
+            ports: u32::from_be_bytes(ports).rotate_left(16),
+        }
+    }
+
     #[inline]
     pub(crate) fn local_ip(&self) -> IpAddr {
         address(self.local)

@@ -5,6 +5,7 @@
 //! something to say for its [`output`]. Nothing walks over all connections: work, news and timers are lists.
 
 mod ack;
+mod agenda;
 mod assembler;
 mod congestion;
 pub(crate) mod connection;
@@ -16,6 +17,7 @@ mod keepalive;
 mod listener;
 mod open;
 mod output;
+mod prediction;
 mod receive_queue;
 mod recovery;
 mod rtt;
@@ -31,11 +33,11 @@ mod time_wait;
 mod timers;
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 
 use hayase_device::{Caps, Device, Frame};
-use hayase_time::{Instant, Wheel};
+use hayase_time::Instant;
 
+use self::agenda::Agenda;
 use self::connection::{AckDebt, Connection};
 use self::flow::{Flow, Flows, Tuple};
 use self::listener::Listeners;
@@ -71,11 +73,7 @@ pub(crate) struct Tcp<F> {
     flows: Flows,
     listeners: Listeners,
     time_waits: TimeWaits,
-    wheel: Wheel<u32>,
-    /// Connections that may have something to send.
-    work: VecDeque<u32>,
-    /// Connections and listeners with news for the application.
-    ready: Vec<Socket>,
+    agenda: Agenda,
     replies: VecDeque<Reply>,
     challenges: Limiter,
     /// What the device can do, as far as filling frames is concerned.
@@ -83,10 +81,6 @@ pub(crate) struct Tcp<F> {
     /// The device took no more, or its pool was dry, when we last sent: nothing but time or frames that come home
     /// will help.
     is_stalled: bool,
-    /// No later than the earliest entry of the wheel.
-    wheel_at: Instant,
-    /// Bytes of buffers that connections hold.
-    memory_len: usize,
 }
 
 impl<F: Frame> Tcp<F> {
@@ -96,15 +90,11 @@ impl<F: Frame> Tcp<F> {
             flows: Flows::new(random),
             listeners: Listeners::new(config),
             time_waits: TimeWaits::new(config),
-            wheel: Wheel::new(now),
-            work: VecDeque::new(),
-            ready: Vec::new(),
+            agenda: Agenda::new(now),
             replies: VecDeque::new(),
             challenges: Limiter::new(config.challenge_acks_per_second, config.challenge_acks_per_second),
             caps: *caps,
             is_stalled: false,
-            wheel_at: Instant::MAX,
-            memory_len: 0,
         }
     }
 
@@ -180,7 +170,7 @@ impl<F: Frame> Tcp<F> {
             config: turn.config,
             counters: turn.counters,
             challenges: &mut self.challenges,
-            is_over_budget: self.memory_len > turn.config.memory_len_max,
+            is_over_budget: self.agenda.memory_len > turn.config.memory_len_max,
         };
         let result = connection.segment_arrives(segment, &mut cx);
         if was_half_open && connection.state != State::SynReceived {
@@ -246,18 +236,7 @@ impl<F: Frame> Tcp<F> {
     #[inline]
     fn settle(&mut self, index: u32, now: Instant, config: &Config) {
         let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else { return };
-        if !connection.in_work && connection.state != State::Closed {
-            connection.in_work = true;
-            self.work.push_back(index);
-        }
-        if !connection.events.is_empty() && !connection.in_ready {
-            connection.in_ready = true;
-            self.ready.push(Socket::Tcp(TcpId { index, generation }));
-        }
-        if connection.deadlines.earliest() < connection.timer_at {
-            self.wheel_at = self.wheel_at.min(rearm(&mut self.wheel, connection, index));
-        }
-        charge(&mut self.memory_len, connection);
+        self.agenda.note(connection, TcpId { index, generation });
         if matches!(connection.state, State::Closed | State::TimeWait) {
             self.retire(index, now, config);
         }
@@ -277,10 +256,7 @@ impl<F: Frame> Tcp<F> {
             self.flows.remove(&tuple, Flow::Connection(index));
         }
         if !connection.owned {
-            if let Some(key) = connection.timer.take() {
-                self.wheel.remove(key);
-            }
-            self.memory_len -= connection.charged_len;
+            self.agenda.strike(connection);
             self.connections.remove(index);
         }
     }
@@ -318,12 +294,12 @@ impl<F: Frame> Tcp<F> {
         D: Device<Frame = F>,
     {
         let now = egress.now;
-        while let Some(index) = self.wheel.expire(now) {
+        while let Some(index) = self.agenda.wheel.expire(now) {
             let Some(connection) = self.connections.get_mut(index) else { continue };
             connection.timer = None;
             connection.timer_at = Instant::MAX;
             if connection.deadlines.earliest() > now {
-                self.wheel_at = self.wheel_at.min(rearm(&mut self.wheel, connection, index));
+                self.agenda.rearm(connection, index);
                 continue;
             }
             let was_half_open = connection.state == State::SynReceived;
@@ -335,7 +311,7 @@ impl<F: Frame> Tcp<F> {
             }
             self.settle(index, now, config);
         }
-        self.wheel_at = self.wheel.next_deadline().unwrap_or(Instant::MAX);
+        self.agenda.wheel_at = self.agenda.wheel.next_deadline().unwrap_or(Instant::MAX);
         while let Some((index, entry)) = self.time_waits.expire(now) {
             self.flows.remove(&entry.tuple, Flow::TimeWait(index));
         }
@@ -349,8 +325,8 @@ impl<F: Frame> Tcp<F> {
     {
         let mut spoke = self.transmit_replies(egress, config);
         self.is_stalled = !self.replies.is_empty();
-        for _ in 0..self.work.len() {
-            let Some(index) = self.work.pop_front() else { break };
+        for _ in 0..self.agenda.work.len() {
+            let Some(index) = self.agenda.work.pop_front() else { break };
             let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
                 continue;
             };
@@ -365,17 +341,11 @@ impl<F: Frame> Tcp<F> {
                 self.is_stalled = true;
                 // Whoever the device turned away is first when it has room again.
                 match output {
-                    Output::Blocked => self.work.push_front(index),
-                    Output::Done => self.work.push_back(index),
+                    Output::Blocked => self.agenda.work.push_front(index),
+                    Output::Done => self.agenda.work.push_back(index),
                 }
             }
-            if !connection.events.is_empty() && !connection.in_ready {
-                connection.in_ready = true;
-                self.ready.push(Socket::Tcp(TcpId { index, generation }));
-            }
-            if connection.deadlines.earliest() < connection.timer_at {
-                self.wheel_at = self.wheel_at.min(rearm(&mut self.wheel, connection, index));
-            }
+            self.agenda.announce(connection, TcpId { index, generation });
             if output == Output::Blocked {
                 // What the device refused this one it would refuse all others.
                 break;
@@ -402,7 +372,7 @@ impl<F: Frame> Tcp<F> {
     /// Whether [`transmit`](Self::transmit) would find something to do that it can do.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
-        !self.is_stalled && (!self.work.is_empty() || !self.replies.is_empty())
+        !self.is_stalled && (!self.agenda.work.is_empty() || !self.replies.is_empty())
     }
 
     /// Whether the device or its pool holds up what is to be sent.
@@ -413,18 +383,18 @@ impl<F: Frame> Tcp<F> {
 
     #[inline]
     pub(crate) fn deadline(&self) -> Instant {
-        self.time_waits.deadline().map_or(self.wheel_at, |at| at.min(self.wheel_at))
+        self.time_waits.deadline().map_or(self.agenda.wheel_at, |at| at.min(self.agenda.wheel_at))
     }
 
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
-        !self.ready.is_empty()
+        !self.agenda.ready.is_empty()
     }
 
     /// Hands out the sockets with news, once each.
     #[inline]
     pub(crate) fn drain_ready(&mut self, mut f: impl FnMut(Socket, Ready)) {
-        for socket in self.ready.drain(..) {
+        for socket in self.agenda.ready.drain(..) {
             match socket {
                 Socket::Tcp(id) => {
                     if let Some(connection) = self.connections.get_generation_mut(id.index, id.generation) {
@@ -451,34 +421,9 @@ impl<F: Frame> Tcp<F> {
             && !listener.in_ready
         {
             listener.in_ready = true;
-            self.ready.push(Socket::Listener(id));
+            self.agenda.ready.push(Socket::Listener(id));
         }
     }
-}
-
-/// Makes the timer fire no later than the earliest deadline. A deadline that moved back leaves the timer alone:
-/// it fires early, finds nothing due and goes to the new place. So an active connection touches the wheel a few
-/// times a second, whatever it sends. Returns when it fires.
-#[cold]
-fn rearm<F>(wheel: &mut Wheel<u32>, connection: &mut Connection<F>, index: u32) -> Instant {
-    let at = connection.deadlines.earliest();
-    connection.timer_at = at;
-    if at == Instant::MAX {
-        return at;
-    }
-    match connection.timer {
-        Some(key) if wheel.reset(key, at) => {}
-        _ => connection.timer = Some(wheel.insert(at, index)),
-    }
-    at
-}
-
-/// Brings the account of buffers up to date with one connection.
-#[inline]
-fn charge<F: Frame>(memory_len: &mut usize, connection: &mut Connection<F>) {
-    let held = connection.memory_len();
-    *memory_len = *memory_len + held - connection.charged_len;
-    connection.charged_len = held;
 }
 
 /// What the processing of one frame may look at besides TCP's own state.

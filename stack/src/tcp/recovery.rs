@@ -41,6 +41,12 @@ impl Recovery {
         self.phase == Phase::Open
     }
 
+    /// Nothing is lost, and the peer holds nothing behind a gap.
+    #[inline]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.phase == Phase::Open && self.scoreboard.is_empty()
+    }
+
     /// In fast recovery: the congestion window stands still.
     #[inline]
     pub(super) fn is_fast(&self) -> bool {

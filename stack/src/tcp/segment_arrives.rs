@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::ip::limiter::Limiter;
 use crate::seq::Seq;
 use crate::socket::Ready;
-use crate::wire::tcp::Flags;
+use crate::wire::tcp::{Flags, Timestamps};
 
 /// What a segment's processing may look at besides the connection.
 pub(super) struct Context<'a> {
@@ -50,7 +50,7 @@ impl<F: Frame> Connection<F> {
         self.check_sequence(&mut segment, cx)?;
         self.check_rst(&segment, cx)?;
         self.check_syn(&segment, cx)?;
-        self.note_timestamp(&segment, cx);
+        self.note_timestamp(segment.seq, segment.header.options.timestamps, cx.now);
         self.check_ack(&segment, cx)?;
         self.take_text(&mut segment, cx)?;
         self.check_fin(&segment);
@@ -193,14 +193,14 @@ impl<F: Frame> Connection<F> {
 
     /// RFC 7323 §4.3 (2): TS.Recent follows the segment that covers Last.ACK.sent.
     #[inline]
-    fn note_timestamp(&mut self, segment: &Segment<'_, F>, cx: &Context<'_>) {
-        if let Some(timestamps) = segment.header.options.timestamps
+    pub(super) fn note_timestamp(&mut self, seq: Seq, timestamps: Option<Timestamps>, now: Instant) {
+        if let Some(timestamps) = timestamps
             && self.timestamps_ok
-            && segment.seq.at_or_before(self.last_ack_sent)
+            && seq.at_or_before(self.last_ack_sent)
             && (timestamps.val.wrapping_sub(self.ts_recent) as i32) >= 0
         {
             self.ts_recent = timestamps.val;
-            self.ts_recent_at = seconds(cx.now);
+            self.ts_recent_at = seconds(now);
         }
     }
 
@@ -313,10 +313,17 @@ impl<F: Frame> Connection<F> {
         if segment.seq != self.rcv_nxt {
             return self.keep_out_of_order(segment.seq, payload, cx);
         }
+        self.take_next(payload, segment.len);
+        Ok(())
+    }
+
+    /// Text that continues what was received.
+    #[inline]
+    pub(super) fn take_next(&mut self, payload: F, len: u32) {
         self.receive.push(payload);
-        self.rcv_nxt += segment.len;
+        self.rcv_nxt += len;
         self.duplicates_owed = 0;
-        self.unacked_len += segment.len;
+        self.unacked_len += len;
         // An ACK for every second full segment (SHLD-19), and at once while there are holes (RFC 5681 §4.2).
         let has_holes = self.out_of_order.is_some();
         self.owe_ack(if has_holes || self.unacked_len >= 2 * self.mss {
@@ -328,7 +335,6 @@ impl<F: Frame> Connection<F> {
             self.fill_holes();
         }
         self.events |= Ready::READABLE;
-        Ok(())
     }
 
     fn keep_out_of_order(&mut self, seq: Seq, payload: F, cx: &mut Context<'_>) -> Result<(), Stop> {

@@ -13,7 +13,7 @@ use super::segment::Reply;
 use super::send_queue::Filling;
 use super::state::State;
 use super::template::Template;
-use super::{SEND_LEN_MIN, Tcp, charge};
+use super::{SEND_LEN_MIN, Tcp};
 use crate::config::Config;
 use crate::error::Error;
 use crate::random::Random;
@@ -99,7 +99,7 @@ impl<F: Frame> Tcp<F> {
     /// How much a connection may keep now: less while all of them together hold too much.
     #[inline]
     fn send_buffer_len(&self, config: &Config) -> usize {
-        match self.memory_len / config.memory_len_max.max(1) {
+        match self.agenda.memory_len / config.memory_len_max.max(1) {
             0 => config.send_buffer_len,
             1 => SEND_LEN_MIN[0].min(config.send_buffer_len),
             _ => SEND_LEN_MIN[1].min(config.send_buffer_len),
@@ -226,7 +226,7 @@ impl<F: Frame> Tcp<F> {
         if result.is_pending() {
             return result;
         }
-        charge(&mut self.memory_len, connection);
+        self.agenda.charge(connection);
         // The application made room: tell the peer if that is worth a segment.
         if connection.rcv_adv != connection.window_edge(config) && connection.state.can_receive() {
             connection.owe_window_update(config);

@@ -1,0 +1,93 @@
+//! What is to be done: who has something to send, who has news, whose time comes when, how much all of them hold.
+//!
+//! Nothing walks over all connections. Whatever changes one enters it here, once, under its index.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use hayase_device::Frame;
+use hayase_time::{Instant, Wheel};
+
+use super::connection::Connection;
+use crate::socket::{Socket, TcpId};
+
+#[derive(Debug)]
+pub(super) struct Agenda {
+    /// Connections that may have something to send.
+    pub(super) work: VecDeque<u32>,
+    /// Connections and listeners with news for the application.
+    pub(super) ready: Vec<Socket>,
+    pub(super) wheel: Wheel<u32>,
+    /// No later than the earliest entry of the wheel.
+    pub(super) wheel_at: Instant,
+    /// Bytes of buffers that connections hold.
+    pub(super) memory_len: usize,
+}
+
+impl Agenda {
+    pub(super) fn new(now: Instant) -> Agenda {
+        Agenda {
+            work: VecDeque::new(),
+            ready: Vec::new(),
+            wheel: Wheel::new(now),
+            wheel_at: Instant::MAX,
+            memory_len: 0,
+        }
+    }
+
+    /// Enters what any change of a living connection may entail.
+    #[inline]
+    pub(super) fn note<F: Frame>(&mut self, connection: &mut Connection<F>, id: TcpId) {
+        if !connection.in_work {
+            connection.in_work = true;
+            self.work.push_back(id.index);
+        }
+        self.announce(connection, id);
+        self.charge(connection);
+    }
+
+    /// Enters news and a deadline.
+    #[inline]
+    pub(super) fn announce<F: Frame>(&mut self, connection: &mut Connection<F>, id: TcpId) {
+        if !connection.events.is_empty() && !connection.in_ready {
+            connection.in_ready = true;
+            self.ready.push(Socket::Tcp(id));
+        }
+        if connection.deadlines.earliest() < connection.timer_at {
+            self.rearm(connection, id.index);
+        }
+    }
+
+    /// Brings the account of buffers up to date with one connection.
+    #[inline]
+    pub(super) fn charge<F: Frame>(&mut self, connection: &mut Connection<F>) {
+        let held = connection.memory_len();
+        self.memory_len = self.memory_len + held - connection.charged_len;
+        connection.charged_len = held;
+    }
+
+    /// Makes the timer fire no later than the earliest deadline. A deadline that moved back leaves the timer alone:
+    /// it fires early, finds nothing due and goes to the new place. So an active connection touches the wheel a few
+    /// times a second, whatever it sends.
+    #[cold]
+    pub(super) fn rearm<F>(&mut self, connection: &mut Connection<F>, index: u32) {
+        let at = connection.deadlines.earliest();
+        connection.timer_at = at;
+        if at == Instant::MAX {
+            return;
+        }
+        match connection.timer {
+            Some(key) if self.wheel.reset(key, at) => {}
+            _ => connection.timer = Some(self.wheel.insert(at, index)),
+        }
+        self.wheel_at = self.wheel_at.min(at);
+    }
+
+    /// A connection goes, with its timer and what it was charged for.
+    pub(super) fn strike<F>(&mut self, connection: &mut Connection<F>) {
+        if let Some(key) = connection.timer.take() {
+            self.wheel.remove(key);
+        }
+        self.memory_len -= core::mem::take(&mut connection.charged_len);
+    }
+}
