@@ -36,8 +36,8 @@ impl Sum {
     /// Adds a 32-bit number, at an even offset.
     #[inline]
     pub fn add_u32(&mut self, value: u32) {
-        self.add_u16((value >> 16) as u16);
-        self.add_u16(value as u16);
+        // In one's complement the two halves of a word add up by themselves when the sum is folded.
+        self.acc += u64::from(value.to_be());
     }
 
     /// The sum, folded to 16 bits and not complemented: what a partial checksum holds.

@@ -47,6 +47,36 @@ pub(crate) enum NetworkHeader {
 }
 
 impl NetworkHeader {
+    /// The header of a packet that carries `payload_len` bytes.
+    pub(crate) fn new(envelope: &Envelope, payload_len: usize, ident: u16) -> NetworkHeader {
+        let Envelope { src, dst, protocol, ttl, tos } = *envelope;
+        let payload_len = payload_len as u16;
+        match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => NetworkHeader::V4(ipv4::Header {
+                src,
+                dst,
+                protocol,
+                ttl,
+                tos,
+                ident,
+                // Path-MTU discovery (RFC 1191) is TCP's; everything else may be cut on the way.
+                dont_fragment: protocol == Protocol::TCP,
+                more_fragments: false,
+                fragment_offset: 0,
+                payload_len,
+            }),
+            (src, dst) => NetworkHeader::V6(ipv6::Header {
+                src: to_v6(src),
+                dst: to_v6(dst),
+                next_header: protocol,
+                hop_limit: ttl,
+                traffic_class: tos,
+                flow_label: 0,
+                payload_len,
+            }),
+        }
+    }
+
     /// Writes Ethernet and IP header into `front`, which has just their length.
     #[inline]
     pub(crate) fn emit(&self, front: &mut [u8], dst: Mac, src: Mac) {
@@ -65,13 +95,15 @@ impl NetworkHeader {
     }
 }
 
-/// Addresses and kind of a packet that does not belong to a TCP connection.
+/// Addresses and kind of a packet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Envelope {
     pub(crate) src: IpAddr,
     pub(crate) dst: IpAddr,
     pub(crate) protocol: Protocol,
     pub(crate) ttl: u8,
+    /// DSCP and ECN; the traffic class of IPv6.
+    pub(crate) tos: u8,
 }
 
 /// Why a datagram did not leave.
@@ -118,43 +150,6 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
         Some((self.link.caps.tso_len_max - network_len) as u32 - tcp_header_len)
     }
 
-    /// The IP header of a packet that carries `payload_len` bytes.
-    fn network_header(
-        &self,
-        src: IpAddr,
-        dst: IpAddr,
-        protocol: Protocol,
-        ttl: u8,
-        payload_len: usize,
-        ident: u16,
-    ) -> NetworkHeader {
-        let payload_len = payload_len as u16;
-        match (src, dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => NetworkHeader::V4(ipv4::Header {
-                src,
-                dst,
-                protocol,
-                ttl,
-                tos: 0,
-                ident,
-                // Path-MTU discovery (RFC 1191) is TCP's; everything else may be cut on the way.
-                dont_fragment: false,
-                more_fragments: false,
-                fragment_offset: 0,
-                payload_len,
-            }),
-            (src, dst) => NetworkHeader::V6(ipv6::Header {
-                src: to_v6(src),
-                dst: to_v6(dst),
-                next_header: protocol,
-                hop_limit: ttl,
-                traffic_class: 0,
-                flow_label: 0,
-                payload_len,
-            }),
-        }
-    }
-
     /// Numbers for `count` packets; the first is returned.
     #[inline]
     pub(crate) fn take_idents(&mut self, count: u32) -> u16 {
@@ -172,6 +167,12 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
             return Hop { mac, in_doubt: false, way: Way::Direct };
         }
         self.resolve(dst(), cached)
+    }
+
+    /// The link-layer address of a neighbour that was heard of lately.
+    #[inline]
+    pub(crate) fn known_mac(&self, cached: Option<NeighborId>) -> Option<Mac> {
+        self.link.neighbors.fresh_mac(cached?, self.now)
     }
 
     /// Progress above IP shows that a neighbour forwards (RFC 4861 §7.3.1): it need not be asked.
@@ -280,12 +281,11 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
         let mut source = Gather::new(head, body);
         let len = head.len() + body_len;
         if network_len(envelope.src) + len <= self.link.caps.mtu {
-            let Envelope { src, dst, protocol, ttl } = envelope;
-            let ident = self.take_idents(1);
-            let network = self.network_header(src, dst, protocol, ttl, len, ident);
+            let network = NetworkHeader::new(&envelope, len, self.take_idents(1));
             let mut frame = self.fill(&mut source, len)?;
-            let headers = frame.prepend(self.headers_len(src)).ok_or(Unsent::Full)?;
-            network.emit(&mut headers[..ethernet::LEN + network_len(src)], hop.mac, self.link.mac);
+            let headers_len = self.headers_len(envelope.src);
+            let headers = frame.prepend(headers_len).ok_or(Unsent::Full)?;
+            network.emit(&mut headers[..headers_len], hop.mac, self.link.mac);
             self.transmit(hop, frame, meta);
             return Ok(());
         }
@@ -299,7 +299,7 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
         len: usize,
         hop: Hop,
     ) -> Result<(), Unsent> {
-        let Envelope { src, dst, protocol, ttl } = envelope;
+        let Envelope { src, protocol, .. } = envelope;
         let is_v4 = src.is_ipv4();
         let extra = if is_v4 { 0 } else { ipv6::FRAGMENT_LEN };
         let pieces =
@@ -308,7 +308,8 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
         self.link.ident = ident.wrapping_add(1);
         let outer = if is_v4 { protocol } else { Protocol::FRAGMENT };
         for piece in pieces {
-            let mut network = self.network_header(src, dst, outer, ttl, piece.len + extra, ident as u16);
+            let envelope = Envelope { protocol: outer, ..envelope };
+            let mut network = NetworkHeader::new(&envelope, piece.len + extra, ident as u16);
             if let NetworkHeader::V4(header) = &mut network {
                 header.fragment_offset = piece.offset;
                 header.more_fragments = piece.more;

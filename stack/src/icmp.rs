@@ -118,8 +118,13 @@ impl<F: Frame> Stack<F> {
             IpAddr::V4(_) => icmpv4::Message::EchoReply(echo).to_bytes(sum),
             IpAddr::V6(_) => icmpv6::Message::EchoReply(echo).to_bytes(sum),
         };
-        let envelope =
-            Envelope { src: packet.dst, dst: packet.src, protocol: packet.protocol, ttl: self.config.ttl };
+        let envelope = Envelope {
+            src: packet.dst,
+            dst: packet.src,
+            protocol: packet.protocol,
+            ttl: self.config.ttl,
+            tos: 0,
+        };
         let mut egress = self.egress(now, device);
         let sent = egress.datagram(envelope, &head, from(frame, body_at), body_len, TxMeta::default());
         egress.counters.count(Count::IcmpOut);
@@ -226,7 +231,7 @@ impl<F: Frame> Stack<F> {
                 (complaint.message_v6().to_bytes(sum), Protocol::ICMPV6)
             }
         };
-        let envelope = Envelope { src: dst, dst: src, protocol, ttl: self.config.ttl };
+        let envelope = Envelope { src: dst, dst: src, protocol, ttl: self.config.ttl, tos: 0 };
         let mut egress = self.egress(now, device);
         let body = core::iter::once(&quote[..]);
         match egress.datagram(envelope, &head, body, quote.len(), TxMeta::default()) {

@@ -26,6 +26,9 @@ use crate::wire::{Mac, Protocol};
 /// How long to wait before what a full device or a dry pool held up is tried again.
 const RETRY_US: u64 = 1000;
 
+/// The part of the type of service that is not the application's (RFC 3168 §5).
+const ECN_BITS: u8 = 0b11;
+
 /// A TCP/IP stack on frames of type `F`.
 ///
 /// It has four verbs, which its owner calls once a turn: [`receive`](Stack::receive), [`expire`](Stack::expire),
@@ -460,6 +463,23 @@ impl<F: Frame> Stack<F> {
         self.tcp.ttl(id)
     }
 
+    /// Sets the type of service of a socket's segments: DSCP in the upper six bits (RFC 2474). The lower two are
+    /// ECN's, and left as they are (RFC 9293 §3.9.2, MUST-48).
+    ///
+    /// # Errors
+    /// `StaleHandle`.
+    pub fn tcp_set_tos(&mut self, id: TcpId, tos: u8) -> Result<(), Error> {
+        self.tcp.set_tos(id, tos & !ECN_BITS)
+    }
+
+    /// The type of service of a socket's segments.
+    ///
+    /// # Errors
+    /// `StaleHandle`.
+    pub fn tcp_tos(&self, id: TcpId) -> Result<u8, Error> {
+        self.tcp.tos(id)
+    }
+
     /// Takes the error that ended the connection, or one that it survived (`SO_ERROR`).
     pub fn tcp_take_error(&mut self, id: TcpId) -> Option<Error> {
         self.tcp.take_error(id)
@@ -565,6 +585,23 @@ impl<F: Frame> Stack<F> {
         self.udp.ttl(id)
     }
 
+    /// Sets the type of service of a socket's datagrams: DSCP in the upper six bits (RFC 2474). The lower two are
+    /// ECN's, and left as they are (RFC 9293 §3.9.2, MUST-48).
+    ///
+    /// # Errors
+    /// `StaleHandle`.
+    pub fn udp_set_tos(&mut self, id: UdpId, tos: u8) -> Result<(), Error> {
+        self.udp.set_tos(id, tos & !ECN_BITS)
+    }
+
+    /// The type of service of a socket's datagrams.
+    ///
+    /// # Errors
+    /// `StaleHandle`.
+    pub fn udp_tos(&self, id: UdpId) -> Result<u8, Error> {
+        self.udp.tos(id)
+    }
+
     /// Closes a UDP socket.
     pub fn udp_close(&mut self, id: UdpId) {
         self.udp.close(id);
@@ -597,7 +634,7 @@ impl<F: Frame> Stack<F> {
         let src = self.link.source_for(to)?;
         let head = icmp::echo_request(src, to, ident, sequence, payload);
         let protocol = if to.is_ipv4() { Protocol::ICMPV4 } else { Protocol::ICMPV6 };
-        let envelope = Envelope { src, dst: to, protocol, ttl: self.config.ttl };
+        let envelope = Envelope { src, dst: to, protocol, ttl: self.config.ttl, tos: 0 };
         let mut egress = Egress { now, device, link: &mut self.link, counters: &mut self.counters };
         let body = core::iter::once(payload);
         match egress.datagram(envelope, &head, body, payload.len(), TxMeta::default()) {

@@ -32,6 +32,7 @@ struct UdpSocket<F> {
     local: SocketAddr,
     remote: Option<SocketAddr>,
     ttl: u8,
+    tos: u8,
     queue: VecDeque<Datagram<F>>,
     memory_len: usize,
     error: Option<Error>,
@@ -85,6 +86,7 @@ impl<F: Frame> Udp<F> {
             local,
             remote: None,
             ttl: config.ttl,
+            tos: 0,
             queue: VecDeque::new(),
             memory_len: 0,
             error: None,
@@ -142,6 +144,14 @@ impl<F: Frame> Udp<F> {
 
     pub(crate) fn ttl(&self, id: UdpId) -> Result<u8, Error> {
         self.get(id).map(|socket| socket.ttl)
+    }
+
+    pub(crate) fn set_tos(&mut self, id: UdpId, tos: u8) -> Result<(), Error> {
+        self.get_mut(id).map(|socket| socket.tos = tos)
+    }
+
+    pub(crate) fn tos(&self, id: UdpId) -> Result<u8, Error> {
+        self.get(id).map(|socket| socket.tos)
     }
 
     pub(crate) fn close(&mut self, id: UdpId) {
@@ -338,7 +348,7 @@ impl<F: Frame> UdpSocket<F> {
             return Err(Refusal::Error(Error::MessageTooLong));
         }
         let (head, meta) = self.head(src, to, bytes, egress);
-        let envelope = Envelope { src, dst: to.ip(), protocol: Protocol::UDP, ttl: self.ttl };
+        let envelope = Envelope { src, dst: to.ip(), protocol: Protocol::UDP, ttl: self.ttl, tos: self.tos };
         match egress.datagram(envelope, &head, core::iter::once(bytes), bytes.len(), meta) {
             Ok(()) => {
                 egress.counters.count(Count::UdpOut);

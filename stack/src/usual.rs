@@ -1,16 +1,16 @@
-//! The usual frame, read in one go: Ethernet, an IP header without options, fragments or extensions, TCP with the
-//! timestamps option or none, flags ACK or ACK and PSH, and nothing behind the packet.
+//! The usual frame, read and written in one go: Ethernet, an IP header without options, fragments or extensions,
+//! TCP with the timestamps option or none, flags ACK or ACK and PSH, and nothing behind the packet.
 //!
 //! Nearly all frames of established connections are like this, and their fields stand at fixed places. What is
 //! said here is what layer after layer would say of the same frame; of any other frame nothing is said, and the
 //! layers read it.
 
-use hayase_device::checksum::pseudo_header;
+use hayase_device::checksum::Sum;
 
 use crate::seq::Seq;
 use crate::tcp::flow::Tuple;
 use crate::wire::tcp::{Flags, TcpHeader, Timestamps};
-use crate::wire::{Mac, Protocol, ethernet, ipv4, ipv6};
+use crate::wire::{EtherType, Mac, Protocol, ethernet, ipv4, ipv6};
 
 /// Where the TCP header starts.
 const TCP_V4: usize = ethernet::LEN + ipv4::LEN;
@@ -20,13 +20,11 @@ const TCP_V6: usize = ethernet::LEN + ipv6::LEN;
 const TIMESTAMPS_WORD: u32 = 0x0101_080a;
 const TIMESTAMPS_LEN: usize = 12;
 
-/// The most of a usual frame's bytes that are no payload.
-const HEADERS_LEN_MAX: usize = TCP_V6 + TcpHeader::LEN + TIMESTAMPS_LEN;
-
 /// What a usual frame says.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usual {
     pub(crate) tuple: Tuple,
+    pub(crate) flags: Flags,
     /// SEG.SEQ
     pub(crate) seq: Seq,
     /// SEG.ACK
@@ -34,10 +32,6 @@ pub(crate) struct Usual {
     /// SEG.WND, unscaled.
     pub(crate) window: u16,
     pub(crate) timestamps: Option<Timestamps>,
-    /// Where the TCP header starts.
-    transport_at: u8,
-    /// Bytes of all headers.
-    pub(crate) headers_len: u8,
     /// Bytes of payload.
     pub(crate) payload_len: u32,
 }
@@ -108,25 +102,135 @@ impl Usual {
         };
         Some(Usual {
             tuple,
+            flags: Flags(tcp[13]),
             seq: Seq(word(4)),
             ack: Seq(word(8)),
             window: u16::from_be_bytes([tcp[14], tcp[15]]),
             timestamps,
-            transport_at: at as u8,
-            headers_len: headers_len as u8,
             payload_len: (bytes.len() - headers_len) as u32,
         })
     }
 
+    /// Where the TCP header starts.
+    #[inline(always)]
+    pub(crate) fn transport_at(&self) -> usize {
+        if self.tuple.is_v4() { TCP_V4 } else { TCP_V6 }
+    }
+
+    /// Bytes of all headers.
+    #[inline(always)]
+    pub(crate) fn headers_len(&self) -> usize {
+        self.transport_at() + TcpHeader::LEN + if self.timestamps.is_some() { TIMESTAMPS_LEN } else { 0 }
+    }
+
     /// Whether the TCP checksum of the frame that was read is right.
     pub(crate) fn is_intact(&self, bytes: &[u8]) -> bool {
-        let (network, segment) = bytes.split_at(usize::from(self.transport_at));
-        // Source and destination end the IP header of either version.
-        let addresses_len = if network.len() == TCP_V4 { 8 } else { 32 };
-        let (src, dst) = network[network.len() - addresses_len..].split_at(addresses_len / 2);
-        let mut sum = pseudo_header(src, dst, Protocol::TCP.0, segment.len() as u32);
+        let segment = &bytes[self.transport_at()..];
+        let mut sum = self.tuple.pseudo_header(segment.len() as u32);
         sum.add(segment);
         sum.is_valid()
+    }
+
+    /// Writes the headers at the front of `bytes`, which are [`headers_len`](Self::headers_len) and the payload,
+    /// with the checksum over all of it, or over the pseudo-header if the device is to do the rest. Without effect
+    /// if `bytes` are shorter than the headers.
+    #[inline(always)]
+    pub(crate) fn write(&self, bytes: &mut [u8], lower: &Lower, is_offloaded: bool) {
+        let segment_len = self.payload_len + (self.headers_len() - self.transport_at()) as u32;
+        let Some((head, transport)) = bytes.split_at_mut_checked(self.transport_at()) else { return };
+        match self.tuple.as_v4() {
+            Some((src, dst)) => lower.write_v4(head, src, dst, segment_len),
+            None => lower.write_v6(head, &self.tuple, segment_len),
+        }
+        let sum = self.tuple.pseudo_header(segment_len);
+        self.write_tcp(transport, if is_offloaded { sum.value() } else { 0 });
+        if !is_offloaded {
+            fill_checksum(transport, sum);
+        }
+    }
+
+    #[inline(always)]
+    fn write_tcp(&self, out: &mut [u8], checksum: u16) {
+        let Some((fixed, options)) = out.split_first_chunk_mut::<{ TcpHeader::LEN }>() else { return };
+        let header_len = if self.timestamps.is_some() { 0x80 } else { 0x50 };
+        fixed[0..4].copy_from_slice(&self.tuple.ports().to_be_bytes());
+        fixed[4..8].copy_from_slice(&self.seq.0.to_be_bytes());
+        fixed[8..12].copy_from_slice(&self.ack.0.to_be_bytes());
+        fixed[12..14].copy_from_slice(&[header_len, self.flags.0]);
+        fixed[14..16].copy_from_slice(&self.window.to_be_bytes());
+        fixed[16..18].copy_from_slice(&checksum.to_be_bytes());
+        fixed[18..20].copy_from_slice(&[0, 0]);
+        if let Some(Timestamps { val, ecr }) = self.timestamps
+            && let Some(option) = options.first_chunk_mut::<TIMESTAMPS_LEN>()
+        {
+            option[0..4].copy_from_slice(&TIMESTAMPS_WORD.to_be_bytes());
+            option[4..8].copy_from_slice(&val.to_be_bytes());
+            option[8..12].copy_from_slice(&ecr.to_be_bytes());
+        }
+    }
+}
+
+/// What stands below TCP besides the addresses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lower {
+    pub(crate) dst: Mac,
+    pub(crate) src: Mac,
+    /// Hop limit.
+    pub(crate) ttl: u8,
+    /// DSCP and ECN; the traffic class of IPv6.
+    pub(crate) tos: u8,
+    /// IPv4 only.
+    pub(crate) ident: u16,
+}
+
+impl Lower {
+    #[inline(always)]
+    fn write_v4(&self, out: &mut [u8], src: u32, dst: u32, segment_len: u32) {
+        let Some(out) = out.first_chunk_mut::<TCP_V4>() else { return };
+        let words = [
+            0x4500_0000 | u32::from(self.tos) << 16 | (ipv4::LEN as u32 + segment_len),
+            // Don't fragment, for path-MTU discovery (RFC 1191 §3).
+            u32::from(self.ident) << 16 | 0x4000,
+            u32::from(self.ttl) << 24 | u32::from(Protocol::TCP.0) << 16,
+            src,
+            dst,
+        ];
+        let mut sum = Sum::default();
+        words.iter().for_each(|word| sum.add_u32(*word));
+        self.write_ethernet(out, EtherType::IPV4);
+        for (field, word) in out[ethernet::LEN..].as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *field = word.to_be_bytes();
+        }
+        out[24..26].copy_from_slice(&sum.checksum().to_be_bytes());
+    }
+
+    #[inline(always)]
+    fn write_v6(&self, out: &mut [u8], tuple: &Tuple, segment_len: u32) {
+        let Some(out) = out.first_chunk_mut::<TCP_V6>() else { return };
+        let first = 6 << 28 | u32::from(self.tos) << 20;
+        let second = segment_len << 16 | u32::from(Protocol::TCP.0) << 8 | u32::from(self.ttl);
+        self.write_ethernet(out, EtherType::IPV6);
+        out[14..18].copy_from_slice(&first.to_be_bytes());
+        out[18..22].copy_from_slice(&second.to_be_bytes());
+        let [a, b, c, d, _] = tuple.as_words();
+        for (field, word) in out[22..].as_chunks_mut::<8>().0.iter_mut().zip([a, b, c, d]) {
+            *field = word.to_be_bytes();
+        }
+    }
+
+    #[inline(always)]
+    fn write_ethernet(&self, out: &mut [u8], ethertype: EtherType) {
+        out[0..6].copy_from_slice(&self.dst.0);
+        out[6..12].copy_from_slice(&self.src.0);
+        out[12..14].copy_from_slice(&ethertype.0.to_be_bytes());
+    }
+}
+
+/// Completes a checksum field that holds zero.
+fn fill_checksum(segment: &mut [u8], mut sum: Sum) {
+    sum.add(segment);
+    if let Some(field) = segment.get_mut(TcpHeader::CHECKSUM..TcpHeader::CHECKSUM + 2) {
+        field.copy_from_slice(&sum.checksum().to_be_bytes());
     }
 }
 
@@ -138,4 +242,107 @@ fn timestamps(options: &[u8]) -> Option<Timestamps> {
     (word(0) == TIMESTAMPS_WORD).then(|| Timestamps { val: word(4), ecr: word(8) })
 }
 
-const _: () = assert!(HEADERS_LEN_MAX <= u8::MAX as usize);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    const OURS: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+    fn usual(local: &str, remote: &str, timestamps: Option<Timestamps>) -> Usual {
+        Usual {
+            tuple: Tuple::new(local.parse().unwrap(), remote.parse().unwrap()),
+            flags: Flags::ACK | Flags::PSH,
+            seq: Seq(0xdead_beef),
+            ack: Seq(0x0102_0304),
+            window: 0xabcd,
+            timestamps,
+            payload_len: 5,
+        }
+    }
+
+    /// What one end writes, the other reads; and the layers read the same.
+    #[test]
+    fn what_is_written_is_read() {
+        let lower = Lower { dst: OURS, src: Mac([2, 0, 0, 0, 0, 2]), ttl: 64, tos: 0xb8, ident: 0x1234 };
+        for (local, remote) in [("10.0.0.1:80", "10.200.30.4:65535"), ("[fd00::1]:80", "[fe80::2]:4000")] {
+            for timestamps in [None, Some(Timestamps { val: 7, ecr: u32::MAX })] {
+                let sent = usual(local, remote, timestamps);
+                let mut bytes = vec![0xee; sent.headers_len() + 5];
+                sent.write(&mut bytes, &lower, false);
+                let received = Usual::read(&bytes, OURS).expect("it is usual");
+                assert_eq!((received.seq, received.ack), (sent.seq, sent.ack));
+                assert_eq!((received.window, received.timestamps), (sent.window, timestamps));
+                assert_eq!((received.flags, received.payload_len), (sent.flags, 5));
+                assert_eq!(received.tuple.local(), sent.tuple.remote());
+                assert_eq!(received.tuple.remote(), sent.tuple.local());
+                assert!(received.is_intact(&bytes), "{local}");
+
+                let network = &bytes[ethernet::LEN..];
+                if sent.tuple.is_v4() {
+                    let (header, _) = ipv4::parse(network, network.len()).expect("a good IPv4 header");
+                    assert_eq!((header.ttl, header.tos, header.ident), (64, 0xb8, 0x1234));
+                    assert!(header.dont_fragment && !header.more_fragments);
+                } else {
+                    let header = ipv6::parse(network, network.len()).expect("a good IPv6 header");
+                    assert_eq!((header.hop_limit, header.traffic_class, header.flow_label), (64, 0xb8, 0));
+                }
+                let (tcp, len) = TcpHeader::parse(&bytes[sent.transport_at()..]).expect("a TCP header");
+                assert_eq!((tcp.seq, tcp.ack, tcp.window), (sent.seq, sent.ack, sent.window));
+                assert_eq!(
+                    (tcp.options.timestamps, len + sent.transport_at()),
+                    (timestamps, sent.headers_len())
+                );
+
+                // The device would complete the same checksum from the pseudo-header's sum.
+                let mut partial = bytes.clone();
+                sent.write(&mut partial, &lower, true);
+                let transport = &mut partial[sent.transport_at()..];
+                fill_checksum_as_device(transport);
+                assert_eq!(partial, bytes);
+            }
+        }
+    }
+
+    fn fill_checksum_as_device(transport: &mut [u8]) {
+        let mut sum = Sum::default();
+        sum.add(transport);
+        transport[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
+    }
+
+    #[test]
+    fn whatever_is_unusual_is_not_read() {
+        let lower = Lower { dst: OURS, src: OURS, ttl: 64, tos: 0, ident: 0 };
+        for (local, remote) in [("10.0.0.1:80", "10.0.0.2:81"), ("[fd00::1]:80", "[fd00::2]:81")] {
+            let sent = usual(local, remote, Some(Timestamps { val: 1, ecr: 2 }));
+            let mut good = vec![0; sent.headers_len() + 5];
+            sent.write(&mut good, &lower, false);
+            let at = sent.transport_at();
+            // Each of these bytes decides about the layout, or is covered by the IPv4 header's checksum.
+            let mut places: vec::Vec<usize> = vec![0, 5, 12, 13, 14, at + 12, at + 13, at + 20, at + 23];
+            places.extend(if sent.tuple.is_v4() { 15..34 } else { 18..21 });
+            for place in places {
+                let mut bytes = good.clone();
+                bytes[place] ^= 0x42;
+                assert!(Usual::read(&bytes, OURS).is_none(), "{local}: byte {place}");
+            }
+            for len in 0..good.len() {
+                assert!(Usual::read(&good[..len], OURS).is_none());
+            }
+            good.push(0);
+            assert!(Usual::read(&good, OURS).is_none(), "padding");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_packet_never_passes_for_ipv4() {
+        let sent = usual("[fd00::1]:80", "[fd00::2]:81", None);
+        let mut bytes = vec![0; sent.headers_len() + 5];
+        sent.write(&mut bytes, &Lower { dst: OURS, src: OURS, ttl: 1, tos: 0, ident: 0 }, true);
+        for at in [22, 38] {
+            let mut mapped = bytes.clone();
+            mapped[at..at + 12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+            assert!(Usual::read(&mapped, OURS).is_none());
+        }
+    }
+}

@@ -15,7 +15,6 @@ use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::send_queue::SendQueue;
 use super::state::State;
-use super::template::Template;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ip::neighbor::NeighborId;
@@ -61,8 +60,8 @@ pub(crate) struct Connection<F> {
     /// The next hop, remembered so that a segment needs no route lookup.
     pub(super) neighbor: Option<NeighborId>,
     pub(super) ttl: u8,
-    /// Ethernet and IP header of its segments.
-    pub(super) template: Template,
+    /// DSCP, in the upper six bits of IPv4's type of service and IPv6's traffic class.
+    pub(super) tos: u8,
 
     // Send sequence space (RFC 9293 §3.3.1)
     pub(super) iss: Seq,
@@ -176,7 +175,7 @@ impl<F: Frame> Connection<F> {
             state,
             neighbor: None,
             ttl: config.ttl,
-            template: Template::new(&tuple, config.ttl),
+            tos: 0,
             iss,
             snd_una: iss,
             snd_nxt: iss,

@@ -1,18 +1,21 @@
-//! From a segment to a frame: Ethernet, IP and TCP headers in one go.
+//! From a segment of any kind to a frame, layer by layer. Those that carry nothing special go the way of
+//! [`usual`](super::usual).
 
 use core::net::IpAddr;
 
+use hayase_device::checksum::Sum;
 use hayase_device::{Device, Frame, Offloads, TxChecksum, TxMeta, TxSegmentation};
 
+use super::flow::Tuple;
 use super::output::Output;
 use super::segment::Reply;
 use super::send_queue::Payload;
-use super::template::Template;
 use crate::counters::{Count, Drop};
-use crate::egress::{Egress, Hop};
+use crate::egress::{Egress, Envelope, Hop, NetworkHeader};
 use crate::ip::neighbor::NeighborId;
 use crate::seq::Seq;
 use crate::wire::tcp::{Flags, Options, TcpHeader};
+use crate::wire::{Protocol, pseudo_header};
 
 /// The next hop to a peer. `None` if the device takes nothing now; a destination that cannot be reached counts
 /// as a loss and shows by the retransmission timer.
@@ -33,9 +36,8 @@ where
 }
 
 /// Sends a segment with payload. `None` if there was no buffer.
-#[inline]
 pub(super) fn data<F, D>(
-    template: &Template,
+    envelope: &Envelope,
     header: &TcpHeader,
     payload: Payload<'_, F>,
     hop: Hop,
@@ -46,26 +48,28 @@ where
     F: Frame,
     D: Device<Frame = F>,
 {
-    let (payload_len, tcp_len, network_len) = (payload.len(), header.len(), template.len());
-    let headers_len = network_len + tcp_len;
+    let (payload_len, tcp_len) = (payload.len(), header.len());
+    let lower_len = egress.headers_len(envelope.src);
+    let headers_len = lower_len + tcp_len;
     let is_super = payload_len > mss as usize;
     let meta = TxMeta {
-        checksum: tcp_checksum(egress.offloads(), network_len),
+        checksum: checksum_request(egress.offloads(), lower_len),
         segmentation: is_super.then(|| TxSegmentation {
             segment_len: mss as u16,
             header_len: headers_len as u16,
-            ipv6: !template.is_v4(),
+            ipv6: !envelope.src.is_ipv4(),
         }),
     };
     // A device that cuts a packet numbers the pieces: leave it the numbers.
     let pieces = if is_super { payload_len.div_ceil(mss as usize) } else { 1 };
-    let ident = egress.take_idents(pieces as u32);
-    let segment_len = (tcp_len + payload_len) as u16;
+    let segment_len = tcp_len + payload_len;
+    let network = NetworkHeader::new(envelope, segment_len, egress.take_idents(pieces as u32));
     let mac = egress.mac();
     let frame = payload.with_headers(headers_len, |bytes, chained| {
-        template.emit(bytes, hop.mac, mac, ident, segment_len);
-        let segment = &mut bytes[network_len..];
-        write_tcp(header, tcp_len, segment, chained, meta.checksum.is_some(), template, segment_len);
+        let (lower, segment) = bytes.split_at_mut(lower_len);
+        network.emit(lower, hop.mac, mac);
+        let sum = pseudo_header(envelope.src, envelope.dst, Protocol::TCP, segment_len);
+        write_tcp(header, tcp_len, segment, chained, meta.checksum.is_some(), sum);
     })?;
     egress.counters.count(Count::OutSegs);
     egress.transmit(hop, frame, meta);
@@ -74,8 +78,7 @@ where
 
 /// Sends a segment without payload.
 pub(super) fn bare<F, D>(
-    template: &Template,
-    remote: impl FnOnce() -> IpAddr,
+    envelope: &Envelope,
     header: &TcpHeader,
     cached: &mut Option<NeighborId>,
     egress: &mut Egress<'_, F, D>,
@@ -84,13 +87,13 @@ where
     F: Frame,
     D: Device<Frame = F>,
 {
-    let Some(hop) = next_hop(remote, cached, egress) else { return Output::Blocked };
+    let Some(hop) = next_hop(|| envelope.dst, cached, egress) else { return Output::Blocked };
     let Some(frame) = egress.device.alloc(0) else {
         egress.counters.drop(Drop::NoMem);
         return Output::Blocked;
     };
     let payload = Payload::Separate { frame, chain: None, len: 0 };
-    match data(template, header, payload, hop, u32::from(u16::MAX), egress) {
+    match data(envelope, header, payload, hop, u32::from(u16::MAX), egress) {
         Some(()) => Output::Done,
         None => Output::Blocked,
     }
@@ -111,35 +114,37 @@ where
         window: reply.window,
         options: Options { timestamps: reply.timestamps, ..Options::default() },
     };
-    let sent =
-        bare(&Template::new(&reply.tuple, ttl), || reply.tuple.remote_ip(), &header, &mut None, egress);
+    let sent = bare(&envelope(&reply.tuple, ttl, 0), &header, &mut None, egress);
     if sent == Output::Done && header.flags.contains(Flags::RST) {
         egress.counters.count(Count::OutRsts);
     }
     sent
 }
 
-/// What the device is to do about the checksum.
+/// The envelope of a connection's segments.
 #[inline]
-fn tcp_checksum(offloads: Offloads, network_len: usize) -> Option<TxChecksum> {
+pub(super) fn envelope(tuple: &Tuple, ttl: u8, tos: u8) -> Envelope {
+    Envelope { src: tuple.local_ip(), dst: tuple.remote_ip(), protocol: Protocol::TCP, ttl, tos }
+}
+
+/// What the device is to do about the checksum of a segment behind headers of `lower_len` bytes.
+#[inline]
+pub(super) fn checksum_request(offloads: Offloads, lower_len: usize) -> Option<TxChecksum> {
     offloads
         .contains(Offloads::TX_CHECKSUM_TCP)
-        .then_some(TxChecksum { start: network_len as u16, offset: TcpHeader::CHECKSUM as u16 })
+        .then_some(TxChecksum { start: lower_len as u16, offset: TcpHeader::CHECKSUM as u16 })
 }
 
 /// Writes the header at the front of `segment` and its checksum: over everything, or over the pseudo-header if
 /// the device does the rest.
-#[inline]
 fn write_tcp<F: Frame>(
     header: &TcpHeader,
     header_len: usize,
     segment: &mut [u8],
     chained: Option<&F>,
     offloaded: bool,
-    template: &Template,
-    segment_len: u16,
+    mut sum: Sum,
 ) {
-    let mut sum = template.pseudo_header(segment_len);
     if offloaded {
         return header.emit(segment, header_len, sum.value());
     }

@@ -4,8 +4,10 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hashbrown::HashTable;
+use hayase_device::checksum::Sum;
 
 use crate::random::Random;
+use crate::wire::Protocol;
 
 /// The addresses and ports of a connection. IPv4 addresses are kept in their IPv4-mapped form, so that both
 /// families compare and hash as the same few integers.
@@ -49,6 +51,43 @@ impl Tuple {
             remote: [u64::from_be_bytes(a), u64::from_be_bytes(b)],
             ports: u32::from_be_bytes(ports).rotate_left(16),
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_v4(&self) -> bool {
+        self.local[0] == 0 && self.local[1] >> 32 == MAPPED >> 32
+    }
+
+    /// Local and remote address, if they are of IPv4.
+    #[inline(always)]
+    pub(crate) fn as_v4(&self) -> Option<(u32, u32)> {
+        self.is_v4().then_some((self.local[1] as u32, self.remote[1] as u32))
+    }
+
+    /// Local port in the upper, remote port in the lower half.
+    #[inline(always)]
+    pub(crate) fn ports(&self) -> u32 {
+        self.ports
+    }
+
+    /// The sum over the pseudo-header of a segment, in either direction (RFC 9293 §3.1).
+    #[inline(always)]
+    pub(crate) fn pseudo_header(&self, segment_len: u32) -> Sum {
+        let mut sum = Sum::default();
+        match self.as_v4() {
+            Some((local, remote)) => {
+                sum.add_u32(local);
+                sum.add_u32(remote);
+            }
+            None => {
+                for word in [self.local[0], self.local[1], self.remote[0], self.remote[1]] {
+                    sum.add_u32((word >> 32) as u32);
+                    sum.add_u32(word as u32);
+                }
+            }
+        }
+        sum.add_u32(u32::from(Protocol::TCP.0) + segment_len);
+        sum
     }
 
     #[inline]

@@ -28,9 +28,9 @@ mod send_queue;
 mod socket;
 mod state;
 mod syn_sent;
-mod template;
 mod time_wait;
 mod timers;
+mod usual;
 
 use alloc::collections::VecDeque;
 

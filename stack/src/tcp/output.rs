@@ -24,11 +24,11 @@ pub(super) enum Output {
 
 /// A segment that is to be sent.
 #[derive(Debug, Clone, Copy)]
-struct Plan {
-    seq: Seq,
-    len: u32,
-    fin: bool,
-    retransmission: bool,
+pub(super) struct Plan {
+    pub(super) seq: Seq,
+    pub(super) len: u32,
+    pub(super) fin: bool,
+    pub(super) retransmission: bool,
 }
 
 impl<F: Frame> Connection<F> {
@@ -48,6 +48,9 @@ impl<F: Frame> Connection<F> {
             _ => {}
         }
         self.restart_after_idle(egress.now, config);
+        if self.output_usual(egress, config) {
+            return Output::Done;
+        }
         while self.has_output()
             && let Some(plan) = self.next_segment(egress)
         {
@@ -144,7 +147,7 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        let max = egress.tso_payload_max(self.template.is_v4(), self.header_len()).unwrap_or(self.mss);
+        let max = egress.tso_payload_max(self.tuple.is_v4(), self.header_len()).unwrap_or(self.mss);
         (max - max % self.mss).max(self.mss)
     }
 
@@ -168,7 +171,7 @@ impl<F: Frame> Connection<F> {
 
     /// Nagle (RFC 9293 §3.7.4) and the sender's silly-window avoidance (§3.8.6.2.1).
     #[inline]
-    fn is_worth_sending(&self, len: u32, unsent: u32) -> bool {
+    pub(super) fn is_worth_sending(&self, len: u32, unsent: u32) -> bool {
         let is_all = len == unsent;
         len >= self.mss
             || (is_all && (self.nodelay || self.fin_queued || self.flight() == 0))
@@ -214,7 +217,8 @@ impl<F: Frame> Connection<F> {
         if hop.in_doubt && core::mem::take(&mut self.progressed) {
             egress.confirm(self.neighbor);
         }
-        let headers_len = self.template.len() + header.len();
+        let envelope = emit::envelope(&self.tuple, self.ttl, self.tos);
+        let headers_len = egress.headers_len(envelope.src) + header.len();
         let last = self.send.end();
         let (wanted, mss) = self.beside_blocks(plan.len, header.len() as u32);
         let payload = self.send.payload(plan.seq, wanted as usize, headers_len, egress.device)?;
@@ -227,7 +231,7 @@ impl<F: Frame> Connection<F> {
         if fin {
             header.flags = header.flags | Flags::FIN;
         }
-        emit::data(&self.template, header, payload, hop, mss, egress)?;
+        emit::data(&envelope, header, payload, hop, mss, egress)?;
         Some((len, fin))
     }
 
@@ -246,7 +250,7 @@ impl<F: Frame> Connection<F> {
 
     /// Books what was sent: SND.NXT, the timer, the timed segment, what the ACK in it settled.
     #[inline]
-    fn note_sent<D>(
+    pub(super) fn note_sent<D>(
         &mut self,
         plan: Plan,
         len: u32,
@@ -331,8 +335,12 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        let header = self.header(self.snd_nxt, egress.now);
-        let sent = self.emit_bare(&header, egress);
+        let sent = if self.send_usual_ack(egress) {
+            Output::Done
+        } else {
+            let header = self.header(self.snd_nxt, egress.now);
+            self.emit_bare(&header, egress)
+        };
         if sent == Output::Done {
             self.acknowledgement_sent();
         }
@@ -353,7 +361,8 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        emit::bare(&self.template, || self.tuple.remote_ip(), header, &mut self.neighbor, egress)
+        let envelope = emit::envelope(&self.tuple, self.ttl, self.tos);
+        emit::bare(&envelope, header, &mut self.neighbor, egress)
     }
 
     /// Every segment carries the newest acknowledgement: nothing is owed any more.
@@ -375,13 +384,19 @@ impl<F: Frame> Connection<F> {
             seq,
             ack: self.rcv_nxt,
             flags: Flags::ACK,
-            window: (self.rcv_wnd() >> self.rcv_wscale).min(u32::from(u16::MAX)) as u16,
+            window: self.window_field(),
             options: Options { timestamps: self.timestamps(now), ..Options::default() },
         };
         if self.dsack.is_some() | self.out_of_order.is_some() {
             self.report_blocks(&mut header.options);
         }
         header
+    }
+
+    /// SEG.WND, scaled down.
+    #[inline]
+    pub(super) fn window_field(&self) -> u16 {
+        (self.rcv_wnd() >> self.rcv_wscale).min(u32::from(u16::MAX)) as u16
     }
 
     /// Length of a data segment's TCP header without SACK blocks.

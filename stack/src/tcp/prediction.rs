@@ -35,7 +35,7 @@ impl<F: Frame> Tcp<F> {
         turn.counters.count(Count::InSegs);
         connection.acknowledged_as_expected(usual, turn.now, turn.config);
         if usual.payload_len > 0 {
-            frame.trim_front(usize::from(usual.headers_len));
+            frame.trim_front(usual.headers_len());
             connection.take_next(frame, usual.payload_len);
         }
         self.agenda.note(connection, TcpId { index, generation });

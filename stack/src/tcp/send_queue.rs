@@ -204,6 +204,13 @@ impl<F: Frame> SendQueue<F> {
         }
     }
 
+    /// The last frame, if it is just the `len` bytes from `seq` on.
+    #[inline]
+    pub(super) fn last_whole(&mut self, seq: Seq, len: u32) -> Option<&mut F> {
+        let last = self.entries.back_mut()?;
+        (last.seq == seq && last.frame.len() == len as usize).then_some(&mut last.frame)
+    }
+
     /// The payload of a segment: `len` bytes from `seq` on, or fewer if buffers or fragments run out.
     /// `None` if there is nothing at `seq`, or no buffer.
     #[inline]

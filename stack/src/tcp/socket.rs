@@ -12,7 +12,6 @@ use super::keepalive::{Keepalive, Probing};
 use super::segment::Reply;
 use super::send_queue::Filling;
 use super::state::State;
-use super::template::Template;
 use super::{SEND_LEN_MIN, Tcp};
 use crate::config::Config;
 use crate::error::Error;
@@ -337,14 +336,19 @@ impl<F: Frame> Tcp<F> {
     }
 
     pub(crate) fn set_ttl(&mut self, id: TcpId, ttl: u8) -> Result<(), Error> {
-        let connection = self.get_mut(id)?;
-        connection.ttl = ttl;
-        connection.template = Template::new(&connection.tuple, ttl);
-        Ok(())
+        self.get_mut(id).map(|connection| connection.ttl = ttl)
     }
 
     pub(crate) fn ttl(&self, id: TcpId) -> Result<u8, Error> {
         self.get(id).map(|connection| connection.ttl)
+    }
+
+    pub(crate) fn set_tos(&mut self, id: TcpId, tos: u8) -> Result<(), Error> {
+        self.get_mut(id).map(|connection| connection.tos = tos)
+    }
+
+    pub(crate) fn tos(&self, id: TcpId) -> Result<u8, Error> {
+        self.get(id).map(|connection| connection.tos)
     }
 
     pub(crate) fn set_keepalive(
