@@ -13,8 +13,8 @@ use crate::wire::tcp::{Flags, TcpHeader, Timestamps};
 use crate::wire::{EtherType, Mac, Protocol, ethernet, ipv4, ipv6};
 
 /// Where the TCP header starts.
-const TCP_V4: usize = ethernet::LEN + ipv4::LEN;
-const TCP_V6: usize = ethernet::LEN + ipv6::LEN;
+pub(crate) const TCP_V4: usize = ethernet::LEN + ipv4::LEN;
+pub(crate) const TCP_V6: usize = ethernet::LEN + ipv6::LEN;
 
 /// NOP, NOP, kind 8, length 10 (RFC 7323 appendix A).
 const TIMESTAMPS_WORD: u32 = 0x0101_080a;
@@ -117,10 +117,16 @@ impl Usual {
         if self.tuple.is_v4() { TCP_V4 } else { TCP_V6 }
     }
 
-    /// Bytes of all headers.
+    /// Bytes of the TCP header.
     #[inline(always)]
-    pub(crate) fn headers_len(&self) -> usize {
-        self.transport_at() + TcpHeader::LEN + if self.timestamps.is_some() { TIMESTAMPS_LEN } else { 0 }
+    pub(crate) fn tcp_len(&self) -> usize {
+        TcpHeader::LEN + if self.timestamps.is_some() { TIMESTAMPS_LEN } else { 0 }
+    }
+
+    /// Bytes of all headers, where TCP's starts `AT`.
+    #[inline(always)]
+    pub(crate) fn headers_len<const AT: usize>(&self) -> usize {
+        AT + self.tcp_len()
     }
 
     /// Whether the TCP checksum of the frame that was read is right.
@@ -131,18 +137,20 @@ impl Usual {
         sum.is_valid()
     }
 
-    /// Writes the headers at the front of `bytes`, which are [`headers_len`](Self::headers_len) and the payload,
-    /// with the checksum over all of it, or over the pseudo-header if the device is to do the rest. Without effect
-    /// if `bytes` are shorter than the headers.
+    /// Writes the headers, of which TCP's starts `AT`, at the front of `bytes`, which are the headers and the
+    /// payload; with the checksum over all of it, or over the pseudo-header if the device is to do the rest.
+    /// Without effect if `bytes` are shorter than the headers.
     #[inline(always)]
-    pub(crate) fn write(&self, bytes: &mut [u8], lower: &Lower, is_offloaded: bool) {
-        let segment_len = self.payload_len + (self.headers_len() - self.transport_at()) as u32;
-        let Some((head, transport)) = bytes.split_at_mut_checked(self.transport_at()) else { return };
-        match self.tuple.as_v4() {
-            Some((src, dst)) => lower.write_v4(head, src, dst, segment_len),
-            None => lower.write_v6(head, &self.tuple, segment_len),
-        }
-        let sum = self.tuple.pseudo_header(segment_len);
+    pub(crate) fn write<const AT: usize>(&self, bytes: &mut [u8], lower: &Lower, is_offloaded: bool) {
+        let segment_len = self.payload_len + self.tcp_len() as u32;
+        let Some((head, transport)) = bytes.split_first_chunk_mut::<AT>() else { return };
+        let sum = if AT == TCP_V4 {
+            lower.write_v4(head, &self.tuple, segment_len);
+            self.tuple.pseudo_header_v4(segment_len)
+        } else {
+            lower.write_v6(head, &self.tuple, segment_len);
+            self.tuple.pseudo_header(segment_len)
+        };
         self.write_tcp(transport, if is_offloaded { sum.value() } else { 0 });
         if !is_offloaded {
             fill_checksum(transport, sum);
@@ -185,7 +193,8 @@ pub(crate) struct Lower {
 
 impl Lower {
     #[inline(always)]
-    fn write_v4(&self, out: &mut [u8], src: u32, dst: u32, segment_len: u32) {
+    fn write_v4(&self, out: &mut [u8], tuple: &Tuple, segment_len: u32) {
+        let (src, dst) = tuple.low_words();
         let Some(out) = out.first_chunk_mut::<TCP_V4>() else { return };
         let words = [
             0x4500_0000 | u32::from(self.tos) << 16 | (ipv4::LEN as u32 + segment_len),
@@ -261,6 +270,13 @@ mod tests {
         }
     }
 
+    fn write(usual: &Usual, bytes: &mut [u8], lower: &Lower, is_offloaded: bool) {
+        match usual.transport_at() {
+            TCP_V4 => usual.write::<TCP_V4>(bytes, lower, is_offloaded),
+            _ => usual.write::<TCP_V6>(bytes, lower, is_offloaded),
+        }
+    }
+
     /// What one end writes, the other reads; and the layers read the same.
     #[test]
     fn what_is_written_is_read() {
@@ -268,8 +284,8 @@ mod tests {
         for (local, remote) in [("10.0.0.1:80", "10.200.30.4:65535"), ("[fd00::1]:80", "[fe80::2]:4000")] {
             for timestamps in [None, Some(Timestamps { val: 7, ecr: u32::MAX })] {
                 let sent = usual(local, remote, timestamps);
-                let mut bytes = vec![0xee; sent.headers_len() + 5];
-                sent.write(&mut bytes, &lower, false);
+                let mut bytes = vec![0xee; sent.transport_at() + sent.tcp_len() + 5];
+                write(&sent, &mut bytes, &lower, false);
                 let received = Usual::read(&bytes, OURS).expect("it is usual");
                 assert_eq!((received.seq, received.ack), (sent.seq, sent.ack));
                 assert_eq!((received.window, received.timestamps), (sent.window, timestamps));
@@ -291,12 +307,12 @@ mod tests {
                 assert_eq!((tcp.seq, tcp.ack, tcp.window), (sent.seq, sent.ack, sent.window));
                 assert_eq!(
                     (tcp.options.timestamps, len + sent.transport_at()),
-                    (timestamps, sent.headers_len())
+                    (timestamps, bytes.len() - 5)
                 );
 
                 // The device would complete the same checksum from the pseudo-header's sum.
                 let mut partial = bytes.clone();
-                sent.write(&mut partial, &lower, true);
+                write(&sent, &mut partial, &lower, true);
                 let transport = &mut partial[sent.transport_at()..];
                 fill_checksum_as_device(transport);
                 assert_eq!(partial, bytes);
@@ -315,8 +331,8 @@ mod tests {
         let lower = Lower { dst: OURS, src: OURS, ttl: 64, tos: 0, ident: 0 };
         for (local, remote) in [("10.0.0.1:80", "10.0.0.2:81"), ("[fd00::1]:80", "[fd00::2]:81")] {
             let sent = usual(local, remote, Some(Timestamps { val: 1, ecr: 2 }));
-            let mut good = vec![0; sent.headers_len() + 5];
-            sent.write(&mut good, &lower, false);
+            let mut good = vec![0; sent.transport_at() + sent.tcp_len() + 5];
+            write(&sent, &mut good, &lower, false);
             let at = sent.transport_at();
             // Each of these bytes decides about the layout, or is covered by the IPv4 header's checksum.
             let mut places: vec::Vec<usize> = vec![0, 5, 12, 13, 14, at + 12, at + 13, at + 20, at + 23];
@@ -337,8 +353,8 @@ mod tests {
     #[test]
     fn an_ipv6_packet_never_passes_for_ipv4() {
         let sent = usual("[fd00::1]:80", "[fd00::2]:81", None);
-        let mut bytes = vec![0; sent.headers_len() + 5];
-        sent.write(&mut bytes, &Lower { dst: OURS, src: OURS, ttl: 1, tos: 0, ident: 0 }, true);
+        let mut bytes = vec![0; sent.transport_at() + sent.tcp_len() + 5];
+        write(&sent, &mut bytes, &Lower { dst: OURS, src: OURS, ttl: 1, tos: 0, ident: 0 }, true);
         for at in [22, 38] {
             let mut mapped = bytes.clone();
             mapped[at..at + 12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);

@@ -78,6 +78,20 @@ impl Instant {
         Instant(self.0.saturating_add(micros.saturating_mul(1_000)))
     }
 
+    /// `nanos` nanoseconds later, or [`Instant::MAX`] where that lies beyond it.
+    #[inline]
+    #[must_use]
+    pub const fn after_nanos(self, nanos: u64) -> Instant {
+        Instant(self.0.saturating_add(nanos))
+    }
+
+    /// Nanoseconds from `earlier` to `self`; zero if `earlier` is later.
+    #[inline]
+    #[must_use]
+    pub const fn nanos_since(self, earlier: Instant) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// Whole microseconds from `earlier` to `self`; zero if `earlier` is later.
     #[inline]
     #[must_use]

@@ -111,7 +111,7 @@ impl<F: Frame> Connection<F> {
         self.progressed = true;
         // RFC 6298 §5.2 and §5.3
         self.deadlines.retransmit =
-            if self.flight() > 0 { now.after_micros(self.rto_us(config)) } else { Instant::MAX };
+            if self.flight() > 0 { now.after_nanos(self.rto_ns(config)) } else { Instant::MAX };
         self.wake_writer(config);
     }
 

@@ -134,6 +134,11 @@ pub(crate) struct Connection<F> {
     pub(super) force: bool,
     /// Bytes of buffers held, as TCP's account has them.
     pub(super) charged_len: usize,
+    /// Nothing is going on but data: [`is_steady`](Connection::is_steady) when somebody last looked. What changes
+    /// it for the better may leave it, what changes it for the worse must not.
+    pub(super) steady: bool,
+    /// The application made room that the peer has not been told of.
+    pub(super) window_due: bool,
     /// A writer waits for room.
     pub(super) write_blocked: bool,
     /// An acknowledgement proved since the last look that the next hop forwards what we send.
@@ -220,6 +225,8 @@ impl<F: Frame> Connection<F> {
             fin_received: false,
             force: false,
             charged_len: 0,
+            steady: false,
+            window_due: false,
             write_blocked: false,
             progressed: false,
             starved: false,
@@ -261,6 +268,20 @@ impl<F: Frame> Connection<F> {
     #[inline]
     pub(super) fn flight(&self) -> u32 {
         self.snd_nxt - self.snd_una
+    }
+
+    /// Whether nothing is going on but data one way, the other, or both: nothing lost, nothing missing, nobody
+    /// leaving, nothing to report.
+    pub(super) fn is_steady(&self) -> bool {
+        self.state == State::Established
+            && self.recovery.is_quiet()
+            && self.out_of_order.is_none()
+            && self.early_fin.is_none()
+            && self.dsack.is_none()
+            && self.probing.is_none()
+            && !self.force
+            && !self.starved
+            && (self.owned || self.listener.is_some())
     }
 
     /// Sequence number of our FIN, once one is queued.
@@ -329,8 +350,8 @@ impl<F: Frame> Connection<F> {
     }
 
     #[inline]
-    pub(super) fn rto_us(&self, config: &Config) -> u64 {
-        self.rtt.rto_us(self.backoff, config)
+    pub(super) fn rto_ns(&self, config: &Config) -> u64 {
+        self.rtt.rto_us(self.backoff, config) * 1000
     }
 
     #[inline]

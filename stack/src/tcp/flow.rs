@@ -58,10 +58,10 @@ impl Tuple {
         self.local[0] == 0 && self.local[1] >> 32 == MAPPED >> 32
     }
 
-    /// Local and remote address, if they are of IPv4.
+    /// The lower words of local and remote address: all of it, if they are of IPv4.
     #[inline(always)]
-    pub(crate) fn as_v4(&self) -> Option<(u32, u32)> {
-        self.is_v4().then_some((self.local[1] as u32, self.remote[1] as u32))
+    pub(crate) fn low_words(&self) -> (u32, u32) {
+        (self.local[1] as u32, self.remote[1] as u32)
     }
 
     /// Local port in the upper, remote port in the lower half.
@@ -71,21 +71,27 @@ impl Tuple {
     }
 
     /// The sum over the pseudo-header of a segment, in either direction (RFC 9293 §3.1).
-    #[inline(always)]
+    #[inline]
     pub(crate) fn pseudo_header(&self, segment_len: u32) -> Sum {
-        let mut sum = Sum::default();
-        match self.as_v4() {
-            Some((local, remote)) => {
-                sum.add_u32(local);
-                sum.add_u32(remote);
-            }
-            None => {
-                for word in [self.local[0], self.local[1], self.remote[0], self.remote[1]] {
-                    sum.add_u32((word >> 32) as u32);
-                    sum.add_u32(word as u32);
-                }
-            }
+        if self.is_v4() {
+            return self.pseudo_header_v4(segment_len);
         }
+        let mut sum = Sum::default();
+        for word in [self.local[0], self.local[1], self.remote[0], self.remote[1]] {
+            sum.add_u32((word >> 32) as u32);
+            sum.add_u32(word as u32);
+        }
+        sum.add_u32(u32::from(Protocol::TCP.0) + segment_len);
+        sum
+    }
+
+    /// The same for addresses that are known to be of IPv4.
+    #[inline(always)]
+    pub(crate) fn pseudo_header_v4(&self, segment_len: u32) -> Sum {
+        let (local, remote) = self.low_words();
+        let mut sum = Sum::default();
+        sum.add_u32(local);
+        sum.add_u32(remote);
         sum.add_u32(u32::from(Protocol::TCP.0) + segment_len);
         sum
     }

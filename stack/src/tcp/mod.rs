@@ -236,6 +236,7 @@ impl<F: Frame> Tcp<F> {
     #[inline]
     fn settle(&mut self, index: u32, now: Instant, config: &Config) {
         let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else { return };
+        connection.steady = connection.is_steady();
         self.agenda.note(connection, TcpId { index, generation });
         if matches!(connection.state, State::Closed | State::TimeWait) {
             self.retire(index, now, config);
@@ -331,10 +332,14 @@ impl<F: Frame> Tcp<F> {
                 continue;
             };
             connection.in_work = false;
+            spoke += 1;
+            if connection.output_steadily(egress, config) {
+                self.agenda.announce(connection, TcpId { index, generation });
+                continue;
+            }
             connection.open_window(config);
             let output = connection.output(egress, config);
             let fed = connection.feed(egress);
-            spoke += 1;
             // Output moves deadlines and may feed a writer; it ends no connection.
             if output == Output::Blocked || fed == Output::Blocked {
                 connection.in_work = true;

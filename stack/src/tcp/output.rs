@@ -47,9 +47,8 @@ impl<F: Frame> Connection<F> {
             }
             _ => {}
         }
-        self.restart_after_idle(egress.now, config);
-        if self.output_usual(egress, config) {
-            return Output::Done;
+        if self.has_paused(egress.now, config) {
+            self.congestion.on_idle(self.mss);
         }
         while self.has_output()
             && let Some(plan) = self.next_segment(egress)
@@ -93,19 +92,18 @@ impl<F: Frame> Connection<F> {
         }
         self.snd_nxt = self.iss + 1;
         self.timed = (self.retries == 0).then_some((self.snd_nxt, egress.now));
-        self.deadlines.retransmit = egress.now.after_micros(self.rto_us(config));
+        self.deadlines.retransmit = egress.now.after_nanos(self.rto_ns(config));
         self.ack_debt = AckDebt::None;
         self.last_ack_sent = self.rcv_nxt;
         Output::Done
     }
 
-    /// RFC 5681 §4.1: what the window was before a pause says nothing about the path after it.
+    /// Nothing was sent for longer than an RTO: what the window was before says nothing about the path after it
+    /// (RFC 5681 §4.1).
     #[inline]
-    fn restart_after_idle(&mut self, now: Instant, config: &Config) {
-        let idle_us = now.micros_since(self.last_sent_at);
-        if idle_us > u64::from(config.rto_min_us) && self.flight() == 0 && idle_us > self.rto_us(config) {
-            self.congestion.on_idle(self.mss);
-        }
+    pub(super) fn has_paused(&self, now: Instant, config: &Config) -> bool {
+        let idle_ns = now.nanos_since(self.last_sent_at);
+        idle_ns > u64::from(config.rto_min_us) * 1000 && self.flight() == 0 && idle_ns > self.rto_ns(config)
     }
 
     /// Whether there is anything to send at all, window or not.
@@ -275,7 +273,7 @@ impl<F: Frame> Connection<F> {
         }
         self.snd_nxt = self.snd_nxt.max(end);
         if self.deadlines.retransmit == Instant::MAX {
-            self.deadlines.retransmit = now.after_micros(self.rto_us(config));
+            self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
         }
     }
 
@@ -284,7 +282,7 @@ impl<F: Frame> Connection<F> {
     #[inline]
     fn arm_persist(&mut self, now: Instant, config: &Config) {
         if self.flight() == 0 && self.deadlines.retransmit == Instant::MAX && self.has_unsent() {
-            self.deadlines.retransmit = now.after_micros(self.rto_us(config));
+            self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
         }
     }
 
@@ -297,7 +295,7 @@ impl<F: Frame> Connection<F> {
         // Without a buffer there is no probe; the timer comes again.
         let _: Output = self.send_segment(plan, egress, config);
         self.timed = None;
-        self.deadlines.retransmit = egress.now.after_micros(self.rto_us(config));
+        self.deadlines.retransmit = egress.now.after_nanos(self.rto_ns(config));
     }
 
     /// Pays the acknowledgement that no data carried, or gives it time.
@@ -425,6 +423,7 @@ impl<F: Frame> Connection<F> {
     /// Moves the advertised window as far as the buffer allows. Called before anything is sent.
     #[inline]
     pub(super) fn open_window(&mut self, config: &Config) {
+        self.window_due = false;
         self.rcv_adv = self.window_edge(config);
     }
 

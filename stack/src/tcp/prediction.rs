@@ -9,7 +9,6 @@ use hayase_time::Instant;
 
 use super::connection::Connection;
 use super::flow::Flow;
-use super::state::State;
 use super::{Tcp, Turn};
 use crate::config::Config;
 use crate::counters::Count;
@@ -35,7 +34,7 @@ impl<F: Frame> Tcp<F> {
         turn.counters.count(Count::InSegs);
         connection.acknowledged_as_expected(usual, turn.now, turn.config);
         if usual.payload_len > 0 {
-            frame.trim_front(usual.headers_len());
+            frame.trim_front(frame.len() - usual.payload_len as usize);
             connection.take_next(frame, usual.payload_len);
         }
         self.agenda.note(connection, TcpId { index, generation });
@@ -48,7 +47,9 @@ impl<F: Frame> Connection<F> {
     #[inline(always)]
     fn expects(&self, usual: &Usual) -> bool {
         let acked = usual.ack - self.snd_una;
-        self.is_quiet()
+        debug_assert!(!self.steady || self.is_steady());
+        self.steady
+            && self.snd_wnd != 0
             && usual.seq == self.rcv_nxt
             && usual.payload_len <= self.rcv_wnd()
             && acked <= self.flight()
@@ -60,18 +61,6 @@ impl<F: Frame> Connection<F> {
                 }
                 None => !self.timestamps_ok,
             }
-    }
-
-    /// Nothing lost, nothing missing, nobody leaving, the peer's window open.
-    #[inline(always)]
-    fn is_quiet(&self) -> bool {
-        self.state == State::Established
-            && self.recovery.is_quiet()
-            && self.out_of_order.is_none()
-            && self.early_fin.is_none()
-            && self.probing.is_none()
-            && self.snd_wnd != 0
-            && (self.owned || self.listener.is_some())
     }
 
     /// The acknowledgement, the window and the timestamp of an expected segment.

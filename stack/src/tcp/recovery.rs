@@ -41,10 +41,9 @@ impl Recovery {
         self.phase == Phase::Open
     }
 
-    /// Nothing is lost, and the peer holds nothing behind a gap.
-    #[inline]
+    /// Nothing is lost or looks like it.
     pub(super) fn is_quiet(&self) -> bool {
-        self.phase == Phase::Open && self.scoreboard.is_empty()
+        self.phase == Phase::Open && self.scoreboard.is_empty() && self.dup_acks == 0
     }
 
     /// In fast recovery: the congestion window stands still.

@@ -98,10 +98,11 @@ impl<F: Frame> Tcp<F> {
     /// How much a connection may keep now: less while all of them together hold too much.
     #[inline]
     fn send_buffer_len(&self, config: &Config) -> usize {
-        match self.agenda.memory_len / config.memory_len_max.max(1) {
-            0 => config.send_buffer_len,
-            1 => SEND_LEN_MIN[0].min(config.send_buffer_len),
-            _ => SEND_LEN_MIN[1].min(config.send_buffer_len),
+        let (held, limit) = (self.agenda.memory_len, config.memory_len_max);
+        if held < limit {
+            config.send_buffer_len
+        } else {
+            SEND_LEN_MIN[usize::from(held / 2 >= limit)].min(config.send_buffer_len)
         }
     }
 
@@ -153,11 +154,11 @@ impl<F: Frame> Tcp<F> {
         config: &Config,
         write: impl FnOnce(&mut Connection<F>, Filling) -> usize,
     ) -> Poll<Result<usize, Error>> {
-        let caps = self.caps;
         let buffer_len = self.send_buffer_len(config);
-        let connection = match self.get_mut(id) {
-            Ok(connection) => connection,
-            Err(error) => return Poll::Ready(Err(error)),
+        let Some(connection) =
+            self.connections.get_generation_mut(id.index, id.generation).filter(|c| c.owned)
+        else {
+            return Poll::Ready(Err(Error::StaleHandle));
         };
         if let Err(error) = Self::check_write(connection) {
             return Poll::Ready(Err(error));
@@ -165,7 +166,7 @@ impl<F: Frame> Tcp<F> {
         if is_empty {
             return Poll::Ready(Ok(0));
         }
-        let filling = connection.filling(&caps, buffer_len);
+        let filling = connection.filling(&self.caps, buffer_len);
         let written = write(connection, filling);
         if written == 0 {
             connection.write_blocked = true;
@@ -174,7 +175,7 @@ impl<F: Frame> Tcp<F> {
             self.settle(id.index, now, config);
             return Poll::Pending;
         }
-        self.settle(id.index, now, config);
+        self.agenda.note(connection, id);
         Poll::Ready(Ok(written))
     }
 
@@ -227,7 +228,8 @@ impl<F: Frame> Tcp<F> {
         }
         self.agenda.charge(connection);
         // The application made room: tell the peer if that is worth a segment.
-        if connection.rcv_adv != connection.window_edge(config) && connection.state.can_receive() {
+        if connection.state.can_receive() && connection.rcv_adv != connection.window_edge(config) {
+            connection.window_due = true;
             connection.owe_window_update(config);
             self.settle(id.index, now, config);
         }

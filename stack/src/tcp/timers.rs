@@ -59,7 +59,7 @@ impl<F: Frame> Connection<F> {
         self.neighbor = None;
         if !self.state.is_synchronized() || self.flight() > 0 || self.has_unsent() {
             // Before anything is sent: where no buffer can be had for it, patience ends as with a silent peer.
-            self.deadlines.retransmit = egress.now.after_micros(self.rto_us(config));
+            self.deadlines.retransmit = egress.now.after_nanos(self.rto_ns(config));
         }
         if !self.state.is_synchronized() {
             egress.counters.count(Count::RetransSegs);
