@@ -24,6 +24,11 @@ impl<T> Fifo<T> {
     }
 
     #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.front.is_none()
+    }
+
+    #[inline]
     pub(crate) fn push_back(&mut self, value: T) {
         if self.front.is_none() {
             self.front = Some(value);
@@ -35,12 +40,27 @@ impl<T> Fifo<T> {
     #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<T> {
         let value = self.front.take()?;
-        if !self.rest.is_empty() {
-            self.front = self.rest.pop_front();
-        } else if self.rest.capacity() > 0 {
-            self.rest = VecDeque::new();
+        if self.rest.capacity() > 0 {
+            self.refill();
         }
         Some(value)
+    }
+
+    /// Drops the first element where it is.
+    #[inline]
+    pub(crate) fn drop_front(&mut self) {
+        self.front = None;
+        if self.rest.capacity() > 0 {
+            self.refill();
+        }
+    }
+
+    /// Moves the next element to the front, and gives the memory back behind the last.
+    fn refill(&mut self) {
+        self.front = self.rest.pop_front();
+        if self.rest.is_empty() {
+            self.rest = VecDeque::new();
+        }
     }
 
     #[inline]
@@ -99,5 +119,11 @@ mod tests {
             assert_eq!(fifo.pop_front(), Some(i));
         }
         assert!(fifo.pop_front().is_none() && fifo.rest.capacity() == 0);
+        (0..3).for_each(|i| fifo.push_back(i));
+        fifo.drop_front();
+        assert_eq!((fifo.front(), fifo.len()), (Some(&1), 2));
+        fifo.drop_front();
+        fifo.drop_front();
+        assert!(fifo.front().is_none() && fifo.rest.capacity() == 0);
     }
 }

@@ -86,7 +86,7 @@ impl<F: Frame> Connection<F> {
     }
 
     /// SND.UNA moves.
-    #[inline]
+    #[inline(always)]
     pub(super) fn advance(
         &mut self,
         ack: Seq,

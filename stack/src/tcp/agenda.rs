@@ -36,7 +36,7 @@ impl Agenda {
     }
 
     /// Enters what any change of a living connection may entail.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note<F: Frame>(&mut self, connection: &mut Connection<F>, id: TcpId) {
         if !connection.in_work {
             connection.in_work = true;

@@ -33,6 +33,7 @@ pub(super) struct Plan {
 
 impl<F: Frame> Connection<F> {
     /// Sends what may be sent now.
+    #[inline(never)]
     pub(super) fn output<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config) -> Output
     where
         D: Device<Frame = F>,

@@ -8,7 +8,6 @@ use hayase_device::Frame;
 use hayase_time::Instant;
 
 use super::connection::Connection;
-use super::flow::Flow;
 use super::{Tcp, Turn};
 use crate::config::Config;
 use crate::counters::Count;
@@ -24,11 +23,14 @@ impl<F: Frame> Tcp<F> {
         mut frame: F,
         turn: &mut Turn<'_>,
     ) -> Result<(), F> {
-        let Some(Flow::Connection(index)) = self.find(&usual.tuple) else { return Err(frame) };
+        let Some(index) = self.flows.find_likely(&usual.tuple) else { return Err(frame) };
         let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
             return Err(frame);
         };
-        if !connection.expects(usual) || self.agenda.memory_len > turn.config.memory_len_max {
+        if connection.tuple != usual.tuple
+            || !connection.expects(usual)
+            || self.agenda.memory_len > turn.config.memory_len_max
+        {
             return Err(frame);
         }
         turn.counters.count(Count::InSegs);

@@ -41,9 +41,17 @@ impl<F: Frame> ReceiveQueue<F> {
         self.len == 0
     }
 
-    /// Appends the fragments of a chain.
+    /// Appends a frame, fragment by fragment.
     #[inline]
     pub(super) fn push(&mut self, frame: F) {
+        if frame.next().is_none() {
+            self.push_fragment(frame);
+        } else {
+            self.push_chain(frame);
+        }
+    }
+
+    fn push_chain(&mut self, frame: F) {
         let mut next = Some(frame);
         while let Some(mut frame) = next {
             next = frame.unchain();
@@ -57,14 +65,20 @@ impl<F: Frame> ReceiveQueue<F> {
     fn push_fragment(&mut self, frame: F) {
         let len = frame.len();
         self.len += len;
-        if len <= COPY_LEN_MAX
-            && let Some(tail) = self.frames.back_mut().and_then(|last| last.extend(len))
-        {
-            tail.copy_from_slice(frame.bytes());
+        if len <= COPY_LEN_MAX && !self.frames.is_empty() && self.append(&frame) {
             return;
         }
         self.memory_len += frame.capacity();
         self.frames.push_back(frame);
+    }
+
+    /// Copies a fragment behind the last one, if there is room.
+    fn append(&mut self, frame: &F) -> bool {
+        let Some(tail) = self.frames.back_mut().and_then(|last| last.extend(frame.len())) else {
+            return false;
+        };
+        tail.copy_from_slice(frame.bytes());
+        true
     }
 
     /// Copies out what fits and lets it go.
@@ -79,7 +93,7 @@ impl<F: Frame> ReceiveQueue<F> {
             copied += len;
             if len == front.len() {
                 self.memory_len -= front.capacity();
-                self.frames.pop_front();
+                self.frames.drop_front();
             } else {
                 front.trim_front(len);
             }

@@ -318,7 +318,7 @@ impl<F: Frame> Connection<F> {
     }
 
     /// Text that continues what was received.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_next(&mut self, payload: F, len: u32) {
         self.receive.push(payload);
         self.rcv_nxt += len;

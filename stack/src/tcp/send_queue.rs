@@ -88,6 +88,20 @@ impl<F: Frame> SendQueue<F> {
         filling: Filling,
         device: &mut D,
     ) -> usize {
+        if self.entries.is_empty() && bytes.len() <= filling.mss.min(filling.buffer_len) {
+            // What a request or a reply is: one segment, with nothing before it.
+            return self.push_copy(bytes, filling, device);
+        }
+        self.write_more(bytes, nxt, filling, device)
+    }
+
+    fn write_more<D: Device<Frame = F>>(
+        &mut self,
+        bytes: &[u8],
+        nxt: Seq,
+        filling: Filling,
+        device: &mut D,
+    ) -> usize {
         let mut written = 0;
         while written < bytes.len() {
             let rest = &bytes[written..];
@@ -95,15 +109,14 @@ impl<F: Frame> SendQueue<F> {
             if room == 0 {
                 break;
             }
-            let copied = match self.append(&rest[..rest.len().min(room)], nxt, filling) {
-                0 => self.push_copy(&rest[..rest.len().min(room)], filling, device),
+            let rest = &rest[..rest.len().min(room)];
+            let copied = match self.append(rest, nxt, filling) {
+                0 => self.push_copy(rest, filling, device),
                 copied => copied,
             };
             if copied == 0 {
                 break;
             }
-            self.end += copied as u32;
-            self.len += copied;
             written += copied;
         }
         written
@@ -122,6 +135,8 @@ impl<F: Frame> SendQueue<F> {
             && let Some(tail) = last.frame.extend(len)
         {
             tail.copy_from_slice(&bytes[..len]);
+            self.end += len as u32;
+            self.len += len;
             return len;
         }
         0
@@ -137,14 +152,17 @@ impl<F: Frame> SendQueue<F> {
         let len = want.min(frame.tailroom());
         let Some(tail) = frame.extend(len) else { return 0 };
         tail.copy_from_slice(&bytes[..len]);
-        self.push(frame);
+        self.push(frame, len);
         len
     }
 
+    /// Appends a frame of `len` bytes.
     #[inline]
-    fn push(&mut self, frame: F) {
+    fn push(&mut self, frame: F, len: usize) {
         self.memory_len += frame.capacity();
         self.entries.push_back(Entry { seq: self.end, frame });
+        self.end += len as u32;
+        self.len += len;
     }
 
     /// Takes bytes of the application's own memory, as far as there is room; returns how many.
@@ -161,9 +179,7 @@ impl<F: Frame> SendQueue<F> {
         let frame = if len > COPY_LEN_MAX { device.wrap(&part) } else { None };
         let written = match frame {
             Some(frame) => {
-                self.push(frame);
-                self.end += len as u32;
-                self.len += len;
+                self.push(frame, len);
                 len
             }
             None => self.write(&part, nxt, filling, device),
@@ -179,7 +195,7 @@ impl<F: Frame> SendQueue<F> {
             if front.end().at_or_before(una) {
                 self.len -= front.frame.len();
                 self.memory_len -= front.frame.capacity();
-                self.entries.pop_front();
+                self.entries.drop_front();
             } else {
                 let part = una.since(front.seq);
                 self.len -= part as usize;

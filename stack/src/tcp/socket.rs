@@ -109,13 +109,10 @@ impl<F: Frame> Tcp<F> {
     /// What a write may do: `Err` if it can never succeed.
     #[inline]
     fn check_write(connection: &mut Connection<F>) -> Result<(), Error> {
-        if let Some(error) = connection.error.take() {
-            return Err(error);
+        if connection.error.is_none() && !connection.fin_queued && connection.state.can_send() {
+            return Ok(());
         }
-        if connection.fin_queued || !connection.state.can_send() {
-            return Err(Error::BrokenPipe);
-        }
-        Ok(())
+        Err(connection.error.take().unwrap_or(Error::BrokenPipe))
     }
 
     #[inline]
