@@ -1,0 +1,288 @@
+//! Header prediction changes nothing: twin stacks hear the same random peer, one of them with a byte of padding
+//! behind every packet, which makes its frames unusual. All checks are made for that one, the other takes the
+//! short way where it can; what they answer, and what their applications read, must be the same to the bit.
+
+use std::task::Poll;
+use std::time::Duration;
+
+use hayase_device::checksum::pseudo_header;
+use hayase_device::heap::HeapFrame;
+use hayase_device::{Burst, Device, Frame, Offloads, TxMeta};
+use hayase_stack::{Config, Instant, Stack, State, TcpId};
+use hayase_wire::{EndConfig, Wire, WireConfig, WireDevice};
+use proptest::prelude::*;
+
+const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const PEER: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const ACK: u8 = 0x10;
+const PSH: u8 = 0x08;
+const SYN: u8 = 0x02;
+const FIN: u8 = 0x01;
+
+/// What the peer, the application or time does next.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A segment: where it starts relative to what we expect, its length, how much of what is outstanding it
+    /// leaves unacknowledged, its window, how far its timestamp is ahead, and its flags.
+    Segment { offset: i32, len: u16, unacked: u32, window: u16, ahead: i32, flags: u8 },
+    Write(u16),
+    Read(u16),
+    Wait(u32),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let offset = prop_oneof![8 => Just(0), 1 => -3000..3000];
+    let len = prop_oneof![3 => Just(0u16), 4 => 1..1400u16, 2 => Just(1)];
+    let unacked = prop_oneof![6 => Just(0u32), 2 => 0..3000u32];
+    let window = prop_oneof![6 => Just(u16::MAX), 1 => Just(0), 1 => any::<u16>()];
+    let ahead = prop_oneof![8 => 0..50i32, 1 => -10..0];
+    let flags = prop_oneof![12 => Just(ACK), 8 => Just(ACK | PSH), 1 => Just(ACK | FIN), 1 => Just(0)];
+    let segment = (offset, len, unacked, window, ahead, flags).prop_map(
+        |(offset, len, unacked, window, ahead, flags)| Step::Segment {
+            offset,
+            len,
+            unacked,
+            window,
+            ahead,
+            flags,
+        },
+    );
+    prop_oneof![
+        8 => segment,
+        3 => (1..4000u16).prop_map(Step::Write),
+        3 => (1..4000u16).prop_map(Step::Read),
+        1 => (1..400_000u32).prop_map(Step::Wait),
+    ]
+}
+
+/// One of the twins.
+struct Twin {
+    stack: Stack<HeapFrame>,
+    device: WireDevice,
+    wire: WireDevice,
+    id: TcpId,
+    padding: usize,
+}
+
+impl Twin {
+    fn new(padding: usize, now: Instant) -> Twin {
+        let a = EndConfig { offloads: Offloads::NONE, mac: OURS };
+        let b = EndConfig { offloads: Offloads::NONE, mac: PEER };
+        let (device, wire) = Wire::pair(WireConfig { a, b, ..WireConfig::default() });
+        let mut stack = Stack::new(Config::default(), device.caps(), device.mac(), [5; 32], now);
+        stack.add_address("10.0.0.1/24".parse().unwrap()).unwrap();
+        let id = stack.tcp_connect(now, "10.0.0.2:80".parse().unwrap(), None).unwrap();
+        stack.tcp_set_nodelay(now, id, true).unwrap();
+        Twin { stack, device, wire, id, padding }
+    }
+
+    fn hear(&mut self, packet: &[u8]) {
+        let mut frame = self.wire.pool().alloc(packet.len() + 20).expect("the pool has a buffer");
+        let len = packet.len() + self.padding;
+        let bytes = frame.extend(len).expect("the buffer has room");
+        bytes[..packet.len()].copy_from_slice(packet);
+        bytes[packet.len()..].fill(0);
+        self.wire.transmit(frame, TxMeta::default());
+    }
+
+    /// A turn; returns the frames that the twin sent.
+    fn turn(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        let mut burst = Burst::new(64);
+        while self.device.receive(&mut burst) > 0 {
+            self.stack.receive(now, &mut burst, &mut self.device);
+        }
+        if self.stack.deadline().is_some_and(|at| at <= now) {
+            self.stack.expire(now, &mut self.device);
+        }
+        self.stack.drain_ready(|_, _| {});
+        self.stack.transmit(now, &mut self.device);
+        let mut sent = Vec::new();
+        while self.wire.receive(&mut burst) > 0 {
+            sent.extend(burst.drain().map(|(frame, _)| frame.fragments().flatten().copied().collect()));
+        }
+        sent
+    }
+}
+
+/// The peer: where the conversation stands, as it sees it.
+struct Peer {
+    port: u16,
+    snd_nxt: u32,
+    rcv_nxt: u32,
+    ts_val: u32,
+    ts_ecr: u32,
+    timestamps: bool,
+}
+
+impl Peer {
+    /// Takes note of what a twin sent.
+    fn note(&mut self, frame: &[u8]) {
+        let (tcp, total_len) = (&frame[34..], usize::from(u16::from_be_bytes([frame[16], frame[17]])));
+        let word = |at: usize| u32::from_be_bytes(tcp[at..at + 4].try_into().unwrap());
+        let header_len = usize::from(tcp[12] >> 4) * 4;
+        let text_len = (total_len - 20 - header_len) as u32;
+        let end = word(4).wrapping_add(text_len + u32::from(tcp[13] & FIN) + u32::from(tcp[13] & SYN != 0));
+        if (end.wrapping_sub(self.rcv_nxt) as i32) > 0 {
+            self.rcv_nxt = end;
+        }
+        self.port = u16::from_be_bytes([tcp[0], tcp[1]]);
+        if self.timestamps && header_len >= 32 {
+            self.ts_ecr = word(header_len - 8);
+        }
+    }
+
+    fn segment(&self, seq: u32, ack: u32, flags: u8, window: u16, ts_val: u32, text: &[u8]) -> Vec<u8> {
+        let mut options: Vec<u8> = Vec::new();
+        if flags & SYN != 0 {
+            options.extend([2, 4, 0x05, 0xb4, 1, 3, 3, 4, 1, 1, 4, 2]);
+        }
+        if self.timestamps {
+            options.extend([1, 1, 8, 10]);
+            options.extend(ts_val.to_be_bytes());
+            options.extend(self.ts_ecr.to_be_bytes());
+        }
+        let mut tcp = Vec::new();
+        tcp.extend([0, 80]);
+        tcp.extend(self.port.to_be_bytes());
+        tcp.extend(seq.to_be_bytes());
+        tcp.extend(ack.to_be_bytes());
+        tcp.extend([((20 + options.len()) as u8 / 4) << 4, flags]);
+        tcp.extend(window.to_be_bytes());
+        tcp.extend([0; 4]);
+        tcp.extend(options);
+        tcp.extend(text);
+        let mut sum = pseudo_header(&[10, 0, 0, 2], &[10, 0, 0, 1], 6, tcp.len() as u32);
+        sum.add(&tcp);
+        tcp[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
+        packet(&tcp)
+    }
+}
+
+fn packet(tcp: &[u8]) -> Vec<u8> {
+    let mut ip = vec![0x45, 0, 0, 0, 0, 9, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1];
+    ip[2..4].copy_from_slice(&((20 + tcp.len()) as u16).to_be_bytes());
+    let sum = hayase_device::checksum::checksum(&ip);
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    [&OURS[..], &PEER, &[8, 0], &ip, tcp].concat()
+}
+
+fn arp_reply() -> Vec<u8> {
+    let head = [&OURS[..], &PEER, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2]].concat();
+    [&head[..], &PEER, &[10, 0, 0, 2], &OURS, &[10, 0, 0, 1]].concat()
+}
+
+/// Twins and peer, connected.
+struct Scene {
+    twins: [Twin; 2],
+    peer: Peer,
+    now: Instant,
+}
+
+impl Scene {
+    fn new(timestamps: bool) -> Scene {
+        let now = Instant::from_millis(1000);
+        let peer = Peer { port: 0, snd_nxt: 1000, rcv_nxt: 0, ts_val: 77, ts_ecr: 0, timestamps };
+        let mut scene = Scene { twins: [Twin::new(0, now), Twin::new(1, now)], peer, now };
+        scene.turn();
+        scene.say(&arp_reply());
+        let syn = scene.turn().pop().expect("a SYN");
+        scene.peer.rcv_nxt = u32::from_be_bytes(syn[38..42].try_into().unwrap());
+        scene.peer.note(&syn);
+        let peer = &scene.peer;
+        let answer = peer.segment(999, peer.rcv_nxt, SYN | ACK, 60_000, peer.ts_val, &[]);
+        scene.say(&answer);
+        scene.turn();
+        assert!(scene.twins.iter().all(|twin| twin.stack.tcp_state(twin.id) == State::Established));
+        scene
+    }
+
+    fn say(&mut self, packet: &[u8]) {
+        self.twins.iter_mut().for_each(|twin| twin.hear(packet));
+    }
+
+    fn turn(&mut self) -> Vec<Vec<u8>> {
+        let now = self.now;
+        let [plain, padded] = self.twins.each_mut().map(|twin| twin.turn(now));
+        assert_eq!(plain, padded, "the twins say the same");
+        plain
+    }
+
+    fn run(&mut self, step: &Step) {
+        match *step {
+            Step::Segment { offset, len, unacked, window, ahead, flags } => {
+                self.segment(offset, len, unacked, window, ahead, flags);
+            }
+            Step::Write(len) => self.write(usize::from(len)),
+            Step::Read(len) => self.read(usize::from(len)),
+            Step::Wait(micros) => self.now += Duration::from_micros(micros.into()),
+        }
+        self.now += Duration::from_micros(50);
+        for frame in self.turn() {
+            if frame[12..14] == [8, 0] {
+                self.peer.note(&frame);
+            } else {
+                self.say(&arp_reply());
+            }
+        }
+    }
+
+    fn segment(&mut self, offset: i32, len: u16, unacked: u32, window: u16, ahead: i32, flags: u8) {
+        let peer = &mut self.peer;
+        let text: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        let seq = peer.snd_nxt.wrapping_add_signed(offset);
+        let ts_val = peer.ts_val.wrapping_add_signed(ahead);
+        let segment = peer.segment(seq, peer.rcv_nxt.wrapping_sub(unacked), flags, window, ts_val, &text);
+        peer.ts_val = peer.ts_val.max(ts_val);
+        if offset == 0 && flags & ACK != 0 {
+            peer.snd_nxt = seq.wrapping_add(u32::from(len) + u32::from(flags & FIN));
+        }
+        self.say(&segment);
+    }
+
+    fn write(&mut self, len: usize) {
+        let now = self.now;
+        let bytes = vec![7; len];
+        let [a, b] = self.twins.each_mut().map(|twin| {
+            let written = twin.stack.tcp_write(now, twin.id, &bytes, &mut twin.device);
+            format!("{written:?}")
+        });
+        assert_eq!(a, b);
+    }
+
+    fn read(&mut self, len: usize) {
+        let now = self.now;
+        let [a, b] = self.twins.each_mut().map(|twin| {
+            let mut buf = vec![0; len];
+            match twin.stack.tcp_read(now, twin.id, &mut buf) {
+                Poll::Ready(Ok(len)) => buf.truncate(len),
+                other => return format!("{other:?}").into_bytes(),
+            }
+            buf
+        });
+        assert_eq!(a, b);
+    }
+
+    fn assert_alike(&self) {
+        let [a, b] = self.twins.each_ref().map(|twin| {
+            let counters: Vec<_> = twin.stack.counters().iter().collect();
+            (twin.stack.tcp_state(twin.id), counters, twin.stack.deadline())
+        });
+        assert_eq!(a, b);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_short_way_leads_to_the_same_place(
+        timestamps: bool,
+        steps in proptest::collection::vec(step(), 1..120),
+    ) {
+        let mut scene = Scene::new(timestamps);
+        for step in &steps {
+            scene.run(step);
+        }
+        scene.assert_alike();
+    }
+}
