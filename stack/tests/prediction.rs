@@ -24,7 +24,14 @@ const FIN: u8 = 0x01;
 enum Step {
     /// A segment: where it starts relative to what we expect, its length, how much of what is outstanding it
     /// leaves unacknowledged, its window, how far its timestamp is ahead, and its flags.
-    Segment { offset: i32, len: u16, unacked: u32, window: u16, ahead: i32, flags: u8 },
+    Segment {
+        offset: i32,
+        len: u16,
+        unacked: u32,
+        window: u16,
+        ahead: i32,
+        flags: u8,
+    },
     Write(u16),
     Read(u16),
     Wait(u32),
