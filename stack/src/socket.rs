@@ -66,6 +66,8 @@ impl Ready {
     pub const WRITE_CLOSED: Ready = Ready(8);
     /// The socket failed; the next call tells why.
     pub const ERROR: Ready = Ready(16);
+    /// The peer marked what is to be read as urgent (RFC 9293 §3.8.5).
+    pub const PRIORITY: Ready = Ready(32);
 
     /// Whether all of `other` is in this set.
     #[inline]
@@ -79,10 +81,10 @@ impl Ready {
         self.0 & other.0 != 0
     }
 
-    /// Whether a reader should look: data, end or failure.
+    /// Whether a reader should look: data, urgent or not, end or failure.
     #[inline]
     pub const fn wakes_reader(self) -> bool {
-        self.intersects(Ready(Self::READABLE.0 | Self::READ_CLOSED.0 | Self::ERROR.0))
+        self.intersects(Ready(Self::READABLE.0 | Self::READ_CLOSED.0 | Self::ERROR.0 | Self::PRIORITY.0))
     }
 
     /// Whether a writer should look: room, end or failure.
@@ -123,7 +125,7 @@ impl BitAnd for Ready {
 
 impl fmt::Debug for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = ["READABLE", "WRITABLE", "READ_CLOSED", "WRITE_CLOSED", "ERROR"];
+        let names = ["READABLE", "WRITABLE", "READ_CLOSED", "WRITE_CLOSED", "ERROR", "PRIORITY"];
         f.write_str("Ready(")?;
         for (bit, name) in names.iter().enumerate().filter(|(bit, _)| self.0 & 1 << bit != 0) {
             if self.0 & ((1 << bit) - 1) != 0 {

@@ -353,6 +353,15 @@ impl<F: Frame> Stack<F> {
         self.tcp.flushed(id)
     }
 
+    /// Bytes to read until the end of what the peer marked as urgent; 0 if nothing is. Urgent data is delivered in
+    /// line, with everything else (RFC 9293 §3.8.5, MUST-31 to MUST-33); [`Ready::PRIORITY`] tells of it.
+    ///
+    /// # Errors
+    /// `StaleHandle`.
+    pub fn tcp_urgent_len(&self, id: TcpId) -> Result<usize, Error> {
+        self.tcp.urgent_len(id)
+    }
+
     /// Bytes that a read would bring now.
     pub fn tcp_queued(&self, id: TcpId) -> usize {
         self.tcp.queued(id)

@@ -80,6 +80,8 @@ pub(crate) struct Connection<F> {
     // Receive sequence space
     pub(super) irs: Seq,
     pub(super) rcv_nxt: Seq,
+    /// RCV.UP: the end of what the peer marked as urgent, until the application has read up to it.
+    pub(super) rcv_up: Option<Seq>,
     /// Right edge of the window that the peer knows of: RCV.NXT + RCV.WND. Never moves left (SHLD-14).
     pub(super) rcv_adv: Seq,
     pub(super) rcv_wscale: u8,
@@ -192,6 +194,7 @@ impl<F: Frame> Connection<F> {
             mss,
             irs: Seq(0),
             rcv_nxt: Seq(0),
+            rcv_up: None,
             rcv_adv: Seq(0),
             rcv_wscale: window_scale_for(config.receive_buffer_len),
             unacked_len: 0,
@@ -321,6 +324,24 @@ impl<F: Frame> Connection<F> {
         if gain >= step { edge } else { self.rcv_adv }
     }
 
+    /// Bytes from the next that the application reads to the end of what is urgent (RFC 9293 §3.8.5, MUST-33).
+    pub(super) fn urgent_len(&self) -> u32 {
+        self.rcv_up.map_or(0, |up| up.since(self.consumed()))
+    }
+
+    /// The next byte that the application reads.
+    fn consumed(&self) -> Seq {
+        self.rcv_nxt - self.receive.len() as u32 - u32::from(self.fin_received)
+    }
+
+    /// The application read something: perhaps all that was urgent.
+    #[cold]
+    pub(super) fn forget_urgent(&mut self) {
+        if self.urgent_len() == 0 {
+            self.rcv_up = None;
+        }
+    }
+
     /// Bytes of buffers held.
     #[inline]
     pub(super) fn memory_len(&self) -> usize {
@@ -385,6 +406,9 @@ impl<F: Frame> Connection<F> {
             && self.send.room(config.send_buffer_len) > 0
         {
             ready |= Ready::WRITABLE;
+        }
+        if self.urgent_len() > 0 {
+            ready |= Ready::PRIORITY;
         }
         if self.error.is_some() {
             ready |= Ready::ERROR;

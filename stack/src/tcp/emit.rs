@@ -112,6 +112,7 @@ where
         ack: reply.ack.unwrap_or(Seq(0)),
         flags: if reply.ack.is_some() { reply.flags | Flags::ACK } else { reply.flags },
         window: reply.window,
+        urgent: 0,
         options: Options { timestamps: reply.timestamps, ..Options::default() },
     };
     let sent = bare(&envelope(&reply.tuple, ttl, 0), &header, &mut None, egress);

@@ -384,6 +384,7 @@ impl<F: Frame> Connection<F> {
             ack: self.rcv_nxt,
             flags: Flags::ACK,
             window: self.window_field(),
+            urgent: 0,
             options: Options { timestamps: self.timestamps(now), ..Options::default() },
         };
         if self.dsack.is_some() | self.out_of_order.is_some() {

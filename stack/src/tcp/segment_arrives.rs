@@ -52,6 +52,7 @@ impl<F: Frame> Connection<F> {
         self.check_syn(&segment, cx)?;
         self.note_timestamp(segment.seq, segment.header.options.timestamps, cx.now);
         self.check_ack(&segment, cx)?;
+        self.check_urg(&segment);
         self.take_text(&mut segment, cx)?;
         self.check_fin(&segment);
         Ok(())
@@ -291,7 +292,23 @@ impl<F: Frame> Connection<F> {
         }
     }
 
-    // Sixth, the URG bit: urgent data is data, delivered in line (RFC 6093 §4).
+    /// Sixth: the URG bit. Urgent data is delivered in line (RFC 6093 §4); the application learns that there is
+    /// some, and where it ends, each time the peer moves that end (MUST-32).
+    #[inline]
+    fn check_urg(&mut self, segment: &Segment<'_, F>) {
+        if !segment.has(Flags::URG) || !self.state.can_receive() {
+            return;
+        }
+        let up = segment.header.seq + u32::from(segment.header.urgent);
+        if self.rcv_up.is_none_or(|known| up.after(known)) {
+            self.rcv_up = Some(up);
+            if self.urgent_len() > 0 {
+                self.events |= Ready::PRIORITY;
+            } else {
+                self.rcv_up = None;
+            }
+        }
+    }
 
     /// Seventh: the segment's text.
     #[inline]

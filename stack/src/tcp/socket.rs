@@ -223,6 +223,9 @@ impl<F: Frame> Tcp<F> {
         if result.is_pending() {
             return result;
         }
+        if connection.rcv_up.is_some() {
+            connection.forget_urgent();
+        }
         self.agenda.charge(connection);
         // The application made room: tell the peer if that is worth a segment.
         if connection.state.can_receive() && connection.rcv_adv != connection.window_edge(config) {
@@ -246,6 +249,10 @@ impl<F: Frame> Tcp<F> {
 
     pub(crate) fn queued(&self, id: TcpId) -> usize {
         self.get(id).map_or(0, |connection| connection.receive.len())
+    }
+
+    pub(crate) fn urgent_len(&self, id: TcpId) -> Result<usize, Error> {
+        self.get(id).map(|connection| connection.urgent_len() as usize)
     }
 
     pub(crate) fn state(&self, id: TcpId) -> State {

@@ -16,6 +16,7 @@ impl Flags {
     pub(crate) const RST: Flags = Flags(0x04);
     pub(crate) const PSH: Flags = Flags(0x08);
     pub(crate) const ACK: Flags = Flags(0x10);
+    pub(crate) const URG: Flags = Flags(0x20);
 
     #[inline]
     pub(crate) fn contains(self, other: Flags) -> bool {
@@ -233,6 +234,8 @@ pub(crate) struct TcpHeader {
     pub(crate) flags: Flags,
     /// SEG.WND as it stands in the header, unscaled.
     pub(crate) window: u16,
+    /// SEG.UP: where urgent data ends, from `seq`. Without meaning unless [`Flags::URG`] is set. We send none.
+    pub(crate) urgent: u16,
     pub(crate) options: Options,
 }
 
@@ -242,8 +245,7 @@ impl TcpHeader {
     /// Where the checksum stands in the header.
     pub(crate) const CHECKSUM: usize = 16;
 
-    /// Reads a header; returns it and its length. The checksum is not looked at, the urgent pointer neither:
-    /// urgent data is delivered in line (RFC 9293 §3.8.5 as amended by RFC 6093).
+    /// Reads a header; returns it and its length. The checksum is not looked at.
     #[inline]
     pub(crate) fn parse(bytes: &[u8]) -> Result<(TcpHeader, usize), WireError> {
         let fixed = bytes.first_chunk::<{ Self::LEN }>().ok_or(WireError::Truncated)?;
@@ -257,6 +259,7 @@ impl TcpHeader {
             ack: Seq(word(8)),
             flags: Flags(fixed[13]),
             window: u16::from_be_bytes([fixed[14], fixed[15]]),
+            urgent: u16::from_be_bytes([fixed[18], fixed[19]]),
             options: Options::parse(options),
         };
         Ok((header, header_len))
@@ -303,6 +306,7 @@ mod tests {
             ack: Seq(7),
             flags: Flags::SYN | Flags::ACK,
             window: 4096,
+            urgent: 0,
             options,
         }
     }

@@ -361,6 +361,8 @@ pub(crate) struct Ip {
     pub(crate) ttl: u8,
     pub(crate) ident: u32,
     pub(crate) dont_fragment: bool,
+    /// Type of service, or traffic class.
+    pub(crate) tos: u8,
     pub(crate) payload: Payload,
 }
 
@@ -402,7 +404,7 @@ impl Ip {
             Payload::parse(src, dst, protocol, bytes)
         };
         let (ident, dont_fragment) = (u32::from(be16(packet, 4)), packet[6] & 0x40 != 0);
-        Ip { src, dst, ttl: packet[8], ident, dont_fragment, payload }
+        Ip { src, dst, ttl: packet[8], ident, dont_fragment, tos: packet[1], payload }
     }
 
     fn parse_v6(packet: &[u8]) -> Ip {
@@ -420,7 +422,8 @@ impl Ip {
         } else {
             (0, Payload::parse(src, dst, packet[6], bytes))
         };
-        Ip { src, dst, ttl: packet[7], ident, dont_fragment: true, payload }
+        let tos = (be16(packet, 0) >> 4) as u8;
+        Ip { src, dst, ttl: packet[7], ident, dont_fragment: true, tos, payload }
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Host {
     pub(crate) answers_neighbors: bool,
     /// The hop limit that everything but neighbor discovery has.
     pub(crate) ttl: u8,
+    /// The type of service that TCP's packets have.
+    pub(crate) tos: u8,
     wire: WireDevice,
     heard: VecDeque<(Instant, Heard)>,
 }
@@ -58,7 +60,7 @@ impl Host {
         stack.add_address("10.0.0.1/24".parse().unwrap()).unwrap();
         stack.add_address("fd00::1/64".parse().unwrap()).unwrap();
         let (oracle, heard) = (Oracle::default(), VecDeque::new());
-        Host { stack, device, now, oracle, answers_neighbors: true, ttl, wire, heard }
+        Host { stack, device, now, oracle, answers_neighbors: true, ttl, tos: 0, wire, heard }
     }
 
     /// Puts a frame on the wire. The stack sees it with its next turn.
@@ -140,6 +142,7 @@ impl Host {
         let is_ndp = matches!(ip.payload, Payload::Icmp { kind: 133..=137, .. }) && ip.src.is_ipv6();
         assert_eq!(ip.ttl, if is_ndp { 255 } else { self.ttl }, "MUST-49: hop limit");
         if let Payload::Tcp(tcp) = &ip.payload {
+            assert_eq!(ip.tos, self.tos, "MUST-48: type of service");
             assert!(ip.dont_fragment, "RFC 1191: TCP discovers the path's MTU");
             self.oracle.check((ip.src, tcp.src_port, ip.dst, tcp.dst_port), tcp);
         }

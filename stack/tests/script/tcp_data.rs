@@ -3,7 +3,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use hayase_stack::{Config, Error, State};
+use hayase_stack::{Config, Error, Ready, State};
 
 use crate::codec::{ACK, FIN, PSH, URG};
 use crate::dsl::{Script, ack, data, fin, modern_syn, rst, syn};
@@ -323,6 +323,44 @@ fn must_31_urgent_data_of_any_length_stays_in_the_stream() {
     t.peer(data(601..601).urgent(9).flags(URG | ACK));
     t.peer(data(601..651));
     assert_eq!(t.read(), 50);
+}
+
+/// The news of a socket since the last look.
+fn news(t: &mut Script) -> Ready {
+    let mut news = Ready::EMPTY;
+    t.host.stack.drain_ready(|_, ready| news |= ready);
+    news
+}
+
+#[test]
+fn must_32_the_application_is_told_when_the_urgent_pointer_moves() {
+    let mut t = Script::server();
+    news(&mut t);
+    t.peer(data(1..101));
+    assert!(!news(&mut t).contains(Ready::PRIORITY), "nothing is urgent");
+    t.peer(data(101..201).urgent(50));
+    assert!(news(&mut t).contains(Ready::PRIORITY), "something is");
+    t.peer(data(201..301));
+    assert!(!news(&mut t).contains(Ready::PRIORITY), "it did not move");
+    t.peer(data(301..401).urgent(0));
+    assert!(news(&mut t).contains(Ready::PRIORITY), "it moved");
+    t.read();
+    t.peer(data(401..501).urgent(0));
+    assert!(!news(&mut t).contains(Ready::PRIORITY), "what it marks was read");
+}
+
+#[test]
+fn must_33_how_much_is_urgent_can_be_asked() {
+    let mut t = Script::server();
+    let urgent = |t: &Script| t.host.stack.tcp_urgent_len(t.id()).unwrap();
+    assert_eq!(urgent(&t), 0);
+    t.peer(data(1..101).urgent(250));
+    assert_eq!(urgent(&t), 250, "more than has arrived");
+    t.read();
+    assert_eq!(urgent(&t), 150);
+    t.peer(data(101..301));
+    t.read();
+    assert_eq!(urgent(&t), 0);
 }
 
 // FIN

@@ -434,6 +434,23 @@ fn must_46_nobody_connects_to_a_group() {
     host.silence();
 }
 
+// MUST-48
+#[test]
+fn must_48_dscp_can_be_set_and_the_ecn_bits_are_not_the_applications() {
+    for (stack, peer) in [(STACK_V4, PEER_V4), (STACK_V6, PEER_V6)] {
+        let mut t = Script::listening_on(Host::new(), stack, peer).established(modern_syn());
+        let id = t.id();
+        t.host.stack.tcp_set_tos(id, 0xb8 | 0b11).unwrap();
+        assert_eq!(t.host.stack.tcp_tos(id), Ok(0xb8));
+        t.host.tos = 0xb8;
+        t.write(10);
+        t.expect(data(1..11));
+        t.peer(data(1..11).ack(11));
+        t.host.wait(Duration::from_millis(200));
+        t.expect(ack(11));
+    }
+}
+
 // MUST-49
 #[test]
 fn must_49_the_hop_limit_can_be_set() {
