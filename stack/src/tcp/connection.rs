@@ -10,6 +10,7 @@ use super::assembler::Assembler;
 use super::congestion::{CongestionControl, NewReno};
 use super::flow::Tuple;
 use super::keepalive::Probing;
+use super::path_mtu::PathMtu;
 use super::receive_queue::ReceiveQueue;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
@@ -76,6 +77,8 @@ pub(crate) struct Connection<F> {
     pub(super) snd_wscale: u8,
     /// Payload of a full segment: the peer's MSS, within our MTU, less the options of every segment.
     pub(super) mss: u32,
+    /// Where the path turned out to be narrower than both ends' links.
+    pub(super) path_mtu: Option<Box<PathMtu>>,
 
     // Receive sequence space
     pub(super) irs: Seq,
@@ -192,6 +195,7 @@ impl<F: Frame> Connection<F> {
             max_snd_wnd: 0,
             snd_wscale: 0,
             mss,
+            path_mtu: None,
             irs: Seq(0),
             rcv_nxt: Seq(0),
             rcv_up: None,

@@ -9,10 +9,8 @@ use super::Tcp;
 use super::flow::{Flow, Tuple};
 use super::state::State;
 use crate::config::Config;
-use crate::egress::network_len;
 use crate::error::Error;
 use crate::seq::Seq;
-use crate::wire::tcp::TcpHeader;
 
 /// An ICMP error about a segment of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +25,6 @@ pub(crate) enum Trouble {
         mtu: usize,
     },
 }
-
-/// The smallest packets that we go down to (Linux's `min_pmtu`): smaller ones help an attacker more than the path.
-const MTU_FLOOR_V4: usize = 552;
-
-/// No link has a smaller MTU (RFC 791 §3.2, RFC 8200 §5): whoever reports one is not believed (RFC 8201 §4).
-const MTU_MIN_V4: usize = 68;
-const MTU_MIN_V6: usize = 1280;
 
 impl<F: Frame> Tcp<F> {
     /// Takes an error that quotes `quote`, the start of a segment that we sent. Returns false if there is no
@@ -65,29 +56,9 @@ impl<F: Frame> Tcp<F> {
                 connection.enter_closed(Some(error));
             }
             Trouble::Hard(error) | Trouble::Soft(error) => connection.soft_error = Some(error),
-            Trouble::TooBig { mtu } => connection.reduce_mss(mtu),
+            Trouble::TooBig { mtu } => connection.packet_too_big(now, mtu),
         }
         self.settle(index, now, config);
         true
-    }
-}
-
-impl<F: Frame> super::connection::Connection<F> {
-    /// RFC 1191 §6.3, RFC 8201 §5.4: smaller segments from now on, and what was lost goes again at once.
-    fn reduce_mss(&mut self, mtu: usize) {
-        let local = self.tuple.local_ip();
-        let (least, floor) =
-            if local.is_ipv4() { (MTU_MIN_V4, MTU_FLOOR_V4) } else { (MTU_MIN_V6, MTU_MIN_V6) };
-        if mtu < least {
-            return;
-        }
-        let options = if self.timestamps_ok { super::connection::TIMESTAMPS_LEN } else { 0 };
-        let mss = (mtu.max(floor) - network_len(local) - TcpHeader::LEN) as u32 - options;
-        if mss < self.mss && self.state.is_synchronized() {
-            self.mss = mss;
-            self.recovery.enter_loss(self.snd_una, self.snd_nxt);
-            self.force = true;
-            self.timed = None;
-        }
     }
 }

@@ -17,6 +17,7 @@ mod keepalive;
 mod listener;
 mod open;
 mod output;
+mod path_mtu;
 mod prediction;
 mod receive_queue;
 mod recovery;

@@ -51,6 +51,7 @@ impl<F: Frame> Connection<F> {
         if self.has_paused(egress.now, config) {
             self.congestion.on_idle(self.mss);
         }
+        self.raise_mss(egress.now);
         while self.has_output()
             && let Some(plan) = self.next_segment(egress)
         {

@@ -71,6 +71,7 @@ impl<F: Frame> Connection<F> {
             if self.snd_wnd > 0 {
                 self.congestion.on_timeout(egress.now, self.flight(), self.mss, is_repeated);
             }
+            self.suspect_black_hole(egress.now);
             self.recovery.enter_loss(self.snd_una, self.snd_nxt);
             self.force = true;
         } else if self.unsent_len() > 0 {

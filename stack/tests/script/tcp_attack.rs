@@ -8,7 +8,7 @@ use hayase_stack::{Error, State};
 
 use crate::codec::{self, ICMP, ICMPV6, SYN};
 use crate::dsl::{Script, ack, data, modern_syn, rst, syn, syn_ack};
-use crate::host::{Host, PEER_V6, STACK_V6, ms};
+use crate::host::{Host, PEER_V4, PEER_V6, STACK_V4, STACK_V6, ms};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -224,6 +224,51 @@ fn i11_absurd_sizes_are_ignored_or_bounded() {
         t.write(14_600);
         let largest = t.drain().iter().map(|got| got.len).max().unwrap();
         assert!(largest >= least, "MTU {mtu}: {largest}");
+    }
+}
+
+/// The segments of the peer's next `count` looks, in which it acknowledges what it saw.
+fn acknowledge(t: &mut Script, count: usize) {
+    for _ in 0..count {
+        t.peer(ack(t.seen));
+        t.drain();
+    }
+}
+
+/// RFC 4821 §7.7
+#[test]
+fn n3_a_path_that_swallows_long_segments_gets_shorter_ones() {
+    for (stack, peer, base) in [(STACK_V4, PEER_V4, 1024), (STACK_V6, PEER_V6, 1220)] {
+        let mut t = Script::listening_on(Host::new(), stack, peer);
+        t.peer(syn().mss(1440));
+        t.expect(syn_ack());
+        t.peer(ack(1));
+        t.accept();
+        t.write(4000);
+        assert!(t.drain().iter().any(|got| got.len == 1440));
+        let mut timeouts = 0;
+        loop {
+            t.host.wait(ms(250));
+            let Some(again) = t.drain().pop() else { continue };
+            timeouts += 1;
+            if again.len < 1440 {
+                assert_eq!((again.seq, again.len), (1, base));
+                break;
+            }
+            assert!(timeouts < 4, "still {again:?}");
+        }
+        t.peer(ack(1 + base));
+        acknowledge(&mut t, 10);
+        t.write(4000);
+        assert!(t.drain().iter().all(|got| got.len <= base), "it stays so");
+        acknowledge(&mut t, 10);
+
+        // RFC 1191 §6.3: after ten minutes the path may be another.
+        t.host.wait(Duration::from_secs(601));
+        t.write(4000);
+        acknowledge(&mut t, 4);
+        t.write(4000);
+        assert!(t.drain().iter().any(|got| got.len == 1440), "long ones are tried again");
     }
 }
 
