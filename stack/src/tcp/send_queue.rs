@@ -59,6 +59,12 @@ impl<F: Frame> SendQueue<F> {
         self.end
     }
 
+    /// Whether everything that was written is acknowledged.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Bytes queued, sent or not.
     #[inline]
     pub(super) fn len(&self) -> usize {
@@ -88,20 +94,6 @@ impl<F: Frame> SendQueue<F> {
         filling: Filling,
         device: &mut D,
     ) -> usize {
-        if self.entries.is_empty() && bytes.len() <= filling.mss.min(filling.buffer_len) {
-            // What a request or a reply is: one segment, with nothing before it.
-            return self.push_copy(bytes, filling, device);
-        }
-        self.write_more(bytes, nxt, filling, device)
-    }
-
-    fn write_more<D: Device<Frame = F>>(
-        &mut self,
-        bytes: &[u8],
-        nxt: Seq,
-        filling: Filling,
-        device: &mut D,
-    ) -> usize {
         let mut written = 0;
         while written < bytes.len() {
             let rest = &bytes[written..];
@@ -120,6 +112,16 @@ impl<F: Frame> SendQueue<F> {
             written += copied;
         }
         written
+    }
+
+    /// Takes bytes that one frame holds, behind nothing else. Returns whether there was such a frame.
+    #[inline]
+    pub(super) fn push_segment<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) -> bool {
+        let Some(mut frame) = device.alloc(bytes.len()) else { return false };
+        let Some(tail) = frame.extend(bytes.len()) else { return false };
+        tail.copy_from_slice(bytes);
+        self.push(frame, bytes.len());
+        true
     }
 
     /// Fills up the last frame, if none of it was sent.

@@ -124,6 +124,16 @@ impl<F: Frame> Tcp<F> {
         device: &mut D,
         config: &Config,
     ) -> Poll<Result<usize, Error>> {
+        // A request or a reply, on a connection where nothing else is going on.
+        if self.agenda.memory_len < config.memory_len_max
+            && let Some(connection) = self.connections.get_generation_mut(id.index, id.generation)
+            && connection.owned
+            && bytes.len() <= config.send_buffer_len
+            && connection.write_segment(bytes, device)
+        {
+            self.agenda.note(connection, id);
+            return Poll::Ready(Ok(bytes.len()));
+        }
         self.write_with(now, id, bytes.is_empty(), config, |connection, filling| {
             connection.send.write(bytes, connection.snd_nxt, filling, device)
         })
@@ -219,10 +229,10 @@ impl<F: Frame> Tcp<F> {
         let Some(connection) = connection.filter(|c| c.owned) else {
             return Poll::Ready(Err(Error::StaleHandle));
         };
-        let result = connection.poll_receive(end, read);
-        if result.is_pending() {
-            return result;
+        if connection.receive.is_empty() {
+            return connection.poll_end(end);
         }
+        let result = Poll::Ready(Ok(read(connection)));
         if connection.rcv_up.is_some() {
             connection.forget_urgent();
         }
@@ -244,7 +254,7 @@ impl<F: Frame> Tcp<F> {
     }
 
     pub(crate) fn flushed(&self, id: TcpId) -> bool {
-        self.get(id).map_or(true, |c| c.state == State::Closed || (c.send.len() == 0 && c.flight() == 0))
+        self.get(id).map_or(true, |c| c.state == State::Closed || (c.send.is_empty() && c.flight() == 0))
     }
 
     pub(crate) fn queued(&self, id: TcpId) -> usize {
@@ -400,11 +410,26 @@ impl<F: Frame> Connection<F> {
         Filling { mss: self.mss as usize, tso_len_max: tso, buffer_len }
     }
 
+    /// Takes a write that is one segment by itself, if nothing is going on but data and nothing is queued. Returns
+    /// whether it did.
+    #[inline]
+    fn write_segment<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) -> bool {
+        // No bytes at all become more than any segment.
+        let is_segment = bytes.len().wrapping_sub(1) < self.mss as usize;
+        self.steady && is_segment && self.send.is_empty() && self.send.push_segment(bytes, device)
+    }
+
     /// Received data, the end, or the error that ended it.
     #[inline]
     fn poll_receive<T>(&mut self, end: T, read: impl FnOnce(&mut Self) -> T) -> Poll<Result<T, Error>> {
-        if !self.receive.is_empty() {
-            return Poll::Ready(Ok(read(self)));
+        if self.receive.is_empty() { self.poll_end(end) } else { Poll::Ready(Ok(read(self))) }
+    }
+
+    /// Where there is nothing to read: the end, the error that ended it, or more to come.
+    #[inline]
+    fn poll_end<T>(&mut self, end: T) -> Poll<Result<T, Error>> {
+        if self.steady {
+            return Poll::Pending;
         }
         if let Some(error) = self.error.take() {
             return Poll::Ready(Err(error));
