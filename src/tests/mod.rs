@@ -1,6 +1,7 @@
 //! The facade as its users see it, on a wire between two hosts.
 
 mod cancel;
+mod offloads;
 mod reentry;
 mod runtime;
 mod tcp;

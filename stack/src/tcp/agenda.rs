@@ -38,8 +38,8 @@ impl Agenda {
     /// Enters what any change of a living connection may entail.
     #[inline(always)]
     pub(super) fn note<F: Frame>(&mut self, connection: &mut Connection<F>, id: TcpId) {
-        if !connection.in_work {
-            connection.in_work = true;
+        if !connection.listed.work {
+            connection.listed.work = true;
             self.work.push_back(id.index);
         }
         self.announce(connection, id);
@@ -49,8 +49,8 @@ impl Agenda {
     /// Enters news and a deadline.
     #[inline]
     pub(super) fn announce<F: Frame>(&mut self, connection: &mut Connection<F>, id: TcpId) {
-        if !connection.events.is_empty() && !connection.in_ready {
-            connection.in_ready = true;
+        if !connection.events.is_empty() && !connection.listed.ready {
+            connection.listed.ready = true;
             self.ready.push(Socket::Tcp(id));
         }
         if connection.deadlines.earliest() < connection.timer_at {

@@ -54,6 +54,17 @@ impl Deadlines {
     }
 }
 
+/// Where a connection stands besides its slot.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Listed {
+    /// In the list of connections with something to send.
+    pub(super) work: bool,
+    /// In the list of connections with news.
+    pub(super) ready: bool,
+    /// In the flow table.
+    pub(super) flows: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Connection<F> {
     pub(super) tuple: Tuple,
@@ -150,12 +161,7 @@ pub(crate) struct Connection<F> {
     pub(super) progressed: bool,
     /// A pool without buffers stopped us.
     pub(super) starved: bool,
-    /// In the list of connections with something to send.
-    pub(super) in_work: bool,
-    /// In the list of connections with news.
-    pub(super) in_ready: bool,
-    /// Reachable through the flow table.
-    pub(super) in_flows: bool,
+    pub(super) listed: Listed,
     /// The application, or an accept queue, has a handle.
     pub(super) owned: bool,
     /// The listener that this connection is for, until it was accepted.
@@ -237,9 +243,7 @@ impl<F: Frame> Connection<F> {
             write_blocked: false,
             progressed: false,
             starved: false,
-            in_work: false,
-            in_ready: false,
-            in_flows: false,
+            listed: Listed::default(),
             owned: false,
             listener: None,
             events: Ready::EMPTY,

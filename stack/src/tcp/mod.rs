@@ -248,12 +248,12 @@ impl<F: Frame> Tcp<F> {
     #[cold]
     fn retire(&mut self, index: u32, now: Instant, config: &Config) {
         let Some(connection) = self.connections.get_mut(index) else { return };
-        if connection.state == State::TimeWait && connection.in_flows {
+        if connection.state == State::TimeWait && connection.listed.flows {
             self.enter_time_wait(index, now, config);
         }
         let Some(connection) = self.connections.get_mut(index) else { return };
-        if connection.in_flows {
-            connection.in_flows = false;
+        if connection.listed.flows {
+            connection.listed.flows = false;
             let tuple = connection.tuple;
             self.flows.remove(&tuple, Flow::Connection(index));
         }
@@ -265,7 +265,7 @@ impl<F: Frame> Tcp<F> {
 
     fn enter_time_wait(&mut self, index: u32, now: Instant, config: &Config) {
         let Some(connection) = self.connections.get_mut(index) else { return };
-        connection.in_flows = false;
+        connection.listed.flows = false;
         connection.deadlines = connection::Deadlines::NONE;
         let entry = TimeWait::of(connection);
         let owes_ack = connection.ack_debt != AckDebt::None;
@@ -332,7 +332,7 @@ impl<F: Frame> Tcp<F> {
             let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
                 continue;
             };
-            connection.in_work = false;
+            connection.listed.work = false;
             spoke += 1;
             if connection.output_steadily(egress, config) {
                 self.agenda.announce(connection, TcpId { index, generation });
@@ -343,7 +343,7 @@ impl<F: Frame> Tcp<F> {
             let fed = connection.feed(egress);
             // Output moves deadlines and may feed a writer; it ends no connection.
             if output == Output::Blocked || fed == Output::Blocked {
-                connection.in_work = true;
+                connection.listed.work = true;
                 self.is_stalled = true;
                 // Whoever the device turned away is first when it has room again.
                 match output {
@@ -404,7 +404,7 @@ impl<F: Frame> Tcp<F> {
             match socket {
                 Socket::Tcp(id) => {
                     if let Some(connection) = self.connections.get_generation_mut(id.index, id.generation) {
-                        connection.in_ready = false;
+                        connection.listed.ready = false;
                         let events = core::mem::take(&mut connection.events);
                         if connection.owned && connection.listener.is_none() {
                             f(socket, events);

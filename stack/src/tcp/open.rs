@@ -157,7 +157,7 @@ impl<F: Frame> Tcp<F> {
     }
 
     fn insert(&mut self, mut connection: Connection<F>) -> Option<u32> {
-        connection.in_flows = true;
+        connection.listed.flows = true;
         let tuple = connection.tuple;
         let (index, _) = self.connections.insert(connection).ok()?;
         self.insert_flow(&tuple, Flow::Connection(index));

@@ -65,12 +65,6 @@ impl<F: Frame> SendQueue<F> {
         self.entries.is_empty()
     }
 
-    /// Bytes queued, sent or not.
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Bytes of buffers held.
     #[inline]
     pub(super) fn memory_len(&self) -> usize {
