@@ -16,6 +16,7 @@ use crate::mailbox::{Mailbox, Message};
 use crate::metrics::Counters;
 use crate::park::Park;
 use crate::reactor::Interest;
+use crate::spin::Spin;
 use crate::task::{Runnable, TaskId, Tasks};
 
 pub(crate) struct Core {
@@ -30,8 +31,7 @@ pub(crate) struct Core {
     now: Cell<Instant>,
     pub(crate) park: RefCell<Box<dyn Park>>,
     pub(crate) interests: RefCell<Vec<Interest>>,
-    /// Since when there has been nothing to do, while spinning.
-    pub(crate) idle_since: Cell<Option<Instant>>,
+    pub(crate) spin: Spin,
     /// Whether a turn is under way further down the stack.
     pub(crate) running: Cell<bool>,
     /// Whether the executor is being dropped: nothing is spawned any more.
@@ -43,6 +43,7 @@ impl Core {
     pub(crate) fn new(config: Config, cores: Cores, index: usize, clock: Clock, park: Box<dyn Park>) -> Core {
         let now = clock.now();
         Core {
+            spin: Spin::new(config.spin),
             config,
             mailbox: cores.mailbox(index).clone(),
             cores,
@@ -53,7 +54,6 @@ impl Core {
             now: Cell::new(now),
             park: RefCell::new(park),
             interests: RefCell::default(),
-            idle_since: Cell::new(None),
             running: Cell::new(false),
             closing: Cell::new(false),
             counters: Counters::default(),

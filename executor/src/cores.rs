@@ -122,6 +122,13 @@ impl Handle {
         &self.cores
     }
 
+    /// Ends the core's sleep, if it sleeps, after something was written at which its reactor looks in
+    /// [`pending`](crate::Reactor::pending). Costs a fence while the core is awake, and a system call if it sleeps.
+    #[inline]
+    pub fn notify(&self) {
+        self.mailbox.notify();
+    }
+
     /// Runs the future that `make` returns as a task of this core.
     ///
     /// `make` travels, the future does not: it is made and polled on the core's thread, and need not be `Send`. If the

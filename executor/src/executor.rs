@@ -66,7 +66,7 @@ impl Executor {
                 return output;
             }
             if worked {
-                self.core.idle_since.set(None);
+                self.core.spin.worked();
             } else {
                 self.core.rest(reactor, &root);
             }

@@ -35,12 +35,15 @@ mod config;
 mod core;
 mod cores;
 mod current;
+mod doorbell;
 mod executor;
 mod mailbox;
 mod metrics;
 mod park;
 mod reactor;
 mod root;
+mod spin;
+mod sync;
 #[allow(unsafe_code)]
 mod sys;
 mod task;

@@ -10,6 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io;
 
 use crate::core::Core;
+use crate::doorbell::Doorbell;
 use crate::task::{Runnable, TaskId};
 
 /// Makes a task on the core that it is handed.
@@ -28,17 +29,13 @@ pub(crate) enum Message {
 /// The part of a core that other threads see.
 ///
 /// The queue is unbounded, and needs no bound for wakes: a task is in it at most once.
-///
-/// Sender and sleeper each write first and look second, with a full fence between: the sender writes the queue and
-/// looks at `parked`, the sleeper writes `parked` and looks at the queue. So at least one sees the other's write, and
-/// no message waits for a core that sleeps.
 pub(crate) struct Mailbox {
     /// Names the core for as long as the process lives; never reused.
     pub(crate) id: u64,
     /// The place in the group of cores.
     pub(crate) index: usize,
     queue: SegQueue<Message>,
-    parked: AtomicBool,
+    doorbell: Doorbell,
     claimed: AtomicBool,
     closed: AtomicBool,
     bell: OwnedFd,
@@ -51,7 +48,7 @@ impl Mailbox {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             index,
             queue: SegQueue::new(),
-            parked: AtomicBool::new(false),
+            doorbell: Doorbell::new(),
             claimed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -71,32 +68,30 @@ impl Mailbox {
         if self.closed.load(Ordering::Relaxed) {
             self.discard();
         } else {
-            self.ring_if_parked();
+            self.notify();
         }
     }
 
     /// Wakes the core if it sleeps, after something was written that it looks at before it sleeps.
     #[inline]
     pub(crate) fn notify(&self) {
-        fence(Ordering::SeqCst);
-        self.ring_if_parked();
+        if self.doorbell.must_ring() {
+            self.ring();
+        }
     }
 
     /// The same for a write of the core's own thread, which needs no fence to see itself.
     #[inline]
     pub(crate) fn ring_if_parked(&self) {
-        if self.parked.load(Ordering::Relaxed) {
+        if self.doorbell.must_ring_own() {
             self.ring();
         }
     }
 
     #[cold]
     fn ring(&self) {
-        // Only the first of many senders rings.
-        if self.parked.swap(false, Ordering::Relaxed) {
-            // It can only fail when 2^64 - 2 rings are unanswered, and then the core wakes up as well.
-            let _ = io::write(&self.bell, &1u64.to_ne_bytes());
-        }
+        // It can only fail when 2^64 - 2 rings are unanswered, and then the core wakes up as well.
+        let _ = io::write(&self.bell, &1u64.to_ne_bytes());
     }
 
     #[inline]
@@ -125,9 +120,8 @@ impl Mailbox {
 
     /// Announces that the core is about to sleep. `None` if there are messages.
     pub(crate) fn park(&self) -> Option<Parked<'_>> {
-        self.parked.store(true, Ordering::Relaxed);
+        self.doorbell.lie_down();
         let parked = Parked { mailbox: self };
-        fence(Ordering::SeqCst);
         self.is_empty().then_some(parked)
     }
 
@@ -151,7 +145,7 @@ impl fmt::Debug for Mailbox {
             .field("id", &self.id)
             .field("index", &self.index)
             .field("len", &self.queue.len())
-            .field("parked", &self.parked)
+            .field("doorbell", &self.doorbell)
             .field("closed", &self.closed)
             .finish_non_exhaustive()
     }
@@ -175,7 +169,7 @@ impl AsFd for Parked<'_> {
 
 impl Drop for Parked<'_> {
     fn drop(&mut self) {
-        self.mailbox.parked.store(false, Ordering::Relaxed);
+        self.mailbox.doorbell.get_up();
     }
 }
 

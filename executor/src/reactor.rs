@@ -1,5 +1,7 @@
 //! The contract between the turn and what it turns around.
 
+use std::time::Duration;
+
 use hayase_time::Instant;
 
 /// A descriptor to sleep on.
@@ -32,8 +34,17 @@ pub trait Reactor {
     /// When the reactor wants a turn although nothing arrives.
     fn deadline(&self) -> Option<Instant>;
 
-    /// Whether there is work right now, so that sleeping would be wrong. Asked just before sleeping.
+    /// Whether there is work right now, so that sleeping would be wrong. Asked before and after [`arm`](Self::arm).
     fn pending(&self) -> bool;
+
+    /// Readies the reactor for the thread's sleep: what comes from now on is to raise one of its descriptors. Returns
+    /// the longest time that the thread may sleep all the same, for a source that cannot do that.
+    fn arm(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The sleep is over, or was not begun.
+    fn disarm(&self) {}
 
     /// Tells the descriptors to sleep on, each once. Called when about to sleep.
     ///

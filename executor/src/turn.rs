@@ -71,12 +71,8 @@ impl Core {
 
     /// After a turn without work: spins for a while, then sleeps.
     pub(crate) fn rest<R: Reactor + ?Sized>(&self, reactor: &R, root: &impl Root) {
-        if !self.config.spin.is_zero() {
-            let since = self.idle_since.get().unwrap_or_else(|| self.now());
-            self.idle_since.set(Some(since));
-            if self.now() - since < self.config.spin {
-                return std::hint::spin_loop();
-            }
+        if self.spin.goes_on(self.now()) {
+            return std::hint::spin_loop();
         }
         self.sleep(reactor, root);
     }
@@ -91,16 +87,26 @@ impl Core {
             return;
         }
         let Ok(timeout) = self.time_left(reactor.deadline()) else { return };
+        let nap = reactor.arm();
+        // What came before the interrupt was armed raises none.
+        if !reactor.pending() {
+            self.park(reactor, timeout.into_iter().chain(nap).min());
+        }
+        reactor.disarm();
+        drop(parked);
+        self.mailbox.silence();
+    }
+
+    fn park<R: Reactor + ?Sized>(&self, reactor: &R, timeout: Option<Duration>) {
         let mut interests = self.interests.borrow_mut();
         interests.clear();
         reactor.interests(&mut |interest| interests.push(interest));
-
+        let asleep_at = self.now();
         self.counters.parks.add(1);
         if let Err(error) = self.park.borrow_mut().park(self.mailbox.as_fd(), &interests, timeout) {
             panic!("the executor cannot sleep: {error}");
         }
-        drop(parked);
-        self.mailbox.silence();
+        self.spin.slept(self.read_clock() - asleep_at);
     }
 
     /// How long the core may sleep, `None` for as long as it likes, or an error if a deadline has passed.
