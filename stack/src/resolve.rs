@@ -6,6 +6,7 @@ use hayase_device::{Device, Frame, TxMeta};
 use hayase_time::Instant;
 
 use crate::counters::{Count, Drop};
+use crate::hearsay::Hearsay;
 use crate::ip::address::{is_host_source, solicited_node};
 use crate::ip::neighbor::{Evidence, Output};
 use crate::stack::Stack;
@@ -35,7 +36,7 @@ impl<F: Frame> Stack<F> {
             _ => Evidence::Announcement,
         };
         if is_host_source(sender) {
-            self.learn(now, sender, Some(packet.sender_mac), evidence, device);
+            self.learn_first(now, sender, Some(packet.sender_mac), evidence, device);
         }
         if evidence == Evidence::Request {
             let reply = packet.reply(self.link.mac);
@@ -69,7 +70,7 @@ impl<F: Frame> Stack<F> {
                     return Err(Drop::Ipv6NdiscBad);
                 }
                 let evidence = Evidence::Advert { solicited, override_known };
-                self.learn(now, IpAddr::V6(target), target_mac, evidence, device);
+                self.learn_first(now, IpAddr::V6(target), target_mac, evidence, device);
                 Ok(())
             }
             // Addresses and routes are configured; routers are not asked.
@@ -94,7 +95,7 @@ impl<F: Frame> Stack<F> {
         }
         let is_detection = src.is_unspecified();
         if let Some(mac) = source_mac.filter(|_| !is_detection) {
-            self.learn(now, IpAddr::V6(src), Some(mac), Evidence::Request, device);
+            self.learn_first(now, IpAddr::V6(src), Some(mac), Evidence::Request, device);
         }
         let advert = ndp::Message::NeighborAdvert(NeighborAdvert {
             target,
@@ -156,8 +157,21 @@ impl<F: Frame> Stack<F> {
         }
     }
 
+    /// A neighbour's link-layer address came in, from the link.
+    fn learn_first<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        addr: IpAddr,
+        mac: Option<Mac>,
+        evidence: Evidence,
+        device: &mut D,
+    ) {
+        self.heard.note(Hearsay { addr, mac, evidence });
+        self.learn(now, addr, mac, evidence, device);
+    }
+
     /// A neighbour's link-layer address came in; what waited for it goes out.
-    fn learn<D: Device<Frame = F>>(
+    pub(crate) fn learn<D: Device<Frame = F>>(
         &mut self,
         now: Instant,
         addr: IpAddr,

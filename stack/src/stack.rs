@@ -12,6 +12,7 @@ use crate::counters::{Count, Counters};
 use crate::echo::{EchoReply, Echoes};
 use crate::egress::{Egress, Envelope, Unsent, mss};
 use crate::error::Error;
+use crate::hearsay::Heard;
 use crate::icmp;
 use crate::ip::address::{Cidr, link_local};
 use crate::ip::limiter::Limiter;
@@ -44,6 +45,7 @@ pub struct Stack<F> {
     pub(crate) echoes: Echoes,
     pub(crate) reassembly: Reassembly<F>,
     pub(crate) icmp_limit: HostLimiter,
+    pub(crate) heard: Heard,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
     /// When to try again what a full device or a dry pool held up.
@@ -69,6 +71,7 @@ impl<F: Frame> Stack<F> {
             echoes: Echoes::new(&config),
             reassembly: Reassembly::new(config.reassembly_len_max, random.next()),
             icmp_limit,
+            heard: Heard::default(),
             random,
             counters: Counters::default(),
             retry_at: Instant::MAX,
@@ -258,6 +261,21 @@ impl<F: Frame> Stack<F> {
         remote: SocketAddr,
         local: Option<SocketAddr>,
     ) -> Result<TcpId, Error> {
+        self.tcp_connect_where(now, remote, local, &|_| true)
+    }
+
+    /// As [`tcp_connect`](Self::tcp_connect), but if the port is for us to choose, it is one for whose address `is_good`
+    /// holds: on a NIC with several queues, one whose answers come to ours.
+    ///
+    /// # Errors
+    /// As [`tcp_connect`](Self::tcp_connect); `PortsExhausted` also if no port is good.
+    pub fn tcp_connect_where(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        is_good: &dyn Fn(SocketAddr) -> bool,
+    ) -> Result<TcpId, Error> {
         let local = match local {
             Some(local) if !local.ip().is_unspecified() => {
                 self.check_local(local.ip())?;
@@ -274,7 +292,8 @@ impl<F: Frame> Stack<F> {
             return Err(Error::InvalidInput("cannot connect to a broadcast address: TCP needs one peer"));
         }
         let mss = mss(self.link.caps.mtu, local.ip()) as u32;
-        let id = self.tcp.connect(now, remote, local, mss, &mut self.random, &self.config)?;
+        let ends = (local, remote);
+        let id = self.tcp.connect(now, ends, is_good, mss, &mut self.random, &self.config)?;
         self.counters.count(Count::ActiveOpens);
         Ok(id)
     }
@@ -651,6 +670,14 @@ impl<F: Frame> Stack<F> {
             Ok(()) | Err(Unsent::Full) => Ok(()),
             Err(Unsent::TooLong) => Err(Error::MessageTooLong),
         }
+    }
+
+    /// The identifier of a socket's requests.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn echo_ident(&self, id: EchoId) -> Result<u16, Error> {
+        self.echoes.ident(id)
     }
 
     /// Takes an answer, or the error that a request met.

@@ -112,6 +112,11 @@ impl<F: Frame> Assembler<F> {
         self.recent[0] = Some(seq);
     }
 
+    /// What is here, in order.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = (Seq, &F)> {
+        self.held.iter().map(|held| (held.seq, &held.frame))
+    }
+
     /// Takes out the segment that starts at or before `rcv_nxt`, trimmed to what is new.
     pub(super) fn pop(&mut self, rcv_nxt: Seq) -> Option<F> {
         while self.held.first()?.seq.at_or_before(rcv_nxt) {

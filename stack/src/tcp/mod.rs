@@ -15,6 +15,7 @@ pub(crate) mod icmp;
 mod isn;
 mod keepalive;
 mod listener;
+pub(crate) mod migrate;
 mod open;
 mod output;
 mod path_mtu;

@@ -131,19 +131,20 @@ impl<F: Frame> Tcp<F> {
         }
     }
 
-    /// Opens actively (RFC 9293 §3.10.1). `local` is an address of ours, with port 0 for any.
+    /// Opens actively (RFC 9293 §3.10.1). `local` is an address of ours, with port 0 for any that
+    /// `is_good`.
     pub(crate) fn connect(
         &mut self,
         now: Instant,
-        remote: SocketAddr,
-        local: SocketAddr,
+        (local, remote): (SocketAddr, SocketAddr),
+        is_good: &dyn Fn(SocketAddr) -> bool,
         mss_max: u32,
         random: &mut Random,
         config: &Config,
     ) -> Result<TcpId, Error> {
         check_remote(remote)?;
         let tuple = match local.port() {
-            0 => self.choose_port(local.ip(), remote, random, config)?,
+            0 => self.choose_port(local.ip(), remote, is_good, random, config)?,
             _ => Tuple::new(local, remote),
         };
         if self.find(&tuple).is_some() {
@@ -169,10 +170,12 @@ impl<F: Frame> Tcp<F> {
         &self,
         local: IpAddr,
         remote: SocketAddr,
+        is_good: &dyn Fn(SocketAddr) -> bool,
         random: &mut Random,
         config: &Config,
     ) -> Result<Tuple, Error> {
         ephemeral_ports(random, config)
+            .filter(|port| is_good(SocketAddr::new(local, *port)))
             .map(|port| Tuple::new(SocketAddr::new(local, port), remote))
             .find(|tuple| self.find(tuple).is_none() && !self.listeners.has_port(tuple.local_port()))
             .ok_or(Error::PortsExhausted)

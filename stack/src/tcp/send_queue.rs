@@ -202,6 +202,11 @@ impl<F: Frame> SendQueue<F> {
         }
     }
 
+    /// What is queued, in order.
+    pub(super) fn frames(&self) -> impl Iterator<Item = &F> {
+        self.entries.iter().map(|entry| &entry.frame)
+    }
+
     /// Throws everything away.
     pub(super) fn clear(&mut self) {
         *self = SendQueue::new(self.end);

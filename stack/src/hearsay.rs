@@ -1,0 +1,57 @@
+//! What one stack of a host hears of its neighbours, for the others: the answer to a question comes to one queue of the
+//! NIC, whichever stack asked.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use hayase_device::{Device, Frame};
+use hayase_time::Instant;
+
+use crate::ip::neighbor::Evidence;
+use crate::stack::Stack;
+use crate::wire::Mac;
+
+/// What is kept for the others between two turns. What is beyond is asked for again by whoever needs it.
+const HEARD_COUNT_MAX: usize = 256;
+
+/// Something that ARP or neighbour discovery told one stack, and may tell another.
+#[derive(Debug, Clone, Copy)]
+pub struct Hearsay {
+    pub(crate) addr: IpAddr,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) evidence: Evidence,
+}
+
+/// What was heard since the last look; `None` where nobody wants to know.
+#[derive(Debug, Default)]
+pub(crate) struct Heard(Option<Vec<Hearsay>>);
+
+impl Heard {
+    pub(crate) fn note(&mut self, hearsay: Hearsay) {
+        if let Some(heard) = self.0.as_mut().filter(|heard| heard.len() < HEARD_COUNT_MAX) {
+            heard.push(hearsay);
+        }
+    }
+}
+
+/// Neighbours of several stacks that are one host.
+impl<F: Frame> Stack<F> {
+    /// From now on, [`take_heard`](Self::take_heard) has what is to be told to the host's other stacks.
+    pub fn share_neighbors(&mut self) {
+        self.heard.0.get_or_insert_default();
+    }
+
+    /// What ARP and neighbour discovery have told this stack since the last call.
+    pub fn take_heard(&mut self) -> Vec<Hearsay> {
+        match &mut self.heard.0 {
+            Some(heard) if !heard.is_empty() => core::mem::take(heard),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Learns from another stack as from the link itself: the same evidence proves the same.
+    pub fn hear<D: Device<Frame = F>>(&mut self, now: Instant, hearsay: Hearsay, device: &mut D) {
+        let Hearsay { addr, mac, evidence } = hearsay;
+        self.learn(now, addr, mac, evidence, device);
+    }
+}
