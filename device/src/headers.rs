@@ -64,6 +64,14 @@ impl Headers {
         }
     }
 
+    /// Finds the headers of an IP packet that starts at `network`, as one that an ICMP error quotes does.
+    pub fn parse_packet(linear: &[u8], network: usize) -> Option<Headers> {
+        match linear.get(network)? >> 4 {
+            4 => Self::parse_ipv4(linear, network),
+            _ => Self::parse_ipv6(linear, network),
+        }
+    }
+
     fn parse_ipv4(linear: &[u8], network: usize) -> Option<Headers> {
         let header = linear.get(network..network + 20)?;
         let header_len = usize::from(header[0] & 0xf) * 4;

@@ -1,0 +1,203 @@
+//! Errors that say what to do.
+
+use std::error::Error;
+use std::{fmt, io};
+
+use crate::Mode;
+
+/// Why an interface could not be opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum XdpError {
+    /// The name is empty or longer than 15 bytes.
+    BadName(String),
+    /// There is no interface of that name in this network namespace.
+    NoInterface(String),
+    /// The interface is down.
+    Down(String),
+    /// The process lacks a right.
+    NotPermitted {
+        /// What was attempted.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel was built without AF_XDP or bpf(2), or is too old.
+    NoKernelSupport {
+        /// What was attempted.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The interface has fewer queues.
+    NoSuchQueue {
+        /// The interface.
+        interface: String,
+        /// The last queue wanted, from 0.
+        wanted: u32,
+        /// How many there are.
+        count: u32,
+    },
+    /// The interface takes no packets as large as that.
+    MtuTooLarge {
+        /// The interface.
+        interface: String,
+        /// The MTU wanted, in bytes.
+        wanted: usize,
+        /// The interface's, in bytes.
+        mtu: usize,
+    },
+    /// An AF_XDP socket of somebody else has the queue.
+    Busy {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+    },
+    /// Another XDP program is attached to the interface.
+    ProgramTaken(String),
+    /// Driver or kernel do not do it in that way.
+    NoMode {
+        /// The interface.
+        interface: String,
+        /// The mode, if one was asked for.
+        mode: Option<Mode>,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The memory may not be locked.
+    MemoryLimit {
+        /// How much it is, in bytes.
+        len: usize,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel's verifier refused the program.
+    Program {
+        /// What it said.
+        log: String,
+        /// The error that went with it.
+        source: io::Error,
+    },
+    /// Anything else.
+    Io {
+        /// What was attempted.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl XdpError {
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> XdpError {
+        XdpError::Io { what: what.into(), source }
+    }
+
+    /// The error of something that needs a right and a kernel that knows it.
+    pub(crate) fn of_call(what: &'static str, source: io::Error) -> XdpError {
+        match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => XdpError::NotPermitted { what, source },
+            Some(libc::EAFNOSUPPORT | libc::ENOSYS) => XdpError::NoKernelSupport { what, source },
+            _ => XdpError::io(what, source),
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    /// As in a SPEC.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::ZeroCopy => "zerocopy",
+            Mode::Copy => "copy",
+            Mode::Skb => "skb",
+        })
+    }
+}
+
+impl fmt::Display for XdpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            XdpError::BadName(name) => {
+                write!(f, "`{name}` is no interface name: take one that `ip link` shows, such as eth1")
+            }
+            XdpError::NoInterface(name) => {
+                write!(
+                    f,
+                    "there is no interface {name} here: `ip link` shows those of this network namespace"
+                )
+            }
+            XdpError::Down(name) => write!(f, "interface {name} is down: `ip link set dev {name} up`"),
+            XdpError::NotPermitted { what, source } => write!(
+                f,
+                "cannot {what} ({source}): AF_XDP needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF, and not just those \
+                 of a user namespace: run as root, or `setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM`"
+            ),
+            XdpError::NoKernelSupport { what, source } => write!(
+                f,
+                "cannot {what} ({source}): this needs Linux 5.10 or newer, built with CONFIG_XDP_SOCKETS and \
+                 CONFIG_BPF_SYSCALL"
+            ),
+            XdpError::NoSuchQueue { interface, wanted, count } => write!(
+                f,
+                "interface {interface} has no receive queue {wanted}, only 0 to {}: leave `queues` out to take them \
+                 all, or have more of them with `ethtool -L {interface} combined {}`",
+                count.saturating_sub(1),
+                wanted + 1
+            ),
+            XdpError::MtuTooLarge { interface, wanted, mtu } => write!(
+                f,
+                "interface {interface} takes packets of {mtu} bytes, not of {wanted}: `ip link set dev {interface} \
+                 mtu {wanted}`"
+            ),
+            XdpError::Busy { interface, queue } => write!(
+                f,
+                "queue {queue} of interface {interface} is busy: another process has an AF_XDP socket on it; end \
+                 that one or take another queue"
+            ),
+            XdpError::ProgramTaken(name) => write!(
+                f,
+                "interface {name} has another XDP program: end its owner, or take it off with `ip link set dev \
+                 {name} xdp off`"
+            ),
+            XdpError::NoMode { interface, mode: Some(mode), source } => write!(
+                f,
+                "interface {interface} cannot do mode={mode} ({source}): leave `mode` out to have the best that its \
+                 driver knows{}",
+                if mtu_may_be_why(source) { "; its MTU may be too large for it" } else { "" }
+            ),
+            XdpError::NoMode { interface, mode: None, source } => {
+                write!(f, "interface {interface} can do AF_XDP in no mode ({source})")
+            }
+            XdpError::MemoryLimit { len, source } => write!(
+                f,
+                "cannot lock {} MiB of memory ({source}): raise the limit with `ulimit -l {}`, or run with \
+                 CAP_IPC_LOCK",
+                len >> 20,
+                len >> 10
+            ),
+            XdpError::Program { log, source } => {
+                write!(f, "the kernel refuses the XDP program ({source}): {log}")
+            }
+            XdpError::Io { what, source } => write!(f, "cannot {what}: {source}"),
+        }
+    }
+}
+
+/// The drivers' way to say that a packet would not fit their pages.
+fn mtu_may_be_why(source: &io::Error) -> bool {
+    matches!(source.raw_os_error(), Some(libc::ERANGE | libc::EINVAL))
+}
+
+impl Error for XdpError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            XdpError::NotPermitted { source, .. }
+            | XdpError::NoKernelSupport { source, .. }
+            | XdpError::NoMode { source, .. }
+            | XdpError::MemoryLimit { source, .. }
+            | XdpError::Program { source, .. }
+            | XdpError::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

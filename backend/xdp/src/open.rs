@@ -1,0 +1,367 @@
+//! From a name to queues: sockets bound in the best way there is, a program attached, memory dealt out.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hayase_device::Rss;
+
+use crate::config::{Mode, XdpConfig};
+use crate::device::XdpDevice;
+use crate::error::XdpError;
+use crate::interface::Interface;
+use crate::neighbours::Neighbours;
+use crate::program::assemble;
+use crate::rss;
+use crate::sys::{self, Bind, Endpoint, Link, Map, Part, Region, RingLens, Umem};
+
+/// What a received frame needs beside the MTU: Ethernet and a VLAN tag.
+const LINK_HEADER_LEN: usize = 18;
+
+/// What the kernel keeps free in front of every packet that it receives (`XDP_PACKET_HEADROOM`).
+const KERNEL_HEADROOM: usize = 256;
+
+/// A chunk: half a page, or a page where packets are larger.
+const CHUNK_LENS: [usize; 2] = [2048, 4096];
+
+/// The kernel lets go of queue and program somewhat after the process that had them has closed them.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+const RELEASE_NAP: Duration = Duration::from_millis(5);
+
+/// Rings of a socket. A turn's worth of frames many times over; completions never overtake what can be in flight.
+const LENS: RingLens = RingLens { fill: 2048, completion: 4096, receive: 2048, transmit: 4096 };
+
+/// What the kernel takes of a packet to send: one linear piece and `MAX_SKB_FRAGS` others, of which a kernel may be
+/// built with fewer than the usual 17.
+const FRAGMENTS_MAX: usize = 16;
+
+const _: () = assert!(FRAGMENTS_MAX.is_power_of_two());
+
+const FLAG_SKB: u32 = 1 << 1;
+const FLAG_DRIVER: u32 = 1 << 2;
+
+/// One or several queues of an interface, on the way to their core.
+///
+/// Until it becomes a device, what arrives on these queues stays with the kernel.
+#[derive(Debug)]
+pub struct XdpQueue {
+    pub(crate) endpoints: Endpoints,
+    pub(crate) part: Part,
+    pub(crate) neighbours: Option<Neighbours>,
+    pub(crate) attachment: Arc<Attachment>,
+    pub(crate) facts: Facts,
+}
+
+/// What holds for all queues of an interface.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) interface: String,
+    pub(crate) mac: [u8; 6],
+    pub(crate) mtu: usize,
+    pub(crate) mode: Mode,
+    /// Whether the kernel fills in checksums on request.
+    pub(crate) checksum: bool,
+    /// The most fragments of a packet; 1 if there is no scatter-gather.
+    pub(crate) fragments_max: usize,
+    pub(crate) config: XdpConfig,
+    /// How the NIC spreads flows over the devices.
+    pub(crate) rss: Option<Rss>,
+    /// Which device this is, and of how many.
+    pub(crate) device: u16,
+    pub(crate) device_count: u16,
+}
+
+/// What goes with the last device of an interface.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    pub(crate) map: Map,
+    _link: Link,
+    /// A packet socket that receives nothing, and keeps the NIC's filters open for us.
+    _filters: OwnedFd,
+}
+
+/// Opens an interface: every queue is bound, and there is one [`XdpQueue`] for each core, at most as many as queues.
+///
+/// # Errors
+/// An [`XdpError`] that says what to do: without the rights, if there is no such interface or queue, if somebody else
+/// has it, if the driver cannot do what was asked for.
+pub fn open(config: &XdpConfig) -> Result<Vec<XdpQueue>, XdpError> {
+    let interface = Interface::look(&config.interface)?;
+    let queues = chosen_queues(config, &interface)?;
+    let mtu = chosen_mtu(config, &interface)?;
+    let device_count = queues.len().min(config.devices_max.max(1));
+    let plan = Plan { config, interface: &interface, queues: &queues, mtu, device_count };
+    // First of all, because it tells of missing rights best.
+    let map = plan.map()?;
+    let bound = plan.bind()?;
+    let (attachment, mode) = plan.attach(map, &bound)?;
+    let facts = Facts {
+        interface: interface.name.clone(),
+        mac: config.mac.unwrap_or(interface.mac),
+        mtu,
+        mode,
+        // Of what a driver does by itself with such a request, the kernel does not tell a socket.
+        checksum: bound.metadata && bound.copy,
+        fragments_max: if bound.fragments && bound.copy { FRAGMENTS_MAX } else { 1 },
+        config: config.clone(),
+        rss: rss::ask(&interface.name, &queues, device_count),
+        device: 0,
+        device_count: device_count as u16,
+    };
+    deal(bound, &interface, Arc::new(attachment), &facts)
+}
+
+fn chosen_queues(config: &XdpConfig, interface: &Interface) -> Result<Vec<u32>, XdpError> {
+    let queues = config.queues.clone().unwrap_or(0..=interface.queue_count - 1);
+    if *queues.end() >= interface.queue_count || queues.is_empty() {
+        return Err(XdpError::NoSuchQueue {
+            interface: interface.name.clone(),
+            wanted: *queues.end(),
+            count: interface.queue_count,
+        });
+    }
+    Ok(queues.collect())
+}
+
+fn chosen_mtu(config: &XdpConfig, interface: &Interface) -> Result<usize, XdpError> {
+    let mtu = config.mtu.unwrap_or(interface.mtu);
+    if mtu > interface.mtu {
+        let interface_mtu = interface.mtu;
+        return Err(XdpError::MtuTooLarge {
+            interface: interface.name.clone(),
+            wanted: mtu,
+            mtu: interface_mtu,
+        });
+    }
+    Ok(mtu)
+}
+
+/// Deals endpoints and memory out to the devices, in turn.
+fn deal(
+    bound: Bound,
+    interface: &Interface,
+    attachment: Arc<Attachment>,
+    facts: &Facts,
+) -> Result<Vec<XdpQueue>, XdpError> {
+    let mut queues: Vec<_> = (0..)
+        .zip(bound.parts)
+        .map(|(device, part)| XdpQueue {
+            endpoints: Vec::new(),
+            part,
+            neighbours: None,
+            attachment: Arc::clone(&attachment),
+            facts: Facts { device, ..facts.clone() },
+        })
+        .collect();
+    let count = queues.len();
+    for (index, endpoint) in bound.endpoints.into_iter().enumerate() {
+        queues[index % count].endpoints.push(endpoint);
+    }
+    if !facts.config.keep.is_empty() {
+        queues[0].neighbours = Some(Neighbours::open(interface)?);
+    }
+    Ok(queues)
+}
+
+/// What is to be opened.
+struct Plan<'a> {
+    config: &'a XdpConfig,
+    interface: &'a Interface,
+    queues: &'a [u32],
+    mtu: usize,
+    device_count: usize,
+}
+
+/// Sockets, each with its queue.
+type Endpoints = Vec<(u32, Endpoint)>;
+
+/// What was opened, and how.
+struct Bound {
+    endpoints: Endpoints,
+    parts: Vec<Part>,
+    copy: bool,
+    fragments: bool,
+    metadata: bool,
+}
+
+impl Plan<'_> {
+    /// Binds all queues, in the best way that works for all of them.
+    fn bind(&self) -> Result<Bound, XdpError> {
+        let ways: &[bool] = match self.config.mode {
+            Some(Mode::ZeroCopy) => &[false],
+            Some(Mode::Copy | Mode::Skb) => &[true],
+            None => &[false, true],
+        };
+        let region = Region::map(self.memory_len()).map_err(|error| self.bind_error(error))?;
+        let mut refusal = None;
+        for &copy in ways {
+            for fragments in [true, false] {
+                match self.bind_all(&region, copy, fragments) {
+                    Ok((endpoints, metadata)) => {
+                        let parts = region.divide(self.chunk_len(), self.chunk_count());
+                        return Ok(Bound { endpoints, parts, copy, fragments, metadata });
+                    }
+                    Err(error) if is_refusal(&error) => refusal = Some(error),
+                    Err(error) => return Err(self.bind_error(error)),
+                }
+            }
+        }
+        let source = refusal.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+        Err(XdpError::NoMode { interface: self.interface.name.clone(), mode: self.config.mode, source })
+    }
+
+    /// A chunk takes a whole packet if it can; a larger one comes in fragments.
+    fn chunk_len(&self) -> usize {
+        let needed = self.mtu + LINK_HEADER_LEN + KERNEL_HEADROOM;
+        if needed <= CHUNK_LENS[0] { CHUNK_LENS[0] } else { CHUNK_LENS[1] }
+    }
+
+    /// Chunks of each device.
+    fn chunk_count(&self) -> usize {
+        self.config.chunk_count.max(1)
+    }
+
+    /// Memory of all devices, in bytes.
+    fn memory_len(&self) -> usize {
+        self.chunk_len() * self.chunk_count() * self.device_count
+    }
+
+    /// Binds all queues in one way. Also returns whether packets may have requests in front.
+    fn bind_all(&self, region: &Region, copy: bool, fragments: bool) -> io::Result<(Endpoints, bool)> {
+        let chunk_len = self.chunk_len();
+        if !fragments && self.mtu + LINK_HEADER_LEN + KERNEL_HEADROOM > chunk_len {
+            return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
+        }
+        let (owner, metadata) = open_owner(region, chunk_len)?;
+        let how = |queue| Bind { interface_index: self.interface.index, queue, copy, fragments };
+        patiently(|| owner.bind(how(self.queues[0])))?;
+        let mut endpoints = vec![(self.queues[0], owner)];
+        for &queue in &self.queues[1..] {
+            let endpoint = Endpoint::open(None, LENS)?;
+            patiently(|| endpoint.bind_sharing(how(queue), endpoints[0].1.socket()))?;
+            endpoints.push((queue, endpoint));
+        }
+        Ok((endpoints, metadata))
+    }
+
+    fn bind_error(&self, error: io::Error) -> XdpError {
+        let interface = self.interface.name.clone();
+        match error.raw_os_error() {
+            Some(libc::EBUSY) => XdpError::Busy { interface, queue: self.queues[0] },
+            Some(libc::ENOBUFS | libc::ENOMEM) => {
+                XdpError::MemoryLimit { len: self.memory_len(), source: error }
+            }
+            _ => XdpError::of_call("open an AF_XDP socket", error),
+        }
+    }
+
+    /// A map that has a place for every queue.
+    fn map(&self) -> Result<Map, XdpError> {
+        let last = self.queues.last().copied().unwrap_or(0);
+        Map::new(last + 1).map_err(|error| XdpError::of_call("make a BPF map of sockets", error))
+    }
+
+    /// Loads the program and attaches it, where the mode is free in the best way that works.
+    fn attach(&self, map: Map, bound: &Bound) -> Result<(Attachment, Mode), XdpError> {
+        let code = assemble(&self.config.keep, map.fd());
+        let program =
+            sys::load(&code, bound.fragments).map_err(|(source, log)| match source.raw_os_error() {
+                Some(libc::EPERM) => XdpError::of_call("load an XDP program", source),
+                _ => XdpError::Program { log, source },
+            })?;
+        let driver_mode = if bound.copy { Mode::Copy } else { Mode::ZeroCopy };
+        let driver = || (FLAG_DRIVER, driver_mode);
+        let ways = match self.config.mode {
+            Some(Mode::Skb) => vec![(FLAG_SKB, Mode::Skb)],
+            None if bound.copy => vec![driver(), (FLAG_SKB, Mode::Skb)],
+            _ => vec![driver()],
+        };
+        let mut refusal = None;
+        for (flags, mode) in ways {
+            match patiently(|| sys::attach(&program, self.interface.index, flags)) {
+                Ok(link) => return Ok((Attachment { map, _link: link, _filters: self.filters()? }, mode)),
+                Err(error) if is_taken(&error) => return Err(self.attach_error(error)),
+                Err(error) => refusal = Some(error),
+            }
+        }
+        let source = refusal.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+        Err(self.attach_error(source))
+    }
+
+    fn attach_error(&self, source: io::Error) -> XdpError {
+        let interface = self.interface.name.clone();
+        match source.raw_os_error() {
+            _ if is_taken(&source) => XdpError::ProgramTaken(interface),
+            Some(libc::EPERM) => XdpError::of_call("attach an XDP program", source),
+            _ => XdpError::NoMode { interface, mode: self.config.mode, source },
+        }
+    }
+
+    /// Opens the NIC's filters for groups, which IPv6 finds its neighbours by, and for our address if it is not the
+    /// NIC's.
+    fn filters(&self) -> Result<OwnedFd, XdpError> {
+        let open = || {
+            let socket = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
+            sys::join_all_multicast(socket.as_fd(), self.interface.index)?;
+            if let Some(mac) = self.config.mac {
+                sys::join_unicast(socket.as_fd(), self.interface.index, mac)?;
+            }
+            Ok(socket)
+        };
+        open().map_err(|error| XdpError::of_call("open the interface's filters", error))
+    }
+}
+
+/// A socket with a UMEM that may have requests in front of packets if the kernel knows them (Linux 6.11).
+fn open_owner(region: &Region, chunk_len: usize) -> io::Result<(Endpoint, bool)> {
+    let umem = |metadata| Umem { region, chunk_len, metadata };
+    match Endpoint::open(Some(umem(true)), LENS) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            Ok((Endpoint::open(Some(umem(false)), LENS)?, false))
+        }
+        result => result.map(|endpoint| (endpoint, true)),
+    }
+}
+
+/// Whether the driver or the kernel cannot do it in this way, and maybe can in another.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL | libc::EMSGSIZE))
+}
+
+/// Whether somebody else has the queue, or the interface's one place for a program.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
+}
+
+/// Tries again for a while what is taken.
+fn patiently<T>(attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let deadline = Instant::now() + RELEASE_TIMEOUT;
+    loop {
+        match attempt() {
+            Err(error) if is_taken(&error) && Instant::now() < deadline => thread::sleep(RELEASE_NAP),
+            result => return result,
+        }
+    }
+}
+
+impl XdpQueue {
+    /// The queues of the interface that it stands for.
+    pub fn queues(&self) -> impl Iterator<Item = u32> + '_ {
+        self.endpoints.iter().map(|(queue, _)| *queue)
+    }
+
+    /// How packets get to our memory.
+    pub fn mode(&self) -> Mode {
+        self.facts.mode
+    }
+
+    /// Becomes a device, on the thread that will use it, and from now on receives.
+    ///
+    /// # Errors
+    /// [`XdpError::Io`] if the kernel refuses to redirect to its sockets.
+    pub fn into_device(self) -> Result<XdpDevice, XdpError> {
+        XdpDevice::new(self)
+    }
+}
