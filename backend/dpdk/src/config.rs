@@ -1,0 +1,112 @@
+//! Which port to open, and how.
+
+use hayase_device::{Frame, Offloads};
+
+use crate::sys::DpdkFrame;
+
+/// Bytes of a buffer for ordinary frames, headroom included: Ethernet's frame and its surroundings, as DPDK has it.
+pub(crate) const SMALL_LEN: u16 = 2048 + DpdkFrame::HEADROOM as u16;
+
+/// Bytes of a buffer for super-segments, headroom included: what 16 bits can say, down to a cache line.
+pub(crate) const LARGE_LEN: u16 = 65_472;
+
+/// Bytes that an mbuf takes beside its buffer: itself, its private area, its place in the pool.
+const OVERHEAD_LEN: usize = 128 + 128 + 64;
+
+/// Which port to open, and how.
+#[derive(Debug, Clone)]
+pub struct DpdkConfig {
+    /// The device as DPDK names it, with its arguments: `net_virtio_user0,path=/run/vhost.sock`, `0000:01:00.0`.
+    pub device: String,
+    /// Further arguments of EAL. They count for the process, so the first port to be opened decides.
+    pub eal: Vec<String>,
+    /// The most queue pairs to use; as many are as the device has.
+    pub queues: u16,
+    /// Our link-layer address. By default the device's.
+    pub mac: Option<[u8; 6]>,
+    /// The largest IP packet on the link, in bytes.
+    pub mtu: usize,
+    /// The offloads that may be used; those that the device has are in force at first, but for those that
+    /// [make no sense](Offloads::consistent) without another.
+    pub offloads: Offloads,
+    /// Limits of each queue's memory.
+    pub pool: PoolConfig,
+}
+
+impl Default for DpdkConfig {
+    /// No device, one queue, Ethernet's MTU, every offload, the default pools.
+    fn default() -> DpdkConfig {
+        DpdkConfig {
+            device: String::new(),
+            eal: Vec::new(),
+            queues: 1,
+            mac: None,
+            mtu: 1500,
+            offloads: Offloads::ALL,
+            pool: PoolConfig::default(),
+        }
+    }
+}
+
+impl DpdkConfig {
+    /// The device's name, without its arguments.
+    pub(crate) fn name(&self) -> &str {
+        self.device.split(',').next().unwrap_or_default()
+    }
+
+    /// An argument of the device.
+    pub(crate) fn argument(&self, key: &str) -> Option<&str> {
+        let pairs = self.device.split(',').skip(1).filter_map(|pair| pair.split_once('='));
+        pairs.filter(|pair| pair.0 == key).map(|pair| pair.1).last()
+    }
+
+    /// Whether it is on the PCI bus: `0000:01:00.0`, `01:00.0`.
+    pub(crate) fn is_pci(&self) -> bool {
+        self.name().contains(':')
+    }
+
+    /// Memory that its queues take, in bytes.
+    pub(crate) fn memory_len(&self) -> usize {
+        usize::from(self.queues) * self.pool.memory_len()
+    }
+}
+
+/// Limits of a queue's memory. What is received and what is sent have pools of their own, so neither starves the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Buffers of 2 KiB to receive into: those that wait at the device, and all that is received and not yet read.
+    pub rx_count: usize,
+    /// Buffers of 2 KiB to send from.
+    pub small_count: usize,
+    /// Buffers of 64 KiB to send super-segments from.
+    pub large_count: usize,
+}
+
+impl PoolConfig {
+    /// Memory that the pools take, in bytes.
+    pub(crate) fn memory_len(&self) -> usize {
+        let small = (self.rx_count + self.small_count) * (usize::from(SMALL_LEN) + OVERHEAD_LEN);
+        small + self.large_count * (usize::from(LARGE_LEN) + OVERHEAD_LEN)
+    }
+}
+
+impl Default for PoolConfig {
+    /// 40 MiB each of small buffers for receiving and for sending, 32 MiB of large ones.
+    fn default() -> PoolConfig {
+        PoolConfig { rx_count: 16_384, small_count: 16_384, large_count: 512 }
+    }
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn a_device_is_a_name_and_arguments() {
+        let config = |device: &str| DpdkConfig { device: device.into(), ..DpdkConfig::default() };
+        let vhost = config("net_vhost0,iface=/run/a.sock,tso=1");
+        assert_eq!((vhost.name(), vhost.is_pci()), ("net_vhost0", false));
+        assert_eq!((vhost.argument("tso"), vhost.argument("client")), (Some("1"), None));
+        assert!(config("0000:01:00.0,representor=0").is_pci() && config("01:00.0").is_pci());
+    }
+}

@@ -1,0 +1,260 @@
+//! EAL, DPDK's environment: it is started once a process, with the first device.
+
+use std::ffi::CString;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{fs, thread};
+
+use crate::sys::eal as sys;
+use crate::{DpdkConfig, DpdkError};
+
+/// What EAL's own structures take beside the pools, in bytes.
+const OWN_LEN: usize = 64 << 20;
+
+/// The least that is asked for without huge pages, in bytes: room for a few more devices. It is taken only when it is
+/// touched.
+const ORDINARY_LEN_MIN: usize = 1 << 30;
+
+/// Options by which the user decides about memory.
+const MEMORY_OPTIONS: [&str; 8] = [
+    "--no-huge",
+    "--in-memory",
+    "--huge-dir",
+    "--socket-mem",
+    "--legacy-mem",
+    "--file-prefix",
+    "--proc-type",
+    "-m",
+];
+
+static EAL: Mutex<Eal> = Mutex::new(Eal { state: State::Stopped, note: None, open: Vec::new() });
+
+/// The process's EAL. Who has its lock may call what is not for two threads at a time.
+#[derive(Debug)]
+pub(crate) struct Eal {
+    state: State,
+    note: Option<String>,
+    /// The names of the devices that are open.
+    open: Vec<String>,
+}
+
+#[derive(Debug)]
+enum State {
+    Stopped,
+    Running(Vec<String>),
+    Failed { arguments: String, log: String },
+}
+
+impl Eal {
+    /// EAL, whether it runs or not.
+    pub(crate) fn lock() -> MutexGuard<'static, Eal> {
+        EAL.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts EAL for this device, unless it runs.
+    pub(crate) fn start(&mut self, config: &DpdkConfig) -> Result<(), DpdkError> {
+        match &self.state {
+            State::Stopped => self.start_first(config),
+            State::Failed { arguments, log } => {
+                Err(DpdkError::Eal { arguments: arguments.clone(), log: log.clone() })
+            }
+            State::Running(running) if config.eal.is_empty() || *running == config.eal => Ok(()),
+            State::Running(running) => {
+                Err(DpdkError::EalDiffers { running: running.join(" "), wanted: config.eal.join(" ") })
+            }
+        }
+    }
+
+    fn start_first(&mut self, config: &DpdkConfig) -> Result<(), DpdkError> {
+        check(&config.eal)?;
+        let cpus = sys::allowed_cpus()
+            .map_err(|source| DpdkError::Io { what: "ask for the CPUs of this thread", source })?;
+        let machine = Machine { cpus, huge_len: huge_len() };
+        let arguments = machine.arguments(config);
+        self.note = machine.note(config);
+        let raw = arguments.iter().map(|text| CString::new(text.as_str()));
+        let raw: Vec<CString> =
+            raw.collect::<Result<_, _>>().map_err(|_| DpdkError::Argument(arguments.join(" ")))?;
+        let (outcome, log) = sys::logged(|| init_on_a_thread(raw));
+        if outcome? {
+            self.state = State::Running(config.eal.clone());
+            return Ok(());
+        }
+        let arguments = arguments[1..].join(" ");
+        let error = DpdkError::Eal { arguments: arguments.clone(), log: String::new() }.with_log(&log);
+        if let DpdkError::Eal { log, .. } = &error {
+            self.state = State::Failed { arguments, log: log.clone() };
+        }
+        Err(error)
+    }
+
+    /// Notes that a device is open.
+    pub(crate) fn claim(&mut self, name: &str) -> Result<(), DpdkError> {
+        if self.open.iter().any(|open| open == name) {
+            return Err(DpdkError::Busy(name.into()));
+        }
+        self.open.push(name.into());
+        Ok(())
+    }
+
+    /// Notes that it is closed.
+    pub(crate) fn release(&mut self, name: &str) {
+        self.open.retain(|open| open != name);
+    }
+}
+
+/// On what memory EAL runs, if that is not what it runs best on, and what to do about it. `None` before the first device
+/// was opened.
+pub fn memory_note() -> Option<String> {
+    Eal::lock().note.clone()
+}
+
+/// Whether EAL runs.
+pub(crate) fn is_running() -> Result<(), DpdkError> {
+    if matches!(Eal::lock().state, State::Running(_)) { Ok(()) } else { Err(DpdkError::NotStarted) }
+}
+
+/// EAL binds the thread that starts it to its CPUs for good, so that is one that ends. Whether it started.
+fn init_on_a_thread(arguments: Vec<CString>) -> Result<bool, DpdkError> {
+    let init = move || sys::init(&arguments).is_ok();
+    let thread = thread::Builder::new().name("hayase-eal".into()).spawn(init);
+    let thread = thread.map_err(|source| DpdkError::Io { what: "start a thread for EAL", source })?;
+    Ok(thread.join().unwrap_or(false))
+}
+
+/// Refuses the arguments at which EAL prints something and ends the program.
+fn check(arguments: &[String]) -> Result<(), DpdkError> {
+    let ends = |text: &&String| matches!(text.as_str(), "-h" | "--help" | "help") || text.ends_with("=help");
+    match arguments.iter().find(ends) {
+        Some(argument) => Err(DpdkError::Argument(argument.clone())),
+        None => Ok(()),
+    }
+}
+
+/// What of the machine decides about EAL's arguments.
+#[derive(Debug)]
+struct Machine {
+    /// CPUs that we may run on.
+    cpus: Vec<usize>,
+    /// Memory in huge pages that nobody uses, in bytes.
+    huge_len: usize,
+}
+
+/// Where EAL gets its memory.
+#[derive(Debug, PartialEq, Eq)]
+enum MemoryKind {
+    /// As the user says.
+    Chosen,
+    /// Huge pages, without files.
+    Huge,
+    /// Ordinary memory, so many bytes.
+    Ordinary(usize),
+}
+
+impl Machine {
+    fn memory(&self, config: &DpdkConfig) -> MemoryKind {
+        let option = |text: &String| text.split('=').next().unwrap_or_default().to_owned();
+        if config.eal.iter().map(option).any(|option| MEMORY_OPTIONS.contains(&option.as_str())) {
+            return MemoryKind::Chosen;
+        }
+        let needed = config.memory_len() + OWN_LEN;
+        if self.huge_len >= needed {
+            MemoryKind::Huge
+        } else {
+            MemoryKind::Ordinary(needed.max(ORDINARY_LEN_MIN))
+        }
+    }
+
+    /// EAL's arguments, the program's name first. The user's come last, and so win.
+    fn arguments(&self, config: &DpdkConfig) -> Vec<String> {
+        let cpus: Vec<_> = self.cpus.iter().map(usize::to_string).collect();
+        let mut arguments = vec!["hayase".to_owned(), format!("--lcores=0@({})", cpus.join(","))];
+        let mut add = |words: &[&str]| arguments.extend(words.iter().map(|word| (*word).to_owned()));
+        add(&["--no-telemetry", "--log-level=warning"]);
+        match config.is_pci() {
+            true => add(&["-a", config.device.as_str()]),
+            false => add(&["--no-pci"]),
+        }
+        match self.memory(config) {
+            MemoryKind::Chosen => {}
+            // vhost can be told of eight files, not of every page.
+            MemoryKind::Huge => add(&["--in-memory", "--single-file-segments"]),
+            MemoryKind::Ordinary(len) => {
+                add(&["--no-huge", "--no-shconf", "--iova-mode=va", "-m", &(len >> 20).to_string()]);
+            }
+        }
+        arguments.extend(config.eal.iter().cloned());
+        arguments
+    }
+
+    fn note(&self, config: &DpdkConfig) -> Option<String> {
+        let MemoryKind::Ordinary(len) = self.memory(config) else { return None };
+        let (free, wanted) = (self.huge_len >> 20, len >> 20);
+        Some(format!(
+            "{free} MiB of huge pages are free, so DPDK takes up to {wanted} MiB of ordinary memory (--no-huge); hardware \
+             wants huge pages: sysctl vm.nr_hugepages={}",
+            (config.memory_len() + OWN_LEN).div_ceil(2 << 20)
+        ))
+    }
+}
+
+/// Memory in huge pages of any size that nobody uses, in bytes.
+fn huge_len() -> usize {
+    let sizes = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+    let len_of = |size: fs::DirEntry| {
+        let name = size.file_name().into_string().ok()?;
+        let page_kib: usize = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        let free: usize = fs::read_to_string(size.path().join("free_hugepages")).ok()?.trim().parse().ok()?;
+        Some(free * page_kib * 1024)
+    };
+    sizes.filter_map(len_of).sum()
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    fn arguments(device: &str, eal: &[&str], huge_len: usize) -> String {
+        let eal = eal.iter().map(|text| (*text).to_owned()).collect();
+        let config = DpdkConfig { device: device.into(), eal, ..DpdkConfig::default() };
+        Machine { cpus: vec![0, 3], huge_len }.arguments(&config).join(" ")
+    }
+
+    #[test]
+    fn memory_is_what_the_machine_has_and_the_user_wants() {
+        let always = "hayase --lcores=0@(0,3) --no-telemetry --log-level=warning";
+        let huge = 1 << 30;
+        for (device, eal, huge_len, rest) in [
+            ("net_null0", &[][..], 0, "--no-pci --no-huge --no-shconf --iova-mode=va -m 1024"),
+            ("net_null0", &[], huge, "--no-pci --in-memory --single-file-segments"),
+            ("0000:01:00.0", &[], huge, "-a 0000:01:00.0 --in-memory --single-file-segments"),
+            ("net_null0", &["--huge-dir=/mnt"], 0, "--no-pci --huge-dir=/mnt"),
+            ("net_null0", &["-m", "64"], huge, "--no-pci -m 64"),
+            ("net_null0", &["-v"], huge, "--no-pci --in-memory --single-file-segments -v"),
+        ] {
+            assert_eq!(arguments(device, eal, huge_len), format!("{always} {rest}"));
+        }
+    }
+
+    #[test]
+    fn a_lack_of_huge_pages_is_told_with_the_remedy() {
+        let config = DpdkConfig::default();
+        let machine = |huge_len| Machine { cpus: vec![0], huge_len };
+        let note = machine(2 << 20).note(&config).unwrap();
+        assert!(
+            note.starts_with("2 MiB of huge pages are free") && note.contains("vm.nr_hugepages="),
+            "{note}"
+        );
+        assert_eq!(machine(1 << 30).note(&config), None);
+    }
+
+    #[test]
+    fn arguments_that_would_end_the_program_are_refused() {
+        for argument in ["-h", "--help", "--log-level=help"] {
+            assert!(
+                matches!(check(&["-v".into(), argument.into()]), Err(DpdkError::Argument(_))),
+                "{argument}"
+            );
+        }
+        check(&["--log-level=lib.eal:debug".into()]).unwrap();
+    }
+}
