@@ -1,0 +1,134 @@
+//! The addresses of this machine, as rtnetlink tells them (RFC 3549 §2.2, §3.1.2).
+
+use std::io;
+use std::net::IpAddr;
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socket_with};
+
+/// `struct nlmsghdr`, `struct ifaddrmsg`, `struct rtattr`, in bytes.
+const MESSAGE_HEADER_LEN: usize = 16;
+const ADDRESS_HEADER_LEN: usize = 8;
+const ATTRIBUTE_HEADER_LEN: usize = 4;
+
+/// What the kernel puts into one answer at most is half of this.
+const ANSWER_LEN: usize = 65_536;
+
+/// Every address of this machine's interfaces in this network namespace, with the length of its prefix, loopback
+/// included: first those of IPv4.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn addresses() -> io::Result<Vec<(IpAddr, u8)>> {
+    // Protocol 0 is that of routing.
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    rustix::net::send(&socket, &request(), SendFlags::empty())?;
+    let mut addresses = Vec::new();
+    let mut answer = vec![0; ANSWER_LEN];
+    loop {
+        let (len, _) = retry_on_intr(|| rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty()))?;
+        if !take_messages(&answer[..len], &mut addresses)? {
+            return Ok(addresses);
+        }
+    }
+}
+
+/// `RTM_GETADDR` for all there are.
+fn request() -> [u8; MESSAGE_HEADER_LEN + ADDRESS_HEADER_LEN] {
+    let mut request = [0; MESSAGE_HEADER_LEN + ADDRESS_HEADER_LEN];
+    request[..4].copy_from_slice(&((MESSAGE_HEADER_LEN + ADDRESS_HEADER_LEN) as u32).to_ne_bytes());
+    request[4..6].copy_from_slice(&libc::RTM_GETADDR.to_ne_bytes());
+    request[6..8].copy_from_slice(&((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16).to_ne_bytes());
+    request
+}
+
+/// Takes the addresses out of one answer. Returns whether more are to come.
+fn take_messages(mut answer: &[u8], addresses: &mut Vec<(IpAddr, u8)>) -> io::Result<bool> {
+    while let Some((kind, body, rest)) = split_message(answer) {
+        match i32::from(kind) {
+            libc::NLMSG_DONE => return Ok(false),
+            libc::NLMSG_ERROR => return Err(error(body).into()),
+            _ if kind == libc::RTM_NEWADDR => addresses.extend(address(body)),
+            _ => {}
+        }
+        answer = rest;
+    }
+    Ok(true)
+}
+
+/// The type and the body of the first message, and what comes after it.
+fn split_message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let len = u32::from_ne_bytes(*bytes.first_chunk()?) as usize;
+    let kind = u16::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
+    let body = bytes.get(MESSAGE_HEADER_LEN..len)?;
+    Some((kind, body, bytes.get(len.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+fn error(body: &[u8]) -> Errno {
+    let number = body.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
+    Errno::from_raw_os_error(number.saturating_neg())
+}
+
+/// The address in an `RTM_NEWADDR`: on a point-to-point link, `IFA_ADDRESS` is the peer's and `IFA_LOCAL` ours.
+fn address(body: &[u8]) -> Option<(IpAddr, u8)> {
+    let (header, mut attributes) = body.split_first_chunk::<ADDRESS_HEADER_LEN>()?;
+    let prefix_len = header[1];
+    let mut found = None;
+    while let Some((kind, value, rest)) = split_attribute(attributes) {
+        match kind {
+            libc::IFA_LOCAL => return Some((ip(value)?, prefix_len)),
+            libc::IFA_ADDRESS => found = ip(value),
+            _ => {}
+        }
+        attributes = rest;
+    }
+    Some((found?, prefix_len))
+}
+
+fn split_attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let len = usize::from(u16::from_ne_bytes(*bytes.first_chunk()?));
+    let kind = u16::from_ne_bytes(*bytes.get(2..)?.first_chunk()?);
+    let value = bytes.get(ATTRIBUTE_HEADER_LEN..len)?;
+    Some((kind, value, bytes.get(len.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_among_the_addresses() {
+        let addresses = addresses().unwrap();
+        assert!(addresses.contains(&("127.0.0.1".parse().unwrap(), 8)), "{addresses:?}");
+    }
+
+    #[test]
+    fn answers_cut_anywhere_end() {
+        let mut answer = vec![44, 0, 0, 0];
+        answer.extend(libc::RTM_NEWADDR.to_ne_bytes());
+        answer.extend([0; 10]);
+        answer.extend([2, 24, 0, 0, 1, 0, 0, 0]);
+        answer.extend([8, 0, 1, 0, 10, 0, 0, 2, 8, 0, 2, 0, 10, 0, 0, 1, 0, 0, 0, 0]);
+        for len in 0..=answer.len() {
+            let mut addresses = Vec::new();
+            assert!(take_messages(&answer[..len], &mut addresses).unwrap());
+            let wanted = (len == answer.len()).then(|| ("10.0.0.1".parse().unwrap(), 24));
+            assert_eq!(addresses, Vec::from_iter(wanted));
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_by_its_number() {
+        let mut answer = vec![36, 0, 0, 0, libc::NLMSG_ERROR as u8, 0];
+        answer.extend([0; 10]);
+        answer.extend((-libc::EPERM).to_ne_bytes());
+        answer.extend([0; 16]);
+        let error = take_messages(&answer, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    }
+}

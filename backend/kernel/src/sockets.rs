@@ -1,0 +1,314 @@
+//! All sockets of a thread, and the set that tells what they are ready for.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::Poll;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::echo::Echo;
+use crate::source::{Readiness, Source, watched};
+use crate::tcp::{Listener, Tcp};
+use crate::udp::Udp;
+
+/// Changes that one look at the set brings at most, so that tasks get their share; the others stay in the set.
+const EVENTS_MAX: usize = 256;
+
+/// The name of a socket: the slot, and which tenant of the slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The slot.
+    pub index: u32,
+    /// The tenant.
+    pub generation: u32,
+}
+
+impl Key {
+    fn data(self) -> EventData {
+        EventData::new_u64(u64::from(self.generation) << 32 | u64::from(self.index))
+    }
+
+    fn of(data: EventData) -> Key {
+        Key { index: data.u64() as u32, generation: (data.u64() >> 32) as u32 }
+    }
+}
+
+/// A socket of any kind.
+#[derive(Debug)]
+pub enum Socket {
+    /// A connection.
+    Tcp(Tcp),
+    /// What waits for connections.
+    Listener(Listener),
+    /// Datagrams.
+    Udp(Udp),
+    /// ICMP echo.
+    Echo(Echo),
+}
+
+/// What a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A connection.
+    Tcp,
+    /// What waits for connections.
+    Listener,
+    /// Datagrams.
+    Udp,
+    /// ICMP echo.
+    Echo,
+}
+
+impl Socket {
+    fn kind(&self) -> Kind {
+        match self {
+            Socket::Tcp(_) => Kind::Tcp,
+            Socket::Listener(_) => Kind::Listener,
+            Socket::Udp(_) => Kind::Udp,
+            Socket::Echo(_) => Kind::Echo,
+        }
+    }
+
+    /// Its descriptors: echo has one for each version of IP.
+    fn sources(&self) -> [Option<&Source>; 2] {
+        match self {
+            Socket::Tcp(tcp) => [Some(tcp.source()), None],
+            Socket::Listener(listener) => [Some(listener.source()), None],
+            Socket::Udp(udp) => [Some(udp.source()), None],
+            Socket::Echo(echo) => echo.sources(),
+        }
+    }
+
+    fn hear(&mut self, events: EventFlags) {
+        match self {
+            Socket::Tcp(tcp) => tcp.source_mut().hear(events),
+            Socket::Listener(listener) => listener.source_mut().hear(events),
+            Socket::Udp(udp) => udp.source_mut().hear(events),
+            Socket::Echo(echo) => echo.hear(events),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    socket: Option<Socket>,
+}
+
+/// The sockets of one thread.
+///
+/// Every call answers at once. `Pending` means: not before [`poll`](Sockets::poll) has named the socket again.
+pub struct Sockets {
+    epoll: OwnedFd,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    events: Vec<Event>,
+    shares_ports: bool,
+}
+
+impl Sockets {
+    /// No sockets yet. With `shares_ports`, other tables of this process, on other threads, can have the same ports,
+    /// and the kernel spreads connections and datagrams over them (`SO_REUSEPORT`).
+    ///
+    /// # Errors
+    /// If the process may have no more descriptors.
+    pub fn new(shares_ports: bool) -> io::Result<Sockets> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let events = Vec::with_capacity(EVENTS_MAX);
+        Ok(Sockets { epoll, slots: Vec::new(), free: Vec::new(), events, shares_ports })
+    }
+
+    /// Can be read when [`poll`](Sockets::poll) has something to tell: to sleep on.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+
+    /// Number of sockets of a kind.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.sockets().filter(|socket| socket.kind() == kind).count()
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        self.slots.iter().filter_map(|slot| slot.socket.as_ref())
+    }
+
+    /// Whether there are none, and so nothing to wait for.
+    pub fn is_empty(&self) -> bool {
+        self.free.len() == self.slots.len()
+    }
+
+    /// Takes in which sockets changed and tells `changed` of each, with all that it is ready for. Returns their
+    /// number.
+    ///
+    /// # Errors
+    /// None that can be provoked.
+    pub fn poll(&mut self, mut changed: impl FnMut(Kind, Key, Readiness)) -> io::Result<usize> {
+        if self.is_empty() {
+            return Ok(0);
+        }
+        self.events.clear();
+        let now = Timespec::default();
+        retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&now)))?;
+        for event in &self.events {
+            let (key, flags) = (Key::of(event.data), event.flags);
+            // It may have been closed while its event was on the way.
+            if let Some(socket) = find(&mut self.slots, key) {
+                socket.hear(flags);
+                changed(socket.kind(), key, Readiness::new(flags));
+            }
+        }
+        Ok(self.events.len())
+    }
+
+    /// Makes the next call on a socket a real one, whatever is remembered: for a caller who does not wait.
+    pub fn presume_ready(&mut self, key: Key) {
+        if let Some(socket) = find(&mut self.slots, key) {
+            socket.hear(EventFlags::IN | EventFlags::OUT);
+        }
+    }
+
+    fn insert(&mut self, socket: Socket) -> io::Result<Key> {
+        let index = match self.free.last() {
+            Some(index) => *index,
+            None => u32::try_from(self.slots.len()).map_err(|_| Errno::MFILE)?,
+        };
+        let generation = self.slots.get(index as usize).map_or(0, |slot| slot.generation);
+        let key = Key { index, generation };
+        for source in socket.sources().into_iter().flatten() {
+            epoll::add(&self.epoll, source.fd(), key.data(), watched())?;
+        }
+        let slot = Slot { generation, socket: Some(socket) };
+        match self.slots.get_mut(index as usize) {
+            None => self.slots.push(slot),
+            Some(free) => {
+                *free = slot;
+                self.free.pop();
+            }
+        }
+        Ok(key)
+    }
+
+    /// Takes a socket out. Dropping it closes it.
+    pub fn remove(&mut self, key: Key) -> Option<Socket> {
+        let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
+        let socket = slot.socket.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(key.index);
+        for source in socket.sources().into_iter().flatten() {
+            // The descriptor may live on, and is not to wake anybody.
+            let _ = epoll::delete(&self.epoll, source.fd());
+        }
+        Some(socket)
+    }
+}
+
+impl fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.sockets()).finish()
+    }
+}
+
+fn find(slots: &mut [Slot], key: Key) -> Option<&mut Socket> {
+    let slot = slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
+    slot.socket.as_mut()
+}
+
+#[cold]
+fn stale() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "this socket was closed")
+}
+
+macro_rules! socket_of_kind {
+    ($(#[$doc:meta] $name:ident: $kind:ident;)*) => {$(
+        #[$doc]
+        ///
+        /// # Errors
+        /// If it was closed.
+        pub fn $name(&mut self, key: Key) -> io::Result<&mut $kind> {
+            match find(&mut self.slots, key) {
+                Some(Socket::$kind($name)) => Ok($name),
+                _ => Err(stale()),
+            }
+        }
+    )*};
+}
+
+impl Sockets {
+    socket_of_kind! {
+        /// A connection.
+        tcp: Tcp;
+        /// What waits for connections.
+        listener: Listener;
+        /// A UDP socket.
+        udp: Udp;
+        /// A socket for ICMP echo.
+        echo: Echo;
+    }
+
+    /// Starts a connection; [`Tcp::poll_connect`] tells how that went.
+    ///
+    /// # Errors
+    /// If there is no route, or the local address cannot be had.
+    pub fn connect(&mut self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<Key> {
+        let tcp = Tcp::connect(remote, local)?;
+        self.insert(Socket::Tcp(tcp))
+    }
+
+    /// Waits for connections at `addr`; `[::]` is every address, those of IPv4 included.
+    ///
+    /// # Errors
+    /// If the address is none of this machine's or its port is taken or needs rights.
+    pub fn listen(&mut self, addr: SocketAddr, backlog: usize) -> io::Result<Key> {
+        if self.shares_ports && self.has_listener_at(addr)? {
+            return Err(Errno::ADDRINUSE.into());
+        }
+        let listener = Listener::bind(addr, backlog, self.shares_ports)?;
+        self.insert(Socket::Listener(listener))
+    }
+
+    /// Whether a listener of ours would get what is meant for `addr`: the kernel does not mind where ports are shared.
+    fn has_listener_at(&self, addr: SocketAddr) -> io::Result<bool> {
+        for socket in self.sockets() {
+            let Socket::Listener(listener) = socket else { continue };
+            let other = listener.local_addr()?;
+            let overlaps =
+                other.ip() == addr.ip() || other.ip().is_unspecified() || addr.ip().is_unspecified();
+            if overlaps && other.port() == addr.port() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes a connection if one waits, and says who made it.
+    ///
+    /// # Errors
+    /// If the listener was closed, or the process may have no more descriptors.
+    pub fn accept(&mut self, key: Key) -> Poll<io::Result<(Key, SocketAddr)>> {
+        let accepted = self.listener(key)?.accept()?;
+        accepted.map(|(tcp, peer)| Ok((self.insert(Socket::Tcp(tcp))?, peer)))
+    }
+
+    /// Opens a UDP socket at `addr`; `[::]` is every address, those of IPv4 included.
+    ///
+    /// # Errors
+    /// As [`listen`](Sockets::listen).
+    pub fn bind(&mut self, addr: SocketAddr) -> io::Result<Key> {
+        let udp = Udp::bind(addr, self.shares_ports)?;
+        self.insert(Socket::Udp(udp))
+    }
+
+    /// Opens a socket for ICMP echo.
+    ///
+    /// # Errors
+    /// If the process has not the right; the text says which.
+    pub fn open_echo(&mut self) -> io::Result<Key> {
+        let echo = Echo::open()?;
+        self.insert(Socket::Echo(echo))
+    }
+}

@@ -1,0 +1,169 @@
+//! Sockets on the loopback interface.
+
+use std::io;
+use std::net::SocketAddr;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use crate::{Key, Kind, Socket, Sockets, State};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn localhost() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+/// Asks again whenever the set has spoken.
+fn wait<T>(sockets: &mut Sockets, mut ask: impl FnMut(&mut Sockets) -> Poll<io::Result<T>>) -> io::Result<T> {
+    let end_at = Instant::now() + PATIENCE;
+    loop {
+        if let Poll::Ready(answer) = ask(sockets) {
+            return answer;
+        }
+        assert!(Instant::now() < end_at, "no answer");
+        sockets.poll(|_, _, _| {}).unwrap();
+    }
+}
+
+fn pair(sockets: &mut Sockets, at: SocketAddr, to: fn(SocketAddr) -> SocketAddr) -> (Key, Key) {
+    let listener = sockets.listen(at, 8).unwrap();
+    let addr = sockets.listener(listener).unwrap().local_addr().unwrap();
+    let client = sockets.connect(to(addr), None).unwrap();
+    wait(sockets, |sockets| sockets.tcp(client)?.poll_connect()).unwrap();
+    let (server, peer) = wait(sockets, |sockets| sockets.accept(listener)).unwrap();
+    assert_eq!(peer, sockets.tcp(client).unwrap().local_addr().unwrap());
+    sockets.remove(listener);
+    (client, server)
+}
+
+fn connected(sockets: &mut Sockets) -> (Key, Key) {
+    pair(sockets, localhost(), |addr| addr)
+}
+
+#[test]
+fn a_call_that_leads_to_nothing_is_not_made() {
+    let mut sockets = Sockets::new(false).unwrap();
+    let (client, server) = connected(&mut sockets);
+    let mut buf = [0; 8];
+    assert!(sockets.tcp(server).unwrap().read(&mut buf).is_pending());
+    assert!(matches!(sockets.tcp(client).unwrap().write(b"hello"), Poll::Ready(Ok(5))));
+    // The bytes are there, but the set has not spoken yet.
+    assert!(sockets.tcp(server).unwrap().read(&mut buf).is_pending());
+    assert_eq!(wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap(), 5);
+    assert!(!sockets.tcp(server).unwrap().readiness().unwrap().readable);
+}
+
+#[test]
+fn the_end_is_seen_behind_the_last_bytes() {
+    let mut sockets = Sockets::new(false).unwrap();
+    let (client, server) = connected(&mut sockets);
+    assert!(matches!(sockets.tcp(client).unwrap().write(b"bye"), Poll::Ready(Ok(3))));
+    drop(sockets.remove(client));
+    let mut buf = [0; 8];
+    assert_eq!(wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap(), 3);
+    assert_eq!(wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap(), 0);
+    assert_eq!(sockets.tcp(server).unwrap().state().unwrap(), State::CloseWait);
+    assert!(sockets.tcp(server).unwrap().readiness().unwrap().read_closed);
+}
+
+/// Reading stops in front of urgent data, and must go on behind it.
+#[test]
+fn urgent_data_does_not_stall_the_reader() {
+    use rustix::net::{SendFlags, send};
+
+    let mut sockets = Sockets::new(false).unwrap();
+    let (client, server) = connected(&mut sockets);
+    let fd = sockets.tcp(client).unwrap().source().fd().try_clone_to_owned().unwrap();
+    for (bytes, flags) in [(b"ab", SendFlags::empty()), (b"c!", SendFlags::OOB), (b"de", SendFlags::empty())]
+    {
+        send(&fd, bytes, flags).unwrap();
+    }
+    let (mut received, mut buf) = (Vec::new(), [0; 64]);
+    while received != b"abcde" {
+        let len = wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap();
+        received.extend_from_slice(&buf[..len]);
+    }
+}
+
+#[test]
+fn a_full_socket_takes_more_when_it_was_read() {
+    let mut sockets = Sockets::new(false).unwrap();
+    let (client, server) = connected(&mut sockets);
+    let chunk = vec![7; 1 << 20];
+    let mut written = 0;
+    while let Poll::Ready(len) = sockets.tcp(client).unwrap().write(&chunk) {
+        written += len.unwrap();
+    }
+    assert!(!sockets.tcp(client).unwrap().is_flushed().unwrap(), "the peer's window is closed");
+    let mut buf = vec![0; 1 << 20];
+    let mut read = 0;
+    while read < written {
+        read += wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap();
+    }
+    assert!(wait(&mut sockets, |sockets| sockets.tcp(client)?.write(&chunk)).unwrap() > 0);
+}
+
+#[test]
+fn both_versions_of_ip_reach_one_listener() {
+    let everywhere = "[::]:0".parse().unwrap();
+    let mut sockets = Sockets::new(false).unwrap();
+    let (_, server) = pair(&mut sockets, everywhere, |addr| ([127, 0, 0, 1], addr.port()).into());
+    assert!(sockets.tcp(server).unwrap().peer_addr().unwrap().is_ipv4(), "no address mapped into IPv6");
+    assert!(sockets.tcp(server).unwrap().local_addr().unwrap().is_ipv4());
+    sockets.tcp(server).unwrap().set_ttl(9).unwrap();
+    assert_eq!(sockets.tcp(server).unwrap().ttl().unwrap(), 9);
+}
+
+#[test]
+fn a_name_is_good_for_one_tenant() {
+    let mut sockets = Sockets::new(false).unwrap();
+    let first = sockets.bind(localhost()).unwrap();
+    assert!(matches!(sockets.remove(first), Some(Socket::Udp(_))));
+    let second = sockets.bind(localhost()).unwrap();
+    assert_eq!((second.index, sockets.count(Kind::Udp)), (first.index, 1));
+    assert_eq!(sockets.udp(first).unwrap_err().kind(), io::ErrorKind::NotConnected);
+    assert_eq!(sockets.tcp(second).unwrap_err().kind(), io::ErrorKind::NotConnected, "another kind");
+    assert!(sockets.remove(first).is_none() && sockets.remove(second).is_some() && sockets.is_empty());
+}
+
+#[test]
+fn the_peer_of_one_that_lingers_for_nothing_is_reset() {
+    let mut sockets = Sockets::new(false).unwrap();
+    let (client, server) = connected(&mut sockets);
+    sockets.tcp(client).unwrap().set_linger(Some(Duration::ZERO));
+    let Some(Socket::Tcp(tcp)) = sockets.remove(client) else { panic!("a connection") };
+    assert!(tcp.close().is_none());
+    let error = wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut [0; 1])).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn the_peer_of_one_that_lingers_too_long_is_reset() {
+    let mut sockets = Sockets::new(false).unwrap();
+    let (client, server) = connected(&mut sockets);
+    while sockets.tcp(client).unwrap().write(&[7; 65_536]).is_ready() {}
+    sockets.tcp(client).unwrap().set_linger(Some(Duration::from_secs(1)));
+    let Some(Socket::Tcp(tcp)) = sockets.remove(client) else { panic!("a connection") };
+    let lingering = tcp.close().expect("it has something to deliver");
+    assert_eq!(lingering.time(), Duration::from_secs(1));
+    lingering.end();
+    let mut buf = vec![0; 1 << 20];
+    let error = loop {
+        match wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)) {
+            Ok(len) => assert_ne!(len, 0, "an orderly end"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn threads_share_a_port_and_a_thread_does_not() {
+    let (mut one, mut other) = (Sockets::new(true).unwrap(), Sockets::new(true).unwrap());
+    let first = one.listen(localhost(), 8).unwrap();
+    let addr = one.listener(first).unwrap().local_addr().unwrap();
+    assert!(other.listen(addr, 8).is_ok());
+    assert_eq!(one.listen(addr, 8).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    let mut alone = Sockets::new(false).unwrap();
+    assert_eq!(alone.listen(addr, 8).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+}
