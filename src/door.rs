@@ -19,6 +19,8 @@ use hayase_stack::{Cidr, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket
 use crate::counters::Counters;
 use crate::io::Interest;
 use crate::mailbox;
+use crate::remote;
+use crate::steering::Moved;
 use crate::wakers::{Notify, Side};
 
 /// What sockets and hosts may ask of a shard.
@@ -28,9 +30,17 @@ use crate::wakers::{Notify, Side};
 pub(crate) trait Door {
     fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId>;
     fn listener_local_addr(&self, id: ListenerId) -> io::Result<SocketAddr>;
+    /// Whether all shards of this host know of the listener by now.
+    fn listener_is_known(&self, _id: ListenerId) -> bool {
+        true
+    }
     fn tcp_accept(&self, id: ListenerId, notify: Notify<'_>) -> Poll<io::Result<(TcpId, SocketAddr)>>;
     fn tcp_connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpId>;
     fn tcp_poll_connect(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<()>>;
+    /// Sends a connection to the shard of core `to`.
+    fn tcp_migrate(&self, _id: TcpId, _to: usize) -> io::Result<Moved> {
+        Err(alone())
+    }
 
     fn tcp_read(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
     fn tcp_read_vectored(
@@ -130,8 +140,15 @@ pub(crate) trait Door {
     fn tcp_count(&self) -> io::Result<usize>;
 }
 
-/// The name of a shard: where its door is in its thread's table, and a number that no other shard of this
-/// process has or had.
+/// The error of a shard that is the whole of its host.
+pub(crate) fn alone() -> io::Error {
+    let text = "a connection can move between the cores of one runtime whose device is one network: not with a single \
+                core, on the in-memory wire, with the operating system's sockets, or from a thread without a stack";
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
+/// The name of a shard: where its door is in the tables of the threads that use it, and a number that no other
+/// shard of this process has or had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ShardId {
     pub(crate) slot: u16,
@@ -161,33 +178,82 @@ thread_local! {
 /// If the shard belongs to another thread, or is no more.
 #[inline(always)]
 pub(crate) fn enter<T>(id: ShardId, visit: impl FnOnce(&dyn Door) -> T) -> io::Result<T> {
-    with_entry(id, |entry| visit(&*entry.door))
+    match with_entry(id, visit, |entry, visit| visit(&*entry.door)) {
+        Ok(value) => Ok(value),
+        Err(visit) => enter_remote(id, visit),
+    }
 }
 
+/// Calls `f` with an entry of this thread's table and `argument`, which comes back where there is none.
 #[inline(always)]
-fn with_entry<T>(id: ShardId, visit: impl FnOnce(&Entry) -> T) -> io::Result<T> {
+fn with_entry<A, T>(id: ShardId, argument: A, f: impl FnOnce(&Entry, A) -> T) -> Result<T, Option<A>> {
+    let mut argument = Some(argument);
     let visited = DOORS.try_with(|doors| {
         let doors = doors.try_borrow().ok()?;
         match doors.get(usize::from(id.slot)) {
-            Some(Some(entry)) if entry.serial == id.serial => Some(visit(entry)),
+            Some(Some(entry)) if entry.serial == id.serial => Some(f(entry, argument.take()?)),
             _ => None,
         }
     });
     match visited {
         Ok(Some(value)) => Ok(value),
+        _ => Err(argument),
+    }
+}
+
+/// The first use of a shard on this thread, which works if the shard is one that other threads may use.
+#[cold]
+fn enter_remote<T>(id: ShardId, visit: Option<impl FnOnce(&dyn Door) -> T>) -> io::Result<T> {
+    match (visit, remote::door(id)) {
+        (Some(visit), Some(door)) => {
+            // Where the table is in use or gone, the door is opened anew the next time.
+            let _ = adopt(id, door.clone());
+            Ok(visit(&*door))
+        }
         _ => Err(mailbox::absent(id)),
     }
 }
 
+/// Puts a door to a shard of another thread into this thread's table.
+///
+/// # Errors
+/// If the table is in use further up the call stack, or gone because the thread ends.
+pub(crate) fn adopt(id: ShardId, door: Rc<dyn Door>) -> io::Result<()> {
+    let entry = Entry { serial: id.serial, door, peer: Cell::new(remote::peer(id)) };
+    let before = DOORS.try_with(|doors| {
+        let mut doors = doors.try_borrow_mut().map_err(|_| busy())?;
+        Ok(put(&mut doors, id, entry))
+    });
+    before.unwrap_or_else(|_| Err(busy())).map(drop)
+}
+
+/// Fills the slot of an entry, and returns who was there: a shard that is no more.
+fn put(doors: &mut Vec<Option<Entry>>, id: ShardId, entry: Entry) -> Option<Entry> {
+    let slot = usize::from(id.slot);
+    if slot >= doors.len() {
+        doors.resize_with(slot + 1, || None);
+    }
+    doors[slot].replace(entry)
+}
+
+fn busy() -> io::Error {
+    io::Error::other("a shard cannot be attached from inside a call to another shard")
+}
+
+/// The door of a shard of this thread, for those who use it often.
+pub(crate) fn of(id: ShardId) -> io::Result<Rc<dyn Door>> {
+    with_entry(id, (), |entry, ()| Rc::clone(&entry.door)).map_err(|_| mailbox::absent(id))
+}
+
 /// Notes that two shards of this thread are the two ends of a wire.
 pub(crate) fn join(a: ShardId, b: ShardId) -> io::Result<()> {
-    with_entry(a, |entry| entry.peer.set(Some(b)))?;
-    with_entry(b, |entry| entry.peer.set(Some(a)))
+    let join = |of: ShardId, peer| with_entry(of, peer, |entry, peer| entry.peer.set(Some(peer)));
+    join(a, b).and_then(|()| join(b, a)).map_err(|_| mailbox::absent(a))
 }
 
 /// The shard at the other end of the wire.
 pub(crate) fn peer(id: ShardId) -> Option<ShardId> {
-    with_entry(id, |entry| entry.peer.get()).ok().flatten()
+    with_entry(id, (), |entry, ()| entry.peer.get()).unwrap_or_else(|_| remote::peer(id))
 }
 
 /// Whether the shard is one of this thread.
@@ -200,24 +266,22 @@ pub(crate) fn is_here(id: ShardId) -> bool {
 /// # Errors
 /// If the table is full, or in use further up the call stack.
 pub(crate) fn install(make: impl FnOnce(ShardId) -> Rc<dyn Door>) -> io::Result<ShardId> {
-    DOORS.with(|doors| {
-        let busy = |_| io::Error::other("a shard cannot be attached from inside a call to another shard");
-        let mut doors = doors.try_borrow_mut().map_err(busy)?;
-        let slot = doors.iter().position(Option::is_none).unwrap_or(doors.len());
-        let Ok(slot_number) = u16::try_from(slot) else {
-            return Err(io::Error::new(
-                io::ErrorKind::QuotaExceeded,
-                "65,536 shards on one thread are the limit",
-            ));
-        };
-        let id = mailbox::open(slot_number);
-        let entry = Some(Entry { serial: id.serial, door: make(id), peer: Cell::new(None) });
-        match doors.get_mut(slot) {
-            Some(free) => *free = entry,
-            None => doors.push(entry),
+    let id = mailbox::open()?;
+    let installed = DOORS.with(|doors| {
+        let mut doors = doors.try_borrow_mut().map_err(|_| busy())?;
+        let entry = Entry { serial: id.serial, door: make(id), peer: Cell::new(None) };
+        Ok(put(&mut doors, id, entry))
+    });
+    match installed {
+        Ok(before) => {
+            drop(before);
+            Ok(id)
         }
-        Ok(id)
-    })
+        Err(error) => {
+            mailbox::close(id);
+            Err(error)
+        }
+    }
 }
 
 /// Takes a door out of this thread's table; from then on its sockets are errors.
@@ -235,8 +299,8 @@ pub(crate) fn remove(id: ShardId) {
 
 /// A socket of one shard, owned: dropping it closes the socket.
 ///
-/// Integers only, so it is `Send` and `Sync` by itself. It can be used on its shard's thread only; elsewhere
-/// every call is an error, and dropping it sends the close home.
+/// Integers only, so it is `Send` and `Sync` by itself. It can be used on its shard's thread only, unless the
+/// shard is a [remote](crate::remote) one; elsewhere every call is an error, and dropping it sends the close home.
 pub(crate) struct Handle<I: SocketId> {
     shard: ShardId,
     id: I,

@@ -63,7 +63,7 @@ impl Host {
     /// The host on which the calling task opens its sockets.
     ///
     /// # Errors
-    /// If there is no host on this thread: outside of a runtime, or on a core that has no device.
+    /// If there is no host on this thread: outside of a runtime.
     pub fn current() -> io::Result<Host> {
         let shard = CURRENT.get().or(DEFAULT.get());
         shard.map(Host::new).ok_or_else(|| {
@@ -71,8 +71,8 @@ impl Host {
             io::Error::new(
                 io::ErrorKind::NotConnected,
                 format!(
-                    "there is no network on thread `{}`: open sockets inside `Runtime::block_on` or `#[hayase::main]`, on \
-                     core 0, which has the device",
+                    "there is no network on thread `{}`: open sockets inside `Runtime::block_on` or `#[hayase::main]`, \
+                     or in a task of one of its cores",
                     thread.name().unwrap_or("unnamed")
                 ),
             )

@@ -36,11 +36,12 @@
 //!
 //! # Threads
 //! A shard (stack, device queue, executor) belongs to one thread, and so do its sockets and tasks; nothing on
-//! the path is locked or atomic. Sockets are integers, and so `Send` and `Sync`, for the sake of code with
+//! the path is locked or atomic. [`Builder::cores`] makes one for each core. Sockets are integers, and so `Send` and `Sync`, for the sake of code with
 //! such bounds; used on another thread they return errors that say so.
 //!
 //! # Features
 //! - `tap` (default): TAP interfaces of Linux.
+//! - `kernel` (default): the same API over the sockets of Linux.
 //! - `tokio`: tokio's `AsyncRead` and `AsyncWrite` on our types. Those of `futures` are always there.
 #![forbid(unsafe_code)]
 
@@ -53,11 +54,16 @@ mod door;
 mod error;
 mod host;
 pub mod io;
+#[cfg(feature = "kernel")]
+mod kernel;
 mod mailbox;
+mod mains;
 pub mod net;
 mod reactor;
+mod remote;
 mod runtime;
 mod shard;
+mod steering;
 pub mod task;
 #[cfg(test)]
 mod tests;
@@ -70,7 +76,11 @@ pub use hayase_stack as stack;
 pub use hayase_stack::Cidr;
 pub use host::{Entered, Host, Scope};
 pub use reactor::Reactor;
-pub use runtime::{Builder, DeviceSpec, ParseSpecError, Runtime, TapSpec, WireSpec};
+pub use runtime::{
+    Builder, DeviceSpec, DpdkSpec, Model, NetmapSpec, ParseModelError, ParseSpecError, Runtime, TapSpec,
+    WireSpec, XdpKeep, XdpMode, XdpSpec,
+};
+pub use steering::AcceptPolicy;
 pub use task::{spawn, spawn_on};
 
 pub mod time {
@@ -90,40 +100,44 @@ pub mod device {
     //! The seam between the stack and a NIC, and the backends.
 
     pub use hayase_device::*;
+    #[cfg(feature = "dpdk")]
+    pub use hayase_dpdk as dpdk;
+    #[cfg(feature = "netmap")]
+    pub use hayase_netmap as netmap;
     #[cfg(feature = "tap")]
     pub use hayase_tap as tap;
     pub use hayase_wire as wire;
+    #[cfg(feature = "xdp")]
+    pub use hayase_xdp as xdp;
 }
 
 /// What the macros call. Not part of the API.
 #[doc(hidden)]
 pub mod __private {
-    use crate::{Builder, DeviceSpec, Host, Runtime, WireSpec};
-
-    /// Runs `main`, or says on stderr why not and ends the process with code 1.
-    pub fn block_on<F: Future>(device: Option<&str>, cores: Option<usize>, main: F) -> F::Output {
-        match runtime(device, cores) {
-            Ok(runtime) => runtime.block_on(main),
-            Err(error) => {
-                eprintln!("hayase: {error}");
-                std::process::exit(1);
-            }
-        }
-    }
-
-    fn runtime(device: Option<&str>, cores: Option<usize>) -> Result<Runtime, Box<dyn std::error::Error>> {
-        let mut builder = Builder::default().cores(cores.unwrap_or(1));
-        if let Some(device) = device {
-            builder = builder.device(device.parse()?);
-        }
-        Ok(builder.build()?)
-    }
+    pub use crate::mains::{Outcome, block_on, block_on_each};
+    use crate::{DeviceSpec, Host, Model, Runtime, WireSpec};
 
     /// Runs a test on the client's host of a wire.
+    #[cfg(not(test))]
     pub fn run_test<F: Future>(test: impl FnOnce(Host, Host) -> F) -> F::Output {
+        run_test_on(Model::default(), test)
+    }
+
+    /// Runs a test of this crate with every CPU model.
+    #[cfg(test)]
+    pub fn run_test<F: Future<Output: Outcome>>(test: impl Fn(Host, Host) -> F) -> F::Output {
+        let [first, rest @ ..] = Model::ALL;
+        rest.into_iter().fold(run_test_on(first, &test), |output, model| {
+            if output.is_failure() { output } else { run_test_on(model, &test) }
+        })
+    }
+
+    fn run_test_on<F: Future>(model: Model, test: impl FnOnce(Host, Host) -> F) -> F::Output {
         let wire = DeviceSpec::Wire(WireSpec::default());
-        let runtime = Runtime::builder().device(wire).build().expect("a runtime on a wire");
+        let runtime = Runtime::builder().device(wire).model(model).build().expect("a runtime on a wire");
         let (server, client) = (runtime.host(), runtime.peer().expect("a wire has two ends"));
+        // Seen if the test fails.
+        println!("model {model}");
         runtime.block_on(client.scope(async { test(client, server).await }))
     }
 }

@@ -11,12 +11,17 @@ use std::thread::{self, ThreadId};
 use hayase_stack::Socket;
 
 use crate::door::ShardId;
+use crate::remote;
 
 /// Every shard of the process by its serial number. Looked at when a shard comes or goes and when something
 /// went wrong, never on the path of a byte.
 static SHARDS: Mutex<BTreeMap<u32, Arc<Mailbox>>> = Mutex::new(BTreeMap::new());
 
 static SERIAL: AtomicU32 = AtomicU32::new(1);
+
+/// Which slots of the threads' tables of doors have a name. A slot means the same shard on every thread, so that
+/// a door to it can stand in the same place of any of them.
+static SLOTS: Mutex<Vec<bool>> = Mutex::new(Vec::new());
 
 /// The shard's end that other threads can reach.
 pub(crate) struct Mailbox {
@@ -63,9 +68,37 @@ fn find(id: ShardId) -> Option<Arc<Mailbox>> {
     lock(&SHARDS).get(&id.serial).cloned()
 }
 
+/// A new name.
+///
+/// # Errors
+/// If all slots are taken.
+pub(crate) fn name() -> io::Result<ShardId> {
+    let mut slots = lock(&SLOTS);
+    let free = slots.iter().position(|taken| !taken).unwrap_or(slots.len());
+    let Ok(slot) = u16::try_from(free) else {
+        let text = "65,536 shards in one process are the limit";
+        return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
+    };
+    match slots.get_mut(free) {
+        Some(taken) => *taken = true,
+        None => slots.push(true),
+    }
+    Ok(ShardId { slot, serial: SERIAL.fetch_add(1, Ordering::Relaxed) })
+}
+
+/// Nobody has this name any more: its slot can be given to another.
+pub(crate) fn unname(id: ShardId) {
+    if let Some(taken) = lock(&SLOTS).get_mut(usize::from(id.slot)) {
+        *taken = false;
+    }
+}
+
 /// Names a new shard of this thread and opens its mailbox.
-pub(crate) fn open(slot: u16) -> ShardId {
-    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+///
+/// # Errors
+/// As [`name`].
+pub(crate) fn open() -> io::Result<ShardId> {
+    let id = name()?;
     let current = thread::current();
     let thread_name = current.name().map_or_else(|| format!("{:?}", current.id()), str::to_owned);
     let mailbox = Mailbox {
@@ -75,8 +108,8 @@ pub(crate) fn open(slot: u16) -> ShardId {
         any: AtomicBool::new(false),
         wake: OnceLock::new(),
     };
-    lock(&SHARDS).insert(serial, Arc::new(mailbox));
-    ShardId { slot, serial }
+    lock(&SHARDS).insert(id.serial, Arc::new(mailbox));
+    Ok(id)
 }
 
 /// The mailbox of a shard that was opened before.
@@ -86,12 +119,17 @@ pub(crate) fn of(id: ShardId) -> Option<Arc<Mailbox>> {
 
 /// The shard is no more.
 pub(crate) fn close(id: ShardId) {
-    lock(&SHARDS).remove(&id.serial);
+    if lock(&SHARDS).remove(&id.serial).is_some() {
+        unname(id);
+    }
 }
 
 /// Asks another thread's shard to close a socket. A shard that is no more has closed it already.
 #[cold]
 pub(crate) fn send_close(id: ShardId, socket: Socket) {
+    if remote::close(id, socket) {
+        return;
+    }
     let Some(mailbox) = find(id).filter(|mailbox| mailbox.thread != thread::current().id()) else { return };
     {
         let mut closes = lock(&mailbox.closes);

@@ -3,16 +3,24 @@
 use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use hayase_device::{Device, Interest};
 use hayase_executor::Handle;
 use hayase_stack::Config;
 use hayase_time::Instant;
 
-use crate::door::{self, Door};
+use crate::door::{self, Door, ShardId};
 use crate::host::{self, Host};
-use crate::mailbox;
+#[cfg(feature = "kernel")]
+use crate::kernel::KernelShard;
+use crate::mailbox::{self, Mailbox};
+use crate::remote::{Connector, Link, Server};
+use crate::runtime::StackThread;
 use crate::shard::{Shard, Turn};
+use crate::steering::{Member, Satellite, Seat, Station, Steered};
+use crate::time;
 
 /// The network of a thread: its stacks and their devices.
 ///
@@ -38,6 +46,17 @@ use crate::shard::{Shard, Turn};
 #[derive(Default)]
 pub struct Reactor {
     shards: Vec<(Host, Rc<dyn Turn>)>,
+    /// Behind the shards, which are dropped first.
+    threads: Vec<StackThread>,
+    /// For the next stack that is attached.
+    seat: Option<Seat>,
+}
+
+/// What the secrets of a stack come from.
+fn seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| io::Error::other(format!("no random numbers: {error}")))?;
+    Ok(seed)
 }
 
 impl Reactor {
@@ -60,15 +79,58 @@ impl Reactor {
         config: Config,
         now: Instant,
     ) -> io::Result<Host> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed)
-            .map_err(|error| io::Error::other(format!("no random numbers: {error}")))?;
+        let seed = seed()?;
+        let Some(mut seat) = self.seat.take() else {
+            return self.install(|mailbox| Shard::new(device, config, seed, now, mailbox, None));
+        };
+        let station = Station::new(&mut seat, &device);
+        let device = Steered::new(device, &mut seat, Rc::clone(&station));
+        self.install_as(|id, mailbox| {
+            let shard = Shard::new(device, config, seed, now, mailbox, Some(Rc::clone(&station)));
+            let shard = Rc::new(shard);
+            (Rc::clone(&shard) as Rc<dyn Door>, Rc::new(Member::new(id, shard, station)) as Rc<dyn Turn>)
+        })
+    }
+
+    /// Makes the next stack that is attached here one of several that are one host.
+    pub(crate) fn sit(&mut self, seat: Seat) {
+        self.seat = Some(seat);
+    }
+
+    /// Puts a stack where there is no queue pair: it sends through another core's.
+    pub(crate) fn attach_satellite(&mut self, mut seat: Seat, config: &Config) -> io::Result<Host> {
+        let device = Satellite::new(&mut seat)?;
+        self.sit(seat);
+        self.attach(device, config.clone(), time::now())
+    }
+
+    /// Takes the operating system's sockets in place of a stack, as a host with the addresses of this machine. With
+    /// `shares_ports`, other threads can have the same ports.
+    #[cfg(feature = "kernel")]
+    pub(crate) fn attach_kernel(&mut self, shares_ports: bool, now: Instant) -> io::Result<Host> {
+        let sockets = hayase_kernel::Sockets::new(shares_ports)?;
+        self.install(|mailbox| KernelShard::new(sockets, now, mailbox))
+    }
+
+    fn install<S: Turn + Door + 'static>(
+        &mut self,
+        make: impl FnOnce(Arc<Mailbox>) -> S,
+    ) -> io::Result<Host> {
+        self.install_as(|_, mailbox| {
+            let shard = Rc::new(make(mailbox));
+            (Rc::clone(&shard) as Rc<dyn Door>, shard as Rc<dyn Turn>)
+        })
+    }
+
+    fn install_as(
+        &mut self,
+        make: impl FnOnce(ShardId, Arc<Mailbox>) -> (Rc<dyn Door>, Rc<dyn Turn>),
+    ) -> io::Result<Host> {
         let mut shard = None;
         let id = door::install(|id| {
-            let mailbox = mailbox::of(id).expect("the mailbox was opened with the name");
-            let new = Rc::new(Shard::new(device, config, seed, now, mailbox));
-            shard = Some(Rc::clone(&new) as Rc<dyn Turn>);
-            new as Rc<dyn Door>
+            let (door, turn) = make(id, mailbox::of(id).expect("the mailbox was opened with the name"));
+            shard = Some(turn);
+            door
         })?;
         let host = Host::new(id);
         self.shards.extend(shard.map(|shard| (host, shard)));
@@ -78,11 +140,45 @@ impl Reactor {
 
     /// Tells what ends the sleep of this thread when another one has something for it.
     pub(crate) fn wake_through(&self, handle: &Handle) {
-        for (_, shard) in &self.shards {
-            let handle = handle.clone();
-            // An empty task is what can be sent to any core.
-            shard.mailbox().set_wake(move || drop(handle.spawn_on(|| async {})));
+        self.shards.iter().for_each(|(_, shard)| shard.wake_through(handle));
+    }
+
+    /// Puts the stacks of this thread at the service of others. `handle` is of this thread's executor.
+    pub(crate) fn serve(&mut self, handle: &Handle) -> io::Result<Vec<Connector>> {
+        let serve = |(host, shard): &mut (Host, Rc<dyn Turn>)| {
+            let server = Rc::new(Server::new(Rc::clone(shard), host.shard(), handle)?);
+            *shard = Rc::clone(&server) as Rc<dyn Turn>;
+            Ok(server.connector())
+        };
+        self.shards.iter_mut().map(serve).collect()
+    }
+
+    /// Connects this thread with a stack on another one, and returns it as a host.
+    pub(crate) fn connect(&mut self, connector: &Connector) -> io::Result<Host> {
+        let link = Link::new(connector)?;
+        let host = Host::new(link.shard());
+        self.shards.push((host, Rc::new(link)));
+        host::appeared(host.shard());
+        Ok(host)
+    }
+
+    /// Tells other threads that two hosts are the two ends of a wire.
+    pub(crate) fn join(&self, a: Host, b: Host) {
+        for (host, shard) in &self.shards {
+            if *host == a {
+                shard.join(b.shard());
+            }
         }
+    }
+
+    /// Keeps the thread of a stack for as long as this thread is connected with it.
+    pub(crate) fn keep(&mut self, thread: StackThread) {
+        self.threads.push(thread);
+    }
+
+    /// The thread goes on without turning, for a while or for ever.
+    pub(crate) fn leave(&self) {
+        self.shards.iter().for_each(|(_, shard)| shard.leave());
     }
 
     /// Its hosts, in the order in which they were attached.
@@ -118,6 +214,18 @@ impl Reactor {
         self.shards.iter().any(|(_, shard)| shard.pending())
     }
 
+    /// Readies the devices for a sleep: what comes from now on makes one of the [`interests`](Self::interests) ready.
+    /// Ask [`pending`](Self::pending) once more before sleeping. Returns the longest time to sleep all the same, for
+    /// devices that raise no descriptor; `None` if there is no such device.
+    pub fn arm(&self) -> Option<Duration> {
+        self.shards.iter().filter_map(|(_, shard)| shard.arm()).min()
+    }
+
+    /// The sleep after [`arm`](Self::arm) is over, or was not begun.
+    pub fn disarm(&self) {
+        self.shards.iter().for_each(|(_, shard)| shard.disarm());
+    }
+
     /// The descriptors that become ready when frames arrive.
     pub fn interests(&self, add: &mut dyn FnMut(Interest)) {
         self.shards.iter().for_each(|(_, shard)| shard.interests(add));
@@ -141,6 +249,14 @@ impl hayase_executor::Reactor for Reactor {
 
     fn pending(&self) -> bool {
         Reactor::pending(self)
+    }
+
+    fn arm(&self) -> Option<Duration> {
+        Reactor::arm(self)
+    }
+
+    fn disarm(&self) {
+        Reactor::disarm(self);
     }
 
     fn interests(&self, add: &mut dyn FnMut(hayase_executor::Interest)) {

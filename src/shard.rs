@@ -11,20 +11,23 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use hayase_device::{Burst, Caps, Device, Interest, Offloads, SharedBytes};
+use hayase_executor::Handle;
 use hayase_stack::{
     Cidr, Config, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket, Stack, State, TcpId, UdpId,
 };
 use hayase_time::Instant;
 
 use crate::counters::Counters;
-use crate::door::Door;
+use crate::door::{self, Door, ShardId};
 use crate::error::io_error;
 use crate::mailbox::Mailbox;
+use crate::steering::{Moved, Setting, Station};
 use crate::wakers::{Notify, Side, WaitsIn, Wakers};
 
 /// Frames that one look at the device brings at most: what the first-level cache holds the headers of.
@@ -42,7 +45,22 @@ pub(crate) trait Turn {
     fn deadline(&self) -> Option<Instant>;
     fn pending(&self) -> bool;
     fn interests(&self, add: &mut dyn FnMut(Interest));
-    fn mailbox(&self) -> &Mailbox;
+    /// Readies the device for the thread's sleep, as [`Device::arm`] says.
+    fn arm(&self) -> Option<Duration> {
+        None
+    }
+    /// The sleep is over.
+    fn disarm(&self) {}
+    /// What ends the sleep of the shard's thread from now on.
+    fn wake_through(&self, handle: &Handle);
+    /// The shard at the other end of the wire, if the device is one.
+    fn join(&self, _peer: ShardId) {}
+    /// The thread goes on without turning, until the next call of `receive`.
+    fn leave(&self) {}
+    /// From now on, what changes is listed for [`changed`](Turn::changed), and nobody is woken.
+    fn list_changes(&self) {}
+    /// Moves the sockets that changed into `list`.
+    fn changed(&self, _list: &mut Vec<(Socket, Ready)>) {}
 }
 
 /// One stack with its device.
@@ -56,6 +74,8 @@ pub(crate) struct Shard<D: Device> {
     /// Whether there are any.
     deferred: Cell<bool>,
     mailbox: Arc<Mailbox>,
+    /// Where it is one of several shards that are one host.
+    station: Option<Rc<Station>>,
 }
 
 struct Core<D: Device> {
@@ -71,6 +91,7 @@ impl<D: Device> Shard<D> {
         seed: [u8; 32],
         now: Instant,
         mailbox: Arc<Mailbox>,
+        station: Option<Rc<Station>>,
     ) -> Shard<D> {
         let stack = Stack::new(config, device.caps(), device.mac(), seed, now);
         Shard {
@@ -80,7 +101,24 @@ impl<D: Device> Shard<D> {
             closes: RefCell::default(),
             deferred: Cell::new(false),
             mailbox,
+            station,
         }
+    }
+
+    /// Stack and device, for what is wrapped around the shard. `None` if they are in use further up.
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Stack<D::Frame>, &mut D) -> T) -> Option<T> {
+        let mut core = self.core.try_borrow_mut().ok()?;
+        let Core { stack, device, .. } = &mut *core;
+        Some(f(stack, device))
+    }
+
+    /// Changes an address or a route, here and in the other shards of this host.
+    fn set(&self, setting: Setting) -> io::Result<()> {
+        self.call(|core, _| setting.apply(&mut core.stack))?;
+        if let Some(station) = &self.station {
+            station.announce(setting);
+        }
+        Ok(())
     }
 
     #[inline]
@@ -285,14 +323,42 @@ impl<D: Device> Turn for Shard<D> {
         }
     }
 
-    fn mailbox(&self) -> &Mailbox {
-        &self.mailbox
+    fn arm(&self) -> Option<Duration> {
+        let nap = self.core.try_borrow_mut().ok()?.device.arm();
+        nap.map(Duration::from_nanos)
+    }
+
+    fn disarm(&self) {
+        if let Ok(mut core) = self.core.try_borrow_mut() {
+            core.device.disarm();
+        }
+    }
+
+    fn wake_through(&self, handle: &Handle) {
+        let handle = handle.clone();
+        self.mailbox.set_wake(move || handle.notify());
+    }
+
+    fn list_changes(&self) {
+        self.wakers.borrow_mut().list_changes();
+    }
+
+    fn changed(&self, list: &mut Vec<(Socket, Ready)>) {
+        self.wakers.borrow_mut().changed(list);
     }
 }
 
 impl<D: Device> Door for Shard<D> {
     fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId> {
-        self.call(|core, _| core.stack.tcp_listen(local, backlog))
+        self.call(|core, _| match &self.station {
+            None => core.stack.tcp_listen(local, backlog),
+            Some(station) => station.listen(&mut core.stack, local, backlog),
+        })
+    }
+
+    fn listener_is_known(&self, id: ListenerId) -> bool {
+        let port = self.listener_local_addr(id).map(|local| local.port());
+        self.station.as_ref().zip(port.ok()).is_none_or(|(station, port)| !station.is_joining(port))
     }
 
     fn listener_local_addr(&self, id: ListenerId) -> io::Result<SocketAddr> {
@@ -300,11 +366,22 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn tcp_accept(&self, id: ListenerId, notify: Notify<'_>) -> Poll<io::Result<(TcpId, SocketAddr)>> {
-        self.poll(id, Side::Read, notify, |core, _| core.stack.tcp_accept(id))
+        self.poll(id, Side::Read, notify, |core, _| match &self.station {
+            None => core.stack.tcp_accept(id),
+            Some(station) => station.accept(&mut core.stack, id),
+        })
     }
 
     fn tcp_connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpId> {
-        self.call(|core, now| core.stack.tcp_connect(now, remote, local))
+        self.call(|core, now| match &self.station {
+            None => core.stack.tcp_connect(now, remote, local),
+            Some(station) => station.connect(now, &mut core.stack, remote, local),
+        })
+    }
+
+    fn tcp_migrate(&self, id: TcpId, to: usize) -> io::Result<Moved> {
+        let station = self.station.as_ref().ok_or_else(door::alone)?;
+        self.call(|core, _| station.migrate(&mut core.stack, id, to))
     }
 
     fn tcp_poll_connect(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<()>> {
@@ -430,7 +507,10 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn udp_bind(&self, local: SocketAddr) -> io::Result<UdpId> {
-        self.call(|core, _| core.stack.udp_bind(local))
+        self.call(|core, _| match &self.station {
+            None => core.stack.udp_bind(local),
+            Some(station) => station.bind(&mut core.stack, local),
+        })
     }
 
     fn udp_connect(&self, id: UdpId, remote: SocketAddr) -> io::Result<()> {
@@ -484,7 +564,10 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn echo_open(&self) -> io::Result<EchoId> {
-        self.call(|core, _| core.stack.echo_open())
+        self.call(|core, _| match &self.station {
+            None => core.stack.echo_open(),
+            Some(station) => station.open_echo(&mut core.stack),
+        })
     }
 
     fn echo_send(&self, id: EchoId, to: IpAddr, sequence: u16, payload: &[u8]) -> io::Result<()> {
@@ -536,11 +619,16 @@ impl<D: Device> Door for Shard<D> {
             self.deferred.set(true);
             return;
         };
+        let station = self.station.as_ref();
+        let service = station.and_then(|station| station.service_of(&core.stack, socket));
         match socket {
             Socket::Tcp(id) => core.stack.tcp_close(now, id),
             Socket::Listener(id) => core.stack.close_listener(now, id),
             Socket::Udp(id) => core.stack.udp_close(id),
             Socket::Echo(id) => core.stack.echo_close(id),
+        }
+        if let Some((station, service)) = station.zip(service) {
+            station.close(service, &core.stack);
         }
         drop(core);
         let removed = self.wakers.borrow_mut().close(socket);
@@ -552,19 +640,19 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn add_address(&self, cidr: Cidr) -> io::Result<()> {
-        self.call(|core, _| core.stack.add_address(cidr))
+        self.set(Setting::AddAddress(cidr))
     }
 
     fn remove_address(&self, addr: IpAddr) -> io::Result<()> {
-        self.call(|core, _| core.stack.remove_address(addr))
+        self.set(Setting::RemoveAddress(addr))
     }
 
     fn add_route(&self, destination: Cidr, gateway: IpAddr) -> io::Result<()> {
-        self.call(|core, _| core.stack.add_route(destination, gateway))
+        self.set(Setting::AddRoute(destination, gateway))
     }
 
     fn remove_route(&self, destination: Cidr) -> io::Result<()> {
-        self.call(|core, _| core.stack.remove_route(destination))
+        self.set(Setting::RemoveRoute(destination))
     }
 
     fn caps(&self) -> io::Result<Caps> {

@@ -55,6 +55,8 @@ pub(crate) struct Wakers {
     echo: Table,
     /// Who is to be woken as soon as nothing is borrowed.
     woken: Vec<Waker>,
+    /// Instead of waiters, a list of what changed: for a shard that serves other threads.
+    changed: Option<Vec<(Socket, Ready)>>,
     /// The last ticket that was given out. 2^64 of them last for centuries.
     ticket: u64,
 }
@@ -132,6 +134,9 @@ impl Wakers {
     /// over.
     #[inline]
     pub(crate) fn take(&mut self, socket: Socket, ready: Ready) {
+        if let Some(changed) = &mut self.changed {
+            return changed.push((socket, ready));
+        }
         let (table, index, woken) = self.table(socket);
         if ready.wakes_reader() {
             table.take(index, Side::Read, woken);
@@ -141,10 +146,31 @@ impl Wakers {
         }
     }
 
+    /// From now on nobody waits here: what changes is listed, for [`changed`](Self::changed).
+    pub(crate) fn list_changes(&mut self) {
+        self.changed.get_or_insert_default();
+    }
+
+    /// Moves the sockets that changed into `list`.
+    pub(crate) fn changed(&mut self, list: &mut Vec<(Socket, Ready)>) {
+        list.append(self.changed.get_or_insert_default());
+    }
+
     /// The wakers that were taken out, if there are any.
     #[inline]
     pub(crate) fn woken(&mut self) -> Option<Vec<Waker>> {
         if self.woken.is_empty() { None } else { Some(std::mem::take(&mut self.woken)) }
+    }
+
+    /// Everybody who waits for anything.
+    pub(crate) fn take_all(&mut self) -> Vec<Waker> {
+        let mut all = std::mem::take(&mut self.woken);
+        for table in [&mut self.tcp, &mut self.listener, &mut self.udp, &mut self.echo] {
+            let Table { last, each } = std::mem::take(table);
+            all.extend(last.into_iter().flatten().flatten());
+            all.extend(each.into_values().flatten().map(|(_, waker)| waker));
+        }
+        all
     }
 
     /// Takes the emptied list back, for its memory.

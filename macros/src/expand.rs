@@ -16,8 +16,10 @@ pub(crate) fn main(options: TokenStream, function: TokenStream) -> syn::Result<T
         return Err(Error::new(argument.span(), "the main function takes no arguments"));
     }
     let device = option(options.device);
-    let cores = option(options.cores);
-    let run = |name: &TokenStream| quote!(::hayase::__private::block_on(#device, #cores, #name()));
+    let run = |name: &TokenStream| match &options.cores {
+        None => quote!(::hayase::__private::block_on(#device, #name())),
+        Some(cores) => quote!(::hayase::__private::block_on_each(#device, #cores, #name)),
+    };
     Ok(wrap(&attributes, &function, &run))
 }
 
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn main_keeps_its_body_and_runs_it() {
+    fn main_keeps_its_body_and_runs_it_on_each_core() {
         let expanded = main(
             quote!(cores = 2),
             quote!(
@@ -102,7 +104,22 @@ mod tests {
             text.starts_with("fn main () -> Result < () , Error > { async fn main () -> Result"),
             "{text}"
         );
-        assert!(text.contains(":: block_on (:: core :: option :: Option :: None , "), "{text}");
+        assert!(text.contains(":: block_on_each (:: core :: option :: Option :: None , 2 , main)"), "{text}");
+    }
+
+    #[test]
+    fn main_without_options_runs_once() {
+        let expanded = main(
+            quote!(device = "wire"),
+            quote!(
+                async fn main() {}
+            ),
+        );
+        let text = expanded.unwrap().to_string();
+        assert!(
+            text.contains(":: block_on (:: core :: option :: Option :: Some (\"wire\") , main ())"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -17,9 +17,12 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
-/// Options: `device = "SPEC"` names the device as `hayase::DeviceSpec` reads it; `cores = N` runs that many
-/// cores. Without them the defaults of `hayase::Builder` hold. If the runtime cannot be built, the reason
-/// goes to stderr and the process ends with code 1.
+/// Options: `device = "SPEC"` names the device as `hayase::DeviceSpec` reads it; `cores = N` runs main on each of
+/// that many cores, as `hayase::Builder::cores` has them. Without them the defaults of `hayase::Builder` hold. If the
+/// runtime cannot be built, the reason goes to stderr and the process ends with code 1.
+///
+/// A main that runs on several cores returns `()`, a `Result` or an `ExitCode`, which must be `Send` (`Box<dyn Error +
+/// Send + Sync>` is). The program goes on until all of them have ended, or the first has failed.
 #[proc_macro_attribute]
 pub fn main(options: TokenStream, function: TokenStream) -> TokenStream {
     expand::main(options.into(), function.into()).unwrap_or_else(syn::Error::into_compile_error).into()

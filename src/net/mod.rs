@@ -1,7 +1,8 @@
 //! TCP, UDP and ICMP echo, with tokio's names, signatures and semantics.
 //!
 //! Sockets are opened on the [current host](crate::Host::current). They are integers and therefore `Send` and
-//! `Sync`, but work on the thread of their host only; elsewhere every call is an error that says so.
+//! `Sync`, but work on the thread of their host only; elsewhere every call is an error that says so. Only where the stack
+//! has a thread of its own (see [`Model`](crate::Model)), they work everywhere.
 
 mod addr;
 mod echo;

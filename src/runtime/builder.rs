@@ -5,17 +5,24 @@ use std::io;
 use std::time::Duration;
 
 use hayase_device::Offloads;
-use hayase_executor::{Config, Cores, Executor, Parking};
+use hayase_executor::{Config, Cores, Executor, Handle, Parking};
 
 use super::Runtime;
-use super::device;
+use super::apart::Placement;
+use super::device::{self, Queue};
+use super::model::Model;
+use super::network::{Choices, attach};
 use super::spec::{DeviceSpec, TapSpec, WireSpec};
 use super::workers::Workers;
 use crate::host::Host;
 use crate::reactor::Reactor;
+use crate::steering::{self, AcceptPolicy};
 
 /// The environment variable that names the device where the program does not.
 const DEVICE_VARIABLE: &str = "HAYASE_DEVICE";
+
+/// The hosts of core 0, and the queues of the other cores.
+type Attached = io::Result<(Vec<Host>, Vec<Queue>)>;
 
 /// Chooses everything about a [`Runtime`].
 ///
@@ -28,9 +35,11 @@ const DEVICE_VARIABLE: &str = "HAYASE_DEVICE";
 pub struct Builder {
     device: Option<DeviceSpec>,
     cores: usize,
+    model: Model,
+    spin: Option<Duration>,
     executor: Config,
-    offloads: Option<Offloads>,
-    stack: hayase_stack::Config,
+    network: Choices,
+    accept: AcceptPolicy,
     quiet: bool,
 }
 
@@ -39,9 +48,11 @@ impl Default for Builder {
         Builder {
             device: None,
             cores: 1,
+            model: Model::default(),
+            spin: None,
             executor: Config::default(),
-            offloads: None,
-            stack: hayase_stack::Config::default(),
+            network: Choices::default(),
+            accept: AcceptPolicy::Local,
             quiet: false,
         }
     }
@@ -54,11 +65,33 @@ impl Builder {
         self
     }
 
-    /// Runs this many cores, each an executor on a thread of its own and, with more than one, pinned to a
-    /// CPU. Core 0 is the thread that calls [`Runtime::block_on`], and has the device; on the others, tasks
-    /// run without network. The default is 1.
+    /// Runs this many cores, each an executor and a stack on a thread of its own and, with more than one, pinned to
+    /// a CPU. Core 0 is the thread that calls [`Runtime::block_on`]. All have the same addresses; nothing is shared
+    /// on the path of a packet. The default is 1.
+    ///
+    /// On a device with a queue pair for each core, each core has its own; where there are fewer, the cores without one
+    /// send and receive through the others. A connection is on the core to which the NIC brings its frames, unless
+    /// [`accept`](Self::accept) or [`TcpStream::migrate`](crate::net::TcpStream::migrate) has put it elsewhere. A socket
+    /// that only one core has opened gets what is for it, on whatever queue it comes; listen on every core to have
+    /// connections spread over them. On the in-memory wire, each core has a wire of its own, with both ends.
     pub fn cores(mut self, count: usize) -> Builder {
         self.cores = count;
+        self
+    }
+
+    /// Where the stack of each core runs: on the thread of its tasks, which is the default, or on one of its own.
+    ///
+    /// With [`Model::Split`] a core takes two CPUs, and its threads are bound to them as far as there are so many;
+    /// with [`Model::Merge`] two threads share one, and neither spins.
+    pub fn model(mut self, model: Model) -> Builder {
+        self.model = model;
+        self
+    }
+
+    /// Which core serves a new connection, where several listen at its port. The default is the one to which the NIC
+    /// brings it.
+    pub fn accept(mut self, policy: AcceptPolicy) -> Builder {
+        self.accept = policy;
         self
     }
 
@@ -68,10 +101,11 @@ impl Builder {
         self
     }
 
-    /// How long a thread goes on looking for work before it sleeps. The default is zero, which burns nothing;
-    /// a busy server gains from some ten microseconds.
+    /// The longest time that a thread goes on looking for work before it sleeps. Sleeps that last longer shorten it to
+    /// nothing, so an idle thread burns nothing; zero never looks twice. The default is 20 us, a few times what
+    /// waking up costs, and 200 us with [`Model::Split`]; with [`Model::Merge`] no thread spins.
     pub fn spin(mut self, time: Duration) -> Builder {
-        self.executor.spin = time;
+        self.spin = Some(time);
         self
     }
 
@@ -83,13 +117,13 @@ impl Builder {
 
     /// Uses these offloads, as far as the device has them, whatever its spec says.
     pub fn offloads(mut self, offloads: Offloads) -> Builder {
-        self.offloads = Some(offloads);
+        self.network.offloads = Some(offloads);
         self
     }
 
     /// The limits and habits of the stack.
     pub fn stack(mut self, config: hayase_stack::Config) -> Builder {
-        self.stack = config;
+        self.network.stack = config;
         self
     }
 
@@ -105,33 +139,55 @@ impl Builder {
     /// If the device cannot be opened or its addresses make no sense, if there are to be no cores or polls,
     /// or if the process may open no more descriptors or threads. The text says what to do.
     pub fn build(self) -> io::Result<Runtime> {
+        self.build_with(Builder::attach)
+    }
+
+    /// Builds the runtime with the network that `attach` gives to core 0.
+    pub(crate) fn build_with(
+        mut self,
+        attach: impl FnOnce(&Builder, &mut Reactor, &Handle) -> Attached,
+    ) -> io::Result<Runtime> {
         if self.cores == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a runtime needs at least one core"));
         }
+        self.executor.spin = self.model.spin(self.spin, self.executor.spin);
         let cores = Cores::new(self.cores)?;
         let executor = Executor::builder().config(self.executor.clone()).core(&cores, 0).build()?;
         let mut reactor = Reactor::new();
-        let hosts = self.attach(&mut reactor)?;
-        if let Some(offloads) = self.offloads {
-            for host in &hosts {
-                host.set_offloads(offloads)?;
-            }
-        }
-        reactor.wake_through(&executor.handle());
-        let workers = Workers::start(&cores, &self.executor)?;
+        let (hosts, queues) = attach(&self, &mut reactor, &executor.handle())?;
+        let workers = Workers::start(&cores, &self.executor, &self.network, queues)?;
         Ok(Runtime { executor: Some(executor), reactor, workers, hosts })
     }
 
-    fn attach(&self, reactor: &mut Reactor) -> io::Result<Vec<Host>> {
+    /// Gives core 0 its network.
+    fn attach(&self, reactor: &mut Reactor, handle: &Handle) -> Attached {
         match self.chosen_device()? {
-            Some(spec) => self.attach_queue(reactor, &spec),
-            None => self.attach_default(reactor),
+            Some(spec) => self.attach_queue(reactor, handle, &spec),
+            None => self.attach_default(reactor, handle),
         }
     }
 
-    fn attach_queue(&self, reactor: &mut Reactor, spec: &DeviceSpec) -> io::Result<Vec<Host>> {
-        let mut queues = device::open(spec, 1)?;
-        queues.remove(0)(reactor, &self.stack)
+    fn attach_queue(&self, reactor: &mut Reactor, handle: &Handle, spec: &DeviceSpec) -> Attached {
+        let queues = device::open(spec, self.cores)?;
+        self.attach_queues(reactor, handle, queues, device::is_one_network(spec))
+    }
+
+    pub(crate) fn attach_queues(
+        &self,
+        reactor: &mut Reactor,
+        handle: &Handle,
+        mut queues: Vec<Queue>,
+        is_one_network: bool,
+    ) -> Attached {
+        let placement = Placement::new(self.model, self.cores, &self.executor)?;
+        if self.cores > 1 && is_one_network {
+            queues = steering::seat(queues, self.cores, self.accept)?;
+        }
+        let mut queues =
+            queues.into_iter().enumerate().map(|(core, queue)| placement.clone().place(core, queue));
+        let first = queues.next().expect("a device has a queue");
+        let hosts = attach(reactor, first, &self.network, handle)?;
+        Ok((hosts, queues.collect()))
     }
 
     fn chosen_device(&self) -> io::Result<Option<DeviceSpec>> {
@@ -149,14 +205,14 @@ impl Builder {
     }
 
     /// TAP if we may, else the wire.
-    fn attach_default(&self, reactor: &mut Reactor) -> io::Result<Vec<Host>> {
-        match self.attach_queue(reactor, &DeviceSpec::Tap(TapSpec::default())) {
+    fn attach_default(&self, reactor: &mut Reactor, handle: &Handle) -> Attached {
+        match self.attach_queue(reactor, handle, &DeviceSpec::Tap(TapSpec::default())) {
             Err(error) if is_missing_right(&error) => {
                 if !self.quiet {
                     eprintln!("hayase: {error}");
                     eprintln!("hayase: using the in-memory wire instead, which only this process can reach");
                 }
-                self.attach_queue(reactor, &DeviceSpec::Wire(WireSpec::default()))
+                self.attach_queue(reactor, handle, &DeviceSpec::Wire(WireSpec::default()))
             }
             result => result,
         }

@@ -1,16 +1,22 @@
-//! The runtime: an executor on each core, and on core 0 the network.
+//! The runtime: on each core an executor and a network of its own.
 
+mod apart;
 mod builder;
 mod device;
+mod model;
+mod network;
 mod spec;
 mod workers;
 
+pub(crate) use apart::StackThread;
 pub use builder::Builder;
-pub use spec::{DeviceSpec, ParseSpecError, TapSpec, WireSpec};
+pub(crate) use device::Queue;
+pub use model::{Model, ParseModelError};
+pub use spec::{
+    DeviceSpec, DpdkSpec, NetmapSpec, ParseSpecError, TapSpec, WireSpec, XdpKeep, XdpMode, XdpSpec,
+};
 
-use std::time::Duration;
-
-use hayase_executor::{Clock, Executor, Metrics};
+use hayase_executor::{Executor, Metrics};
 
 use crate::host::{self, Host, Scope};
 use crate::reactor::Reactor;
@@ -39,12 +45,6 @@ pub struct Runtime {
     hosts: Vec<Host>,
 }
 
-/// How long a runtime that is being dropped goes on sending.
-const LINGER: Duration = Duration::from_millis(500);
-
-/// How long such a runtime sleeps between two turns.
-const LINGER_NAP: Duration = Duration::from_micros(200);
-
 impl Runtime {
     /// A runtime with every choice left to the defaults: see [`Builder`].
     ///
@@ -67,6 +67,7 @@ impl Runtime {
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let chosen = host::chosen();
         let _default = host::forget_chosen();
+        let _turning = Turning(&self.reactor);
         self.executor().block_on(&self.reactor, Scope::new(chosen, future))
     }
 
@@ -85,7 +86,7 @@ impl Runtime {
         self.host().peer()
     }
 
-    /// Number of cores, this thread's included.
+    /// Number of cores, this thread's included: core 0.
     pub fn cores(&self) -> usize {
         self.executor().handle().cores().count()
     }
@@ -110,33 +111,23 @@ impl Runtime {
     fn executor(&self) -> &Executor {
         self.executor.as_ref().expect("a runtime has its executor until it is dropped")
     }
+}
 
-    /// Turns for as long as the stack has something to do soon, as a retransmission has that waits for its ACK.
-    fn linger(&self) {
-        let end = Clock::Monotonic.now() + LINGER;
-        loop {
-            let now = Clock::Monotonic.now();
-            let worked = self.reactor.turn(now);
-            let done =
-                !self.reactor.pending() && self.reactor.deadline().is_none_or(|deadline| deadline > end);
-            if done || now >= end {
-                break;
-            }
-            if !worked {
-                std::thread::sleep(LINGER_NAP);
-            }
-        }
+/// A reactor that is turned around, until this is dropped.
+struct Turning<'a>(&'a Reactor);
+
+impl Drop for Turning<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.workers.stop();
+        // The other cores' networks may need this one to send.
+        self.workers.stop(&self.reactor);
         // Tasks own sockets: they go while the network is still there.
         drop(self.executor.take());
-        // On a wire, the peer goes as well.
-        if self.peer().is_none() {
-            self.linger();
-        }
+        network::linger(&self.reactor);
     }
 }

@@ -1,4 +1,4 @@
-//! The cores beside core 0: a thread and an executor each.
+//! The cores beside core 0: a thread, an executor and a network each.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,6 +10,10 @@ use std::thread::{self, JoinHandle};
 use hayase_executor::{Config, Cores, Executor};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use super::device::Queue;
+use super::network::{Choices, attach, linger, turn_until};
+use crate::reactor::Reactor;
+
 /// The running threads. Dropping it ends them.
 #[derive(Debug)]
 pub(super) struct Workers {
@@ -20,15 +24,25 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Starts cores 1 and up, and pins them and this thread, which is core 0. A single core is not pinned.
-    pub(super) fn start(cores: &Cores, config: &Config) -> io::Result<Workers> {
+    /// Starts cores 1 and up, and pins them and this thread, which is core 0. A single core is not pinned. The first of
+    /// `queues` is for core 1, and so on; a core without one runs tasks without network.
+    pub(super) fn start(
+        cores: &Cores,
+        config: &Config,
+        choices: &Choices,
+        queues: Vec<Queue>,
+    ) -> io::Result<Workers> {
         let mut workers = Workers { threads: Vec::new(), stop: Arc::default(), unpinned: None };
         if cores.count() == 1 {
             return Ok(workers);
         }
         let allowed = sched_getaffinity(None)?;
+        let mut queues = queues.into_iter();
         for core in 1..cores.count() {
-            workers.threads.push(start(core, cores, config, &allowed, &workers.stop)?);
+            let (cores, config, choices) = (cores.clone(), config.clone(), choices.clone());
+            let stop = Arc::clone(&workers.stop);
+            let worker = Worker { core, cores, config, choices, queue: queues.next(), allowed, stop };
+            workers.threads.push(worker.start()?);
         }
         // Last, because threads inherit it.
         pin(&allowed, 0)?;
@@ -36,9 +50,16 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Ends the threads, with their tasks.
-    pub(super) fn stop(&mut self) {
+    /// Ends the threads, with their tasks. `reactor` is this thread's, through which theirs may send their last.
+    pub(super) fn stop(&mut self, reactor: &Reactor) {
         self.stop.now();
+        if !self.threads.is_empty() {
+            turn_until(reactor, || self.threads.iter().all(JoinHandle::is_finished));
+        }
+        self.join();
+    }
+
+    fn join(&mut self) {
         for thread in self.threads.drain(..) {
             if let Err(panic) = thread.join()
                 && !thread::panicking()
@@ -53,50 +74,65 @@ impl Workers {
     }
 }
 
+/// After a start that failed half way; otherwise they are stopped already.
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.stop();
+        self.stop.now();
+        self.join();
     }
 }
 
-/// Starts one core, and waits until its executor stands.
-fn start(
+/// A core on its way to its thread.
+struct Worker {
     core: usize,
-    cores: &Cores,
-    config: &Config,
-    allowed: &CpuSet,
-    stop: &Arc<Stop>,
-) -> io::Result<JoinHandle<()>> {
-    let (cores, config, allowed, stop) = (cores.clone(), config.clone(), *allowed, Arc::clone(stop));
-    let (started, outcome) = sync_channel(1);
-    let run = move || run(core, &cores, config, &allowed, &stop, &started);
-    let thread = thread::Builder::new().name(format!("hayase-{core}")).spawn(run)?;
-    match outcome.recv() {
-        Ok(Ok(())) => Ok(thread),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(io::Error::other(format!("core {core} died while it started"))),
-    }
-}
-
-fn run(
-    core: usize,
-    cores: &Cores,
+    cores: Cores,
     config: Config,
-    allowed: &CpuSet,
-    stop: &Stop,
-    started: &SyncSender<io::Result<()>>,
-) {
-    let executor =
-        pin(allowed, core).and_then(|()| Executor::builder().config(config).core(cores, core).build());
-    // The receiver waits for exactly one message, and there is room for it.
-    match executor {
-        Ok(executor) => {
-            let _ = started.send(Ok(()));
-            executor.block_on(&(), poll_fn(|cx| stop.poll(cx)));
+    choices: Choices,
+    queue: Option<Queue>,
+    allowed: CpuSet,
+    stop: Arc<Stop>,
+}
+
+impl Worker {
+    /// Starts the core, and waits until its executor and its network stand.
+    fn start(self) -> io::Result<JoinHandle<()>> {
+        let core = self.core;
+        let (started, outcome) = sync_channel(1);
+        let thread =
+            thread::Builder::new().name(format!("hayase-{core}")).spawn(move || self.run(&started))?;
+        match outcome.recv() {
+            Ok(Ok(())) => Ok(thread),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(io::Error::other(format!("core {core} died while it started"))),
         }
-        Err(error) => {
-            let _ = started.send(Err(error));
+    }
+
+    fn run(mut self, started: &SyncSender<io::Result<()>>) {
+        let built = self.build();
+        // The receiver waits for exactly one message, and there is room for it.
+        match built {
+            Ok((executor, reactor)) => {
+                let _ = started.send(Ok(()));
+                executor.block_on(&reactor, poll_fn(|cx| self.stop.poll(cx)));
+                // Tasks own sockets: they go while the network is still there.
+                drop(executor);
+                linger(&reactor);
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
         }
+    }
+
+    fn build(&mut self) -> io::Result<(Executor, Reactor)> {
+        pin(&self.allowed, self.core)?;
+        let executor =
+            Executor::builder().config(self.config.clone()).core(&self.cores, self.core).build()?;
+        let mut reactor = Reactor::new();
+        if let Some(queue) = self.queue.take() {
+            attach(&mut reactor, queue, &self.choices, &executor.handle())?;
+        }
+        Ok((executor, reactor))
     }
 }
 

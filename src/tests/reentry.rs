@@ -25,35 +25,35 @@ impl Wake for Owner {
     }
 }
 
-#[hayase::test]
-async fn a_waker_may_use_and_drop_sockets(_client: Host, server: Host) {
-    let (mut stream, peer) = connected(server).await;
-    let (owned, mut owned_peer) = connected(server).await;
-    let woken = Arc::new(AtomicUsize::new(0));
-    let waker = Waker::from(Arc::new(Owner { stream: owned, woken: Arc::clone(&woken) }));
-    assert!(peer.poll_read(&mut Context::from_waker(&waker), &mut [0; 1]).is_pending());
-    drop(waker);
-    stream.write_all(b"x").await.unwrap();
-    let mut said = Vec::new();
-    owned_peer.read_to_end(&mut said).await.unwrap();
-    assert_eq!((said.as_slice(), woken.load(Ordering::Relaxed)), (&b"from a waker"[..], 1));
-}
-
-#[hayase::test]
-async fn a_replaced_or_abandoned_waker_may_close_sockets(_client: Host, server: Host) {
-    for replace in [true, false] {
-        let (_stream, peer) = connected(server).await;
+everywhere! {
+    async fn a_waker_may_use_and_drop_sockets(_client: Host, server: Host) {
+        let (mut stream, peer) = connected(server).await;
         let (owned, mut owned_peer) = connected(server).await;
-        let waker = Waker::from(Arc::new(Owner { stream: owned, woken: Arc::default() }));
+        let woken = Arc::new(AtomicUsize::new(0));
+        let waker = Waker::from(Arc::new(Owner { stream: owned, woken: Arc::clone(&woken) }));
         assert!(peer.poll_read(&mut Context::from_waker(&waker), &mut [0; 1]).is_pending());
         drop(waker);
-        if replace {
-            assert!(peer.poll_read(&mut Context::from_waker(Waker::noop()), &mut [0; 1]).is_pending());
-        } else {
-            drop(peer);
+        stream.write_all(b"x").await.unwrap();
+        let mut said = Vec::new();
+        owned_peer.read_to_end(&mut said).await.unwrap();
+        assert_eq!((said.as_slice(), woken.load(Ordering::Relaxed)), (&b"from a waker"[..], 1));
+    }
+
+    async fn a_replaced_or_abandoned_waker_may_close_sockets(_client: Host, server: Host) {
+        for replace in [true, false] {
+            let (_stream, peer) = connected(server).await;
+            let (owned, mut owned_peer) = connected(server).await;
+            let waker = Waker::from(Arc::new(Owner { stream: owned, woken: Arc::default() }));
+            assert!(peer.poll_read(&mut Context::from_waker(&waker), &mut [0; 1]).is_pending());
+            drop(waker);
+            if replace {
+                assert!(peer.poll_read(&mut Context::from_waker(Waker::noop()), &mut [0; 1]).is_pending());
+            } else {
+                drop(peer);
+            }
+            let end = timeout(Duration::from_secs(5), owned_peer.read(&mut [0; 1])).await;
+            assert_eq!(end.expect("the owned socket was closed").unwrap(), 0);
         }
-        let end = timeout(Duration::from_secs(5), owned_peer.read(&mut [0; 1])).await;
-        assert_eq!(end.expect("the owned socket was closed").unwrap(), 0);
     }
 }
 
@@ -79,34 +79,34 @@ impl Drop for Bomb {
     }
 }
 
-#[hayase::test]
-async fn sent_bytes_may_own_sockets(_client: Host, server: Host) {
-    let (mut stream, mut peer) = connected(server).await;
-    let (owned, mut owned_peer) = connected(server).await;
-    let refused = Arc::new(AtomicUsize::new(0));
-    let bomb = Bomb { bytes: vec![7; 100_000], stream: owned, refused: Arc::clone(&refused) };
-    stream.write_owned(Bytes::from_owner(bomb)).await.unwrap();
-    peer.read_exact(&mut vec![0; 100_000]).await.unwrap();
-    let mut said = Vec::new();
-    let end = timeout(Duration::from_secs(5), owned_peer.read_to_end(&mut said)).await;
-    end.expect("the socket inside was closed").unwrap();
-    let said_it = said == b"from a destructor";
-    assert_eq!(refused.load(Ordering::Relaxed), usize::from(!said_it));
-}
+everywhere! {
+    async fn sent_bytes_may_own_sockets(_client: Host, server: Host) {
+        let (mut stream, mut peer) = connected(server).await;
+        let (owned, mut owned_peer) = connected(server).await;
+        let refused = Arc::new(AtomicUsize::new(0));
+        let bomb = Bomb { bytes: vec![7; 100_000], stream: owned, refused: Arc::clone(&refused) };
+        stream.write_owned(Bytes::from_owner(bomb)).await.unwrap();
+        peer.read_exact(&mut vec![0; 100_000]).await.unwrap();
+        let mut said = Vec::new();
+        let end = timeout(Duration::from_secs(5), owned_peer.read_to_end(&mut said)).await;
+        end.expect("the socket inside was closed").unwrap();
+        let said_it = said == b"from a destructor";
+        assert_eq!(refused.load(Ordering::Relaxed), usize::from(!said_it));
+    }
 
-#[hayase::test]
-async fn a_task_that_is_dropped_closes_its_sockets(client: Host, server: Host) {
-    let (stream, mut peer) = connected(server).await;
-    let before = client.tcp_count().unwrap();
-    let task = crate::spawn(async move {
-        let mut stream = stream;
-        stream.read(&mut [0; 1]).await
-    });
-    sleep(Duration::from_millis(1)).await;
-    task.abort();
-    assert!(task.await.unwrap_err().is_cancelled());
-    assert_eq!(peer.read(&mut [0; 1]).await.unwrap(), 0);
-    drop(peer);
-    sleep(Duration::from_millis(5)).await;
-    assert!(client.tcp_count().unwrap() <= before);
+    async fn a_task_that_is_dropped_closes_its_sockets(client: Host, server: Host) {
+        let (stream, mut peer) = connected(server).await;
+        let before = client.tcp_count().unwrap();
+        let task = crate::spawn(async move {
+            let mut stream = stream;
+            stream.read(&mut [0; 1]).await
+        });
+        sleep(Duration::from_millis(1)).await;
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert_eq!(peer.read(&mut [0; 1]).await.unwrap(), 0);
+        drop(peer);
+        sleep(Duration::from_millis(5)).await;
+        assert!(client.tcp_count().unwrap() <= before);
+    }
 }

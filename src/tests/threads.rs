@@ -31,8 +31,23 @@ async fn futures_on_sockets_are_send(_client: Host, server: Host) {
     send(&TcpListener::bind("0.0.0.0:7"));
 }
 
-#[hayase::test]
-async fn use_on_a_foreign_thread_is_an_error_that_explains(_client: Host, server: Host) {
+/// On the thread that the stack is on, that is: `models.rs` has the others.
+#[test]
+fn use_on_a_foreign_thread_is_an_error_that_explains() {
+    let wire = DeviceSpec::Wire(WireSpec::default());
+    let runtime = Runtime::builder().device(wire).build().unwrap();
+    let client = runtime.peer().unwrap();
+    runtime.block_on(client.scope(use_on_a_foreign_thread(runtime.host())));
+}
+
+#[cfg(feature = "kernel")]
+#[test]
+fn use_of_a_kernel_socket_on_a_foreign_thread_is_one_as_well() {
+    let runtime = Runtime::builder().device(DeviceSpec::Kernel).build().unwrap();
+    runtime.block_on(use_on_a_foreign_thread(runtime.host()));
+}
+
+async fn use_on_a_foreign_thread(server: Host) {
     let (stream, mut peer) = connected(server).await;
     let foreign = std::thread::Builder::new().name("stranger".into());
     let error = foreign.spawn(move || stream.try_read(&mut [0; 1]).unwrap_err()).unwrap().join().unwrap();
@@ -51,23 +66,65 @@ fn without_a_runtime_there_is_no_network() {
 }
 
 #[test]
-fn other_cores_run_tasks_without_network() {
+fn each_core_has_a_network_of_its_own() {
     let wire = DeviceSpec::Wire(WireSpec::default());
     let runtime = Runtime::builder().device(wire).cores(2).build().unwrap();
     assert_eq!(runtime.cores(), 2);
-    let (value, error, foreign) = runtime.block_on(async {
+    let (answer, foreign, hosts) = runtime.block_on(async {
         let listener = TcpListener::bind("0.0.0.0:7").await.unwrap();
+        let here = Host::current().unwrap();
         let task = crate::spawn_on(1, move || async move {
             let foreign = listener.accept().await.map(drop);
-            let error = TcpListener::bind("0.0.0.0:8").await.map(drop);
-            (6 * 7, error, foreign)
+            let client = Host::current().unwrap().peer().unwrap();
+            let (mut stream, mut peer) = client.scope(connected(Host::current().unwrap())).await;
+            stream.write_all(b"x").await.unwrap();
+            let mut answer = [0; 1];
+            peer.read_exact(&mut answer).await.unwrap();
+            (answer, foreign, (here, Host::current().unwrap()))
         });
         task.unwrap().await.unwrap()
     });
-    assert_eq!(value, 42);
-    assert!(error.unwrap_err().to_string().contains("core 0"));
+    assert_eq!(&answer, b"x");
     assert!(foreign.unwrap_err().to_string().contains("hayase-1"));
+    assert_ne!(hosts.0, hosts.1);
     assert!(runtime.block_on(async { crate::spawn_on(2, || async {}).is_err() }));
+}
+
+/// Channels of other crates carry anything `Send` between cores, and wake the core that waits.
+#[test]
+fn channels_connect_cores() {
+    let runtime = Runtime::builder().device("wire".parse().unwrap()).cores(2).build().unwrap();
+    let sum = runtime.block_on(async {
+        let (to, mut from) = tokio::sync::mpsc::channel(4);
+        let (answer, sum) = tokio::sync::oneshot::channel();
+        let other = crate::spawn_on(1, move || async move {
+            let mut sum = 0;
+            while let Some(number) = from.recv().await {
+                sum += number;
+            }
+            answer.send(sum).unwrap();
+        });
+        for number in 1..=1000u64 {
+            to.send(number).await.unwrap();
+        }
+        drop(to);
+        other.unwrap().await.unwrap();
+        sum.await.unwrap()
+    });
+    assert_eq!(sum, 500_500);
+}
+
+#[test]
+fn a_core_that_cannot_start_says_why() {
+    let attach = |reactor: &mut crate::Reactor, _: &_| {
+        let (end, _) = crate::device::wire::Wire::pair(Default::default());
+        Ok(vec![reactor.attach(end, Default::default(), crate::time::now())?])
+    };
+    let fail = |_: &mut crate::Reactor, _: &_| Err(io::Error::other("queue 1 is in use"));
+    let error = Runtime::builder().cores(2).build_with(|builder, reactor, handle| {
+        builder.attach_queues(reactor, handle, vec![Box::new(attach), Box::new(fail)], false)
+    });
+    assert_eq!(error.unwrap_err().to_string(), "queue 1 is in use");
 }
 
 #[test]
@@ -86,15 +143,16 @@ async fn an_error_ends_a_test() -> io::Result<()> {
     Host::current()?.addresses().map(drop)
 }
 
-#[hayase::test]
-async fn buffered_streams_stay_on_their_core(_client: Host, server: Host) {
-    let (stream, mut peer) = connected(server).await;
-    let mut reader = BufReader::new(stream);
-    peer.write_all(b"x").await.unwrap();
-    assert_eq!(reader.fill_buf().await.unwrap(), b"x");
-    let (stream, rest) = reader.into_parts();
-    assert_eq!(
-        (&*rest, stream.try_read(&mut [0; 1]).unwrap_err().kind()),
-        (&b"x"[..], ErrorKind::WouldBlock)
-    );
+everywhere! {
+    async fn buffered_streams_stay_on_their_core(_client: Host, server: Host) {
+        let (stream, mut peer) = connected(server).await;
+        let mut reader = BufReader::new(stream);
+        peer.write_all(b"x").await.unwrap();
+        assert_eq!(reader.fill_buf().await.unwrap(), b"x");
+        let (stream, rest) = reader.into_parts();
+        assert_eq!(
+            (&*rest, stream.try_read(&mut [0; 1]).unwrap_err().kind()),
+            (&b"x"[..], ErrorKind::WouldBlock)
+        );
+    }
 }

@@ -10,6 +10,7 @@ use super::TcpStream;
 use crate::door::Handle;
 use crate::host::Host;
 use crate::net::addr::{ToSocketAddrs, first_that};
+use crate::task::yield_now;
 use crate::wakers::{Notify, Side};
 
 /// Connections that wait to be accepted, unless [`TcpSocket::listen`](super::TcpSocket::listen) says
@@ -35,13 +36,19 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Listens at `addr` of the current host. Port 0 takes a free one; `0.0.0.0` means all IPv4 addresses of
+    /// Listens at `addr` of the current host, on this core: with several, each may listen at the same address, and
+    /// connections are spread over those that do. Port 0 takes a free one; `0.0.0.0` means all IPv4 addresses of
     /// the host and `[::]` all addresses, IPv4 ones included.
     ///
     /// # Errors
     /// If there is no current host, the address is none of its own, or the port is in use.
     pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
-        first_that(&addr, |addr| TcpListener::listen(addr, BACKLOG))
+        let listener = first_that(&addr, |addr| TcpListener::listen(addr, BACKLOG))?;
+        // Until the other cores know, a connection that comes to one of them would be refused there.
+        while !listener.handle.call(|door, id| Ok(door.listener_is_known(id)))? {
+            yield_now().await;
+        }
+        Ok(listener)
     }
 
     /// Listens, at once.

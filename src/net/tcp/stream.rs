@@ -98,6 +98,30 @@ impl TcpStream {
         let _ = self.handle.call(|door, id| door.tcp_abort(id));
     }
 
+    /// Moves the connection to another core of this runtime, with all that was received and not read, written and not
+    /// acknowledged. What is returned is of use there; take it along:
+    ///
+    /// ```no_run
+    /// # async fn serve(stream: hayase::net::TcpStream) -> std::io::Result<()> {
+    /// let mut stream = stream.migrate(1).await?;
+    /// hayase::spawn_on(1, move || async move { stream.write_all(b"from core 1").await })
+    ///     .map_err(std::io::Error::other)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] where the cores are no single network; if there is no such core, or the
+    /// connection is not established any more; and if the other core has no room for it, when it is lost.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: the connection is closed when it arrives.
+    pub async fn migrate(self, core: usize) -> io::Result<TcpStream> {
+        let moved = self.handle.call(|door, id| door.tcp_migrate(id, core))?;
+        let (shard, id) = moved.arrived().await?;
+        Ok(TcpStream::new(shard, id))
+    }
+
     /// Borrows the two directions, for use in one task.
     pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
         split::split(self)

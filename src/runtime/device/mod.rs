@@ -1,8 +1,16 @@
 //! From a device spec to hosts with addresses. Each kind of device has a file.
 
+#[cfg(feature = "dpdk")]
+mod dpdk;
+#[cfg(feature = "kernel")]
+mod kernel;
+#[cfg(feature = "netmap")]
+mod netmap;
 #[cfg(feature = "tap")]
 mod tap;
 mod wire;
+#[cfg(feature = "xdp")]
+mod xdp;
 
 use std::io;
 use std::net::IpAddr;
@@ -15,7 +23,7 @@ use crate::reactor::Reactor;
 
 /// A queue pair of a device, on its way to its core. There, on the core's own thread, it puts a stack on the
 /// queue and returns that stack's hosts: the one that tasks of the core mean, and on a wire the other end's.
-pub(super) type Queue = Box<dyn FnOnce(&mut Reactor, &Config) -> io::Result<Vec<Host>> + Send>;
+pub(crate) type Queue = Box<dyn FnOnce(&mut Reactor, &Config) -> io::Result<Vec<Host>> + Send>;
 
 /// Opens a device, with a queue pair for each core as far as it has them: core i gets the i-th. Never empty.
 pub(super) fn open(spec: &DeviceSpec, cores: usize) -> io::Result<Vec<Queue>> {
@@ -25,11 +33,35 @@ pub(super) fn open(spec: &DeviceSpec, cores: usize) -> io::Result<Vec<Queue>> {
         DeviceSpec::Tap(spec) => Ok(tap::open(spec)),
         #[cfg(not(feature = "tap"))]
         DeviceSpec::Tap(_) => Err(not_built("tap")),
+        #[cfg(feature = "kernel")]
+        DeviceSpec::Kernel => Ok(kernel::open(cores)),
+        #[cfg(not(feature = "kernel"))]
+        DeviceSpec::Kernel => Err(not_built("kernel")),
+        #[cfg(feature = "xdp")]
+        DeviceSpec::Xdp(spec) => xdp::open(spec, cores),
+        #[cfg(not(feature = "xdp"))]
+        DeviceSpec::Xdp(_) => Err(not_built("xdp")),
+        #[cfg(feature = "netmap")]
+        DeviceSpec::Netmap(spec) => netmap::open(spec, cores),
+        #[cfg(not(feature = "netmap"))]
+        DeviceSpec::Netmap(_) => Err(not_built("netmap")),
+        #[cfg(feature = "dpdk")]
+        DeviceSpec::Dpdk(spec) => dpdk::open(spec, cores),
+        #[cfg(not(feature = "dpdk"))]
+        DeviceSpec::Dpdk(_) => Err(not_built("dpdk")),
     }
 }
 
+/// Whether all queue pairs of the device are one network, so that any core may get any frame.
+pub(super) fn is_one_network(spec: &DeviceSpec) -> bool {
+    !matches!(spec, DeviceSpec::Wire(_) | DeviceSpec::Kernel)
+}
+
 /// Gives a host what its spec says of addresses.
-#[cfg_attr(not(feature = "tap"), expect(dead_code, reason = "a wire has addresses of its own"))]
+#[cfg_attr(
+    not(any(feature = "tap", feature = "dpdk", feature = "netmap", feature = "xdp")),
+    expect(dead_code, reason = "a wire has addresses of its own")
+)]
 fn give_addresses(host: Host, addresses: &[Cidr], gateways: &[IpAddr]) -> io::Result<()> {
     addresses.iter().try_for_each(|address| host.add_address(*address))?;
     gateways.iter().try_for_each(|gateway| {
@@ -38,7 +70,7 @@ fn give_addresses(host: Host, addresses: &[Cidr], gateways: &[IpAddr]) -> io::Re
 }
 
 /// The error for a device that a feature would have brought.
-#[cfg(not(feature = "tap"))]
+#[cfg(not(all(feature = "tap", feature = "dpdk", feature = "netmap", feature = "xdp", feature = "kernel")))]
 fn not_built(feature: &str) -> io::Error {
     let text =
         format!("hayase was built without its feature `{feature}`: build it with `--features {feature}`");

@@ -1,10 +1,17 @@
 //! Which device: the text form that command line and environment share. Each kind has a file.
 
+mod dpdk;
+mod kernel;
+mod netmap;
 mod tap;
 mod wire;
+mod xdp;
 
+pub use dpdk::DpdkSpec;
+pub use netmap::NetmapSpec;
 pub use tap::TapSpec;
 pub use wire::WireSpec;
+pub use xdp::{XdpKeep, XdpMode, XdpSpec};
 
 use std::error::Error;
 use std::fmt;
@@ -27,7 +34,11 @@ const MTU_MAX: usize = 65_535;
 ///
 /// ```text
 /// wire[:mtu=1500][,offloads=all]
+/// kernel
 /// tap:name=hy0,addr=10.7.0.2/24[,addr=fd00::2/64][,host=10.7.0.1/24][,gateway=10.7.0.1][,mac=02:00:00:00:00:02][,mtu=1500][,offloads=all]
+/// xdp:if=eth1,addr=10.0.0.2/24[,gateway=10.0.0.1][,queues=0-3][,mode=zerocopy][,keep=tcp:22][,mac=..][,mtu=1500][,offloads=all][,trust=on]
+/// netmap:port=eth1|pipe{1|vale0:1,addr=10.7.0.2/24[,gateway=10.7.0.1][,mac=..][,mtu=1500][,offloads=all]
+/// dpdk:vdev=net_virtio_user0,path=/run/x.sock|pci=0000:01:00.0,addr=10.7.0.2/24[,gateway=10.7.0.1][,mac=..][,mtu=1500][,offloads=all][,eal=-m 512]
 /// ```
 ///
 /// `addr`, `host` and `gateway` may come several times. Offloads are `all`, `none`, or names joined by `+` of
@@ -46,6 +57,14 @@ pub enum DeviceSpec {
     Wire(WireSpec),
     /// A TAP interface of Linux: our host on one side, the kernel on the other.
     Tap(TapSpec),
+    /// The operating system's own sockets, without a stack of ours: one host, with the machine's addresses.
+    Kernel,
+    /// The queues of a network interface, through AF_XDP.
+    Xdp(XdpSpec),
+    /// A netmap port: rings of a NIC, a port of a VALE switch, an end of a pipe.
+    Netmap(NetmapSpec),
+    /// A device of one of DPDK's drivers.
+    Dpdk(DpdkSpec),
 }
 
 /// Why a text is no [`DeviceSpec`], and what one looks like.
@@ -56,6 +75,9 @@ pub struct ParseSpecError {
 }
 
 const TAP_EXAMPLE: &str = "tap:name=hy0,addr=10.7.0.2/24";
+const XDP_EXAMPLE: &str = "xdp:if=eth1,addr=10.0.0.2/24";
+const NETMAP_EXAMPLE: &str = "netmap:port=vale0:1,addr=10.7.0.2/24";
+const DPDK_EXAMPLE: &str = "dpdk:vdev=net_virtio_user0,path=/run/x.sock,addr=10.7.0.2/24";
 const WIRE_EXAMPLE: &str = "wire:mtu=1500";
 
 impl fmt::Display for ParseSpecError {
@@ -74,7 +96,16 @@ impl FromStr for DeviceSpec {
         match kind {
             "wire" => wire::parse(options).map(DeviceSpec::Wire).map_err(|what| wrong(what, WIRE_EXAMPLE)),
             "tap" => tap::parse(options).map(DeviceSpec::Tap).map_err(|what| wrong(what, TAP_EXAMPLE)),
-            _ => Err(wrong(format!("there is no device `{kind}`, only wire and tap"), TAP_EXAMPLE)),
+            "xdp" => xdp::parse(options).map(DeviceSpec::Xdp).map_err(|what| wrong(what, XDP_EXAMPLE)),
+            "netmap" => {
+                netmap::parse(options).map(DeviceSpec::Netmap).map_err(|what| wrong(what, NETMAP_EXAMPLE))
+            }
+            "dpdk" => dpdk::parse(options).map(DeviceSpec::Dpdk).map_err(|what| wrong(what, DPDK_EXAMPLE)),
+            "kernel" => kernel::parse(options).map_err(|what| wrong(what, kernel::NAME)),
+            _ => Err(wrong(
+                format!("there is no device `{kind}`, only wire, tap, xdp, netmap, dpdk and kernel"),
+                TAP_EXAMPLE,
+            )),
         }
     }
 }
@@ -120,6 +151,10 @@ impl fmt::Display for DeviceSpec {
         match self {
             DeviceSpec::Wire(spec) => spec.fmt(f),
             DeviceSpec::Tap(spec) => spec.fmt(f),
+            DeviceSpec::Kernel => f.write_str(kernel::NAME),
+            DeviceSpec::Xdp(spec) => spec.fmt(f),
+            DeviceSpec::Netmap(spec) => spec.fmt(f),
+            DeviceSpec::Dpdk(spec) => spec.fmt(f),
         }
     }
 }
@@ -144,6 +179,7 @@ mod tests {
             "wire",
             "wire:mtu=9000",
             "wire:mtu=1280,offloads=none",
+            "kernel",
             "tap:name=hy0,addr=10.7.0.2/24",
             "tap:name=hy0,addr=10.7.0.2/24,addr=fd00::2/64,host=10.7.0.1/24,gateway=10.7.0.1,gateway=fd00::1,\
              mac=02:00:00:00:00:2a,mtu=9000,offloads=tx-checksum+tso",
@@ -157,9 +193,11 @@ mod tests {
     #[test]
     fn errors_name_the_mistake_and_show_how_it_is_done() {
         for (text, part) in [
-            ("dpdk:port=0", "`dpdk`"),
+            ("dpdk:port=0", "`port=0`"),
+            ("warp:port=0", "`warp`"),
             ("wire:mtu=12", "mtu=12"),
             ("wire:speed=1", "`speed`"),
+            ("kernel:mtu=9000", "`mtu=9000`"),
             ("tap:hy0", "`hy0`"),
             ("tap:name=hy0", "needs an address"),
             ("tap:addr=10.7.0.2/24", "needs a name"),

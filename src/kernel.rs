@@ -1,0 +1,578 @@
+//! A shard without a stack: the operating system's own sockets behind the same [`Door`].
+//!
+//! What a socket is asked goes to the kernel at once. Who has to wait is kept in [`Wakers`], as in a shard with a
+//! stack, and woken when the kernel's readiness set names the socket. No foreign code runs while anything is borrowed:
+//! a sink of read bytes gets them from a buffer of its own, and sent bytes are copied before the call returns.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use hayase_device::{Caps, Interest, Offloads, SharedBytes};
+use hayase_executor::Handle;
+use hayase_kernel::{Key, Kind, Lingering, Readiness, Sockets};
+use hayase_stack::{
+    Cidr, Count, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State, TcpId, UdpId,
+};
+use hayase_time::Instant;
+
+use crate::counters::Counters;
+use crate::door::Door;
+use crate::mailbox::Mailbox;
+use crate::shard::Turn;
+use crate::wakers::{Notify, Side, WaitsIn, Wakers};
+
+/// Bytes that one read takes for those who bring no buffer: what a stream has ready at most times.
+const READ_LEN: usize = 65_536;
+
+/// What an IP packet may have: cutting it to the link's MTU is the kernel's affair.
+const PACKET_LEN_MAX: usize = 65_535;
+
+/// The sockets of one thread.
+pub(crate) struct KernelShard {
+    sockets: RefCell<Sockets>,
+    wakers: RefCell<Wakers>,
+    /// What reads without a buffer of the caller's go through.
+    buffer: Cell<Vec<u8>>,
+    /// Connections that are closed and have so long to deliver the rest.
+    lingering: RefCell<BTreeMap<(Instant, Key), Lingering>>,
+    now: Cell<Instant>,
+    mailbox: Arc<Mailbox>,
+}
+
+/// The names of sockets, here and there.
+trait Named: WaitsIn + Copy {
+    fn key(self) -> Key;
+    fn of(key: Key) -> Self;
+}
+
+macro_rules! named {
+    ($($id:ident),*) => {
+        $(impl Named for $id {
+            fn key(self) -> Key {
+                Key { index: self.index, generation: self.generation }
+            }
+
+            fn of(Key { index, generation }: Key) -> $id {
+                $id { index, generation }
+            }
+        })*
+    };
+}
+
+named!(TcpId, ListenerId, UdpId, EchoId);
+
+fn socket(kind: Kind, key: Key) -> Socket {
+    match kind {
+        Kind::Tcp => Socket::Tcp(Named::of(key)),
+        Kind::Listener => Socket::Listener(Named::of(key)),
+        Kind::Udp => Socket::Udp(Named::of(key)),
+        Kind::Echo => Socket::Echo(Named::of(key)),
+    }
+}
+
+fn key(socket: Socket) -> Key {
+    match socket {
+        Socket::Tcp(id) => id.key(),
+        Socket::Listener(id) => id.key(),
+        Socket::Udp(id) => id.key(),
+        Socket::Echo(id) => id.key(),
+    }
+}
+
+fn ready(readiness: Readiness) -> Ready {
+    let flags = [
+        (readiness.readable, Ready::READABLE),
+        (readiness.writable, Ready::WRITABLE),
+        (readiness.read_closed, Ready::READ_CLOSED),
+        (readiness.write_closed, Ready::WRITE_CLOSED),
+        (readiness.error, Ready::ERROR),
+    ];
+    flags.into_iter().filter(|(holds, _)| *holds).fold(Ready::EMPTY, |set, (_, flag)| set | flag)
+}
+
+fn state(state: hayase_kernel::State) -> State {
+    use hayase_kernel::State as Theirs;
+    match state {
+        Theirs::Closed => State::Closed,
+        Theirs::SynSent => State::SynSent,
+        Theirs::SynReceived => State::SynReceived,
+        Theirs::Established => State::Established,
+        Theirs::FinWait1 => State::FinWait1,
+        Theirs::FinWait2 => State::FinWait2,
+        Theirs::CloseWait => State::CloseWait,
+        Theirs::Closing => State::Closing,
+        Theirs::LastAck => State::LastAck,
+        Theirs::TimeWait => State::TimeWait,
+    }
+}
+
+/// What is asked of the operating system by other means.
+fn elsewhere(what: &str, how: &str) -> io::Error {
+    let text = format!("on the device `kernel`, {what} are the operating system's affair: {how}");
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
+fn addresses_elsewhere() -> io::Error {
+    elsewhere("addresses", "`ip address add ADDRESS/PREFIX dev INTERFACE`")
+}
+
+fn routes_elsewhere() -> io::Error {
+    elsewhere("routes", "`ip route add DESTINATION via GATEWAY`")
+}
+
+impl KernelShard {
+    pub(crate) fn new(sockets: Sockets, now: Instant, mailbox: Arc<Mailbox>) -> KernelShard {
+        KernelShard {
+            sockets: RefCell::new(sockets),
+            wakers: RefCell::default(),
+            buffer: Cell::default(),
+            lingering: RefCell::default(),
+            now: Cell::new(now),
+            mailbox,
+        }
+    }
+
+    /// A call that has its answer at once.
+    fn call<T>(&self, op: impl FnOnce(&mut Sockets) -> io::Result<T>) -> io::Result<T> {
+        op(&mut self.sockets.borrow_mut())
+    }
+
+    /// A call that may have to wait: then its waker is kept.
+    fn poll<I: Named, T>(
+        &self,
+        id: I,
+        side: Side,
+        notify: Notify<'_>,
+        op: impl FnOnce(&mut Sockets, Key) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let mut sockets = self.sockets.borrow_mut();
+        if let Notify::Never = notify {
+            sockets.presume_ready(id.key());
+        }
+        let poll = op(&mut sockets, id.key());
+        drop(sockets);
+        if poll.is_pending() {
+            self.wait(id, side, notify);
+        }
+        poll
+    }
+
+    fn wait<I: Named>(&self, id: I, side: Side, notify: Notify<'_>) {
+        if let Some(waker) = notify.waker() {
+            // Cloned before and dropped after the table is borrowed.
+            let waker = waker.clone();
+            let replaced = self.wakers.borrow_mut().insert(id, side, notify, waker);
+            drop(replaced);
+        }
+    }
+
+    /// Reads into the buffer of the shard and shows `look` what came.
+    fn read_with<T>(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        len_max: usize,
+        look: impl FnOnce(&[u8]) -> T,
+    ) -> Poll<io::Result<T>> {
+        // Taken out, since `look` may read as well.
+        let mut buffer = self.buffer.take();
+        buffer.resize(READ_LEN, 0);
+        let wanted = &mut buffer[..len_max.min(READ_LEN)];
+        let read = self.poll(id, Side::Read, notify, |sockets, key| sockets.tcp(key)?.read(wanted));
+        let looked = read.map_ok(|len| look(&buffer[..len]));
+        self.buffer.set(buffer);
+        looked
+    }
+
+    /// Asks the readiness set, and wakes everybody whose socket changed.
+    fn look(&self) -> usize {
+        let mut wakers = self.wakers.borrow_mut();
+        let changed = |kind, key, readiness| wakers.take(socket(kind, key), ready(readiness));
+        let count = self.sockets.borrow_mut().poll(changed);
+        if let Some(mut woken) = wakers.woken() {
+            drop(wakers);
+            woken.drain(..).for_each(Waker::wake);
+            self.wakers.borrow_mut().recycle(woken);
+        }
+        count.expect("the set was opened with the shard")
+    }
+
+    /// Ends what has lingered long enough. Returns how much that was.
+    fn end_lingering(&self) -> usize {
+        let mut lingering = self.lingering.borrow_mut();
+        let mut count = 0;
+        while let Some(first) = lingering.first_entry()
+            && first.key().0 <= self.now.get()
+        {
+            first.remove().end();
+            count += 1;
+        }
+        count
+    }
+}
+
+impl Turn for KernelShard {
+    fn receive(&self, now: Instant) -> usize {
+        self.now.set(now);
+        if !self.mailbox.is_empty() {
+            self.mailbox.take().into_iter().for_each(|socket| self.close(socket));
+        }
+        self.look() + self.end_lingering()
+    }
+
+    /// What was written has gone already.
+    fn transmit(&self, _now: Instant) -> usize {
+        0
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.lingering.borrow().first_key_value().map(|((end_at, _), _)| *end_at)
+    }
+
+    fn pending(&self) -> bool {
+        !self.mailbox.is_empty()
+    }
+
+    fn interests(&self, add: &mut dyn FnMut(Interest)) {
+        let sockets = self.sockets.borrow();
+        if !sockets.is_empty() {
+            add(Interest { fd: sockets.fd().as_raw_fd(), readable: true, writable: false });
+        }
+    }
+
+    fn wake_through(&self, handle: &Handle) {
+        let handle = handle.clone();
+        self.mailbox.set_wake(move || handle.notify());
+    }
+
+    fn list_changes(&self) {
+        self.wakers.borrow_mut().list_changes();
+    }
+
+    fn changed(&self, list: &mut Vec<(Socket, Ready)>) {
+        self.wakers.borrow_mut().changed(list);
+    }
+}
+
+impl Door for KernelShard {
+    fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId> {
+        self.call(|sockets| sockets.listen(local, backlog)).map(Named::of)
+    }
+
+    fn listener_local_addr(&self, id: ListenerId) -> io::Result<SocketAddr> {
+        self.call(|sockets| sockets.listener(id.key())?.local_addr())
+    }
+
+    fn tcp_accept(&self, id: ListenerId, notify: Notify<'_>) -> Poll<io::Result<(TcpId, SocketAddr)>> {
+        let accepted = self.poll(id, Side::Read, notify, Sockets::accept);
+        accepted.map_ok(|(key, peer)| (Named::of(key), peer))
+    }
+
+    fn tcp_connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpId> {
+        self.call(|sockets| sockets.connect(remote, local)).map(Named::of)
+    }
+
+    fn tcp_poll_connect(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<()>> {
+        self.poll(id, Side::Write, notify, |sockets, key| sockets.tcp(key)?.poll_connect())
+    }
+
+    fn tcp_read(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll(id, Side::Read, notify, |sockets, key| sockets.tcp(key)?.read(buf))
+    }
+
+    fn tcp_read_vectored(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(id, Side::Read, notify, |sockets, key| sockets.tcp(key)?.read_vectored(bufs))
+    }
+
+    fn tcp_read_with(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        len_max: usize,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        self.read_with(id, notify, len_max, |bytes| {
+            if !bytes.is_empty() {
+                sink(bytes);
+            }
+            bytes.len()
+        })
+    }
+
+    fn tcp_lease(&self, id: TcpId, notify: Notify<'_>, len_max: usize) -> Poll<io::Result<SharedBytes>> {
+        self.read_with(id, notify, len_max, |bytes| SharedBytes::from(bytes.to_vec()))
+    }
+
+    fn tcp_peek(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll(id, Side::Read, notify, |sockets, key| sockets.tcp(key)?.peek(buf))
+    }
+
+    fn tcp_write(&self, id: TcpId, notify: Notify<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll(id, Side::Write, notify, |sockets, key| sockets.tcp(key)?.write(bytes))
+    }
+
+    fn tcp_write_vectored(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(id, Side::Write, notify, |sockets, key| sockets.tcp(key)?.write_vectored(bufs))
+    }
+
+    fn tcp_write_owned(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        bytes: &mut SharedBytes,
+    ) -> Poll<io::Result<usize>> {
+        let written = self.poll(id, Side::Write, notify, |sockets, key| sockets.tcp(key)?.write(bytes));
+        written.map_ok(|len| {
+            bytes.advance(len);
+            len
+        })
+    }
+
+    fn tcp_shutdown(&self, id: TcpId) -> io::Result<()> {
+        self.call(|sockets| sockets.tcp(id.key())?.shutdown())
+    }
+
+    fn tcp_abort(&self, id: TcpId) -> io::Result<()> {
+        self.call(|sockets| sockets.tcp(id.key()).map(hayase_kernel::Tcp::abort))
+    }
+
+    fn tcp_local_addr(&self, id: TcpId) -> io::Result<SocketAddr> {
+        self.call(|sockets| sockets.tcp(id.key())?.local_addr())
+    }
+
+    fn tcp_peer_addr(&self, id: TcpId) -> io::Result<SocketAddr> {
+        self.call(|sockets| sockets.tcp(id.key())?.peer_addr())
+    }
+
+    fn tcp_state(&self, id: TcpId) -> io::Result<State> {
+        self.call(|sockets| sockets.tcp(id.key())?.state()).map(state)
+    }
+
+    fn tcp_flushed(&self, id: TcpId) -> io::Result<bool> {
+        self.call(|sockets| sockets.tcp(id.key())?.is_flushed())
+    }
+
+    fn tcp_take_error(&self, id: TcpId) -> io::Result<Option<io::Error>> {
+        self.call(|sockets| sockets.tcp(id.key())?.take_error())
+    }
+
+    fn tcp_nodelay(&self, id: TcpId) -> io::Result<bool> {
+        self.call(|sockets| sockets.tcp(id.key())?.nodelay())
+    }
+
+    fn tcp_set_nodelay(&self, id: TcpId, on: bool) -> io::Result<()> {
+        self.call(|sockets| sockets.tcp(id.key())?.set_nodelay(on))
+    }
+
+    fn tcp_linger(&self, id: TcpId) -> io::Result<Option<Duration>> {
+        self.call(|sockets| Ok(sockets.tcp(id.key())?.linger()))
+    }
+
+    fn tcp_set_linger(&self, id: TcpId, linger: Option<Duration>) -> io::Result<()> {
+        self.call(|sockets| sockets.tcp(id.key()).map(|tcp| tcp.set_linger(linger)))
+    }
+
+    fn tcp_keepalive(&self, id: TcpId) -> io::Result<Option<Keepalive>> {
+        let keepalive = self.call(|sockets| sockets.tcp(id.key())?.keepalive())?;
+        Ok(keepalive.map(|hayase_kernel::Keepalive { idle, interval, count }| Keepalive {
+            idle,
+            interval,
+            count,
+        }))
+    }
+
+    fn tcp_set_keepalive(&self, id: TcpId, keepalive: Option<Keepalive>) -> io::Result<()> {
+        let keepalive = keepalive.map(|Keepalive { idle, interval, count }| hayase_kernel::Keepalive {
+            idle,
+            interval,
+            count,
+        });
+        self.call(|sockets| sockets.tcp(id.key())?.set_keepalive(keepalive))
+    }
+
+    fn tcp_ttl(&self, id: TcpId) -> io::Result<u8> {
+        self.call(|sockets| sockets.tcp(id.key())?.ttl())
+    }
+
+    fn tcp_set_ttl(&self, id: TcpId, ttl: u8) -> io::Result<()> {
+        self.call(|sockets| sockets.tcp(id.key())?.set_ttl(ttl))
+    }
+
+    fn udp_bind(&self, local: SocketAddr) -> io::Result<UdpId> {
+        self.call(|sockets| sockets.bind(local)).map(Named::of)
+    }
+
+    fn udp_connect(&self, id: UdpId, remote: SocketAddr) -> io::Result<()> {
+        self.call(|sockets| sockets.udp(id.key())?.connect(remote))
+    }
+
+    fn udp_local_addr(&self, id: UdpId) -> io::Result<SocketAddr> {
+        self.call(|sockets| sockets.udp(id.key())?.local_addr())
+    }
+
+    fn udp_peer_addr(&self, id: UdpId) -> io::Result<SocketAddr> {
+        self.call(|sockets| sockets.udp(id.key())?.peer_addr())
+    }
+
+    fn udp_send(
+        &self,
+        id: UdpId,
+        notify: Notify<'_>,
+        bytes: &[u8],
+        to: Option<SocketAddr>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll(id, Side::Write, notify, |sockets, key| sockets.udp(key)?.send(bytes, to))
+    }
+
+    fn udp_recv(
+        &self,
+        id: UdpId,
+        notify: Notify<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        self.poll(id, Side::Read, notify, |sockets, key| sockets.udp(key)?.recv(buf))
+    }
+
+    fn udp_peek(
+        &self,
+        id: UdpId,
+        notify: Notify<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        self.poll(id, Side::Read, notify, |sockets, key| sockets.udp(key)?.peek(buf))
+    }
+
+    fn udp_ttl(&self, id: UdpId) -> io::Result<u8> {
+        self.call(|sockets| sockets.udp(id.key())?.ttl())
+    }
+
+    fn udp_set_ttl(&self, id: UdpId, ttl: u8) -> io::Result<()> {
+        self.call(|sockets| sockets.udp(id.key())?.set_ttl(ttl))
+    }
+
+    fn echo_open(&self) -> io::Result<EchoId> {
+        self.call(Sockets::open_echo).map(Named::of)
+    }
+
+    fn echo_send(&self, id: EchoId, to: IpAddr, sequence: u16, payload: &[u8]) -> io::Result<()> {
+        self.call(|sockets| sockets.echo(id.key())?.send(to, sequence, payload))
+    }
+
+    fn echo_recv(&self, id: EchoId, notify: Notify<'_>) -> Poll<io::Result<EchoReply>> {
+        let reply = self.poll(id, Side::Read, notify, |sockets, key| sockets.echo(key)?.recv());
+        reply.map_ok(|hayase_kernel::Reply { from, sequence, len, ttl }| EchoReply {
+            from,
+            sequence,
+            len,
+            ttl,
+        })
+    }
+
+    fn poll_ready(&self, socket: Socket, side: Side, notify: Notify<'_>) -> Poll<io::Result<Ready>> {
+        let ready = self.ready(socket)?;
+        let wanted = match side {
+            Side::Read => ready.wakes_reader(),
+            Side::Write => ready.wakes_writer(),
+        };
+        if wanted {
+            return Poll::Ready(Ok(ready));
+        }
+        match socket {
+            Socket::Tcp(id) => self.wait(id, side, notify),
+            Socket::Listener(id) => self.wait(id, side, notify),
+            Socket::Udp(id) => self.wait(id, side, notify),
+            Socket::Echo(id) => self.wait(id, side, notify),
+        }
+        Poll::Pending
+    }
+
+    fn ready(&self, socket: Socket) -> io::Result<Ready> {
+        let readiness = self.call(|sockets| match socket {
+            Socket::Tcp(id) => sockets.tcp(id.key())?.readiness(),
+            Socket::Listener(id) => sockets.listener(id.key())?.readiness(),
+            Socket::Udp(id) => sockets.udp(id.key())?.readiness(),
+            Socket::Echo(_) => Ok(Readiness::default()),
+        });
+        readiness.map(ready)
+    }
+
+    fn forget(&self, socket: Socket, side: Side, ticket: NonZeroU64) {
+        let forgotten = self.wakers.borrow_mut().forget(socket, side, ticket);
+        drop(forgotten);
+    }
+
+    fn close(&self, socket: Socket) {
+        let key = key(socket);
+        let Some(removed) = self.sockets.borrow_mut().remove(key) else { return };
+        if let hayase_kernel::Socket::Tcp(tcp) = removed
+            && let Some(lingering) = tcp.close()
+        {
+            let end_at = self.now.get() + lingering.time();
+            self.lingering.borrow_mut().insert((end_at, key), lingering);
+        }
+        let removed = self.wakers.borrow_mut().close(socket);
+        drop(removed);
+    }
+
+    fn addresses(&self) -> io::Result<Vec<Cidr>> {
+        let addresses = hayase_kernel::addresses()?.into_iter();
+        Ok(addresses.filter_map(|(addr, prefix)| Cidr::new(addr, prefix)).collect())
+    }
+
+    fn add_address(&self, _cidr: Cidr) -> io::Result<()> {
+        Err(addresses_elsewhere())
+    }
+
+    fn remove_address(&self, _addr: IpAddr) -> io::Result<()> {
+        Err(addresses_elsewhere())
+    }
+
+    fn add_route(&self, _destination: Cidr, _gateway: IpAddr) -> io::Result<()> {
+        Err(routes_elsewhere())
+    }
+
+    fn remove_route(&self, _destination: Cidr) -> io::Result<()> {
+        Err(routes_elsewhere())
+    }
+
+    /// None of what the kernel may offload is in our hands.
+    fn caps(&self) -> io::Result<Caps> {
+        Ok(Caps::ethernet(PACKET_LEN_MAX))
+    }
+
+    fn set_offloads(&self, _wanted: Offloads) -> io::Result<Offloads> {
+        Err(elsewhere("offloads", "`ethtool -K INTERFACE tso on|off` and the like"))
+    }
+
+    fn mac(&self) -> io::Result<[u8; 6]> {
+        Err(elsewhere("link-layer addresses", "each interface has one of its own, see `ip link`"))
+    }
+
+    /// Those of the whole network namespace: the kernel has no others.
+    fn counters(&self) -> io::Result<Counters> {
+        let counted = hayase_kernel::counters()?;
+        let count = |name: &'static str| Some((name, *counted.get(name)?));
+        Ok(Counters::new(Count::ALL.iter().filter_map(|event| count(event.name())).collect()))
+    }
+
+    fn tcp_count(&self) -> io::Result<usize> {
+        self.call(|sockets| Ok(sockets.count(Kind::Tcp)))
+    }
+}

@@ -1,0 +1,522 @@
+//! A thread's view of one stack.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker};
+use std::thread::{self, ThreadId};
+
+use bytes::{Bytes, BytesMut};
+use hayase_executor::Handle;
+use hayase_stack::{ListenerId, Ready, Socket, TcpId, UdpId};
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use super::desk::Desk;
+use super::intake::Connector;
+use super::message::{Accepted, Command, Completion};
+use super::output::{Line, Output};
+use super::table::Table;
+use super::{BATCH_LEN, RING_LEN, RING_LEN_LOW, mirror, registry};
+use crate::door::ShardId;
+use crate::mailbox;
+use crate::wakers::{Notify, Side, WaitsIn, Wakers};
+
+/// Memory for copies of what is written, taken in pieces of this many bytes.
+const PIECE_LEN: usize = 64 * 1024;
+
+/// See the [module](super).
+pub(crate) struct Client {
+    id: ShardId,
+    /// The executor of the thread whose client this is. Before it is known, nobody drives the client.
+    owner: OnceLock<Handle>,
+    /// The executor of the stack's thread.
+    stack: Handle,
+    stack_thread: ThreadId,
+    state: Mutex<State>,
+    /// Whether the owner turns, and so delivers what comes in and publishes what is to go out.
+    driven: AtomicBool,
+    /// Whether other threads use it as well: the owner may be waiting for them instead of turning.
+    shared: AtomicBool,
+    peer: OnceLock<ShardId>,
+}
+
+/// What the lock is for. Only the holder is producer or consumer of the rings.
+pub(super) struct State {
+    /// `None` when either side has hung up.
+    rings: Option<Rings>,
+    /// Commands that were not published yet. Bounded by the credit of the sockets.
+    outbox: VecDeque<Command>,
+    pub(super) mirrors: Mirrors,
+    /// Changes with everything that somebody may be waiting for.
+    version: u64,
+    memory: BytesMut,
+}
+
+struct Rings {
+    commands: Producer<Command>,
+    completions: Consumer<Completion>,
+}
+
+/// What is known of all sockets, and who waits for them.
+#[derive(Default)]
+pub(super) struct Mirrors {
+    pub(super) wakers: Wakers,
+    pub(super) tcp: Table<TcpId, mirror::Tcp>,
+    pub(super) listeners: Table<ListenerId, mirror::Listener>,
+    pub(super) udp: Table<UdpId, mirror::Udp>,
+    pub(super) echo: Table<hayase_stack::EchoId, mirror::Echo>,
+}
+
+impl Client {
+    /// Connects this thread with a stack.
+    pub(super) fn new(connector: &Connector) -> io::Result<Arc<Client>> {
+        let (commands, their_commands) = RingBuffer::new(RING_LEN);
+        let (their_completions, completions) = RingBuffer::new(RING_LEN);
+        let state = State {
+            rings: Some(Rings { commands, completions }),
+            outbox: VecDeque::new(),
+            mirrors: Mirrors::default(),
+            version: 0,
+            memory: BytesMut::new(),
+        };
+        let client = Arc::new(Client {
+            id: mailbox::name()?,
+            owner: OnceLock::new(),
+            stack: connector.stack.clone(),
+            stack_thread: connector.thread,
+            state: Mutex::new(state),
+            driven: AtomicBool::new(false),
+            shared: AtomicBool::new(false),
+            peer: OnceLock::new(),
+        });
+        registry::insert(&client);
+        let output = Output::new(their_completions, Arc::clone(&client));
+        connector.intake.push(Line { commands: their_commands, output });
+        connector.stack.notify();
+        Ok(client)
+    }
+
+    pub(super) fn id(&self) -> ShardId {
+        self.id
+    }
+
+    pub(super) fn peer(&self) -> Option<ShardId> {
+        self.peer.get().copied()
+    }
+
+    pub(super) fn set_owner(&self, owner: &Handle) {
+        // A thread has one executor for life.
+        let _ = self.owner.set(owner.clone());
+    }
+
+    pub(super) fn set_peer(&self, peer: ShardId) {
+        // A wire has two ends, and nobody re-plugs it.
+        let _ = self.peer.set(peer);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The functions under the lock do not panic; if one did, its bytes were its own socket's.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `op` on what is known here.
+    #[inline]
+    pub(super) fn call<T>(&self, away: bool, op: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.lock();
+        if state.rings.is_none() {
+            return Err(mailbox::absent(self.id));
+        }
+        let result = op(&mut state);
+        self.hand_over(state, away);
+        result
+    }
+
+    /// The same for a call that may have to wait: then its waker is kept.
+    #[inline]
+    pub(super) fn poll<I: WaitsIn, T>(
+        &self,
+        away: bool,
+        (id, side, notify): (I, Side, Notify<'_>),
+        mut op: impl FnMut(&mut State) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let mut cloned: Option<(Waker, u64)> = None;
+        loop {
+            let mut state = self.lock();
+            if state.rings.is_none() {
+                return Poll::Ready(Err(mailbox::absent(self.id)));
+            }
+            if cloned.as_ref().is_none_or(|(_, version)| *version != state.version) {
+                let polled = op(&mut state);
+                if polled.is_ready() {
+                    self.hand_over(state, away);
+                    return polled;
+                }
+            }
+            let Some(waker) = notify.waker() else { return Poll::Pending };
+            let version = state.version;
+            match cloned.take() {
+                Some((waker, seen)) if seen == version => {
+                    let replaced = state.mirrors.wakers.insert(id, side, notify, waker);
+                    // Dropped when nothing is locked any more: it may run foreign code.
+                    drop(state);
+                    drop(replaced);
+                    return Poll::Pending;
+                }
+                // Cloned without the lock, for the same reason; what happens meanwhile changes the version.
+                outdated => {
+                    drop(state);
+                    drop(outdated);
+                    cloned = Some((waker.clone(), version));
+                }
+            }
+        }
+    }
+
+    /// Publishes the commands of a call, unless the owner's turn will do that for several calls together.
+    #[inline]
+    fn hand_over(&self, mut state: MutexGuard<'_, State>, away: bool) {
+        let is_due = state.outbox.len() >= BATCH_LEN || away || !self.driven.load(Ordering::Relaxed);
+        if is_due && state.publish() > 0 {
+            drop(state);
+            self.stack.notify();
+        }
+    }
+
+    /// Has `op` run on the stack's thread, after everything that was asked before, and does not wait for it.
+    pub(super) fn tell(&self, away: bool, op: impl FnOnce(&mut Desk<'_>) + Send + 'static) -> io::Result<()> {
+        self.call(away, |state| {
+            state.push(Command::Run(Box::new(op)));
+            Ok(())
+        })
+    }
+
+    /// Has `op` run on the stack's thread, and waits for its result.
+    pub(super) fn ask<T: Send + 'static>(
+        &self,
+        op: impl FnOnce(&mut Desk<'_>) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        if thread::current().id() == self.stack_thread {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "a waker that the stack's own thread calls must not wait for the stack",
+            ));
+        }
+        let (sender, answer) = sync_channel(1);
+        self.tell(true, move |desk| {
+            // There is room for one, and who asked waits.
+            let _ = sender.send(op(desk));
+        })?;
+        while !self.publish_all() {
+            thread::yield_now();
+        }
+        // The stack's thread drops what it does not run any more.
+        answer.recv().unwrap_or_else(|_| Err(mailbox::absent(self.id)))
+    }
+
+    /// Publishes commands until all are. Returns whether that is so.
+    fn publish_all(&self) -> bool {
+        let mut state = self.lock();
+        let published = state.publish();
+        let done = state.rings.is_none() || state.outbox.is_empty();
+        drop(state);
+        if published > 0 || !done {
+            self.stack.notify();
+        }
+        done
+    }
+
+    /// Takes what came in and wakes whom it concerns. Returns how much that was.
+    pub(super) fn receive(&self) -> usize {
+        let mut state = self.lock();
+        let count = state.take_completions();
+        if count == 0 {
+            return 0;
+        }
+        let woken = state.mirrors.wakers.woken();
+        drop(state);
+        if count >= RING_LEN_LOW {
+            self.stack.notify();
+        }
+        if let Some(mut woken) = woken {
+            woken.drain(..).for_each(Waker::wake);
+            self.lock().mirrors.wakers.recycle(woken);
+        }
+        count
+    }
+
+    /// Publishes what is to go out. Returns how much that was.
+    pub(super) fn transmit(&self) -> usize {
+        let published = self.lock().publish();
+        if published > 0 {
+            self.stack.notify();
+        }
+        published
+    }
+
+    /// Whether a turn would have something to do.
+    pub(super) fn pending(&self) -> bool {
+        let state = self.lock();
+        state.rings.as_ref().is_some_and(|rings| {
+            !rings.completions.is_empty() || (!state.outbox.is_empty() && !rings.commands.is_full())
+        })
+    }
+
+    /// The owner turns.
+    #[inline]
+    pub(super) fn drive(&self) {
+        if !self.driven.load(Ordering::Relaxed) {
+            self.driven.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The owner does not turn any more: the stack's thread delivers in its place.
+    pub(super) fn leave(&self) {
+        self.driven.store(false, Ordering::Relaxed);
+        // Either the stack's thread sees this after it has published, or we see what it has published.
+        fence(Ordering::SeqCst);
+        self.receive();
+        self.transmit();
+    }
+
+    /// Another thread uses it: the stack's thread delivers, whether the owner turns or not.
+    pub(super) fn share(&self) {
+        if !self.shared.swap(true, Ordering::Relaxed) {
+            // As in `leave`.
+            fence(Ordering::SeqCst);
+            self.receive();
+            self.transmit();
+        }
+    }
+
+    /// On the stack's thread: sees to it that what was published is read.
+    pub(super) fn published(&self) {
+        match self.driver() {
+            Some(owner) => owner.notify(),
+            None => {
+                self.receive();
+            }
+        }
+    }
+
+    /// On the stack's thread: there is room for commands again.
+    pub(super) fn taken(&self) {
+        match self.driver() {
+            Some(owner) => owner.notify(),
+            None => {
+                self.transmit();
+            }
+        }
+    }
+
+    /// The owner, if it is certain to look.
+    fn driver(&self) -> Option<&Handle> {
+        fence(Ordering::SeqCst);
+        let is_driven = self.driven.load(Ordering::Relaxed) && !self.shared.load(Ordering::Relaxed);
+        self.owner.get().filter(|_| is_driven)
+    }
+
+    /// On the stack's thread: somebody who waits for the answer has opened a socket.
+    pub(super) fn open(&self, socket: Socket) {
+        let mirrors = &mut self.lock().mirrors;
+        match socket {
+            Socket::Tcp(id) => mirrors.tcp.insert(id, mirror::Tcp::new(true, None)),
+            Socket::Listener(id) => mirrors.listeners.insert(id, mirror::Listener::default()),
+            Socket::Udp(id) => mirrors.udp.insert(id, mirror::Udp::default()),
+            Socket::Echo(id) => mirrors.echo.insert(id, mirror::Echo::default()),
+        }
+    }
+
+    /// The handle of a socket is gone, on a thread without a door.
+    pub(super) fn close(&self, socket: Socket) {
+        // After the end there is nothing to close.
+        let _ = self.close_from(true, socket);
+    }
+
+    pub(super) fn close_from(&self, away: bool, socket: Socket) -> io::Result<()> {
+        let removed = self.call(away, |state| {
+            state.close(socket);
+            Ok(state.mirrors.wakers.close(socket))
+        });
+        removed.map(drop)
+    }
+
+    /// Publishes what is left, and then ends it: the stack closes the sockets that are still open.
+    pub(super) fn retire(&self) {
+        while !self.publish_all() {
+            thread::yield_now();
+        }
+        registry::remove(self.id);
+        self.hang_up();
+    }
+
+    /// From now on its sockets are errors. Whoever waits is woken to see that.
+    pub(super) fn hang_up(&self) {
+        let mut state = self.lock();
+        let rings = state.rings.take();
+        let outbox = mem::take(&mut state.outbox);
+        let mirrors = mem::take(&mut state.mirrors);
+        drop(state);
+        if rings.is_some() {
+            mailbox::unname(self.id);
+        }
+        drop((rings, outbox));
+        mirrors.into_wakers().into_iter().for_each(Waker::wake);
+        self.stack.notify();
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.id)
+    }
+}
+
+impl State {
+    #[inline]
+    pub(super) fn push(&mut self, command: Command) {
+        self.outbox.push_back(command);
+    }
+
+    /// A copy of bytes in memory that is taken in large pieces.
+    pub(super) fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        copy_into(&mut self.memory, bytes)
+    }
+
+    fn publish(&mut self) -> usize {
+        let Some(rings) = &mut self.rings else { return 0 };
+        if self.outbox.is_empty() {
+            return 0;
+        }
+        let count = self.outbox.len().min(rings.commands.slots());
+        let Ok(chunk) = rings.commands.write_chunk_uninit(count) else { return 0 };
+        chunk.fill_from_iter(self.outbox.drain(..count))
+    }
+
+    fn take_completions(&mut self) -> usize {
+        let Some(rings) = &mut self.rings else { return 0 };
+        let count = rings.completions.slots();
+        let Ok(chunk) = rings.completions.read_chunk(count) else { return 0 };
+        for completion in chunk {
+            self.mirrors.apply(completion, &mut self.outbox);
+        }
+        self.version += u64::from(count > 0);
+        count
+    }
+
+    /// Forgets a socket and has the stack close it.
+    fn close(&mut self, socket: Socket) {
+        let mut read = 0;
+        match socket {
+            Socket::Tcp(id) => {
+                let Some(tcp) = self.mirrors.tcp.remove(id) else { return };
+                read = tcp.read_total();
+            }
+            Socket::Listener(id) => {
+                let Some(listener) = self.mirrors.listeners.remove(id) else { return };
+                for Accepted { id, .. } in listener.accepted {
+                    self.abort(id);
+                }
+            }
+            Socket::Udp(id) => drop(self.mirrors.udp.remove(id)),
+            Socket::Echo(id) => drop(self.mirrors.echo.remove(id)),
+        }
+        self.push(Command::Close { socket, read });
+    }
+
+    /// Resets a connection that nobody has a handle of.
+    fn abort(&mut self, id: TcpId) {
+        self.mirrors.tcp.remove(id);
+        self.push(Command::Abort(id));
+        self.push(Command::Close { socket: Socket::Tcp(id), read: 0 });
+    }
+}
+
+/// A copy of bytes in memory that is taken in large pieces.
+pub(super) fn copy_into(memory: &mut BytesMut, bytes: &[u8]) -> Bytes {
+    if memory.capacity() < bytes.len() {
+        memory.reserve(PIECE_LEN.max(bytes.len()));
+    }
+    memory.extend_from_slice(bytes);
+    memory.split().freeze()
+}
+
+impl Mirrors {
+    fn into_wakers(mut self) -> Vec<Waker> {
+        self.wakers.take_all()
+    }
+
+    /// Notes what the stack says. What it says of sockets that were closed meanwhile means nothing any more.
+    #[inline]
+    fn apply(&mut self, completion: Completion, outbox: &mut VecDeque<Command>) {
+        match completion {
+            Completion::Data { id, chunk } => {
+                self.update(id, Ready::READABLE, |tcp| tcp.push(chunk));
+            }
+            Completion::Written { id, credit } => self.update(id, Ready::WRITABLE, |tcp| tcp.earn(credit)),
+            other => self.apply_rare(other, outbox),
+        }
+    }
+
+    #[inline]
+    fn update(&mut self, id: TcpId, ready: Ready, update: impl FnOnce(&mut mirror::Tcp)) {
+        if let Some(tcp) = self.tcp.get_mut(id) {
+            update(tcp);
+            self.wakers.take(Socket::Tcp(id), ready);
+        }
+    }
+
+    fn apply_rare(&mut self, completion: Completion, outbox: &mut VecDeque<Command>) {
+        match completion {
+            Completion::Data { .. } | Completion::Written { .. } => {}
+            Completion::Ended(id) => self.update(id, Ready::READ_CLOSED, |tcp| tcp.ended = true),
+            Completion::WriteClosed(id) => {
+                self.update(id, Ready::WRITE_CLOSED, |tcp| tcp.write_closed = true);
+            }
+            Completion::Failed { id, error } => self.update(id, Ready::ERROR, |tcp| tcp.fail(error)),
+            Completion::Connected(id) => self.update(id, Ready::WRITABLE, |tcp| tcp.connecting = false),
+            Completion::Accepted { listener, accepted } => self.accept(listener, *accepted, outbox),
+            Completion::Datagram(datagram) => {
+                let id = datagram.id;
+                self.update_udp(id, Ready::READABLE, |udp| udp.unread.push_back(*datagram));
+            }
+            Completion::Sent { id, count } => {
+                self.update_udp(id, Ready::WRITABLE, |udp| udp.sending -= count as usize);
+            }
+            Completion::UdpFailed { id, error } => {
+                self.update_udp(id, Ready::ERROR, |udp| udp.error = Some(error));
+            }
+            Completion::Echo { id, reply } => {
+                if let Some(echo) = self.echo.get_mut(id) {
+                    echo.replies.push_back(reply);
+                    self.wakers.take(Socket::Echo(id), Ready::READABLE);
+                }
+            }
+        }
+    }
+
+    fn update_udp(&mut self, id: UdpId, ready: Ready, update: impl FnOnce(&mut mirror::Udp)) {
+        if let Some(udp) = self.udp.get_mut(id) {
+            update(udp);
+            self.wakers.take(Socket::Udp(id), ready);
+        }
+    }
+
+    fn accept(&mut self, listener: ListenerId, accepted: Accepted, outbox: &mut VecDeque<Command>) {
+        match self.listeners.get_mut(listener) {
+            Some(known) => {
+                self.tcp.insert(accepted.id, mirror::Tcp::new(false, Some(accepted.addresses)));
+                known.accepted.push_back(accepted);
+                self.wakers.take(Socket::Listener(listener), Ready::READABLE);
+            }
+            // Connections that nobody accepted are reset with their listener.
+            None => {
+                outbox.push_back(Command::Abort(accepted.id));
+                outbox.push_back(Command::Close { socket: Socket::Tcp(accepted.id), read: 0 });
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! How a thread becomes a client of a stack.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
+
+use hayase_executor::Handle;
+
+use super::output::Line;
+use crate::door::ShardId;
+
+/// New clients, on their way to the stack's thread.
+#[derive(Default)]
+pub(super) struct Intake {
+    lines: Mutex<Vec<Line>>,
+    any: AtomicBool,
+}
+
+impl Intake {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        !self.any.load(Ordering::Acquire)
+    }
+
+    pub(super) fn take(&self) -> Vec<Line> {
+        self.any.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn push(&self, line: Line) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        self.any.store(true, Ordering::Release);
+    }
+}
+
+/// Where a stack can be reached from other threads.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    pub(super) intake: Arc<Intake>,
+    /// The executor of the stack's thread.
+    pub(super) stack: Handle,
+    pub(super) thread: ThreadId,
+    /// The stack's own name, which means something on its thread only.
+    pub(super) shard: ShardId,
+}
+
+impl Connector {
+    pub(super) fn new(shard: ShardId, stack: &Handle) -> Connector {
+        Connector { intake: Arc::default(), stack: stack.clone(), thread: thread::current().id(), shard }
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connector({})", self.shard)
+    }
+}

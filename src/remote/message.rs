@@ -1,0 +1,89 @@
+//! What the two threads tell each other.
+
+use std::io;
+use std::net::SocketAddr;
+
+use hayase_stack::{EchoId, EchoReply, ListenerId, Socket, TcpId, UdpId};
+
+use super::chunk::Chunk;
+use super::desk::Desk;
+
+/// From the task thread to the stack.
+pub(super) enum Command {
+    /// Bytes to send. They were paid for from the connection's credit.
+    Write { id: TcpId, chunk: Chunk },
+    /// So many bytes of the connection have been read, from its beginning.
+    Read { id: TcpId, total: u64 },
+    /// No more bytes follow.
+    Shutdown(TcpId),
+    /// Reset the connection.
+    Abort(TcpId),
+    /// The handle is gone. For a connection, `read` is as in [`Command::Read`].
+    Close { socket: Socket, read: u64 },
+    /// A connection was accepted: the next one may be taken from the stack.
+    Accepted(ListenerId),
+    /// Send a datagram.
+    Send(Box<Datagram>),
+    /// A datagram was received: the next one may be taken from the stack.
+    Received(UdpId),
+    /// Anything else.
+    Run(Box<dyn FnOnce(&mut Desk<'_>) + Send>),
+}
+
+/// From the stack to the task thread.
+pub(super) enum Completion {
+    /// Bytes came in.
+    Data { id: TcpId, chunk: Chunk },
+    /// The stack has taken what cost so much.
+    Written { id: TcpId, credit: u32 },
+    /// The peer sends no more.
+    Ended(TcpId),
+    /// Nothing can be written any more.
+    WriteClosed(TcpId),
+    /// The connection, or the attempt to open it, has failed.
+    Failed { id: TcpId, error: io::Error },
+    /// The connection is open.
+    Connected(TcpId),
+    /// A connection came in.
+    Accepted { listener: ListenerId, accepted: Box<Accepted> },
+    /// A datagram came in.
+    Datagram(Box<Datagram>),
+    /// Datagrams were sent.
+    Sent { id: UdpId, count: u32 },
+    /// An ICMP error came back, or a datagram could not be sent.
+    UdpFailed { id: UdpId, error: io::Error },
+    /// An answer to an echo request came in.
+    Echo { id: EchoId, reply: io::Result<Box<EchoReply>> },
+}
+
+/// A connection that nobody has asked for yet.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) id: TcpId,
+    pub(super) addresses: Addresses,
+}
+
+/// Both ends of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Addresses {
+    pub(super) local: SocketAddr,
+    pub(super) peer: SocketAddr,
+}
+
+/// A datagram, to or from `peer`; without one, to the peer that its socket is connected to.
+#[derive(Debug)]
+pub(super) struct Datagram {
+    pub(super) id: UdpId,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) bytes: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_cache_line() {
+        assert_eq!((size_of::<Command>(), size_of::<Completion>()), (64, 64));
+    }
+}

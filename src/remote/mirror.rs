@@ -1,0 +1,266 @@
+//! What the task thread knows of its sockets without asking.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::task::Poll;
+
+use hayase_stack::{EchoReply, Error, Ready};
+
+use super::chunk::Chunk;
+use super::message::{Accepted, Addresses, Datagram};
+use super::{DATAGRAMS_MAX, RECEIVE_MAX, SEND_COST_MIN, SEND_MAX, cost};
+use crate::error::io_error;
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Tcp {
+    /// What came in and was not read.
+    unread: VecDeque<Chunk>,
+    /// Bytes that have been read, and how many of them the stack knows of.
+    read_total: u64,
+    told_total: u64,
+    /// Bytes that may be written.
+    credit: usize,
+    /// The handshake is not over.
+    pub(super) connecting: bool,
+    pub(super) ended: bool,
+    pub(super) write_closed: bool,
+    /// We have said that no more follows.
+    shut_down: bool,
+    /// There was an error, and there is nothing left to shut down.
+    failed: bool,
+    /// The error, until somebody is told.
+    error: Option<io::Error>,
+    pub(super) addresses: Option<Addresses>,
+}
+
+impl Tcp {
+    pub(super) fn new(connecting: bool, addresses: Option<Addresses>) -> Tcp {
+        Tcp {
+            unread: VecDeque::new(),
+            read_total: 0,
+            told_total: 0,
+            credit: SEND_MAX,
+            connecting,
+            ended: false,
+            write_closed: false,
+            shut_down: false,
+            failed: false,
+            error: None,
+            addresses,
+        }
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, chunk: Chunk) {
+        self.unread.push_back(chunk);
+    }
+
+    pub(super) fn fail(&mut self, error: io::Error) {
+        self.error = Some(error);
+        (self.failed, self.connecting, self.ended, self.write_closed) = (true, false, true, true);
+    }
+
+    /// How many bytes the stack should be told have been read, once that is worth a message.
+    #[inline]
+    pub(super) fn news(&mut self) -> Option<u64> {
+        if self.read_total - self.told_total < RECEIVE_MAX / 4 {
+            return None;
+        }
+        self.told_total = self.read_total;
+        Some(self.read_total)
+    }
+
+    pub(super) fn read_total(&self) -> u64 {
+        self.read_total
+    }
+
+    /// What there is to read, the end, or the error that ended it. As the stack's own order.
+    #[inline]
+    pub(super) fn read<T>(&mut self, end: T, read: impl FnOnce(&mut Unread<'_>) -> T) -> Poll<io::Result<T>> {
+        if self.unread.is_empty() {
+            return self.end(end);
+        }
+        Poll::Ready(Ok(read(&mut Unread { chunks: &mut self.unread, total: &mut self.read_total })))
+    }
+
+    fn end<T>(&mut self, end: T) -> Poll<io::Result<T>> {
+        match self.error.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None if self.ended => Poll::Ready(Ok(end)),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Copies what there is, without taking it.
+    pub(super) fn peek(&mut self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.unread.is_empty() {
+            return self.end(0);
+        }
+        let mut filled = 0;
+        for chunk in &self.unread {
+            filled += copy(chunk, &mut buf[filled..]);
+        }
+        Poll::Ready(Ok(filled))
+    }
+
+    /// How many of `len` bytes may be written now, which are then paid for.
+    #[inline]
+    pub(super) fn pay(&mut self, len: usize) -> Poll<io::Result<usize>> {
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Err(error));
+        }
+        if self.shut_down || self.write_closed {
+            return Poll::Ready(Err(io_error(Error::BrokenPipe)));
+        }
+        if self.connecting || self.credit < SEND_COST_MIN {
+            return Poll::Pending;
+        }
+        let len = len.min(self.credit);
+        self.credit -= cost(len);
+        Poll::Ready(Ok(len))
+    }
+
+    pub(super) fn earn(&mut self, credit: u32) {
+        self.credit += credit as usize;
+    }
+
+    pub(super) fn shut_down(&mut self) -> io::Result<()> {
+        if self.failed {
+            return Err(self.error.take().unwrap_or_else(|| io_error(Error::NotConnected)));
+        }
+        self.shut_down = true;
+        Ok(())
+    }
+
+    pub(super) fn poll_connect(&mut self) -> Poll<io::Result<()>> {
+        match self.error.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None if self.failed => Poll::Ready(Err(io_error(Error::ConnectionReset))),
+            None if self.connecting => Poll::Pending,
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    pub(super) fn take_error(&mut self) -> Option<io::Error> {
+        self.error.take()
+    }
+
+    pub(super) fn ready(&self) -> Ready {
+        let mut ready = Ready::EMPTY;
+        if !self.unread.is_empty() {
+            ready |= Ready::READABLE;
+        }
+        if self.ended {
+            ready |= Ready::READABLE | Ready::READ_CLOSED;
+        }
+        if self.write_closed || self.shut_down {
+            ready |= Ready::WRITABLE | Ready::WRITE_CLOSED;
+        } else if !self.connecting && self.credit >= SEND_COST_MIN {
+            ready |= Ready::WRITABLE;
+        }
+        if self.error.is_some() {
+            ready |= Ready::ERROR;
+        }
+        ready
+    }
+}
+
+/// Received bytes, at least one of them.
+pub(super) struct Unread<'a> {
+    chunks: &'a mut VecDeque<Chunk>,
+    total: &'a mut u64,
+}
+
+impl Unread<'_> {
+    /// Fills `buf` as far as the bytes go.
+    #[inline]
+    pub(super) fn read(&mut self, buf: &mut [u8]) -> usize {
+        let mut filled = 0;
+        while filled < buf.len()
+            && let Some(chunk) = self.chunks.front_mut()
+        {
+            let len = copy(chunk, &mut buf[filled..]);
+            filled += len;
+            if len == chunk.len() {
+                self.chunks.pop_front();
+            } else {
+                chunk.advance(len);
+            }
+        }
+        *self.total += filled as u64;
+        filled
+    }
+
+    /// Takes the first bytes that lie together, at most `len_max`.
+    pub(super) fn take(&mut self, len_max: usize) -> Option<Chunk> {
+        let front = self.chunks.front_mut()?;
+        let taken = if front.len() > len_max { front.split_to(len_max) } else { self.chunks.pop_front()? };
+        *self.total += taken.len() as u64;
+        Some(taken)
+    }
+}
+
+fn copy(chunk: &Chunk, buf: &mut [u8]) -> usize {
+    let len = chunk.len().min(buf.len());
+    buf[..len].copy_from_slice(&chunk[..len]);
+    len
+}
+
+/// A listener.
+#[derive(Debug, Default)]
+pub(super) struct Listener {
+    pub(super) accepted: VecDeque<Accepted>,
+}
+
+/// A UDP socket.
+#[derive(Debug, Default)]
+pub(super) struct Udp {
+    pub(super) unread: VecDeque<Datagram>,
+    /// Datagrams that were handed to the stack and not sent yet.
+    pub(super) sending: usize,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) error: Option<io::Error>,
+}
+
+impl Udp {
+    pub(super) fn ready(&self) -> Ready {
+        let mut ready = Ready::EMPTY;
+        if !self.unread.is_empty() {
+            ready |= Ready::READABLE;
+        }
+        if self.sending < DATAGRAMS_MAX {
+            ready |= Ready::WRITABLE;
+        }
+        if self.error.is_some() {
+            ready |= Ready::READABLE | Ready::WRITABLE | Ready::ERROR;
+        }
+        ready
+    }
+
+    /// The next datagram, or an error that came before.
+    pub(super) fn next(&mut self) -> Poll<io::Result<&Datagram>> {
+        match (self.error.take(), self.unread.front()) {
+            (Some(error), _) => Poll::Ready(Err(error)),
+            (None, Some(datagram)) => Poll::Ready(Ok(datagram)),
+            (None, None) => Poll::Pending,
+        }
+    }
+}
+
+impl Datagram {
+    /// Copies as much as fits. What does not is lost, as in all of UDP.
+    pub(super) fn copy_to(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let len = self.bytes.len().min(buf.len());
+        buf[..len].copy_from_slice(&self.bytes[..len]);
+        let peer = self.peer.ok_or_else(|| io_error(Error::NotConnected))?;
+        Ok((len, peer))
+    }
+}
+
+/// An echo socket.
+#[derive(Debug, Default)]
+pub(super) struct Echo {
+    pub(super) replies: VecDeque<io::Result<Box<EchoReply>>>,
+}

@@ -1,0 +1,109 @@
+//! Datagrams, and echo requests.
+
+use std::collections::VecDeque;
+use std::task::Poll;
+
+use hayase_stack::{EchoId, Socket, UdpId};
+
+use super::Sockets;
+use crate::door::Door;
+use crate::remote::DATAGRAMS_MAX;
+use crate::remote::message::{Completion, Datagram};
+use crate::wakers::Notify;
+
+#[derive(Debug)]
+pub(super) struct Udp {
+    pub(super) client: usize,
+    /// Datagrams that were taken from the stack and not received by anybody.
+    waiting: usize,
+    /// Those that the device had no room for. At most [`DATAGRAMS_MAX`].
+    unsent: VecDeque<Datagram>,
+}
+
+#[derive(Debug)]
+pub(super) struct Echo {
+    pub(super) client: usize,
+}
+
+impl Sockets {
+    pub(in crate::remote) fn serve_udp(&mut self, id: UdpId, client: usize) {
+        self.udp.insert(id, Udp { client, waiting: 0, unsent: VecDeque::new() });
+    }
+
+    pub(in crate::remote) fn serve_echo(&mut self, id: EchoId, client: usize) {
+        self.echo.insert(id, Echo { client });
+    }
+
+    /// A datagram to send, behind those that wait.
+    pub(in crate::remote) fn send(&mut self, door: &dyn Door, datagram: Datagram) {
+        let id = datagram.id;
+        if let Some(udp) = self.udp.get_mut(id) {
+            udp.unsent.push_back(datagram);
+            self.send_waiting(door, id);
+        }
+    }
+
+    fn send_waiting(&mut self, door: &dyn Door, id: UdpId) {
+        let Some(udp) = self.udp.get_mut(id) else { return };
+        let (mut count, mut failure) = (0, None);
+        while let Some(Datagram { peer, bytes, .. }) = udp.unsent.front() {
+            match door.udp_send(id, Notify::Never, bytes, *peer) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => failure = Some(error),
+            }
+            udp.unsent.pop_front();
+            count += 1;
+        }
+        let client = udp.client;
+        if let Some(error) = failure {
+            self.tell(client, Completion::UdpFailed { id, error });
+        }
+        if count > 0 {
+            self.tell(client, Completion::Sent { id, count });
+        }
+    }
+
+    pub(super) fn udp_changed(&mut self, door: &dyn Door, id: UdpId) {
+        self.send_waiting(door, id);
+        while let Some(udp) = self.udp.get_mut(id)
+            && udp.waiting < DATAGRAMS_MAX
+        {
+            match door.udp_recv(id, Notify::Never, &mut self.datagram) {
+                Poll::Pending => return,
+                Poll::Ready(Err(error)) => {
+                    let client = udp.client;
+                    self.tell(client, Completion::UdpFailed { id, error });
+                    if door.ready(Socket::Udp(id)).is_err() {
+                        return;
+                    }
+                }
+                Poll::Ready(Ok((len, peer))) => {
+                    udp.waiting += 1;
+                    let (client, bytes) = (udp.client, self.datagram[..len].to_vec());
+                    self.tell(
+                        client,
+                        Completion::Datagram(Box::new(Datagram { id, peer: Some(peer), bytes })),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Somebody received one.
+    pub(in crate::remote) fn received(&mut self, door: &dyn Door, id: UdpId) {
+        if let Some(udp) = self.udp.get_mut(id) {
+            udp.waiting -= 1;
+            self.udp_changed(door, id);
+        }
+    }
+
+    pub(super) fn echo_changed(&mut self, door: &dyn Door, id: EchoId) {
+        while let Some(Echo { client }) = self.echo.get(id)
+            && let Poll::Ready(reply) = door.echo_recv(id, Notify::Never)
+        {
+            let client = *client;
+            self.tell(client, Completion::Echo { id, reply: reply.map(Box::new) });
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Connections.
+
+use std::collections::VecDeque;
+use std::io;
+use std::task::Poll;
+use std::time::Duration;
+
+use hayase_device::SharedBytes;
+use hayase_stack::{Ready, Socket, TcpId};
+
+use super::Sockets;
+use crate::door::Door;
+use crate::remote::chunk::Chunk;
+use crate::remote::client::copy_into;
+use crate::remote::message::Completion;
+use crate::remote::{SEND_MAX, cost};
+use crate::wakers::Notify;
+
+/// What one read takes by way of a small buffer: most requests, and the end of everything else.
+pub(super) const SMALL_LEN: usize = 2048;
+
+/// What one message carries at most.
+const PIECE_LEN: u64 = 64 * 1024;
+
+/// From here on, the bytes of a write are held and not copied.
+const OWNED_LEN_MIN: usize = 2048;
+
+#[derive(Debug)]
+pub(super) struct Tcp {
+    pub(super) client: usize,
+    /// The handshake is not over.
+    connecting: bool,
+    /// Bytes that were taken out of the stack, and that have been read.
+    taken_total: u64,
+    read_total: u64,
+    /// What was written and the stack has not taken, each with what was paid for it.
+    unsent: VecDeque<(Chunk, usize)>,
+    /// What the stack has taken and the client is not told of.
+    freed: usize,
+    ended: bool,
+    write_closed: bool,
+    /// The end follows what is unsent.
+    shut_down: bool,
+    /// So does the close: the handle is gone.
+    pub(super) closing: bool,
+    /// It is in the list of those who wait for room in the messages.
+    pub(super) stalled: bool,
+}
+
+impl Tcp {
+    fn new(client: usize, connecting: bool) -> Tcp {
+        Tcp {
+            client,
+            connecting,
+            taken_total: 0,
+            read_total: 0,
+            unsent: VecDeque::new(),
+            freed: 0,
+            ended: false,
+            write_closed: false,
+            shut_down: false,
+            closing: false,
+            stalled: false,
+        }
+    }
+
+    /// The stack has taken what cost so much. Returns what the client should be told.
+    fn free(&mut self, paid: usize) -> Option<u32> {
+        self.freed += paid;
+        // The client has three quarters left before it has to wait for this.
+        let is_worth_it = self.freed >= SEND_MAX / 4;
+        is_worth_it.then(|| std::mem::take(&mut self.freed) as u32)
+    }
+}
+
+/// Commands.
+impl Sockets {
+    pub(in crate::remote) fn serve_tcp(&mut self, id: TcpId, client: usize, connecting: bool) {
+        self.tcp.insert(id, Tcp::new(client, connecting));
+    }
+
+    /// Bytes to send: to the stack if it takes them now, else behind those that wait.
+    #[inline]
+    pub(in crate::remote) fn write(&mut self, door: &dyn Door, id: TcpId, mut chunk: Chunk) {
+        let Some(tcp) = self.tcp.get_mut(id) else { return };
+        let paid = cost(chunk.len());
+        if tcp.unsent.is_empty() && !tcp.write_closed {
+            match write(door, id, &mut chunk) {
+                Poll::Ready(Ok(())) => return self.free(id, paid),
+                Poll::Ready(Err(error)) => return self.fail(id, error),
+                Poll::Pending => {}
+            }
+        }
+        if let Some(tcp) = self.tcp.get_mut(id).filter(|tcp| !tcp.write_closed) {
+            tcp.unsent.push_back((chunk, paid));
+        }
+    }
+
+    #[inline]
+    fn free(&mut self, id: TcpId, paid: usize) {
+        let Some(tcp) = self.tcp.get_mut(id) else { return };
+        if let Some(credit) = tcp.free(paid) {
+            let client = tcp.client;
+            self.tell(client, Completion::Written { id, credit });
+        }
+    }
+
+    /// The client has read: there may be room for more.
+    pub(in crate::remote) fn read(&mut self, door: &dyn Door, id: TcpId, total: u64) {
+        self.note_read(id, total);
+        self.look(door, Socket::Tcp(id));
+    }
+
+    fn note_read(&mut self, id: TcpId, total: u64) {
+        let Some(tcp) = self.tcp.get_mut(id) else { return };
+        let read = total - tcp.read_total;
+        tcp.read_total = total;
+        if let Some(output) = &mut self.outputs[tcp.client] {
+            output.unread -= read;
+        }
+    }
+
+    pub(in crate::remote) fn shut_down(&mut self, door: &dyn Door, id: TcpId) {
+        if let Some(tcp) = self.tcp.get_mut(id) {
+            tcp.shut_down = true;
+            self.finish(door, id);
+        }
+    }
+
+    pub(in crate::remote) fn abort(&mut self, door: &dyn Door, id: TcpId) {
+        if let Some(tcp) = self.tcp.get_mut(id) {
+            tcp.unsent.clear();
+            // Whatever it answers: the connection is no more.
+            let _ = door.tcp_abort(id);
+        }
+    }
+
+    /// What was written is still delivered, unless the peer's bytes were not read (RFC 9293 §3.10.4, SHLD-3): those
+    /// are here, and the stack does not know of them.
+    pub(super) fn close_tcp(&mut self, door: &dyn Door, id: TcpId, read: u64) {
+        let Some(tcp) = self.tcp.get_mut(id) else { return };
+        let has_unread = tcp.taken_total > read;
+        let (client, unread) = (tcp.client, tcp.taken_total - tcp.read_total);
+        tcp.closing = true;
+        tcp.read_total = tcp.taken_total;
+        if let Some(output) = &mut self.outputs[client] {
+            output.unread -= unread;
+        }
+        let lingers_not = matches!(door.tcp_linger(id), Ok(Some(Duration::ZERO)));
+        if has_unread || lingers_not {
+            self.abort(door, id);
+        }
+        self.finish(door, id);
+    }
+
+    /// Once nothing is unsent: the end and the close that were asked for.
+    fn finish(&mut self, door: &dyn Door, id: TcpId) {
+        let Some(tcp) = self.tcp.get(id).filter(|tcp| tcp.unsent.is_empty()) else { return };
+        if tcp.closing {
+            self.tcp.remove(id);
+            door.close(Socket::Tcp(id));
+        } else if tcp.shut_down {
+            // If it fails, the connection has, of which the client hears anyway.
+            let _ = door.tcp_shutdown(id);
+        }
+    }
+
+    pub(in crate::remote) fn has_taken_all(&self, id: TcpId) -> bool {
+        self.tcp.get(id).is_none_or(|tcp| tcp.unsent.is_empty())
+    }
+}
+
+/// Changes.
+impl Sockets {
+    #[inline]
+    pub(super) fn tcp_changed(&mut self, door: &dyn Door, id: TcpId, ready: Ready) {
+        let Some(tcp) = self.tcp.get_mut(id) else { return };
+        let (connecting, has_unsent) = (tcp.connecting, !tcp.unsent.is_empty());
+        if connecting && !self.connect(door, id) {
+            return;
+        }
+        if ready.wakes_reader() {
+            self.take(door, id, ready);
+        }
+        if has_unsent && ready.wakes_writer() {
+            self.resend(door, id);
+        }
+        if ready.intersects(Ready::WRITE_CLOSED | Ready::ERROR) {
+            self.close_write(door, id);
+        }
+    }
+
+    /// Whether the handshake is over, and well.
+    fn connect(&mut self, door: &dyn Door, id: TcpId) -> bool {
+        let Some(tcp) = self.tcp.get_mut(id) else { return false };
+        match door.tcp_poll_connect(id, Notify::Never) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => {
+                tcp.connecting = false;
+                let client = tcp.client;
+                self.tell(client, Completion::Connected(id));
+                true
+            }
+            Poll::Ready(Err(error)) => {
+                tcp.connecting = false;
+                self.fail(id, error);
+                false
+            }
+        }
+    }
+
+    /// Takes what came in out of the stack, as far as the client may have it.
+    #[inline]
+    fn take(&mut self, door: &dyn Door, id: TcpId, ready: Ready) {
+        while let Some(room) = self.room(id) {
+            let len_max = room.min(SMALL_LEN as u64) as usize;
+            match door.tcp_read(id, Notify::Never, &mut self.small[..len_max]) {
+                Poll::Ready(Ok(0)) => return self.end(id),
+                Poll::Ready(Ok(len)) if len < len_max => {
+                    let memory = &mut self.memory;
+                    let chunk = Chunk::copy(&self.small[..len], |bytes| copy_into(memory, bytes));
+                    self.pass_on(id, chunk);
+                    // Only an end or an error can be behind it.
+                    if !ready.intersects(Ready::READ_CLOSED | Ready::ERROR) {
+                        return;
+                    }
+                }
+                Poll::Ready(Ok(len)) => {
+                    let chunk = self.take_large(door, id, len, room);
+                    self.pass_on(id, chunk);
+                }
+                Poll::Ready(Err(error)) => return self.fail(id, error),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    /// How many more bytes the client may have, if any. With too many messages to read already, it gets them later.
+    #[inline]
+    fn room(&mut self, id: TcpId) -> Option<u64> {
+        let tcp = self.tcp.get_mut(id).filter(|tcp| !tcp.ended && !tcp.closing)?;
+        let output = self.outputs[tcp.client].as_ref()?;
+        let room = output.receive_max().saturating_sub(tcp.taken_total - tcp.read_total);
+        if room > 0 && !output.has_room() {
+            if !std::mem::replace(&mut tcp.stalled, true) {
+                self.stalled.push_back(id);
+            }
+            return None;
+        }
+        (room > 0).then_some(room)
+    }
+
+    /// What is behind the first `len` bytes, which are in the small buffer, and these: one piece.
+    fn take_large(&mut self, door: &dyn Door, id: TcpId, len: usize, room: u64) -> Chunk {
+        let more = room.min(PIECE_LEN) as usize - len;
+        let memory = &mut self.memory;
+        memory.reserve(len + more);
+        memory.extend_from_slice(&self.small[..len]);
+        if more > 0 {
+            // An end or an error behind it is met by the next round.
+            let mut sink = |bytes: &[u8]| memory.extend_from_slice(bytes);
+            let _ = door.tcp_read_with(id, Notify::Never, more, &mut sink);
+        }
+        Chunk::Shared(memory.split().freeze())
+    }
+
+    #[inline]
+    fn pass_on(&mut self, id: TcpId, chunk: Chunk) {
+        let Some(tcp) = self.tcp.get_mut(id) else { return };
+        let Some(output) = &mut self.outputs[tcp.client] else { return };
+        tcp.taken_total += chunk.len() as u64;
+        output.unread += chunk.len() as u64;
+        output.push(Completion::Data { id, chunk });
+    }
+
+    fn end(&mut self, id: TcpId) {
+        if let Some(tcp) = self.tcp.get_mut(id) {
+            tcp.ended = true;
+            let client = tcp.client;
+            self.tell(client, Completion::Ended(id));
+        }
+    }
+
+    /// Sends what had to wait.
+    fn resend(&mut self, door: &dyn Door, id: TcpId) {
+        while let Some(tcp) = self.tcp.get_mut(id)
+            && let Some((chunk, paid)) = tcp.unsent.front_mut()
+        {
+            let paid = *paid;
+            match write(door, id, chunk) {
+                Poll::Ready(Ok(())) => {
+                    tcp.unsent.pop_front();
+                    self.free(id, paid);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.fail(id, error);
+                    break;
+                }
+                Poll::Pending => return,
+            }
+        }
+        self.finish(door, id);
+    }
+
+    /// Nothing can be written any more, by whosever doing.
+    fn close_write(&mut self, door: &dyn Door, id: TcpId) {
+        let Some(tcp) = self.tcp.get_mut(id).filter(|tcp| !tcp.write_closed) else { return };
+        tcp.write_closed = true;
+        tcp.unsent.clear();
+        let client = tcp.client;
+        self.tell(client, Completion::WriteClosed(id));
+        self.finish(door, id);
+    }
+
+    fn fail(&mut self, id: TcpId, error: io::Error) {
+        let Some(tcp) = self.tcp.get_mut(id) else { return };
+        (tcp.ended, tcp.write_closed) = (true, true);
+        tcp.unsent.clear();
+        let client = tcp.client;
+        self.tell(client, Completion::Failed { id, error });
+    }
+
+    pub(super) fn tell(&mut self, client: usize, completion: Completion) {
+        if let Some(output) = &mut self.outputs[client] {
+            output.push(completion);
+        }
+    }
+}
+
+/// Hands a chunk to the stack. What it does not take is left in the chunk.
+#[inline]
+fn write(door: &dyn Door, id: TcpId, chunk: &mut Chunk) -> Poll<io::Result<()>> {
+    if chunk.len() >= OWNED_LEN_MIN {
+        return write_owned(door, id, chunk);
+    }
+    while !chunk.is_empty() {
+        match door.tcp_write(id, Notify::Never, chunk) {
+            Poll::Ready(Ok(len)) if len == chunk.len() => break,
+            Poll::Ready(Ok(len)) => chunk.advance(len),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+fn write_owned(door: &dyn Door, id: TcpId, chunk: &mut Chunk) -> Poll<io::Result<()>> {
+    let Chunk::Shared(bytes) = chunk else { return Poll::Ready(Ok(())) };
+    let mut owned = SharedBytes::from_owner(bytes.clone());
+    let written = loop {
+        match door.tcp_write_owned(id, Notify::Never, &mut owned) {
+            Poll::Ready(Ok(_)) if owned.is_empty() => break Poll::Ready(Ok(())),
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+            Poll::Pending => break Poll::Pending,
+        }
+    };
+    chunk.advance(chunk.len() - owned.len());
+    written
+}

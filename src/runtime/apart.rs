@@ -1,0 +1,181 @@
+//! A stack on a thread of its own: the CPU models split and merge.
+
+use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use hayase_executor::{AbortHandle, Config, Executor, Handle};
+use hayase_stack::Config as StackConfig;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use super::device::Queue;
+use super::model::Model;
+use super::network;
+use crate::door;
+use crate::host::Host;
+use crate::reactor::Reactor;
+use crate::remote::Connector;
+
+/// Which CPUs the threads of a runtime are bound to.
+///
+/// Core i has the i-th CPU of those that are allowed. In the model split, the stacks have the CPUs behind those of the
+/// cores; with too few CPUs, threads share. On a wire, both ends are on the one thread of the stack, and the tasks of
+/// both hosts on the other: neither host is favoured, and nothing but rings lies between the CPUs.
+#[derive(Debug, Clone)]
+pub(super) struct Placement {
+    model: Model,
+    cores: usize,
+    allowed: CpuSet,
+    executor: Config,
+}
+
+impl Placement {
+    /// For this thread, which is core 0, and the others of its runtime.
+    pub(super) fn new(model: Model, cores: usize, executor: &Config) -> io::Result<Placement> {
+        Ok(Placement { model, cores, allowed: sched_getaffinity(None)?, executor: executor.clone() })
+    }
+
+    /// The queue of core `core`, with its stack where the model wants it.
+    pub(super) fn place(self, core: usize, queue: Queue) -> Queue {
+        match self.model {
+            Model::Unified => queue,
+            Model::Split | Model::Merge => {
+                Box::new(move |reactor, stack| self.attach(core, queue, reactor, stack))
+            }
+        }
+    }
+
+    /// Starts the thread of a stack, and connects this thread, which is the core's.
+    fn attach(
+        self,
+        core: usize,
+        queue: Queue,
+        reactor: &mut Reactor,
+        stack: &StackConfig,
+    ) -> io::Result<Vec<Host>> {
+        let (thread, served) = StackThread::start(core, queue, self, stack)?;
+        reactor.keep(thread);
+        let hosts: Vec<Host> =
+            served.connectors.iter().map(|connector| reactor.connect(connector)).collect::<Result<_, _>>()?;
+        for (host, peer) in hosts.iter().zip(&served.peers) {
+            if let Some(peer) = peer.and_then(|peer| hosts.get(peer)) {
+                door::join(host.shard(), peer.shard())?;
+                reactor.join(*host, *peer);
+            }
+        }
+        Ok(hosts)
+    }
+
+    fn cpu_of_stack(&self, core: usize) -> usize {
+        match self.model {
+            Model::Split => self.cores + core,
+            Model::Unified | Model::Merge => core,
+        }
+    }
+
+    /// Binds this thread to the n-th of the allowed CPUs, from 0; behind the last comes the first.
+    fn pin(&self, n: usize) -> io::Result<()> {
+        let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| self.allowed.is_set(*cpu)).collect();
+        let Some(cpu) = cpus.get(n % cpus.len().max(1)) else { return Ok(()) };
+        let mut one = CpuSet::new();
+        one.set(*cpu);
+        Ok(sched_setaffinity(None, &one)?)
+    }
+}
+
+/// What a stack's thread has to offer.
+struct Served {
+    connectors: Vec<Connector>,
+    /// For each of these, which one is at the other end of its wire.
+    peers: Vec<Option<usize>>,
+    stop: AbortHandle,
+}
+
+/// The thread of a stack. Dropping it ends it, after what had been written was sent.
+pub(crate) struct StackThread {
+    thread: Option<JoinHandle<()>>,
+    stop: AbortHandle,
+    /// The CPUs of the thread that has started it, before that was bound to one.
+    unpinned: Option<CpuSet>,
+}
+
+impl StackThread {
+    /// Starts it and waits until its stack stands.
+    fn start(
+        core: usize,
+        queue: Queue,
+        placement: Placement,
+        stack: &StackConfig,
+    ) -> io::Result<(StackThread, Served)> {
+        let (sender, outcome) = sync_channel(1);
+        let (stack, theirs) = (stack.clone(), placement.clone());
+        let run = move || run(core, queue, &theirs, &stack, &sender);
+        let thread = thread::Builder::new().name(format!("hayase-stack-{core}")).spawn(run)?;
+        let died = |_| Err(io::Error::other(format!("the stack of core {core} died while it started")));
+        let served = outcome.recv().unwrap_or_else(died)?;
+        // Several cores are bound to their CPUs whatever the model. Last, because threads inherit it.
+        let unpinned = (placement.cores == 1).then_some(placement.allowed);
+        if unpinned.is_some() {
+            placement.pin(core)?;
+        }
+        let stop = served.stop.clone();
+        Ok((StackThread { thread: Some(thread), stop, unpinned }, served))
+    }
+}
+
+impl Drop for StackThread {
+    fn drop(&mut self) {
+        self.stop.abort();
+        if let Some(panic) = self.thread.take().and_then(|thread| thread.join().err())
+            && !thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
+        }
+        if let Some(cpus) = self.unpinned.take() {
+            // The thread was allowed on these CPUs before; if that has changed, it stays where it is.
+            let _ = sched_setaffinity(None, &cpus);
+        }
+    }
+}
+
+/// What the thread does.
+fn run(
+    core: usize,
+    queue: Queue,
+    placement: &Placement,
+    stack: &StackConfig,
+    started: &SyncSender<io::Result<Served>>,
+) {
+    let mut reactor = Reactor::new();
+    let executor = placement
+        .pin(placement.cpu_of_stack(core))
+        .and_then(|()| Executor::builder().config(placement.executor.clone()).build());
+    let executor = match executor {
+        Ok(executor) => executor,
+        Err(error) => return drop(started.send(Err(error))),
+    };
+    // It runs until it is aborted.
+    let life = executor.spawn(std::future::pending::<()>());
+    let served = serve(queue, &mut reactor, stack, &executor.handle(), life.abort_handle());
+    let is_serving = served.is_ok();
+    // The receiver waits for exactly one message, and there is room for it.
+    let _ = started.send(served);
+    if is_serving {
+        let _ = executor.block_on(&reactor, life);
+        network::linger(&reactor);
+    }
+}
+
+fn serve(
+    queue: Queue,
+    reactor: &mut Reactor,
+    stack: &StackConfig,
+    handle: &Handle,
+    stop: AbortHandle,
+) -> io::Result<Served> {
+    let hosts = queue(reactor, stack)?;
+    reactor.wake_through(handle);
+    let index_of = |peer: Host| hosts.iter().position(|host| *host == peer);
+    let peers = hosts.iter().map(|host| host.peer().and_then(index_of)).collect();
+    Ok(Served { connectors: reactor.serve(handle)?, peers, stop })
+}

@@ -1,0 +1,58 @@
+//! A DPDK port: a queue pair for each core, as far as it has them.
+
+use std::io;
+
+use hayase_dpdk::{DpdkConfig, DpdkError, DpdkQueue};
+use hayase_stack::Config;
+
+use super::{Queue, give_addresses};
+use crate::host::Host;
+use crate::reactor::Reactor;
+use crate::runtime::spec::DpdkSpec;
+use crate::time;
+
+pub(super) fn open(spec: &DpdkSpec, cores: usize) -> io::Result<Vec<Queue>> {
+    let config = DpdkConfig {
+        device: spec.device.clone(),
+        eal: spec.eal.clone(),
+        queues: u16::try_from(cores).unwrap_or(u16::MAX),
+        mac: spec.mac,
+        mtu: spec.mtu,
+        offloads: spec.offloads,
+        ..DpdkConfig::default()
+    };
+    let queues = hayase_dpdk::open(&config).map_err(dpdk_error)?;
+    if let Some(note) = hayase_dpdk::memory_note() {
+        eprintln!("hayase: {note}");
+    }
+    let queue = |queue| {
+        let spec = spec.clone();
+        let attach = move |reactor: &mut Reactor, config: &Config| attach(reactor, queue, &spec, config);
+        Box::new(attach) as Queue
+    };
+    Ok(queues.into_iter().map(queue).collect())
+}
+
+fn attach(
+    reactor: &mut Reactor,
+    queue: DpdkQueue,
+    spec: &DpdkSpec,
+    config: &Config,
+) -> io::Result<Vec<Host>> {
+    let device = queue.into_device().map_err(dpdk_error)?;
+    let host = reactor.attach(device, config.clone(), time::now())?;
+    give_addresses(host, &spec.addresses, &spec.gateways)?;
+    Ok(vec![host])
+}
+
+fn dpdk_error(error: DpdkError) -> io::Error {
+    let kind = match &error {
+        DpdkError::Argument(_) | DpdkError::EalDiffers { .. } => io::ErrorKind::InvalidInput,
+        DpdkError::Probe { .. } => io::ErrorKind::NotFound,
+        DpdkError::Busy(_) => io::ErrorKind::ResourceBusy,
+        DpdkError::NoMemory { .. } => io::ErrorKind::OutOfMemory,
+        DpdkError::Io { source, .. } => source.kind(),
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
+}

@@ -1,0 +1,165 @@
+//! `dpdk`: a device of one of DPDK's drivers.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use hayase_device::Offloads;
+use hayase_stack::Cidr;
+
+use super::{ETHERNET_MTU, cidr, common_options, gateway, mac, mtu, offloads};
+
+/// A device of one of DPDK's drivers.
+///
+/// In its text form, `vdev=` or `pci=` begins the device's own list of arguments: from there on, what is no option of
+/// ours (`addr`, `gateway`, `mac`, `mtu`, `offloads`, `eal`) belongs to the driver, in the order in which it is written.
+/// So in `dpdk:vdev=net_virtio_user0,path=/run/x.sock,queues=2,addr=10.7.0.2/24` the driver gets
+/// `net_virtio_user0,path=/run/x.sock,queues=2`. An argument of a driver that has the name of an option of ours cannot be
+/// given this way; ours does the same (`mac=`). As many queue pairs are used as there are cores, if the device has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DpdkSpec {
+    /// The device, with its driver's arguments, as DPDK writes it: `net_virtio_user0,path=/run/x.sock`.
+    pub device: String,
+    /// Further arguments of EAL, one word each. In the text form, `eal=` may come several times and hold several words;
+    /// a comma ends it.
+    pub eal: Vec<String>,
+    /// Our addresses.
+    pub addresses: Vec<Cidr>,
+    /// Where packets for other networks go: at most one for each IP version.
+    pub gateways: Vec<IpAddr>,
+    /// Our link-layer address, or the device's.
+    pub mac: Option<[u8; 6]>,
+    /// The largest IP packet, in bytes.
+    pub mtu: usize,
+    /// The offloads to be used, as far as the device has them.
+    pub offloads: Offloads,
+}
+
+impl DpdkSpec {
+    /// Whether the device is on the PCI bus.
+    fn is_pci(&self) -> bool {
+        self.device.split(',').next().is_some_and(|name| name.contains(':'))
+    }
+}
+
+pub(super) fn parse(list: &str) -> Result<DpdkSpec, String> {
+    let mut spec = DpdkSpec {
+        device: String::new(),
+        eal: Vec::new(),
+        addresses: Vec::new(),
+        gateways: Vec::new(),
+        mac: None,
+        mtu: ETHERNET_MTU,
+        offloads: Offloads::ALL,
+    };
+    for option in list.split(',').filter(|option| !option.is_empty()) {
+        match option.split_once('=') {
+            Some(("addr", value)) => spec.addresses.push(cidr("addr", value)?),
+            Some(("gateway", value)) => spec.gateways.push(gateway(value)?),
+            Some(("mac", value)) => spec.mac = Some(mac(value)?),
+            Some(("mtu", value)) => spec.mtu = mtu(value)?,
+            Some(("offloads", value)) => spec.offloads = offloads(value)?,
+            Some(("eal", value)) => spec.eal.extend(value.split_whitespace().map(str::to_owned)),
+            Some((key @ ("vdev" | "pci"), value)) => begin(&mut spec, key, value)?,
+            _ if spec.device.is_empty() => {
+                return Err(format!(
+                    "`{option}` is no option of a DPDK device, which are vdev, pci, addr, gateway, mac, mtu, offloads and \
+                     eal; a driver's own come after vdev= or pci="
+                ));
+            }
+            _ => {
+                spec.device.push(',');
+                spec.device.push_str(option);
+            }
+        }
+    }
+    complete(spec)
+}
+
+/// The device's name.
+fn begin(spec: &mut DpdkSpec, key: &str, value: &str) -> Result<(), String> {
+    if !spec.device.is_empty() {
+        return Err(format!("{key}={value} is a second device; there is one for each SPEC"));
+    }
+    if value.is_empty() || (key == "pci") != value.contains(':') {
+        return Err(format!(
+            "{key}={value} is no device: a virtual one is written vdev=net_virtio_user0, one on the PCI bus \
+             pci=0000:01:00.0"
+        ));
+    }
+    spec.device = value.to_owned();
+    Ok(())
+}
+
+fn complete(spec: DpdkSpec) -> Result<DpdkSpec, String> {
+    if spec.device.is_empty() {
+        return Err("a DPDK device needs vdev= or pci=".into());
+    }
+    if spec.addresses.is_empty() {
+        return Err("a DPDK device needs an address: addr=ADDRESS/PREFIX".into());
+    }
+    Ok(spec)
+}
+
+impl fmt::Display for DpdkSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = if self.is_pci() { "pci" } else { "vdev" };
+        let mut options = vec![format!("{key}={}", self.device)];
+        if !self.eal.is_empty() {
+            options.push(format!("eal={}", self.eal.join(" ")));
+        }
+        options.extend(self.addresses.iter().map(|cidr| format!("addr={cidr}")));
+        options.extend(self.gateways.iter().map(|gateway| format!("gateway={gateway}")));
+        options
+            .extend(self.mac.map(|mac| format!("mac={}", mac.map(|byte| format!("{byte:02x}")).join(":"))));
+        common_options(&mut options, self.mtu, self.offloads);
+        write!(f, "dpdk:{}", options.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_the_device_what_is_not_ours_is_the_drivers() {
+        let list = "mtu=9000,vdev=net_virtio_user0,path=/run/x.sock,addr=10.7.0.2/24,queues=2,flag,mac=02:00:00:00:00:01";
+        let spec = parse(list).unwrap();
+        assert_eq!(spec.device, "net_virtio_user0,path=/run/x.sock,queues=2,flag");
+        assert_eq!((spec.mtu, spec.mac, spec.addresses.len()), (9000, Some([2, 0, 0, 0, 0, 1]), 1));
+    }
+
+    #[test]
+    fn eal_takes_words() {
+        let spec = parse("pci=0000:01:00.0,addr=10.7.0.2/24,eal=-m 512 --no-huge,eal=--log-level=8").unwrap();
+        assert_eq!(spec.eal, ["-m", "512", "--no-huge", "--log-level=8"]);
+        assert_eq!(spec.device, "0000:01:00.0");
+    }
+
+    #[test]
+    fn text_and_value_are_the_same() {
+        for text in [
+            "dpdk:vdev=net_vhost0,iface=/run/x.sock,tso=1,client=0,addr=10.7.0.1/24",
+            "dpdk:pci=0000:01:00.0,representor=0,eal=-m 512,addr=10.7.0.2/24,addr=fd00::2/64,gateway=10.7.0.1,\
+             mac=02:00:00:00:00:2a,mtu=9000,offloads=none",
+        ] {
+            assert_eq!(text.parse::<super::super::DeviceSpec>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (list, part) in [
+            ("", "vdev= or pci="),
+            ("addr=10.7.0.2/24", "vdev= or pci="),
+            ("path=/run/x.sock,vdev=net_virtio_user0", "`path=/run/x.sock`"),
+            ("vdev=net_null0", "needs an address"),
+            ("vdev=net_null0,pci=0000:01:00.0,addr=10.7.0.2/24", "second device"),
+            ("pci=net_null0,addr=10.7.0.2/24", "pci=net_null0"),
+            ("vdev=0000:01:00.0,addr=10.7.0.2/24", "vdev=0000:01:00.0"),
+            ("vdev=net_null0,mtu=1", "mtu=1"),
+        ] {
+            let words = parse(list).unwrap_err();
+            assert!(words.contains(part), "{list}: {words}");
+        }
+    }
+}

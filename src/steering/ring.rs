@@ -1,0 +1,73 @@
+//! A bounded ring of frames from one thread to another.
+
+use hayase_device::{Frame, RxMeta};
+use rtrb::{Consumer, Producer, RingBuffer};
+
+/// Frames that wait in one ring: a few bursts. At 1.5 KB each that is less than a megabyte.
+const RING_LEN: usize = 512;
+
+/// Buffers above this length are not kept for the next frame: a super-frame is rare.
+const BUFFER_LEN_KEPT: usize = 4096;
+
+/// A frame between two shards, in memory that belongs to neither device.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) bytes: Vec<u8>,
+    pub(super) meta: RxMeta,
+    /// How many shards have passed it on.
+    pub(super) hops: u8,
+}
+
+#[derive(Debug)]
+pub(super) struct Sender {
+    parcels: Producer<Parcel>,
+    empties: Consumer<Vec<u8>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Receiver {
+    parcels: Consumer<Parcel>,
+    empties: Producer<Vec<u8>>,
+}
+
+pub(super) fn ring() -> (Sender, Receiver) {
+    let (to, from) = RingBuffer::new(RING_LEN);
+    let (give, get) = RingBuffer::new(RING_LEN);
+    (Sender { parcels: to, empties: get }, Receiver { parcels: from, empties: give })
+}
+
+impl Sender {
+    /// Frames for which there is room.
+    pub(super) fn room(&self) -> usize {
+        self.parcels.slots()
+    }
+
+    /// Sends a copy. `false` if the ring is full.
+    pub(super) fn send<F: Frame>(&mut self, frame: &F, meta: RxMeta, hops: u8) -> bool {
+        if self.parcels.is_full() {
+            return false;
+        }
+        let mut bytes = self.empties.pop().unwrap_or_default();
+        bytes.clear();
+        frame.fragments().for_each(|fragment| bytes.extend_from_slice(fragment));
+        self.parcels.push(Parcel { bytes, meta, hops }).is_ok()
+    }
+}
+
+impl Receiver {
+    /// Frames that are there.
+    pub(super) fn len(&self) -> usize {
+        self.parcels.slots()
+    }
+
+    /// Hands the next frame to `f`, and its buffer back to the sender.
+    pub(super) fn take<T>(&mut self, f: impl FnOnce(&Parcel) -> T) -> Option<T> {
+        let parcel = self.parcels.pop().ok()?;
+        let result = f(&parcel);
+        if parcel.bytes.capacity() <= BUFFER_LEN_KEPT {
+            // A sender that is gone needs no buffers.
+            let _ = self.empties.push(parcel.bytes);
+        }
+        Some(result)
+    }
+}

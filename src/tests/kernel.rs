@@ -1,0 +1,193 @@
+//! What is particular to the kernel's sockets.
+
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::future;
+
+use super::{address, addresses, connected};
+use crate::net::{EchoSocket, TcpListener, TcpStream, UdpSocket};
+use crate::time::{sleep, timeout};
+use crate::{DeviceSpec, Host, Model, Offloads, Parking, Runtime};
+
+/// Runs a case of [`everywhere`](super) with every CPU model: the one host is client and server.
+pub(super) fn run<F: Future>(case: impl Fn(Host, Host) -> F) {
+    for model in Model::ALL {
+        // Seen if the test fails.
+        println!("model {model}");
+        let runtime = Runtime::builder().device(DeviceSpec::Kernel).model(model).build().unwrap();
+        let host = runtime.host();
+        runtime.block_on(async { case(host, host).await });
+    }
+}
+
+fn with_host<F: Future>(case: impl FnOnce(Host) -> F) {
+    let runtime = Runtime::builder().device(DeviceSpec::Kernel).build().unwrap();
+    let host = runtime.host();
+    runtime.block_on(async { case(host).await });
+}
+
+#[test]
+fn the_host_has_the_addresses_of_the_machine() {
+    with_host(|host| async move {
+        let loopback: IpAddr = [127, 0, 0, 1].into();
+        assert!(host.addresses().unwrap().iter().any(|cidr| (cidr.addr(), cidr.prefix()) == (loopback, 8)));
+        assert_eq!(host.peer(), None);
+        assert_eq!(host.offloads().unwrap(), Offloads::NONE);
+    });
+}
+
+#[test]
+fn what_is_the_systems_affair_is_refused_with_the_command_for_it() {
+    with_host(|host| async move {
+        let cidr = "192.0.2.1/24".parse().unwrap();
+        let gateway = [192, 0, 2, 254].into();
+        for (result, command) in [
+            (host.add_address(cidr), "ip address add"),
+            (host.remove_address(cidr.addr()), "ip address"),
+            (host.add_route(cidr, gateway), "ip route add"),
+            (host.remove_route(cidr), "ip route"),
+            (host.set_offloads(Offloads::ALL).map(drop), "ethtool -K"),
+            (host.mac().map(drop), "ip link"),
+        ] {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains(command), "{error}");
+        }
+    });
+}
+
+#[test]
+fn counters_are_those_of_the_machine() {
+    with_host(|host| async move {
+        let before = host.counters().unwrap().get("TcpActiveOpens").unwrap();
+        let (_stream, _peer) = connected(host).await;
+        assert!(host.counters().unwrap().get("TcpActiveOpens").unwrap() > before);
+        assert_eq!(host.tcp_count().unwrap(), 2);
+    });
+}
+
+#[test]
+fn an_idle_thread_sleeps_until_the_set_speaks() {
+    for parking in [Parking::Auto, Parking::Ppoll] {
+        let builder = Runtime::builder().device(DeviceSpec::Kernel).parking(parking).spin(Duration::ZERO);
+        let runtime = builder.build().unwrap();
+        runtime.block_on(async {
+            let (mut stream, mut peer) = connected(runtime.host()).await;
+            let before = runtime.metrics();
+            assert!(timeout(Duration::from_millis(100), peer.read(&mut [0; 8])).await.is_err());
+            let turns = runtime.metrics().turns - before.turns;
+            assert!(turns < 20, "{turns} turns without anything to do on {}", runtime.parking());
+            let write = async {
+                sleep(Duration::from_millis(5)).await;
+                stream.write_all(b"x").await.unwrap();
+            };
+            let mut buf = [0; 8];
+            let read = timeout(Duration::from_secs(5), peer.read(&mut buf));
+            assert_eq!(future::join(write, read).await.1.expect("woken").unwrap(), 1);
+        });
+    }
+}
+
+/// Two tables of sockets, on two threads, talk to each other: every wake-up comes from the kernel.
+#[test]
+fn threads_talk_through_the_kernel() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let server = std::thread::spawn(move || {
+        with_host(|host| async move {
+            let listener = TcpListener::bind((address(host), 0)).await.unwrap();
+            tell.send(listener.local_addr().unwrap()).unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buf = [0; 64];
+            while let len @ 1.. = stream.read(&mut buf).await.unwrap() {
+                stream.write_all(&buf[..len]).await.unwrap();
+            }
+        });
+    });
+    let addr = told.recv().unwrap();
+    with_host(|_| async move {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        for byte in 0..=255 {
+            stream.write_all(&[byte]).await.unwrap();
+            let mut buf = [0];
+            stream.read_exact(&mut buf).await.unwrap();
+            assert_eq!(buf, [byte]);
+        }
+    });
+    server.join().unwrap();
+}
+
+#[test]
+fn dropping_never_blocks_however_long_it_lingers() {
+    with_host(|host| async move {
+        let (stream, mut peer) = connected(host).await;
+        while stream.try_write(&[7; 65_536]).is_ok() {}
+        stream.set_linger(Some(Duration::from_millis(50))).unwrap();
+        let start = std::time::Instant::now();
+        drop(stream);
+        assert!(start.elapsed() < Duration::from_millis(40), "{:?}", start.elapsed());
+        sleep(Duration::from_millis(100)).await;
+        let mut received = Vec::new();
+        let error = peer.read_to_end(&mut received).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn one_that_lingers_delivers_to_a_reader() {
+    with_host(|host| async move {
+        let (stream, mut peer) = connected(host).await;
+        let mut written = 0;
+        while let Ok(len) = stream.try_write(&[7; 65_536]) {
+            written += len;
+        }
+        stream.set_linger(Some(Duration::from_secs(20))).unwrap();
+        drop(stream);
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received.len(), written);
+    });
+}
+
+#[test]
+fn a_datagram_socket_of_both_versions_speaks_both() {
+    with_host(|host| async move {
+        let both = UdpSocket::bind("[::]:0").await.unwrap();
+        for addr in addresses(host) {
+            let other = UdpSocket::bind((addr, 0)).await.unwrap();
+            both.send_to(b"x", other.local_addr().unwrap()).await.unwrap();
+            let (_, from) = other.recv_from(&mut [0; 8]).await.unwrap();
+            assert_eq!(from.ip(), addr);
+            other.send_to(b"y", from).await.unwrap();
+            assert_eq!(both.recv_from(&mut [0; 8]).await.unwrap().1, other.local_addr().unwrap());
+        }
+    });
+}
+
+#[test]
+fn without_a_peer_a_datagram_goes_nowhere() {
+    with_host(|_| async {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        assert_eq!(socket.send(b"x").await.unwrap_err().kind(), ErrorKind::NotConnected);
+        assert_eq!(socket.peer_addr().unwrap_err().kind(), ErrorKind::NotConnected);
+    });
+}
+
+/// Each has an identifier of its own, so nobody gets the other's answer.
+#[test]
+fn pings_do_not_mix() {
+    with_host(|host| async move {
+        let (one, other) = match (EchoSocket::open(), EchoSocket::open()) {
+            (Ok(one), Ok(other)) => (one, other),
+            (Err(error), _) | (_, Err(error)) => return super::skip(&error),
+        };
+        one.send(address(host), 1, b"one").unwrap();
+        other.send(address(host), 2, b"other").unwrap();
+        let both = future::join(one.recv(), other.recv());
+        let (first, second) = timeout(Duration::from_secs(5), both).await.expect("both answers");
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert_eq!(((first.sequence, first.len), (second.sequence, second.len)), ((1, 3), (2, 5)));
+        assert_eq!(one.try_recv().unwrap_err().kind(), ErrorKind::WouldBlock);
+    });
+}

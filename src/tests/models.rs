@@ -1,0 +1,319 @@
+//! What only a stack on a thread of its own has: sockets on every thread, and buffers between two of them.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use futures_util::future;
+
+use super::{SERVER, connected, pattern};
+use crate::net::{TcpListener, TcpStream, UdpSocket};
+use crate::time::{sleep, timeout};
+use crate::{DeviceSpec, Host, Model, Runtime, WireSpec};
+
+const APART: [Model; 2] = [Model::Split, Model::Merge];
+
+fn runtime(model: Model) -> Runtime {
+    let wire = DeviceSpec::Wire(WireSpec::default());
+    Runtime::builder().device(wire).model(model).build().unwrap()
+}
+
+fn server_and_client(runtime: &Runtime) -> (Host, Host) {
+    (runtime.host(), runtime.peer().unwrap())
+}
+
+/// Runs a test on the client's host.
+fn run<F: Future>(model: Model, test: impl FnOnce(Host, Host) -> F) -> F::Output {
+    let runtime = runtime(model);
+    let (server, client) = server_and_client(&runtime);
+    runtime.block_on(client.scope(async { test(client, server).await }))
+}
+
+async fn echo(mut stream: TcpStream) {
+    let mut buf = [0; 1024];
+    while let Ok(len @ 1..) = stream.read(&mut buf).await {
+        stream.write_all(&buf[..len]).await.unwrap();
+    }
+}
+
+#[test]
+fn a_socket_works_on_a_foreign_thread() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (stream, mut peer) = connected(server).await;
+            // This thread is blocked meanwhile, and delivers nothing.
+            let (stream, local) = thread::spawn(move || {
+                assert_eq!(stream.try_read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+                assert_eq!(stream.try_write(b"from afar").unwrap(), 9);
+                let local = stream.local_addr().unwrap();
+                (stream, local)
+            })
+            .join()
+            .unwrap();
+            let mut buf = [0; 9];
+            peer.read_exact(&mut buf).await.unwrap();
+            assert_eq!((&buf, local), (b"from afar", peer.peer_addr().unwrap()));
+            thread::spawn(move || drop(stream)).join().unwrap();
+            let end = timeout(Duration::from_secs(5), peer.read(&mut buf)).await;
+            assert_eq!(end.expect("the connection was closed").unwrap(), 0);
+        });
+    }
+}
+
+/// A future that the main thread waits for, on a thread with an executor of somebody else.
+#[test]
+fn a_foreign_executor_is_woken_while_the_owner_waits() {
+    for model in APART {
+        let runtime = runtime(model);
+        let (server, client) = server_and_client(&runtime);
+        // Nobody turns the runtime: its thread waits for the other one.
+        let received = thread::spawn(move || {
+            futures_executor(async move {
+                let listener = server.scope(TcpListener::bind("0.0.0.0:7")).await.unwrap();
+                let connect = client.scope(TcpStream::connect((SERVER, 7)));
+                let (stream, accepted) = future::join(connect, listener.accept()).await;
+                let (mut stream, (peer, _)) = (stream.unwrap(), accepted.unwrap());
+                let mut buf = [0; 4];
+                let work = async {
+                    stream.write_all(b"ping").await.unwrap();
+                    stream.read_exact(&mut buf).await.unwrap();
+                    drop(stream);
+                };
+                future::join(work, echo(peer)).await;
+                buf
+            })
+        });
+        assert_eq!(&received.join().unwrap(), b"ping");
+    }
+}
+
+/// The smallest executor that parks its thread.
+fn futures_executor<F: Future>(future: F) -> F::Output {
+    use std::task::{Context, Poll, Wake};
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_read_closes_the_window() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (mut stream, mut peer) = connected(server).await;
+            let data = pattern(8 << 20);
+            let mut sent = 0;
+            while let Ok(len) = timeout(Duration::from_millis(50), stream.write(&data[sent..])).await {
+                sent += len.unwrap();
+            }
+            // Both buffers of the stacks and both of the rings, and not a byte more.
+            let limit = 2 * (512 << 10) + 2 * (256 << 10) + (64 << 10);
+            assert!(sent <= limit, "{sent} bytes went to somebody who reads nothing, of at most {limit}");
+            let rest = &data[sent..];
+            let send = async {
+                stream.write_all(rest).await.unwrap();
+                stream.shutdown().await.unwrap();
+            };
+            let mut received = Vec::new();
+            future::join(send, peer.read_to_end(&mut received)).await.1.unwrap();
+            assert!(received == data);
+        });
+    }
+}
+
+/// RFC 9293 §3.10.4: also the bytes that have left the stack and were not read count as unread.
+#[test]
+fn closing_with_unread_bytes_resets() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (mut stream, peer) = connected(server).await;
+            stream.write_all(b"unheard").await.unwrap();
+            peer.readable().await.unwrap();
+            drop(peer);
+            let error = timeout(Duration::from_secs(5), stream.read(&mut [0; 8])).await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        });
+    }
+}
+
+#[test]
+fn what_was_written_arrives_after_the_handle_is_gone() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (mut stream, mut peer) = connected(server).await;
+            let data = pattern(700_000);
+            let copy = data.clone();
+            let writer = crate::spawn(async move { stream.write_all(&copy).await.unwrap() });
+            sleep(Duration::from_millis(5)).await;
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).await.unwrap();
+            writer.await.unwrap();
+            assert!(received == data, "{} bytes", received.len());
+        });
+    }
+}
+
+#[test]
+fn many_small_writes_are_bounded_and_kept_in_order() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (mut stream, mut peer) = connected(server).await;
+            let data = pattern(50_000);
+            let mut written = 0;
+            while stream.try_write(&data[written..written + 1]).is_ok() {
+                written += 1;
+            }
+            assert!(written > 1000 && written < 10_000, "{written} bytes in writes of one");
+            let rest = &data[written..];
+            let send = async {
+                for byte in rest {
+                    stream.write_all(std::slice::from_ref(byte)).await.unwrap();
+                }
+                stream.shutdown().await.unwrap();
+            };
+            let mut received = Vec::new();
+            future::join(send, peer.read_to_end(&mut received)).await.1.unwrap();
+            assert!(received == data);
+        });
+    }
+}
+
+#[test]
+fn connections_that_nobody_accepted_are_reset_with_their_listener() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let listener = server.scope(TcpListener::bind("0.0.0.0:7")).await.unwrap();
+            let mut stream = TcpStream::connect((SERVER, 7)).await.unwrap();
+            sleep(Duration::from_millis(2)).await;
+            drop(listener);
+            let error = timeout(Duration::from_secs(5), stream.read(&mut [0; 8])).await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        });
+    }
+}
+
+#[test]
+fn the_end_of_the_runtime_wakes_those_who_wait_elsewhere() {
+    for model in APART {
+        let runtime = runtime(model);
+        let (server, client) = server_and_client(&runtime);
+        let (waiting, is_waiting) = channel();
+        let waiter = thread::spawn(move || {
+            futures_executor(async move {
+                let (_stream, mut peer) = client.scope(connected(server)).await;
+                waiting.send(()).unwrap();
+                peer.read(&mut [0; 1]).await
+            })
+        });
+        is_waiting.recv().unwrap();
+        thread::sleep(Duration::from_millis(5));
+        drop(runtime);
+        let error = waiter.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotConnected, "{error}");
+    }
+}
+
+#[test]
+fn datagrams_wait_for_their_readers_up_to_a_limit() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let socket = server.scope(UdpSocket::bind("0.0.0.0:7")).await.unwrap();
+            let sender = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+            sender.send_to(b"x", (SERVER, 7)).await.unwrap();
+            socket.recv_from(&mut [0; 8]).await.unwrap();
+            for number in 0..500u16 {
+                sender.send_to(&number.to_be_bytes(), (SERVER, 7)).await.unwrap();
+            }
+            sleep(Duration::from_millis(20)).await;
+            for number in 0..100u16 {
+                let mut buf = [0; 8];
+                let (len, _) = socket.recv_from(&mut buf).await.unwrap();
+                assert_eq!(&buf[..len], number.to_be_bytes());
+            }
+        });
+    }
+}
+
+#[test]
+fn every_core_has_a_stack_apart() {
+    for model in APART {
+        let wire = DeviceSpec::Wire(WireSpec::default());
+        let runtime = Runtime::builder().device(wire).model(model).cores(2).build().unwrap();
+        let task = || async {
+            let server = Host::current().unwrap();
+            let client = server.peer().unwrap();
+            let (mut stream, peer) = client.scope(connected(server)).await;
+            let echo = crate::spawn(echo(peer));
+            stream.write_all(b"hello").await.unwrap();
+            let mut buf = [0; 5];
+            stream.read_exact(&mut buf).await.unwrap();
+            drop(stream);
+            echo.await.unwrap();
+            buf
+        };
+        let bufs = runtime.block_on(async move {
+            future::join(crate::spawn_on(1, task).unwrap(), crate::spawn(task())).await
+        });
+        assert_eq!((&bufs.0.unwrap(), &bufs.1.unwrap()), (b"hello", b"hello"));
+    }
+}
+
+/// What a program on tokio's threads does: nothing of it runs on ours.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_multi_threaded_tokio_program_echoes() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+        let mut buf = [0; 4096];
+        loop {
+            match AsyncReadExt::read(&mut stream, &mut buf).await? {
+                0 => return AsyncWriteExt::shutdown(&mut stream).await,
+                len => AsyncWriteExt::write_all(&mut stream, &buf[..len]).await?,
+            }
+        }
+    }
+
+    async fn ask(client: Host, number: usize) {
+        let mut stream = client.scope(TcpStream::connect((SERVER, 7))).await.unwrap();
+        let data = pattern(1000 + number * 333);
+        for _ in 0..20 {
+            AsyncWriteExt::write_all(&mut stream, &data).await.unwrap();
+            let mut echoed = vec![0; data.len()];
+            AsyncReadExt::read_exact(&mut stream, &mut echoed).await.unwrap();
+            assert!(echoed == data);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    for model in APART {
+        let hayase = runtime(model);
+        let (server, client) = server_and_client(&hayase);
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(3).build().unwrap();
+        tokio.block_on(async move {
+            let listener = server.scope(TcpListener::bind("0.0.0.0:7")).await.unwrap();
+            let accept = tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(serve(stream));
+                }
+            });
+            let clients: Vec<_> = (0..16).map(|number| tokio::spawn(ask(client, number))).collect();
+            for client in clients {
+                client.await.unwrap();
+            }
+            accept.abort();
+        });
+    }
+}
