@@ -1,10 +1,11 @@
 //! The command line. Its words are a contract: they are added to, not changed.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hayase::{DeviceSpec, Offloads};
+use hayase::{DeviceSpec, Model, Offloads};
 
 const DEVICES: &str = "\
 Devices (SPEC):
@@ -13,6 +14,19 @@ Devices (SPEC):
   tap:name=hy0,addr=10.7.0.2/24[,addr=fd00::2/64][,host=10.7.0.1/24][,gateway=10.7.0.1][,mac=..][,mtu=..][,offloads=LIST]
       a TAP interface of Linux, created if it does not exist; the kernel's side gets the address `host`,
       or the gateway's, or else the first free one of the network
+  xdp:if=eth1,addr=10.0.0.2/24[,queues=0-3][,mode=zerocopy|copy|skb][,keep=tcp:22][,gateway=..][,mac=..][,mtu=..]
+      [,offloads=LIST][,trust=on]
+      the receive queues of a network interface, through AF_XDP: what arrives there is ours, but for what is kept
+      for the kernel (tcp:PORT[-PORT], udp:PORT[-PORT], icmp, arp, ADDRESS; may be repeated); trust=on over a veth
+  dpdk:vdev=NAME[,ARGUMENTS]|pci=ADDRESS,addr=10.7.0.2/24[,gateway=..][,mac=..][,mtu=..][,offloads=LIST][,eal=WORDS]
+      a device of one of DPDK's drivers (in a build with --features dpdk); after vdev= or pci=, what is none of these
+      options belongs to the driver, as in dpdk:vdev=net_virtio_user0,path=/run/x.sock,queues=2,addr=10.7.0.2/24
+  netmap:port=eth1|pipe{1|vale0:1,addr=10.7.0.2/24[,gateway=..][,mac=..][,mtu=..][,offloads=LIST]
+      netmap's rings of an interface, an end of a pipe ({ or }), or a port of a VALE switch (in a build with
+      --features netmap; needs netmap's kernel module)
+  kernel
+      the operating system's own sockets, without a stack of ours: for laptops, containers and comparison; needs no
+      rights (ping: CAP_NET_RAW, or a group in the sysctl net.ipv4.ping_group_range)
   without --device: the environment variable HAYASE_DEVICE; else tap:name=hy0 with 10.7.0.2/24 and fd00:7::2/64
       if that may be opened, else the wire (bench: the wire, unless --connect is given)
 Offloads (LIST):
@@ -38,6 +52,8 @@ pub(crate) enum Command {
     Connect(ConnectArgs),
     /// Measure round trips or throughput through the async API
     Bench(BenchArgs),
+    /// Look at this machine and say which devices would work, why others would not, and what to do
+    Doctor(DoctorArgs),
 }
 
 #[derive(Debug, Args)]
@@ -57,9 +73,16 @@ pub(crate) struct ServeArgs {
     /// The device to serve on
     #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
     pub(crate) device: Option<DeviceSpec>,
+    /// Where the stack runs: unified, on the thread of the tasks; split, on a CPU of its own; merge, on a thread of its
+    /// own on the CPU of the tasks
+    #[arg(long, value_name = "MODEL", default_value_t)]
+    pub(crate) model: Model,
     /// The TCP port; by default echo 7, discard 9, source 19, http 80; 0 takes a free one
     #[arg(long)]
     pub(crate) port: Option<u16>,
+    /// Serve on so many cores, each with a stack and a listener of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = cores)]
+    pub(crate) cores: usize,
     /// Also echo UDP datagrams, on the same port
     #[arg(long)]
     pub(crate) udp: bool,
@@ -158,6 +181,15 @@ pub(crate) struct ConnectArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing is changed: what is opened to see whether it may be is closed again. The exit code is 0 whatever is found.")]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     pub(crate) kind: BenchKind,
@@ -169,9 +201,11 @@ pub(crate) enum BenchKind {
     Pingpong(PingpongArgs),
     /// Send as fast as the peer takes it
     Bulk(BulkArgs),
+    /// Compare the CPU models: round trips per second against their times, at several loads
+    Models(ModelsArgs),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = format!("\
 Examples:
   hayase bench pingpong
@@ -198,6 +232,9 @@ pub(crate) struct PingpongArgs {
     /// Take the time of each round trip with --round-trips, too; it costs a look at the clock each
     #[arg(long)]
     pub(crate) latency: bool,
+    /// Play the same game on so many cores at once, each with a stack and connections of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = cores)]
+    pub(crate) cores: usize,
 }
 
 #[derive(Debug, Args)]
@@ -226,10 +263,60 @@ pub(crate) struct BulkArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = format!("\
+Examples:
+  hayase bench models
+  hayase bench models --svg models.svg --json > models.json
+  hayase bench models --models unified,split --connections 1,8,64 --rounds 5 --duration 2
+
+The load is the number of connections, each of which sends its next request when it has the reply to the last. Every
+point is measured in a runtime of its own. The models take turns at each load, and of several rounds the median counts.
+On the wire, client and server are in this process: unified is one thread for all of it; with split, both ends' stacks
+are on one CPU and the tasks of client and server on another; with merge, both threads are on one CPU.
+
+{DEVICES}"))]
+pub(crate) struct ModelsArgs {
+    /// The device; on a wire, client and server are in this process, each with its own stack
+    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
+    pub(crate) device: Option<DeviceSpec>,
+    /// The echo server elsewhere
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) connect: Option<SocketAddr>,
+    /// The models to compare
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "unified,split,merge")]
+    pub(crate) models: Vec<Model>,
+    /// The loads: connections that work at the same time
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256", value_parser = at_least_one)]
+    pub(crate) connections: Vec<usize>,
+    /// Bytes that go there and back
+    #[arg(long, value_name = "BYTES", default_value_t = 1, value_parser = payload)]
+    pub(crate) payload: usize,
+    /// Measure each point for so long
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
+    pub(crate) duration: Duration,
+    /// Measure each point so often
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) rounds: u16,
+    /// Use these offloads, as far as the device has them, whatever its SPEC says
+    #[arg(long, value_name = "LIST")]
+    pub(crate) offloads: Option<Offloads>,
+    /// Draw the curves into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
 pub(crate) struct BenchCommon {
     /// The device; on a wire, client and server are in this process, each with its own stack
     #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
     pub(crate) device: Option<DeviceSpec>,
+    /// Where the stack runs: unified, on the thread of the tasks; split, on a CPU of its own; merge, on a thread of its
+    /// own on the CPU of the tasks
+    #[arg(long, value_name = "MODEL", default_value_t)]
+    pub(crate) model: Model,
     /// The server elsewhere: an echo server for pingpong, one that discards for bulk
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) connect: Option<SocketAddr>,
@@ -257,6 +344,9 @@ const PAYLOAD_MAX: usize = 256 * 1024;
 /// The buffer of a write, in bytes.
 const WRITE_MAX: usize = 64 << 20;
 
+/// More than one device can be shared by.
+const CORES_MAX: usize = 64;
+
 /// A year: nobody waits longer, and no sum overflows.
 const SECONDS_MAX: f64 = 31_536_000.0;
 
@@ -278,6 +368,10 @@ fn count(text: &str) -> Result<usize, String> {
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     number(text, 1, CONNECTIONS_MAX)
+}
+
+fn cores(text: &str) -> Result<usize, String> {
+    number(text, 1, CORES_MAX)
 }
 
 fn payload(text: &str) -> Result<usize, String> {
@@ -312,7 +406,14 @@ mod tests {
             "hayase serve http --port 8080 --ctl 8081",
             "hayase ping fd00::1 --count 3 --size 8192 --interval 0.2 --json",
             "hayase connect [fd00::1]:80 --device wire",
+            "hayase bench pingpong --device kernel --connect 127.0.0.1:7",
+            "hayase serve echo --device tap:name=hy0,addr=10.7.0.2/24 --cores 2",
+            "hayase bench pingpong --device wire --cores 2 --json",
+            "hayase doctor --json",
             "hayase bench pingpong --connections 32 --idle 10000 --payload 1 --duration 0.5 --offloads all --json",
+            "hayase serve echo --model split --port 7",
+            "hayase bench pingpong --model merge --connections 8",
+            "hayase bench models --models split,merge --connections 1,32 --rounds 5 --duration 0.1 --svg models.svg --json",
             "hayase bench pingpong --device wire --connect 10.7.0.1:7 --round-trips 100",
             "hayase bench bulk --write 1448 --bytes 1000000 --offloads tx-checksum+tso --owned",
         ] {
@@ -331,6 +432,8 @@ mod tests {
             ("hayase bench bulk --duration 0", "number of seconds"),
             ("hayase bench bulk --duration nan", "number of seconds"),
             ("hayase bench bulk --offloads gro", "tx-checksum"),
+            ("hayase serve echo --model divided", "only unified, split and merge"),
+            ("hayase bench models --connections 1,0", "from 1 to"),
             ("hayase serve ftp", "echo"),
             ("hayase serve echo --device tap", "tap:name=hy0,addr=10.7.0.2/24"),
             ("hayase ping example.org", "invalid IP address"),

@@ -1,6 +1,6 @@
 //! From `--device` to a runtime.
 
-use hayase::{DeviceSpec, Offloads, Runtime};
+use hayase::{DeviceSpec, Model, Offloads, Runtime};
 
 use crate::failure::Result;
 
@@ -12,7 +12,17 @@ For clients outside of this process, serve on a TAP interface. It needs CAP_NET_
 
 /// A runtime on the device; without one, on what the facade takes by default, which it says.
 pub(crate) fn runtime(device: Option<&DeviceSpec>, offloads: Option<Offloads>) -> Result<Runtime> {
-    let mut builder = Runtime::builder();
+    runtime_of(1, Model::default(), device, offloads)
+}
+
+/// The same with so many cores, and a CPU model.
+pub(crate) fn runtime_of(
+    cores: usize,
+    model: Model,
+    device: Option<&DeviceSpec>,
+    offloads: Option<Offloads>,
+) -> Result<Runtime> {
+    let mut builder = Runtime::builder().cores(cores).model(model);
     if let Some(spec) = device {
         builder = builder.device(spec.clone());
     }

@@ -6,6 +6,7 @@ mod channel;
 mod cli;
 mod connect;
 mod device;
+mod doctor;
 mod failure;
 mod pattern;
 mod ping;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Command::Ping(args) => ping::run(&args),
         Command::Connect(args) => connect::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }

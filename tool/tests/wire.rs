@@ -166,6 +166,40 @@ fn replies_are_printed_and_counted() {
 }
 
 #[test]
+fn every_model_serves_and_measures() {
+    for model in ["unified", "split", "merge"] {
+        let output = hayase(&format!("serve http --device wire --model {model}"));
+        assert!(output.status.success(), "{model}: {}", stderr(&output));
+        assert_eq!(stderr(&output).matches("200 OK").count(), 2, "{model}: {}", stderr(&output));
+        let line =
+            format!("bench pingpong --model {model} --connections 5 --round-trips 500 --payload 300 --json");
+        let figures = json(&line);
+        assert_eq!((&figures["model"], &figures["round_trips"]), (&model.into(), &500.into()));
+        let figures = json(&format!("bench bulk --model {model} --bytes 5000000 --owned --json"));
+        assert_eq!((&figures["bytes"], &figures["retransmissions"]), (&5_000_000.into(), &0.into()));
+    }
+}
+
+#[test]
+fn models_are_compared_and_drawn() {
+    let file = std::env::temp_dir().join(format!("hayase-wire-models-{}.svg", std::process::id()));
+    let line =
+        format!("bench models --connections 1,4 --rounds 1 --duration 0.05 --json --svg {}", file.display());
+    let figures = json(&line);
+    let svg = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let curves = figures["curves"].as_array().unwrap();
+    let names: Vec<_> = curves.iter().map(|curve| curve["model"].as_str().unwrap()).collect();
+    assert_eq!(names, ["unified", "split", "merge"]);
+    for curve in curves {
+        let points = curve["points"].as_array().unwrap();
+        assert_eq!(points.len(), 2, "{figures}");
+        assert!(points.iter().all(|point| point["p50_ns"].as_u64() <= point["p99_ns"].as_u64()), "{figures}");
+        assert!(svg.contains(&format!("{} p99", curve["model"].as_str().unwrap())));
+    }
+}
+
+#[test]
 fn silence_is_a_failure() {
     let output = hayase("ping 10.7.0.99 --device wire --count 1 --timeout 0.1");
     assert_eq!(output.status.code(), Some(1));

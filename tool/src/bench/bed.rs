@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hayase::net::{TcpListener, TcpStream};
-use hayase::{DeviceSpec, Host, Offloads, Runtime, TapSpec, WireSpec, time};
+use hayase::{DeviceSpec, Host, Model, Offloads, Runtime, TapSpec, WireSpec, time};
 
 use super::join_all;
 use super::report::{Conditions, Counts};
@@ -30,6 +30,7 @@ const SETTLING_TIME: Duration = Duration::from_millis(20);
 pub(super) struct Bed {
     pub(super) runtime: Runtime,
     spec: DeviceSpec,
+    model: Model,
     /// The server in this process, if it is.
     server: Option<Host>,
     /// Where a server elsewhere is.
@@ -38,9 +39,15 @@ pub(super) struct Bed {
 
 impl Bed {
     pub(super) fn new(common: &BenchCommon) -> Result<Bed> {
+        Bed::with_cores(common, 1)
+    }
+
+    /// The bed of core 0 in a runtime with so many of them.
+    pub(super) fn with_cores(common: &BenchCommon, cores: usize) -> Result<Bed> {
         let spec = device_spec(common)?;
-        let runtime = device::runtime(Some(&spec), common.offloads)?;
-        Ok(Bed { server: runtime.peer(), runtime, spec, remote: common.connect })
+        let runtime = device::runtime_of(cores, common.model, Some(&spec), common.offloads)?;
+        let (server, model) = (runtime.peer(), common.model);
+        Ok(Bed { runtime, spec, model, server, remote: common.connect })
     }
 
     /// Opens connections. On a wire, `serve` is what the server does with each.
@@ -52,17 +59,7 @@ impl Bed {
     where
         F: Future<Output = io::Result<()>> + 'static,
     {
-        let mut streams = Vec::with_capacity(count);
-        for (port, first) in (PORT..).zip((0..count).step_by(PER_PORT)) {
-            let target = match (self.remote, self.server) {
-                (Some(remote), _) => remote,
-                (None, Some(server)) => start_server(server, port, serve).await?,
-                (None, None) => return Err(Failure::Usage(NO_SERVER.into())),
-            };
-            open(target, PER_PORT.min(count - first), &mut streams).await?;
-        }
-        time::sleep(SETTLING_TIME).await;
-        Ok(streams)
+        connect(self.server, self.remote, count, serve).await
     }
 
     /// The circumstances, for a report.
@@ -71,6 +68,7 @@ impl Bed {
         Ok(Conditions {
             command,
             device: self.spec.to_string(),
+            model: self.model.name(),
             offloads,
             connections,
             ..Conditions::default()
@@ -79,12 +77,40 @@ impl Bed {
 
     /// What both hosts have counted so far.
     pub(super) fn counts(&self) -> io::Result<Counts> {
-        let mut counts = Counts::default();
-        for host in self.runtime.hosts() {
-            counts.add(&host.counters()?);
-        }
-        Ok(counts)
+        counts_of(self.runtime.hosts())
     }
+}
+
+/// Opens connections from the current host, to `remote` or to our own `server`, where `serve` is what it does with each.
+pub(super) async fn connect<F>(
+    server: Option<Host>,
+    remote: Option<SocketAddr>,
+    count: usize,
+    serve: impl Fn(TcpStream) -> F + Copy + 'static,
+) -> Result<Vec<TcpStream>>
+where
+    F: Future<Output = io::Result<()>> + 'static,
+{
+    let mut streams = Vec::with_capacity(count);
+    for (port, first) in (PORT..).zip((0..count).step_by(PER_PORT)) {
+        let target = match (remote, server) {
+            (Some(remote), _) => remote,
+            (None, Some(server)) => start_server(server, port, serve).await?,
+            (None, None) => return Err(Failure::Usage(NO_SERVER.into())),
+        };
+        open(target, PER_PORT.min(count - first), &mut streams).await?;
+    }
+    time::sleep(SETTLING_TIME).await;
+    Ok(streams)
+}
+
+/// What hosts have counted so far.
+pub(super) fn counts_of(hosts: &[Host]) -> io::Result<Counts> {
+    let mut counts = Counts::default();
+    for host in hosts {
+        counts.add(&host.counters()?);
+    }
+    Ok(counts)
 }
 
 const NO_SERVER: &str = "on this device the server is elsewhere: name an echo server (bench pingpong) or one that discards \

@@ -29,6 +29,16 @@ impl Latency {
         Laps { latency: self.clone(), lap_start: Instant::now() }
     }
 
+    /// All times, for other threads.
+    pub(super) fn times(&self) -> Histogram<u64> {
+        self.0.borrow().clone()
+    }
+
+    /// Adds the times of another core.
+    pub(super) fn add(&self, times: &Histogram<u64>) {
+        self.0.borrow_mut().add(times).expect("all histograms have the same range");
+    }
+
     pub(super) fn percentiles(&self) -> Percentiles {
         let times = self.0.borrow();
         Percentiles {

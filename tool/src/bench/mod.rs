@@ -2,7 +2,9 @@
 
 mod bed;
 mod bulk;
+mod cores;
 mod latency;
+mod models;
 mod pingpong;
 mod report;
 
@@ -19,8 +21,10 @@ use crate::failure::Result;
 
 pub(crate) fn run(args: &BenchArgs) -> Result {
     match &args.kind {
+        BenchKind::Pingpong(args) if args.cores > 1 => cores::run(args),
         BenchKind::Pingpong(args) => pingpong::run(args),
         BenchKind::Bulk(args) => bulk::run(args),
+        BenchKind::Models(args) => models::run(args),
     }
 }
 

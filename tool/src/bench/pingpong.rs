@@ -16,6 +16,11 @@ use crate::failure::{Attempt, Result};
 use crate::serve;
 
 pub(super) fn run(args: &PingpongArgs) -> Result {
+    measure(args)?.print(args.common.json)
+}
+
+/// Measures without saying what was found.
+pub(super) fn measure(args: &PingpongArgs) -> Result<Pingpong> {
     let common = &args.common;
     let bed = Bed::new(common)?;
     warn_of_missing(common.offloads, bed.runtime.host().offloads()?);
@@ -36,17 +41,17 @@ pub(super) fn run(args: &PingpongArgs) -> Result {
     let conditions = Conditions { idle: Some(args.idle), ..bed.conditions("pingpong", common.connections)? };
     let latency_ns = latency.map(|latency| latency.percentiles());
     let payload = args.payload;
-    Pingpong::new(conditions, payload, round_trips, elapsed, latency_ns, counts).print(common.json)
+    Ok(Pingpong::new(conditions, payload, round_trips, elapsed, latency_ns, counts))
 }
 
 /// Bytes that are all different from those of an empty buffer, at first.
-fn payload(len: usize) -> Rc<[u8]> {
+pub(super) fn payload(len: usize) -> Rc<[u8]> {
     (1..=u8::MAX).cycle().take(len).collect()
 }
 
 /// One connection, what is sent on it, and where its echo goes.
 #[derive(Debug)]
-struct Ball {
+pub(super) struct Ball {
     stream: TcpStream,
     payload: Rc<[u8]>,
     echo: Vec<u8>,
@@ -54,10 +59,10 @@ struct Ball {
 
 /// The result. The connections are in it so that their ends are not measured.
 #[derive(Debug)]
-struct Played {
+pub(super) struct Played {
     balls: Vec<Ball>,
-    round_trips: u64,
-    elapsed: Duration,
+    pub(super) round_trips: u64,
+    pub(super) elapsed: Duration,
 }
 
 /// All that is measured happens in here. Profilers find it by its name, which the help names.
@@ -71,7 +76,7 @@ fn measured_round_trips(
     runtime.block_on(play_all(balls, goal, latency))
 }
 
-async fn play_all(balls: Vec<Ball>, goal: Goal, latency: Option<&Latency>) -> io::Result<Played> {
+pub(super) async fn play_all(balls: Vec<Ball>, goal: Goal, latency: Option<&Latency>) -> io::Result<Played> {
     let start = Instant::now();
     let shares = goal.shares(balls.len());
     let play = |(ball, share): (Ball, _)| match latency.cloned() {
@@ -87,7 +92,7 @@ async fn play_all(balls: Vec<Ball>, goal: Goal, latency: Option<&Latency>) -> io
 }
 
 impl Ball {
-    fn new(stream: TcpStream, payload: &Rc<[u8]>) -> Ball {
+    pub(super) fn new(stream: TcpStream, payload: &Rc<[u8]>) -> Ball {
         Ball { stream, payload: Rc::clone(payload), echo: vec![0; payload.len()] }
     }
 

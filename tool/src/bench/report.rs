@@ -15,11 +15,16 @@ use crate::failure::Result;
 pub(super) struct Conditions {
     pub(super) command: &'static str,
     pub(super) device: String,
+    /// How stack and tasks share the CPUs.
+    pub(super) model: &'static str,
     /// Those in force, which may be fewer than asked for.
     pub(super) offloads: String,
     pub(super) connections: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) idle: Option<usize>,
+    /// If there are several, each with its share of the connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cores: Option<usize>,
 }
 
 /// What went wrong on the way, at both hosts of a wire or at our own.
@@ -38,6 +43,14 @@ impl Counts {
             } else if count > 0 && Count::ALL.iter().all(|event| event.name() != name) {
                 *self.drops.entry(name).or_default() += count;
             }
+        }
+    }
+
+    /// Adds those of another core.
+    pub(super) fn merge(&mut self, other: &Counts) {
+        self.retransmissions += other.retransmissions;
+        for (name, count) in &other.drops {
+            *self.drops.entry(name).or_default() += count;
         }
     }
 
@@ -72,11 +85,11 @@ pub(super) struct Pingpong {
     payload: usize,
     round_trips: u64,
     seconds: f64,
-    round_trips_per_second: f64,
+    pub(super) round_trips_per_second: f64,
     /// The time of the run by the number of its round trips, however many were under way at once.
     nanoseconds_per_round_trip: f64,
     /// Null if the round trips were counted and not timed.
-    latency_ns: Option<Percentiles>,
+    pub(super) latency_ns: Option<Percentiles>,
     #[serde(flatten)]
     counts: Counts,
 }
@@ -102,6 +115,11 @@ impl Pingpong {
             latency_ns,
             counts,
         }
+    }
+
+    /// The device, as a SPEC.
+    pub(super) fn device(&self) -> &str {
+        &self.conditions.device
     }
 
     pub(super) fn print(&self, json: bool) -> Result {
@@ -143,9 +161,9 @@ impl Bulk {
     }
 }
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-fn print(report: &(impl Serialize + fmt::Display), json: bool) -> Result {
+pub(super) fn print(report: &(impl Serialize + fmt::Display), json: bool) -> Result {
     if json {
         println!("{}", serde_json::to_string(report)?);
     } else {
@@ -157,7 +175,11 @@ fn print(report: &(impl Serialize + fmt::Display), json: bool) -> Result {
 impl fmt::Display for Conditions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} on {}", self.command, self.device)?;
+        writeln!(f, "  model            {}", self.model)?;
         writeln!(f, "  offloads         {}", self.offloads)?;
+        if let Some(cores) = self.cores {
+            writeln!(f, "  cores            {cores}")?;
+        }
         write!(f, "  connections      {}", thousands(self.connections as u64))?;
         match self.idle {
             Some(idle) => writeln!(f, " active, {} idle", thousands(idle as u64)),
@@ -215,7 +237,7 @@ fn bytes(count: u64) -> String {
 }
 
 /// A number in groups of three digits.
-fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (index, digit) in digits.char_indices() {
@@ -250,9 +272,11 @@ mod tests {
         let conditions = Conditions {
             command: "pingpong",
             device: "wire".into(),
+            model: "unified",
             offloads: "none".into(),
             connections: 32,
             idle: Some(1000),
+            cores: None,
         };
         let latency = Percentiles { p50: 1500, p90: 2000, p99: 3000, p99_9: 4000, max: 5_000_000 };
         let counts = Counts { retransmissions: 0, drops: [("NOMEM", 1)].into() };
@@ -265,7 +289,7 @@ mod tests {
         assert_eq!(
             object,
             json!({
-                "version": VERSION, "command": "pingpong", "device": "wire", "offloads": "none", "connections": 32,
+                "version": VERSION, "command": "pingpong", "device": "wire", "model": "unified", "offloads": "none", "connections": 32,
                 "idle": 1000, "payload": 1, "round_trips": 2_000_000, "seconds": 2.0,
                 "round_trips_per_second": 1e6, "nanoseconds_per_round_trip": 1000.0,
                 "latency_ns": {"p50": 1500, "p90": 2000, "p99": 3000, "p99.9": 4000, "max": 5_000_000},

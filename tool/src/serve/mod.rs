@@ -27,10 +27,10 @@ use crate::signal::Interrupt;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &ServeArgs) -> Result {
-    let runtime = device::runtime(args.device.as_ref(), None)?;
+    let runtime = device::runtime_of(args.cores, args.model, args.device.as_ref(), None)?;
     let interrupt = Interrupt::catch()?;
     runtime.block_on(async {
-        let port = start(args).await?;
+        let port = start_everywhere(args).await?;
         match runtime.peer() {
             Some(client) => demo::run(args.service, client, runtime.host(), port).await,
             None => {
@@ -41,25 +41,39 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
     })
 }
 
-/// Starts everything that was asked for, and says so. Returns the service's port.
-async fn start(args: &ServeArgs) -> Result<u16> {
-    let port = args.port.unwrap_or(args.service.default_port());
+/// Starts everything that was asked for on every core, and says so. Returns the service's port, which the first core
+/// chooses if it is to be chosen.
+async fn start_everywhere(args: &ServeArgs) -> Result<u16> {
+    let (service, udp) = (args.service, args.udp);
+    let first = start(service, args.port.unwrap_or(service.default_port()), args.ctl, udp);
+    let (port, control) = first.await?;
+    for core in 1..args.cores {
+        hayase::spawn_on(core, move || start(service, port, control, udp))?.await??;
+    }
+    if let Some(control) = control {
+        eprintln!("hayase: orders are taken on port {control}");
+    }
+    announce(&addresses(Host::current()?)?, port)?;
+    Ok(port)
+}
+
+/// Starts everything on this core. Returns the ports of the service and, if there is one, of the control.
+async fn start(service: Service, port: u16, control: Option<u16>, udp: bool) -> Result<(u16, Option<u16>)> {
     let listener = listen(port).await?;
     let port = listener.local_addr()?.port();
-    let addresses = addresses(Host::current()?)?;
-    if args.udp {
-        for addr in &addresses {
-            udp::start(SocketAddr::new(*addr, port)).await?;
+    if udp {
+        for addr in addresses(Host::current()?)? {
+            udp::start(SocketAddr::new(addr, port)).await?;
         }
     }
-    if let Some(port) = args.ctl {
+    let mut control_port = None;
+    if let Some(port) = control {
         let control = listen(port).await?;
-        eprintln!("hayase: orders are taken on port {}", control.local_addr()?.port());
+        control_port = Some(control.local_addr()?.port());
         drop(hayase::spawn(accept(control, serve_with(ctl::obey))));
     }
-    spawn_service(args.service, listener);
-    announce(&addresses, port)?;
-    Ok(port)
+    spawn_service(service, listener);
+    Ok((port, control_port))
 }
 
 async fn listen(port: u16) -> Result<TcpListener> {
