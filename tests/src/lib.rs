@@ -20,4 +20,4 @@ pub mod site;
 
 pub use namespace::Namespace;
 pub use process::{Exit, Process};
-pub use site::{Family, Offloads, Site};
+pub use site::{Device, Family, Offloads, Site};

@@ -1,12 +1,17 @@
 //! What a machine must allow before a test can run, and how a test says that it did not.
 
 use std::env;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::thread;
 
+use rustix::net::{AddressFamily, SocketType};
+
 use crate::Namespace;
+
+/// The family of AF_XDP sockets.
+const AF_XDP: u16 = 44;
 
 /// Set by CI: a test that would be skipped fails instead.
 const NO_SKIP: &str = "HAYASE_NO_SKIP";
@@ -37,6 +42,17 @@ pub fn can_use_tap() -> bool {
     missing.is_none()
 }
 
+/// Whether AF_XDP can be used here; says why not if it cannot.
+///
+/// # Panics
+/// If it cannot and `HAYASE_NO_SKIP` is set.
+pub fn can_use_xdp() -> bool {
+    static MISSING: OnceLock<Option<String>> = OnceLock::new();
+    let missing = MISSING.get_or_init(|| probe_xdp().err());
+    missing.iter().for_each(|reason| skip(reason));
+    missing.is_none()
+}
+
 /// Whether the program called `name` is installed; says so if it is not.
 ///
 /// # Panics
@@ -48,6 +64,16 @@ pub fn has_program(name: &str) -> bool {
         skip(&format!("needs the program {name}"));
     }
     found
+}
+
+fn probe_xdp() -> Result<(), String> {
+    let family = AddressFamily::from_raw(AF_XDP);
+    rustix::net::socket(family, SocketType::RAW, None)
+        .map_err(|error| format!("needs a kernel with CONFIG_XDP_SOCKETS and CAP_NET_RAW: {error}"))?;
+    // Loading a program takes the rights of the machine, not those of a user namespace.
+    let map = fs::read_to_string("/proc/self/uid_map").map_err(|error| error.to_string())?;
+    let is_machine = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    if is_machine { Ok(()) } else { Err("needs CAP_BPF outside of user namespaces".into()) }
 }
 
 fn probe() -> Result<(), String> {

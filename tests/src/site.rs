@@ -1,4 +1,4 @@
-//! One case of a test: a namespace, a TAP device, an address family and a set of offloads.
+//! One case of a test: a namespace, a device, an address family and a set of offloads.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -10,6 +10,8 @@ use crate::{Namespace, Process, binary, kernel, rights};
 
 /// The interface at the kernel's end.
 pub const INTERFACE: &str = "hy0";
+/// The interface at our end, where the device is one of the kernel's.
+pub const OUR_INTERFACE: &str = "hx0";
 /// The port of the service under test.
 pub const PORT: u16 = 7000;
 /// The port by which a test steers the server.
@@ -25,6 +27,17 @@ pub enum Family {
     V4,
     /// IPv6.
     V6,
+}
+
+/// What the device under test is. The kernel is at the other end of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// A TAP interface.
+    Tap,
+    /// AF_XDP on both queues of a veth interface.
+    Xdp,
+    /// The kernel's own sockets: both ends are on the loopback interface.
+    Kernel,
 }
 
 /// What the device under test does for the stack.
@@ -50,6 +63,8 @@ impl fmt::Display for Offloads {
 pub struct Site {
     /// Holds the kernel's end of the device, and every process of the case.
     pub namespace: Namespace,
+    /// The device under test.
+    pub device: Device,
     /// The family that the case uses. The device has addresses of both.
     pub family: Family,
     /// The offloads that the device is given.
@@ -61,23 +76,30 @@ impl Site {
     ///
     /// # Panics
     /// If the case does.
-    pub fn run(family: Family, offloads: Offloads, case: impl FnOnce(&Site)) {
-        if rights::can_use_tap() {
-            let namespace = Namespace::new().unwrap_or_else(|error| panic!("{error}"));
-            case(&Site { namespace, family, offloads });
+    pub fn run(device: Device, family: Family, offloads: Offloads, case: impl FnOnce(&Site)) {
+        if !rights::can_use_tap() || (device == Device::Xdp && !rights::can_use_xdp()) {
+            return;
         }
+        let namespace = Namespace::new().unwrap_or_else(|error| panic!("{error}"));
+        match device {
+            Device::Tap => {}
+            Device::Xdp => make_veth(&namespace),
+            Device::Kernel => name_loopback(&namespace),
+        }
+        case(&Site { namespace, device, family, offloads });
     }
 
     /// The device under test, in the words of the command line.
     pub fn device(&self) -> String {
-        format!(
-            "tap:name={INTERFACE},addr={}/24,addr={}/64,host={}/24,host={}/64,offloads={}",
-            hayase_address(Family::V4),
-            hayase_address(Family::V6),
-            kernel_address(Family::V4),
-            kernel_address(Family::V6),
-            self.offloads
-        )
+        let (v4, v6) = (hayase_address(Family::V4), hayase_address(Family::V6));
+        let common = format!("addr={v4}/24,addr={v6}/64,offloads={}", self.offloads);
+        let (host_v4, host_v6) = (kernel_address(Family::V4), kernel_address(Family::V6));
+        match self.device {
+            Device::Tap => format!("tap:name={INTERFACE},{common},host={host_v4}/24,host={host_v6}/64"),
+            // The kernel leaves checksums to hardware that a veth has not got.
+            Device::Xdp => format!("xdp:if={OUR_INTERFACE},{common},trust=on"),
+            Device::Kernel => "kernel".to_owned(),
+        }
     }
 
     /// A port of the stack under test.
@@ -157,6 +179,31 @@ impl Site {
     }
 }
 
+/// A pair of interfaces with two queues, the kernel's end with addresses.
+fn make_veth(namespace: &Namespace) {
+    let queues = ["numrxqueues", "2", "numtxqueues", "2"];
+    let (ours, peer) = (["link", "add", OUR_INTERFACE], ["type", "veth", "peer", "name", INTERFACE]);
+    namespace.ip(&[&ours[..], &queues, &peer, &queues].concat());
+    // The kernel has nothing to say at our end.
+    namespace.ip(&["link", "set", OUR_INTERFACE, "addrgenmode", "none", "up"]);
+    namespace.ip(&["link", "set", INTERFACE, "up"]);
+    for (family, prefix) in [(Family::V4, 24), (Family::V6, 64)] {
+        let address = format!("{}/{prefix}", kernel_address(family));
+        namespace.ip(&["address", "add", &address, "dev", INTERFACE]);
+    }
+}
+
+/// The addresses of both ends on the loopback interface, and an interface that can be taken down beside it.
+fn name_loopback(namespace: &Namespace) {
+    namespace.ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", OUR_INTERFACE]);
+    namespace.ip(&["link", "set", INTERFACE, "up"]);
+    for (family, prefix) in [(Family::V4, 24), (Family::V6, 64)] {
+        for address in [hayase_address(family), kernel_address(family)] {
+            namespace.ip(&["address", "add", &format!("{address}/{prefix}"), "dev", "lo"]);
+        }
+    }
+}
+
 /// The address in a line `listening on ADDR:PORT`.
 pub fn listens_at(line: &str) -> Option<SocketAddr> {
     line.strip_prefix("listening on ")?.parse().ok()
@@ -186,10 +233,11 @@ pub fn address(family: Family, number: u8) -> IpAddr {
     }
 }
 
-/// Declares tests, each over IPv4 and IPv6, with every offload and with none.
+/// Declares tests, each over IPv4 and IPv6: with every offload and with none on TAP, over AF_XDP, and over the kernel's
+/// own sockets.
 ///
-/// `fn name(site) { .. }` becomes the four tests `name::v4_offloads_all` and so on, which take part in a
-/// namespace of their own.
+/// `fn name(site) { .. }` becomes the tests `name::v4_offloads_all` and so on, each of which takes place in a
+/// namespace of its own.
 #[macro_export]
 macro_rules! matrix {
     ($($(#[$attribute:meta])* fn $name:ident($site:ident) $body:block)*) => {$(
@@ -200,17 +248,22 @@ macro_rules! matrix {
             fn case($site: &$crate::Site) $body
 
             $crate::matrix! { @cases
-                v4_offloads_all: V4, All;
-                v4_offloads_none: V4, None;
-                v6_offloads_all: V6, All;
-                v6_offloads_none: V6, None;
+                v4_offloads_all: Tap, V4, All;
+                v4_offloads_none: Tap, V4, None;
+                v6_offloads_all: Tap, V6, All;
+                v6_offloads_none: Tap, V6, None;
+                v4_xdp: Xdp, V4, All;
+                v6_xdp_offloads_none: Xdp, V6, None;
+                v4_kernel: Kernel, V4, All;
+                v6_kernel: Kernel, V6, All;
             }
         }
     )*};
-    (@cases $($case:ident: $family:ident, $offloads:ident;)*) => {$(
+    (@cases $($case:ident: $device:ident, $family:ident, $offloads:ident;)*) => {$(
         #[test]
         fn $case() {
-            $crate::Site::run($crate::Family::$family, $crate::Offloads::$offloads, case);
+            let (device, family) = ($crate::Device::$device, $crate::Family::$family);
+            $crate::Site::run(device, family, $crate::Offloads::$offloads, case);
         }
     )*};
 }
