@@ -88,6 +88,14 @@ pub(crate) trait Door {
     fn tcp_set_keepalive(&self, id: TcpId, keepalive: Option<Keepalive>) -> io::Result<()>;
     fn tcp_ttl(&self, id: TcpId) -> io::Result<u8>;
     fn tcp_set_ttl(&self, id: TcpId, ttl: u8) -> io::Result<()>;
+    fn tcp_tos(&self, id: TcpId) -> io::Result<u8>;
+    fn tcp_set_tos(&self, id: TcpId, tos: u8) -> io::Result<()>;
+    /// Bytes to the end of what is urgent, once something is; 0 at the end of the stream.
+    fn tcp_poll_urgent(&self, _id: TcpId, _notify: Notify<'_>) -> Poll<io::Result<usize>> {
+        let text = "urgent data is told of by stacks of this thread only, not by the operating system's sockets and not \
+                    through a split or merge model: it is in the stream all the same";
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, text)))
+    }
 
     fn udp_bind(&self, local: SocketAddr) -> io::Result<UdpId>;
     fn udp_connect(&self, id: UdpId, remote: SocketAddr) -> io::Result<()>;
@@ -114,6 +122,8 @@ pub(crate) trait Door {
     ) -> Poll<io::Result<(usize, SocketAddr)>>;
     fn udp_ttl(&self, id: UdpId) -> io::Result<u8>;
     fn udp_set_ttl(&self, id: UdpId, ttl: u8) -> io::Result<()>;
+    fn udp_tos(&self, id: UdpId) -> io::Result<u8>;
+    fn udp_set_tos(&self, id: UdpId, tos: u8) -> io::Result<()>;
 
     fn echo_open(&self) -> io::Result<EchoId>;
     fn echo_send(&self, id: EchoId, to: IpAddr, sequence: u16, payload: &[u8]) -> io::Result<()>;

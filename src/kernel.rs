@@ -415,6 +415,14 @@ impl Door for KernelShard {
         self.call(|sockets| sockets.tcp(id.key())?.set_ttl(ttl))
     }
 
+    fn tcp_tos(&self, id: TcpId) -> io::Result<u8> {
+        self.call(|sockets| sockets.tcp(id.key())?.tos())
+    }
+
+    fn tcp_set_tos(&self, id: TcpId, tos: u8) -> io::Result<()> {
+        self.call(|sockets| sockets.tcp(id.key())?.set_tos(tos))
+    }
+
     fn udp_bind(&self, local: SocketAddr) -> io::Result<UdpId> {
         self.call(|sockets| sockets.bind(local)).map(Named::of)
     }
@@ -467,6 +475,14 @@ impl Door for KernelShard {
         self.call(|sockets| sockets.udp(id.key())?.set_ttl(ttl))
     }
 
+    fn udp_tos(&self, id: UdpId) -> io::Result<u8> {
+        self.call(|sockets| sockets.udp(id.key())?.tos())
+    }
+
+    fn udp_set_tos(&self, id: UdpId, tos: u8) -> io::Result<()> {
+        self.call(|sockets| sockets.udp(id.key())?.set_tos(tos))
+    }
+
     fn echo_open(&self) -> io::Result<EchoId> {
         self.call(Sockets::open_echo).map(Named::of)
     }
@@ -488,7 +504,7 @@ impl Door for KernelShard {
     fn poll_ready(&self, socket: Socket, side: Side, notify: Notify<'_>) -> Poll<io::Result<Ready>> {
         let ready = self.ready(socket)?;
         let wanted = match side {
-            Side::Read => ready.wakes_reader(),
+            Side::Read => ready.is_readable(),
             Side::Write => ready.wakes_writer(),
         };
         if wanted {

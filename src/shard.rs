@@ -506,6 +506,21 @@ impl<D: Device> Door for Shard<D> {
         self.call(|core, _| core.stack.tcp_set_ttl(id, ttl))
     }
 
+    fn tcp_tos(&self, id: TcpId) -> io::Result<u8> {
+        self.call(|core, _| core.stack.tcp_tos(id))
+    }
+
+    fn tcp_set_tos(&self, id: TcpId, tos: u8) -> io::Result<()> {
+        self.call(|core, _| core.stack.tcp_set_tos(id, tos))
+    }
+
+    fn tcp_poll_urgent(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<usize>> {
+        self.poll(id, Side::Read, notify, |core, _| match core.stack.tcp_urgent_len(id) {
+            Ok(0) if !core.stack.tcp_ready(id).contains(Ready::READ_CLOSED) => Poll::Pending,
+            answer => Poll::Ready(answer),
+        })
+    }
+
     fn udp_bind(&self, local: SocketAddr) -> io::Result<UdpId> {
         self.call(|core, _| match &self.station {
             None => core.stack.udp_bind(local),
@@ -563,6 +578,14 @@ impl<D: Device> Door for Shard<D> {
         self.call(|core, _| core.stack.udp_set_ttl(id, ttl))
     }
 
+    fn udp_tos(&self, id: UdpId) -> io::Result<u8> {
+        self.call(|core, _| core.stack.udp_tos(id))
+    }
+
+    fn udp_set_tos(&self, id: UdpId, tos: u8) -> io::Result<()> {
+        self.call(|core, _| core.stack.udp_set_tos(id, tos))
+    }
+
     fn echo_open(&self) -> io::Result<EchoId> {
         self.call(|core, _| match &self.station {
             None => core.stack.echo_open(),
@@ -581,7 +604,7 @@ impl<D: Device> Door for Shard<D> {
     fn poll_ready(&self, socket: Socket, side: Side, notify: Notify<'_>) -> Poll<io::Result<Ready>> {
         let ready = self.ready(socket)?;
         let wanted = match side {
-            Side::Read => ready.wakes_reader(),
+            Side::Read => ready.is_readable(),
             Side::Write => ready.wakes_writer(),
         };
         if wanted {

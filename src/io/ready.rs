@@ -77,7 +77,7 @@ impl Ready {
 
     /// Whether a read would bring something: data, the end, or an error.
     pub const fn is_readable(self) -> bool {
-        self.0.wakes_reader()
+        self.0.is_readable()
     }
 
     /// Whether a write would get an answer: room, the end, or an error.

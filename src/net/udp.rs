@@ -295,4 +295,21 @@ impl UdpSocket {
         let ttl = hop_limit(ttl)?;
         self.handle.call(|door, id| door.udp_set_ttl(id, ttl))
     }
+
+    /// The type of service of what is sent, which is the traffic class of IPv6.
+    ///
+    /// # Errors
+    /// If the socket is used on a foreign thread.
+    pub fn tos(&self) -> io::Result<u8> {
+        self.handle.call(|door, id| door.udp_tos(id))
+    }
+
+    /// Sets the type of service of what is sent: DSCP in the upper six bits (RFC 2474). The lower two are ECN's and
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// If the socket is used on a foreign thread.
+    pub fn set_tos(&self, tos: u8) -> io::Result<()> {
+        self.handle.call(|door, id| door.udp_set_tos(id, tos))
+    }
 }

@@ -354,6 +354,14 @@ impl Door for RemoteDoor {
         self.set(id, move |door| door.tcp_set_ttl(id, ttl))
     }
 
+    fn tcp_tos(&self, id: TcpId) -> io::Result<u8> {
+        self.ask(move |desk| desk.door.tcp_tos(id))
+    }
+
+    fn tcp_set_tos(&self, id: TcpId, tos: u8) -> io::Result<()> {
+        self.set(id, move |door| door.tcp_set_tos(id, tos))
+    }
+
     fn udp_bind(&self, local: SocketAddr) -> io::Result<UdpId> {
         self.ask(move |desk| {
             let id = desk.door.udp_bind(local)?;
@@ -424,6 +432,14 @@ impl Door for RemoteDoor {
         self.ask(move |desk| desk.door.udp_set_ttl(id, ttl))
     }
 
+    fn udp_tos(&self, id: UdpId) -> io::Result<u8> {
+        self.ask(move |desk| desk.door.udp_tos(id))
+    }
+
+    fn udp_set_tos(&self, id: UdpId, tos: u8) -> io::Result<()> {
+        self.ask(move |desk| desk.door.udp_set_tos(id, tos))
+    }
+
     fn echo_open(&self) -> io::Result<EchoId> {
         self.ask(|desk| {
             let id = desk.door.echo_open()?;
@@ -448,7 +464,7 @@ impl Door for RemoteDoor {
         let ready = |state: &mut State| {
             let ready = state.ready(socket);
             let wanted = match side {
-                Side::Read => ready.wakes_reader(),
+                Side::Read => ready.is_readable(),
                 Side::Write => ready.wakes_writer(),
             };
             if wanted { Poll::Ready(Ok(ready)) } else { Poll::Pending }

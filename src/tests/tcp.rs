@@ -244,6 +244,8 @@ everywhere! {
         stream.set_ttl(9).unwrap();
         assert_eq!(stream.ttl().unwrap(), 9);
         assert_eq!(stream.set_ttl(256).unwrap_err().kind(), ErrorKind::InvalidInput);
+        stream.set_tos(0xb8).unwrap();
+        assert_eq!(stream.tos().unwrap(), 0xb8);
         assert!(stream.take_error().unwrap().is_none());
         assert_eq!(stream.state().unwrap(), State::Established);
     }
@@ -276,4 +278,19 @@ everywhere! {
         let error = TcpListener::bind("192.0.2.1:0").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
     }
+}
+
+#[test]
+fn a_stream_that_ends_has_nothing_urgent() {
+    let runtime = crate::Runtime::builder().device("wire".parse().unwrap()).build().unwrap();
+    let server = runtime.peer().unwrap();
+    runtime.block_on(async {
+        let (mut stream, peer) = connected(server).await;
+        let waiting = crate::spawn(async move { peer.urgent().await });
+        stream.write_all(b"nothing of this is").await.unwrap();
+        crate::time::sleep(Duration::from_millis(5)).await;
+        assert!(!waiting.is_finished());
+        stream.shutdown().await.unwrap();
+        assert_eq!(waiting.await.unwrap().unwrap(), 0);
+    });
 }

@@ -81,10 +81,16 @@ impl Ready {
         self.0 & other.0 != 0
     }
 
-    /// Whether a reader should look: data, urgent or not, end or failure.
+    /// Whether a read would have an answer: data, end or failure.
+    #[inline]
+    pub const fn is_readable(self) -> bool {
+        self.intersects(Ready(Self::READABLE.0 | Self::READ_CLOSED.0 | Self::ERROR.0))
+    }
+
+    /// Whether a reader should look: also at what the peer marked as urgent, before it is there.
     #[inline]
     pub const fn wakes_reader(self) -> bool {
-        self.intersects(Ready(Self::READABLE.0 | Self::READ_CLOSED.0 | Self::ERROR.0 | Self::PRIORITY.0))
+        self.is_readable() || self.contains(Self::PRIORITY)
     }
 
     /// Whether a writer should look: room, end or failure.

@@ -83,6 +83,22 @@ pub(crate) fn ttl(fd: BorrowedFd<'_>) -> io::Result<u8> {
     u8::try_from(sockopt::ip_ttl(fd)?).map_err(io::Error::other)
 }
 
+/// The type of service; the traffic class of an IPv6 socket.
+pub(crate) fn tos(fd: BorrowedFd<'_>) -> io::Result<u8> {
+    if is_ipv6(fd)? {
+        return u8::try_from(sockopt::ipv6_tclass(fd)?).map_err(io::Error::other);
+    }
+    Ok(sockopt::ip_tos(fd)?)
+}
+
+/// Sets it, for both versions where the socket carries both.
+pub(crate) fn set_tos(fd: BorrowedFd<'_>, tos: u8) -> io::Result<()> {
+    if is_ipv6(fd)? {
+        sockopt::set_ipv6_tclass(fd, tos.into())?;
+    }
+    Ok(sockopt::set_ip_tos(fd, tos)?)
+}
+
 pub(crate) fn set_ttl(fd: BorrowedFd<'_>, ttl: u8) -> io::Result<()> {
     if is_ipv6(fd)? {
         sockopt::set_ipv6_unicast_hops(fd, Some(ttl))?;

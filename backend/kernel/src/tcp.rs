@@ -387,6 +387,22 @@ impl Tcp {
     pub fn set_ttl(&self, ttl: u8) -> io::Result<()> {
         address::set_ttl(self.source.fd(), ttl)
     }
+
+    /// The type of service of what is sent.
+    ///
+    /// # Errors
+    /// As all of these: if the kernel refuses.
+    pub fn tos(&self) -> io::Result<u8> {
+        address::tos(self.source.fd())
+    }
+
+    /// Sets the type of service of what is sent: DSCP, in the upper six bits.
+    ///
+    /// # Errors
+    /// As all of these: if the kernel refuses.
+    pub fn set_tos(&self, tos: u8) -> io::Result<()> {
+        address::set_tos(self.source.fd(), tos)
+    }
 }
 
 fn whole_seconds(time: Duration) -> Duration {

@@ -123,6 +123,22 @@ impl Udp {
         address::set_ttl(self.source.fd(), ttl)
     }
 
+    /// The type of service of what is sent.
+    ///
+    /// # Errors
+    /// As all of these: if the kernel refuses.
+    pub fn tos(&self) -> io::Result<u8> {
+        address::tos(self.source.fd())
+    }
+
+    /// Sets the type of service of what is sent: DSCP, in the upper six bits.
+    ///
+    /// # Errors
+    /// As all of these: if the kernel refuses.
+    pub fn set_tos(&self, tos: u8) -> io::Result<()> {
+        address::set_tos(self.source.fd(), tos)
+    }
+
     fn of_our_family(&self, addr: SocketAddr) -> SocketAddr {
         if self.is_ipv6 { address::mapped(addr) } else { address::canonical(addr) }
     }

@@ -1,7 +1,7 @@
 //! A Hayase device on the queues of a Linux network interface, through AF_XDP.
 //!
 //! The frames of the stack are chunks of a UMEM: memory that the kernel, or in zero-copy mode the NIC itself,
-//! receives into and sends from. A program of a few instructions ([`program`]) runs for each received packet and
+//! receives into and sends from. A program of a few instructions (`program.rs`) runs for each received packet and
 //! redirects it to the socket of its queue, apart from what is [kept](Keep) for the kernel. It is assembled here
 //! and loaded by bpf(2): no C library, no compiler.
 //!

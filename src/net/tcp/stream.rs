@@ -517,6 +517,19 @@ impl TcpStream {
         self.handle.ready(interest).await
     }
 
+    /// Waits until the peer marks data as urgent, and says how many bytes there are to read up to its end; 0 if the
+    /// peer will send no more. Urgent data is in the stream, among all other (RFC 9293 §3.8.5, RFC 6093).
+    ///
+    /// # Errors
+    /// If the stream is used on a foreign thread; [`io::ErrorKind::Unsupported`] where its stack is the operating
+    /// system's or has a thread of its own.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is taken.
+    pub async fn urgent(&self) -> io::Result<usize> {
+        self.handle.wait(Side::Read, |door, id, notify| door.tcp_poll_urgent(id, notify)).await
+    }
+
     /// The twin of [`readable`](Self::readable). Only the last task that called is woken.
     ///
     /// # Errors
@@ -644,5 +657,22 @@ impl TcpStream {
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         let ttl = hop_limit(ttl)?;
         self.handle.call(|door, id| door.tcp_set_ttl(id, ttl))
+    }
+
+    /// The type of service of what is sent, which is the traffic class of IPv6.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn tos(&self) -> io::Result<u8> {
+        self.handle.call(|door, id| door.tcp_tos(id))
+    }
+
+    /// Sets the type of service of what is sent: DSCP in the upper six bits (RFC 2474). The lower two are ECN's and
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn set_tos(&self, tos: u8) -> io::Result<()> {
+        self.handle.call(|door, id| door.tcp_set_tos(id, tos))
     }
 }
