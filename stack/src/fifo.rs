@@ -88,6 +88,20 @@ impl<T> Fifo<T> {
         if index == 0 { self.front.as_mut() } else { self.rest.get_mut(index - 1) }
     }
 
+    /// Puts an element in front of the one at `index`, which is at most the length.
+    pub(crate) fn insert(&mut self, index: usize, value: T) {
+        match (index, &mut self.front) {
+            (0, Some(front)) => self.rest.push_front(core::mem::replace(front, value)),
+            (0, none) => *none = Some(value),
+            _ => self.rest.insert(index - 1, value),
+        }
+    }
+
+    /// Takes out the element at `index`.
+    pub(crate) fn remove(&mut self, index: usize) -> Option<T> {
+        if index == 0 { self.pop_front() } else { self.rest.remove(index - 1) }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.front.iter().chain(self.rest.iter())
     }
@@ -104,6 +118,17 @@ impl<T> Fifo<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn elements_go_in_and_come_out_anywhere() {
+        let mut fifo = Fifo::default();
+        for (index, value) in [(0, 2), (0, 0), (1, 1), (3, 3)] {
+            fifo.insert(index, value);
+        }
+        assert!(fifo.iter().copied().eq(0..4));
+        assert_eq!((fifo.remove(2), fifo.remove(0), fifo.remove(7)), (Some(2), Some(0), None));
+        assert!(fifo.iter().copied().eq([1, 3]));
+    }
 
     #[test]
     fn is_a_queue_that_ends_up_without_memory() {

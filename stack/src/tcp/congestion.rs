@@ -10,6 +10,15 @@ pub(crate) trait CongestionControl {
     /// The congestion window.
     fn cwnd(&self) -> u32;
 
+    /// The slow start threshold.
+    fn ssthresh(&self) -> u32;
+
+    /// Fast recovery sets the window itself, and is over when that is the threshold.
+    fn set_cwnd(&mut self, cwnd: u32);
+
+    /// A reduction turned out to be needless: what it reduced from.
+    fn restore(&mut self, cwnd: u32, ssthresh: u32);
+
     /// `acked` new bytes were acknowledged outside of recovery, while `limited` by the window (and not by the
     /// application: RFC 9293 leaves it open, RFC 2861 and everybody since does not let an unused window grow).
     fn on_ack(&mut self, now: Instant, acked: u32, mss: u32, limited: bool);
@@ -54,6 +63,19 @@ impl CongestionControl for NewReno {
     #[inline]
     fn cwnd(&self) -> u32 {
         self.cwnd
+    }
+
+    fn ssthresh(&self) -> u32 {
+        self.ssthresh
+    }
+
+    fn set_cwnd(&mut self, cwnd: u32) {
+        self.cwnd = cwnd.min(CWND_MAX);
+    }
+
+    fn restore(&mut self, cwnd: u32, ssthresh: u32) {
+        self.cwnd = self.cwnd.max(cwnd);
+        self.ssthresh = self.ssthresh.max(ssthresh);
     }
 
     #[inline]

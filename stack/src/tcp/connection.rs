@@ -33,10 +33,21 @@ pub(super) enum AckDebt {
     Now,
 }
 
+/// What the one timer of what is outstanding is for (RFC 8985 §8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LossTimer {
+    /// The retransmission timeout, or the probe of a closed window.
+    Timeout,
+    /// The tail loss probe.
+    Probe,
+    /// What may be reordered becomes lost.
+    Reordering,
+}
+
 /// What a connection must do by when. `Instant::MAX`: nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    /// Retransmit, or probe a closed window.
+    /// Retransmit, or probe: see [`LossTimer`].
     pub(super) retransmit: Instant,
     pub(super) delayed_ack: Instant,
     /// Keep-alive, or the end of patience with a connection that nobody owns any more.
@@ -101,8 +112,6 @@ pub(crate) struct Connection<F> {
     pub(super) ts_offset: u32,
 
     pub(super) rtt: Rtt,
-    /// The segment that is being timed: the sequence number behind it, and when it left.
-    pub(super) timed: Option<(Seq, Instant)>,
     pub(super) congestion: NewReno,
     pub(super) recovery: Recovery,
     pub(super) backoff: u8,
@@ -118,6 +127,8 @@ pub(crate) struct Connection<F> {
     pub(super) early_fin: Option<Seq>,
 
     pub(super) deadlines: Deadlines,
+    /// What `deadlines.retransmit` is for.
+    pub(super) loss_timer: LossTimer,
     pub(super) timer: Option<TimerKey>,
     /// When `timer` fires; it may be earlier than any deadline, never later.
     pub(super) timer_at: Instant,
@@ -204,7 +215,6 @@ impl<F: Frame> Connection<F> {
             last_ack_sent: Seq(0),
             ts_offset,
             rtt: Rtt::default(),
-            timed: None,
             congestion: NewReno::new(mss),
             recovery: Recovery::new(iss),
             backoff: 0,
@@ -216,6 +226,7 @@ impl<F: Frame> Connection<F> {
             dsack: None,
             early_fin: None,
             deadlines: Deadlines::NONE,
+            loss_timer: LossTimer::Timeout,
             timer: None,
             timer_at: Instant::MAX,
             ack_debt: AckDebt::None,
@@ -248,6 +259,7 @@ impl<F: Frame> Connection<F> {
         let mss = options.mss.map_or(mss_default, |mss| u32::from(mss).max(MSS_MIN));
         self.timestamps_ok &= options.timestamps.is_some();
         self.sack_ok &= options.sack_permitted;
+        self.recovery.has_sack = self.sack_ok;
         self.window_scaling_ok &= options.window_scale.is_some();
         if self.window_scaling_ok {
             // RFC 7323 §2.3: a shift above 14 counts as 14.

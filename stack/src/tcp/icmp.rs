@@ -85,9 +85,8 @@ impl<F: Frame> super::connection::Connection<F> {
         let mss = (mtu.max(floor) - network_len(local) - TcpHeader::LEN) as u32 - options;
         if mss < self.mss && self.state.is_synchronized() {
             self.mss = mss;
-            self.recovery.enter_loss(self.snd_una, self.snd_nxt);
+            self.recovery.enter_loss(self.snd_una, self.snd_nxt, None);
             self.force = true;
-            self.timed = None;
         }
     }
 }

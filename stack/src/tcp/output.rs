@@ -4,7 +4,7 @@ use hayase_device::{Device, Frame};
 use hayase_time::Instant;
 
 use super::congestion::CongestionControl;
-use super::connection::{AckDebt, Connection};
+use super::connection::{AckDebt, Connection, LossTimer};
 use super::emit;
 use super::state::State;
 use crate::config::Config;
@@ -92,8 +92,12 @@ impl<F: Frame> Connection<F> {
             return Output::Blocked;
         }
         self.snd_nxt = self.iss + 1;
-        self.timed = (self.retries == 0).then_some((self.snd_nxt, egress.now));
-        self.deadlines.retransmit = egress.now.after_nanos(self.rto_ns(config));
+        self.recovery.flight.clear();
+        if self.retries == 0 {
+            // Karn: what was sent twice is not timed.
+            self.recovery.flight.send(self.snd_nxt, egress.now);
+        }
+        self.arm_timeout(egress.now, config);
         self.ack_debt = AckDebt::None;
         self.last_ack_sent = self.rcv_nxt;
         Output::Done
@@ -151,7 +155,7 @@ impl<F: Frame> Connection<F> {
     }
 
     fn next_retransmission(&mut self, segment_max: u32) -> Option<Plan> {
-        let (from, to) = self.recovery.next_lost(self.snd_una, self.mss)?;
+        let (from, to) = self.recovery.next_lost()?;
         let pipe = self.recovery.pipe(self.snd_una, self.snd_nxt, self.mss);
         let room = self.congestion.cwnd().saturating_sub(pipe);
         let room = if self.force { room.max(self.mss) } else { room };
@@ -183,7 +187,12 @@ impl<F: Frame> Connection<F> {
         (self.snd_nxt == fin).then_some(Plan { seq: fin, len: 0, fin: true, retransmission: false })
     }
 
-    fn send_segment<D>(&mut self, plan: Plan, egress: &mut Egress<'_, F, D>, config: &Config) -> Output
+    pub(super) fn send_segment<D>(
+        &mut self,
+        plan: Plan,
+        egress: &mut Egress<'_, F, D>,
+        config: &Config,
+    ) -> Output
     where
         D: Device<Frame = F>,
     {
@@ -266,16 +275,31 @@ impl<F: Frame> Connection<F> {
         self.acknowledgement_sent();
         if plan.retransmission {
             egress.counters.count(Count::RetransSegs);
-            self.recovery.on_retransmit(end);
-            // Karn: what was sent twice is not timed.
-            self.timed = None;
-        } else if self.timed.is_none() && self.recovery.is_open() {
-            self.timed = Some((end, now));
+            let stamp = self.timestamps_ok.then(|| self.ts_now(now));
+            self.recovery.on_retransmit(plan.seq, end, stamp, now);
+        } else {
+            self.recovery.flight.send(end, now);
         }
         self.snd_nxt = self.snd_nxt.max(end);
         if self.deadlines.retransmit == Instant::MAX {
-            self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
+            self.arm_timeout(now, config);
+        } else {
+            self.note_sent_behind_others(end - plan.seq, now, config);
         }
+    }
+
+    #[inline]
+    fn arm_timeout(&mut self, now: Instant, config: &Config) {
+        self.loss_timer = LossTimer::Timeout;
+        self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
+    }
+
+    /// What is to be booked besides where something was outstanding before.
+    fn note_sent_behind_others(&mut self, len: u32, now: Instant, config: &Config) {
+        if self.recovery.is_fast() {
+            self.recovery.trouble(self.snd_una).prr.on_sent(len);
+        }
+        self.postpone_probe(now, config);
     }
 
     /// Data that the peer's window or a want of buffers holds back, with nothing outstanding that could bring
@@ -283,7 +307,7 @@ impl<F: Frame> Connection<F> {
     #[inline]
     fn arm_persist(&mut self, now: Instant, config: &Config) {
         if self.flight() == 0 && self.deadlines.retransmit == Instant::MAX && self.has_unsent() {
-            self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
+            self.arm_timeout(now, config);
         }
     }
 
@@ -295,8 +319,8 @@ impl<F: Frame> Connection<F> {
         let plan = Plan { seq: self.snd_nxt, len: 1, fin: false, retransmission: false };
         // Without a buffer there is no probe; the timer comes again.
         let _: Output = self.send_segment(plan, egress, config);
-        self.timed = None;
-        self.deadlines.retransmit = egress.now.after_nanos(self.rto_ns(config));
+        self.recovery.flight.distrust_last();
+        self.arm_timeout(egress.now, config);
     }
 
     /// Pays the acknowledgement that no data carried, or gives it time.

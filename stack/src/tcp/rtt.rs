@@ -18,6 +18,8 @@ pub(crate) struct Rtt {
     srtt_8: u32,
     /// RTTVAR in quarters of a microsecond; without a sample, what the timeout is at least.
     rttvar_4: u32,
+    /// The shortest sample, in microseconds. 0: no sample yet.
+    min: u32,
 }
 
 impl Rtt {
@@ -25,6 +27,9 @@ impl Rtt {
     #[inline]
     pub(crate) fn sample(&mut self, rtt_us: u64) {
         let rtt = (rtt_us.min(RTT_MAX_US) as u32).max(1);
+        if rtt.wrapping_sub(1) < self.min.wrapping_sub(1) {
+            self.min = rtt;
+        }
         if self.srtt_8 == 0 {
             // (2.2) SRTT <- R, RTTVAR <- R/2
             self.srtt_8 = rtt * 8;
@@ -35,6 +40,23 @@ impl Rtt {
         let delta = (self.srtt_8 / 8).abs_diff(rtt);
         self.rttvar_4 = self.rttvar_4 - self.rttvar_4 / 4 + delta;
         self.srtt_8 = self.srtt_8 - self.srtt_8 / 8 + rtt;
+    }
+
+    /// SRTT in microseconds. 0: no sample yet.
+    #[inline]
+    pub(crate) fn srtt_us(&self) -> u32 {
+        self.srtt_8 / 8
+    }
+
+    /// The shortest round trip since the path last failed, in microseconds. 0: no sample yet.
+    #[inline]
+    pub(crate) fn min_us(&self) -> u32 {
+        self.min
+    }
+
+    /// The timer ran out: this may be another path.
+    pub(crate) fn forget_min(&mut self) {
+        self.min = 0;
     }
 
     /// RFC 6298 §5.7: where the timer ran out on a SYN, data starts from a timeout of no less than 3 s, until

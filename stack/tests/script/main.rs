@@ -20,4 +20,5 @@ mod tcp_data;
 mod tcp_loss;
 mod tcp_open;
 mod tcp_options;
+mod tcp_recovery;
 mod tcp_send;

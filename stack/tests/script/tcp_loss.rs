@@ -564,7 +564,7 @@ fn d8_a_block_below_the_acknowledgement_reports_a_duplicate_and_no_loss() {
 
 #[test]
 fn a_loss_at_the_end_of_a_flight_is_repaired_by_the_timer() {
-    let mut t = Script::sack_server();
+    let mut t = Script::server();
     t.write(6 * MSS);
     t.expect_flight(at(0)..at(6), MSS);
     t.peer(ack(at(4)));
