@@ -68,6 +68,12 @@ impl<T> Fifo<T> {
         self.front.as_ref()
     }
 
+    /// Takes the element out, if it is the only one and what is wanted.
+    #[inline]
+    pub(crate) fn take_sole(&mut self, is_wanted: impl FnOnce(&T) -> bool) -> Option<T> {
+        if self.rest.is_empty() { self.front.take_if(|front| is_wanted(front)) } else { None }
+    }
+
     #[inline]
     pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
         self.front.as_mut()
@@ -99,7 +105,14 @@ impl<T> Fifo<T> {
 
     /// Takes out the element at `index`.
     pub(crate) fn remove(&mut self, index: usize) -> Option<T> {
-        if index == 0 { self.pop_front() } else { self.rest.remove(index - 1) }
+        if index == 0 {
+            return self.pop_front();
+        }
+        let value = self.rest.remove(index - 1);
+        if self.rest.is_empty() {
+            self.rest = VecDeque::new();
+        }
+        value
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
@@ -146,8 +159,10 @@ mod tests {
         assert!(fifo.pop_front().is_none() && fifo.rest.capacity() == 0);
         (0..3).for_each(|i| fifo.push_back(i));
         fifo.drop_front();
+        assert!(fifo.take_sole(|_| true).is_none());
         assert_eq!((fifo.front(), fifo.len()), (Some(&1), 2));
         fifo.drop_front();
+        assert_eq!((fifo.take_sole(|two| *two == 1), fifo.take_sole(|two| *two == 2)), (None, Some(2)));
         fifo.drop_front();
         assert!(fifo.front().is_none() && fifo.rest.capacity() == 0);
     }

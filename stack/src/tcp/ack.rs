@@ -3,7 +3,7 @@
 use hayase_device::Frame;
 use hayase_time::Instant;
 
-use super::congestion::CongestionControl;
+use super::congestion::Ack;
 use super::connection::Connection;
 use super::loss::Report;
 use super::segment::Segment;
@@ -97,7 +97,7 @@ impl<F: Frame> Connection<F> {
         if self.recovery.on_ack(ack, acked, self.mss) {
             self.congestion.set_cwnd(self.congestion.ssthresh());
         } else if !self.recovery.is_fast() {
-            self.congestion.on_ack(now, acked, self.mss, was_limited);
+            self.open_congestion_window(acked, was_limited, sent_at, now);
         } else if !self.sack_ok {
             // A partial ACK: the next hole goes now, whatever the window says (RFC 6582 §3.2 step 3).
             self.force = true;
@@ -111,6 +111,23 @@ impl<F: Frame> Connection<F> {
             self.arm_loss_timer(now, config);
         }
         self.wake_writer(config);
+    }
+
+    /// The window opens if it was used (RFC 5681 §3.1).
+    #[inline]
+    fn open_congestion_window(
+        &mut self,
+        acked: u32,
+        was_limited: bool,
+        sent_at: Option<Instant>,
+        now: Instant,
+    ) {
+        if !was_limited {
+            return self.congestion.on_unused();
+        }
+        let rtt_us = sent_at.map_or(0, |at| now.micros_since(at).clamp(1, u32::MAX.into()) as u32);
+        let (una, nxt, srtt_us) = (self.snd_una, self.snd_nxt, self.rtt.srtt_us());
+        self.congestion.on_ack(&Ack { now, acked, mss: self.mss, una, nxt, rtt_us, srtt_us });
     }
 
     /// A round-trip sample: of when the segment left, or, where that was sent twice, of the timestamp that came back

@@ -7,7 +7,7 @@ use hayase_device::Frame;
 use hayase_time::{Instant, TimerKey};
 
 use super::assembler::Assembler;
-use super::congestion::{CongestionControl, NewReno};
+use super::congestion::Controller;
 use super::flow::Tuple;
 use super::keepalive::Probing;
 use super::receive_queue::ReceiveQueue;
@@ -112,7 +112,7 @@ pub(crate) struct Connection<F> {
     pub(super) ts_offset: u32,
 
     pub(super) rtt: Rtt,
-    pub(super) congestion: NewReno,
+    pub(super) congestion: Controller,
     pub(super) recovery: Recovery,
     pub(super) backoff: u8,
     pub(super) retries: u8,
@@ -215,7 +215,7 @@ impl<F: Frame> Connection<F> {
             last_ack_sent: Seq(0),
             ts_offset,
             rtt: Rtt::default(),
-            congestion: NewReno::new(mss),
+            congestion: Controller::new(config.congestion, mss),
             recovery: Recovery::new(iss),
             backoff: 0,
             retries: 0,
@@ -270,7 +270,7 @@ impl<F: Frame> Connection<F> {
         let options_len = if self.timestamps_ok { TIMESTAMPS_LEN } else { 0 };
         // A link too narrow for any payload has a byte of it nevertheless, rather than a division by zero.
         self.mss = mss.min(mss_max).saturating_sub(options_len).max(1);
-        self.congestion = NewReno::new(self.mss);
+        self.congestion.set_initial_window(self.mss);
         if let Some(Timestamps { val, .. }) = options.timestamps {
             self.ts_recent = val;
         }

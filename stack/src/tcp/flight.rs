@@ -79,14 +79,29 @@ impl Flight {
     }
 
     /// Everything from the last transmission up to `end` was sent for the first time.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(&mut self, end: Seq, now: Instant) {
-        match self.runs.back_mut() {
-            Some(last) if last.sent_at == now && last.fate == Fate::Pending && !last.ambiguous => {
-                last.end = end
-            }
-            _ => self.runs.push_back(Run { end, sent_at: now, fate: Fate::Pending, ambiguous: false }),
+        let run = Run { end, sent_at: now, fate: Fate::Pending, ambiguous: false };
+        if self.runs.is_empty() {
+            self.runs.push_back(run);
+        } else {
+            self.send_behind(run);
         }
+    }
+
+    fn send_behind(&mut self, run: Run) {
+        match self.runs.back_mut() {
+            Some(last) if last.is_like(&run) => last.end = run.end,
+            _ => self.runs.push_back(run),
+        }
+    }
+
+    /// Takes the one run that is outstanding, if just that is acknowledged: what a request or a reply is.
+    #[inline(always)]
+    pub(super) fn take_sole(&mut self, una: Seq) -> Option<Run> {
+        let run = self.runs.take_sole(|run| run.end == una && run.fate == Fate::Pending)?;
+        self.start = una;
+        Some(run)
     }
 
     /// What was sent last says nothing about the path's delay: the peer's window was shut.
@@ -102,7 +117,6 @@ impl Flight {
     }
 
     /// Everything before `una` is acknowledged. `delivered` sees what the peer had not reported before.
-    #[inline(always)]
     pub(super) fn acknowledge(&mut self, una: Seq, mut delivered: impl FnMut(&Run)) {
         while let Some(front) = self.runs.front() {
             let (run, start) = (*front, self.start);

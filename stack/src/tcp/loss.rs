@@ -4,7 +4,6 @@
 use hayase_device::Frame;
 use hayase_time::Instant;
 
-use super::congestion::CongestionControl;
 use super::connection::{Connection, LossTimer};
 use super::segment::Segment;
 use super::segment_arrives::Context;
@@ -65,7 +64,7 @@ impl<F: Frame> Connection<F> {
         self.probe_acknowledged(report, cx);
         let lost = self.detect_losses(cx.now, cx.config);
         if self.recovery.must_enter() {
-            self.enter_fast_recovery(cx.now, cx.counters);
+            self.enter_fast_recovery(cx.counters);
         }
         self.reduce(report.delivered, report.has_progress && lost == 0);
     }
@@ -115,7 +114,7 @@ impl<F: Frame> Connection<F> {
     pub(super) fn reordering_timeout(&mut self, now: Instant, counters: &mut Counters, config: &Config) {
         self.detect_losses(now, config);
         if self.recovery.must_enter() {
-            self.enter_fast_recovery(now, counters);
+            self.enter_fast_recovery(counters);
         }
         self.reduce(0, false);
     }
@@ -126,10 +125,10 @@ impl<F: Frame> Connection<F> {
         Undo::new(cwnd, ssthresh, self.snd_una..self.snd_nxt)
     }
 
-    fn enter_fast_recovery(&mut self, now: Instant, counters: &mut Counters) {
+    fn enter_fast_recovery(&mut self, counters: &mut Counters) {
         counters.count(Count::FastRetrans);
         let undo = self.undo_point();
-        self.congestion.on_loss(now, self.flight(), self.mss);
+        self.congestion.on_loss(self.flight(), self.mss);
         self.recovery.enter_fast(self.snd_una, self.snd_nxt, undo);
         // The first retransmission goes whatever the window says.
         self.force = true;

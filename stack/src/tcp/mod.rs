@@ -9,14 +9,17 @@ mod agenda;
 mod assembler;
 mod congestion;
 pub(crate) mod connection;
+mod cubic;
 mod emit;
 mod flight;
 pub(crate) mod flow;
+mod hystart;
 pub(crate) mod icmp;
 mod isn;
 mod keepalive;
 mod listener;
 mod loss;
+mod newreno;
 mod open;
 mod output;
 mod prediction;
@@ -59,6 +62,7 @@ use crate::slab::Slab;
 use crate::socket::{ListenerId, Ready, Socket, TcpId};
 use crate::wire::tcp::{Flags, TcpHeader};
 
+pub use self::congestion::Congestion;
 pub use self::keepalive::Keepalive;
 pub use self::state::State;
 

@@ -3,7 +3,6 @@
 use hayase_device::{Device, Frame};
 use hayase_time::Instant;
 
-use super::congestion::CongestionControl;
 use super::connection::{AckDebt, Connection, LossTimer};
 use super::emit;
 use super::state::State;

@@ -108,6 +108,16 @@ impl Recovery {
     /// just once (Karn).
     #[inline(always)]
     pub(super) fn deliver(&mut self, una: Seq, now: Instant, min_rtt_us: u32) -> Option<Instant> {
+        if self.repair.is_none()
+            && let Some(run) = self.flight.take_sole(una)
+        {
+            return (!run.ambiguous).then_some(run.sent_at);
+        }
+        self.deliver_runs(una, now, min_rtt_us)
+    }
+
+    #[inline(never)]
+    fn deliver_runs(&mut self, una: Seq, now: Instant, min_rtt_us: u32) -> Option<Instant> {
         let repair = &mut self.repair;
         let (mut oldest, mut is_ambiguous) = (None, false);
         self.flight.acknowledge(una, |run| {

@@ -5,7 +5,6 @@ use core::time::Duration;
 use hayase_device::Frame;
 use hayase_time::Instant;
 
-use super::congestion::CongestionControl;
 use super::connection::{AckDebt, Connection};
 use super::segment::{Reply, Segment, Stop};
 use super::state::State;

@@ -3,7 +3,6 @@
 use hayase_device::{Device, Frame};
 use hayase_time::Instant;
 
-use super::congestion::CongestionControl;
 use super::connection::{AckDebt, Connection, LossTimer};
 use super::segment::Reply;
 use super::state::State;
@@ -74,7 +73,7 @@ impl<F: Frame> Connection<F> {
             egress.counters.count(Count::Timeouts);
             let undo = self.undo_point();
             if self.snd_wnd > 0 {
-                self.congestion.on_timeout(egress.now, self.flight(), self.mss, is_repeated);
+                self.congestion.on_timeout(self.flight(), self.mss, is_repeated);
             }
             self.rtt.forget_min();
             self.recovery.enter_loss(self.snd_una, self.snd_nxt, Some(undo));

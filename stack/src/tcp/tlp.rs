@@ -4,7 +4,6 @@
 use hayase_device::{Device, Frame};
 use hayase_time::Instant;
 
-use super::congestion::CongestionControl;
 use super::connection::{Connection, LossTimer};
 use super::loss::Report;
 use super::output::Plan;
@@ -101,7 +100,7 @@ impl<F: Frame> Connection<F> {
         } else if una.after(probe.end) {
             repair.probe = None;
             cx.counters.count(Count::LossProbeRecovery);
-            self.congestion.on_loss(cx.now, flight.max(mss), mss);
+            self.congestion.on_loss(flight.max(mss), mss);
         }
     }
 }

@@ -16,6 +16,7 @@ mod ip;
 mod ip6;
 mod tcp_attack;
 mod tcp_close;
+mod tcp_congestion;
 mod tcp_data;
 mod tcp_loss;
 mod tcp_open;

