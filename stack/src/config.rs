@@ -54,6 +54,8 @@ pub struct Config {
     pub rto_max_us: u32,
     /// The congestion control of new connections (Linux's `tcp_congestion_control`).
     pub congestion: Congestion,
+    /// Whether a large window leaves over a round trip instead of at once.
+    pub pacing: bool,
     /// How long an ACK may wait for company, in microseconds (at most 500 ms, RFC 9293 §3.8.6.3).
     pub delayed_ack_us: u32,
     /// How long TIME_WAIT lasts, in microseconds. RFC 9293's 2 MSL is 4 minutes; Linux's 60 s is what the Internet lives with.
@@ -98,6 +100,7 @@ impl Default for Config {
             rto_min_us: 200_000,
             rto_max_us: 120_000_000,
             congestion: Congestion::default(),
+            pacing: true,
             delayed_ack_us: 40_000,
             time_wait_us: 60_000_000,
             fin_timeout_us: 60_000_000,

@@ -55,4 +55,4 @@ pub use ip::{Cidr, ParseCidrError};
 pub use seq::Seq;
 pub use socket::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
 pub use stack::Stack;
-pub use tcp::{Congestion, Keepalive, State};
+pub use tcp::{Congestion, Keepalive, State, TcpInfo};

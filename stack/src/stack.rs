@@ -19,7 +19,7 @@ use crate::ip::{HostLimiter, Reassembly};
 use crate::link::Link;
 use crate::random::Random;
 use crate::socket::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
-use crate::tcp::{Congestion, Keepalive, State, Tcp};
+use crate::tcp::{Congestion, Keepalive, State, Tcp, TcpInfo};
 use crate::udp::Udp;
 use crate::wire::{Mac, Protocol};
 
@@ -494,6 +494,14 @@ impl<F: Frame> Stack<F> {
     /// `StaleHandle`.
     pub fn tcp_congestion(&self, id: TcpId) -> Result<Congestion, Error> {
         self.tcp.congestion(id)
+    }
+
+    /// What a connection can tell of itself (`TCP_INFO`).
+    ///
+    /// # Errors
+    /// `StaleHandle`.
+    pub fn tcp_info(&self, id: TcpId) -> Result<TcpInfo, Error> {
+        self.tcp.info(id, &self.config)
     }
 
     /// Takes the error that ended the connection, or one that it survived (`SO_ERROR`).

@@ -1,10 +1,13 @@
 //! What an acknowledgement means to the sender: window, round-trip time, recovery, congestion window.
 
+use alloc::boxed::Box;
+
 use hayase_device::Frame;
 use hayase_time::Instant;
 
 use super::congestion::Ack;
 use super::connection::Connection;
+use super::info::DeliveryRate;
 use super::loss::Report;
 use super::segment::Segment;
 use super::segment_arrives::Context;
@@ -92,15 +95,13 @@ impl<F: Frame> Connection<F> {
         let was_limited = self.flight().saturating_mul(2) >= self.congestion.cwnd();
         let sent_at = self.recovery.deliver(ack, now, self.rtt.min_us());
         self.snd_una = ack;
+        self.bytes_acked += u64::from(acked);
         self.send.acknowledge(ack);
         self.measure(sent_at, timestamps, now);
-        if self.recovery.on_ack(ack, acked, self.mss) {
-            self.congestion.set_cwnd(self.congestion.ssthresh());
-        } else if !self.recovery.is_fast() {
-            self.open_congestion_window(acked, was_limited, sent_at, now);
-        } else if !self.sack_ok {
-            // A partial ACK: the next hole goes now, whatever the window says (RFC 6582 §3.2 step 3).
-            self.force = true;
+        if was_limited || !self.recovery.is_open() {
+            self.move_window(acked, was_limited, sent_at, now);
+        } else {
+            self.recovery.forget_dup_acks();
         }
         self.retries = 0;
         self.progressed = true;
@@ -113,32 +114,43 @@ impl<F: Frame> Connection<F> {
         self.wake_writer(config);
     }
 
-    /// The window opens if it was used (RFC 5681 §3.1).
-    #[inline]
-    fn open_congestion_window(
-        &mut self,
-        acked: u32,
-        was_limited: bool,
-        sent_at: Option<Instant>,
-        now: Instant,
-    ) {
-        if !was_limited {
-            return self.congestion.on_unused();
+    /// What `acked` bytes mean to recovery and to the congestion window.
+    #[inline(never)]
+    fn move_window(&mut self, acked: u32, was_limited: bool, sent_at: Option<Instant>, now: Instant) {
+        if self.recovery.on_ack(self.snd_una, acked, self.mss) {
+            self.congestion.set_cwnd(self.congestion.ssthresh());
+        } else if self.recovery.is_fast() {
+            // A partial ACK: without SACK, the next hole goes now, whatever the window says (RFC 6582 §3.2 step 3).
+            self.force |= !self.sack_ok;
+        } else if was_limited {
+            self.open_congestion_window(acked, sent_at, now);
         }
+    }
+
+    /// The window was used, so it opens (RFC 5681 §3.1).
+    fn open_congestion_window(&mut self, acked: u32, sent_at: Option<Instant>, now: Instant) {
         let rtt_us = sent_at.map_or(0, |at| now.micros_since(at).clamp(1, u32::MAX.into()) as u32);
         let (una, nxt, srtt_us) = (self.snd_una, self.snd_nxt, self.rtt.srtt_us());
         self.congestion.on_ack(&Ack { now, acked, mss: self.mss, una, nxt, rtt_us, srtt_us });
+        let delivery = &mut self.delivery_rate;
+        delivery
+            .get_or_insert_with(|| Box::new(DeliveryRate::new(now, una, nxt)))
+            .on_ack(now, acked, una, nxt);
     }
 
     /// A round-trip sample: of when the segment left, or, where that was sent twice, of the timestamp that came back
     /// (RFC 7323 §4: an echoed timestamp is of the segment that was received).
     #[inline]
     fn measure(&mut self, sent_at: Option<Instant>, timestamps: Option<Timestamps>, now: Instant) {
-        if let Some(sent_at) = sent_at {
-            self.take_sample(now.micros_since(sent_at));
-        } else if self.timestamps_ok
-            && let Some(timestamps) = timestamps
-        {
+        match sent_at {
+            Some(sent_at) => self.take_sample(now.micros_since(sent_at)),
+            None => self.measure_by_echo(timestamps, now),
+        }
+    }
+
+    #[cold]
+    fn measure_by_echo(&mut self, timestamps: Option<Timestamps>, now: Instant) {
+        if let Some(timestamps) = timestamps.filter(|_| self.timestamps_ok) {
             let millis = self.ts_now(now).wrapping_sub(timestamps.ecr);
             self.take_sample(u64::from(millis) * 1000);
         }

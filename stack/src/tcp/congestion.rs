@@ -111,9 +111,6 @@ pub(super) trait CongestionControl {
 
     /// A reduction was needless, and the window is what it was.
     fn on_undo(&mut self, window: &Window);
-
-    /// The window is not used: what it would be by now means nothing.
-    fn on_unused(&mut self);
 }
 
 #[derive(Debug)]
@@ -131,6 +128,7 @@ impl Algorithm {
         }
     }
 
+    /// For what happens once a round trip at most.
     fn control(&mut self) -> &mut dyn CongestionControl {
         match self {
             Algorithm::NewReno(reno) => reno,
@@ -189,26 +187,21 @@ impl Controller {
         self.window.ssthresh
     }
 
+    pub(super) fn is_slow_start(&self) -> bool {
+        self.window.is_slow_start()
+    }
+
     /// Fast recovery sets the window itself, and is over when that is the threshold.
     pub(super) fn set_cwnd(&mut self, cwnd: u32) {
         self.window.cwnd = cwnd.min(CWND_MAX);
     }
 
-    /// An acknowledgement while the window was used.
-    #[inline(never)]
+    /// An acknowledgement while the window was used. Of others nobody tells: RFC 9293 leaves it open, RFC 7661 and
+    /// everybody since does not let an unused window grow.
     pub(super) fn on_ack(&mut self, ack: &Ack) {
         match &mut self.algorithm {
             Algorithm::NewReno(reno) => reno.on_ack(&mut self.window, ack),
             Algorithm::Cubic(cubic) => cubic.get_or_insert_default().on_ack(&mut self.window, ack),
-        }
-    }
-
-    /// An acknowledgement while the application left part of the window empty. RFC 9293 leaves it open; RFC 7661 and
-    /// everybody since does not let an unused window grow.
-    #[inline]
-    pub(super) fn on_unused(&mut self) {
-        if let Algorithm::Cubic(Some(cubic)) = &mut self.algorithm {
-            cubic.on_unused();
         }
     }
 
@@ -242,7 +235,6 @@ impl Controller {
     /// Nothing was sent for longer than an RTO: the restart window (RFC 5681 §4.1).
     pub(super) fn on_idle(&mut self, mss: u32) {
         self.window.cwnd = self.window.cwnd.min(initial_window(mss));
-        self.on_unused();
     }
 }
 
@@ -271,8 +263,6 @@ pub(super) mod tests {
         assert_eq!(reno.cwnd(), 10_000);
         reno.on_ack(&ack(10_000, 0));
         assert_eq!(reno.cwnd(), 20_000);
-        reno.on_unused();
-        assert_eq!(reno.cwnd(), 20_000, "an unused window does not grow");
         reno.on_loss(20_000, MSS);
         assert_eq!(reno.cwnd(), 10_000);
         for _ in 0..10 {

@@ -9,6 +9,7 @@ use hayase_time::{Instant, TimerKey};
 use super::assembler::Assembler;
 use super::congestion::Controller;
 use super::flow::Tuple;
+use super::info::DeliveryRate;
 use super::keepalive::Probing;
 use super::receive_queue::ReceiveQueue;
 use super::recovery::Recovery;
@@ -50,17 +51,23 @@ pub(super) struct Deadlines {
     /// Retransmit, or probe: see [`LossTimer`].
     pub(super) retransmit: Instant,
     pub(super) delayed_ack: Instant,
+    /// Data that pacing holds back may go.
+    pub(super) pace: Instant,
     /// Keep-alive, or the end of patience with a connection that nobody owns any more.
     pub(super) idle: Instant,
 }
 
 impl Deadlines {
-    pub(super) const NONE: Deadlines =
-        Deadlines { retransmit: Instant::MAX, delayed_ack: Instant::MAX, idle: Instant::MAX };
+    pub(super) const NONE: Deadlines = Deadlines {
+        retransmit: Instant::MAX,
+        delayed_ack: Instant::MAX,
+        pace: Instant::MAX,
+        idle: Instant::MAX,
+    };
 
     #[inline]
     pub(super) fn earliest(&self) -> Instant {
-        self.retransmit.min(self.delayed_ack).min(self.idle)
+        self.retransmit.min(self.delayed_ack).min(self.pace.min(self.idle))
     }
 }
 
@@ -117,6 +124,12 @@ pub(crate) struct Connection<F> {
     pub(super) backoff: u8,
     pub(super) retries: u8,
     pub(super) last_sent_at: Instant,
+    /// When what was sent so far has left, at the pacing rate.
+    pub(super) pace_at: Instant,
+    /// Boxed when the window is filled for the first time.
+    pub(super) delivery_rate: Option<Box<DeliveryRate>>,
+    pub(super) bytes_acked: u64,
+    pub(super) bytes_received: u64,
 
     pub(super) send: SendQueue<F>,
     pub(super) receive: ReceiveQueue<F>,
@@ -220,6 +233,10 @@ impl<F: Frame> Connection<F> {
             backoff: 0,
             retries: 0,
             last_sent_at: now,
+            pace_at: now,
+            delivery_rate: None,
+            bytes_acked: 0,
+            bytes_received: 0,
             send: SendQueue::new(iss + 1),
             receive: ReceiveQueue::default(),
             out_of_order: None,

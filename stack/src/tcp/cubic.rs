@@ -5,6 +5,7 @@ use hayase_time::Instant;
 
 use super::congestion::{Ack, CongestionControl, Window};
 use super::hystart::{HyStart, Pace};
+use crate::seq::Seq;
 
 /// beta_cubic = 0.7, in tenths (§4.6).
 const BETA_10: u64 = 7;
@@ -24,6 +25,8 @@ pub(super) struct Cubic {
     /// The stage of congestion avoidance that is going on.
     epoch: Option<Epoch>,
     hystart: HyStart,
+    /// What the last acknowledgement reached that found the window in use.
+    seen: Option<Seq>,
 }
 
 #[derive(Debug)]
@@ -91,6 +94,11 @@ impl Epoch {
 
 impl CongestionControl for Cubic {
     fn on_ack(&mut self, window: &mut Window, ack: &Ack) {
+        if self.seen.replace(ack.una).is_some_and(|seen| seen != ack.una - ack.acked) {
+            // §5.8: the time in which the window was not used is no time. The next stage starts where this one was.
+            self.epoch = None;
+            self.hystart = HyStart::default();
+        }
         let left = if window.is_slow_start() { self.slow_start(window, ack) } else { ack.acked };
         if left > 0 && !window.is_slow_start() {
             self.avoid(window, ack, left);
@@ -109,12 +117,6 @@ impl CongestionControl for Cubic {
     fn on_undo(&mut self, window: &Window) {
         self.w_max = self.w_max.max(window.cwnd);
         self.epoch = None;
-    }
-
-    fn on_unused(&mut self) {
-        // §5.8: the time in which the window was not used is no time. The next stage starts where this one was.
-        self.epoch = None;
-        self.hystart = HyStart::default();
     }
 }
 
@@ -148,10 +150,12 @@ mod tests {
         cubic.set_cwnd(1000 * MSS);
         cubic.on_loss(1000 * MSS, MSS);
         let mut windows = alloc::vec![cubic.cwnd()];
+        let mut una = Seq(0);
         for round in 0..rounds {
             let (segments, start) = (u64::from(cubic.cwnd() / MSS), round * 100);
             for n in 0..segments {
-                cubic.on_ack(&Ack { srtt_us: 100_000, ..ack(MSS, start + n * 100 / segments) });
+                una += MSS;
+                cubic.on_ack(&Ack { una, srtt_us: 100_000, ..ack(MSS, start + n * 100 / segments) });
             }
             windows.push(cubic.cwnd());
         }
@@ -199,13 +203,27 @@ mod tests {
         let mut cubic = Controller::new(Congestion::Cubic, MSS);
         cubic.set_cwnd(20 * MSS);
         cubic.on_loss(20 * MSS, MSS);
+        let mut una = Seq(0);
         for n in 0..100 {
             for _ in 0..cubic.cwnd() / MSS {
-                cubic.on_ack(&Ack { srtt_us: 1000, ..ack(MSS, n) });
+                una += MSS;
+                cubic.on_ack(&Ack { una, srtt_us: 1000, ..ack(MSS, n) });
             }
         }
         // 14 + 0.53 a round trip until 20, then 1 a round trip.
         assert!((90..=115).contains(&(cubic.cwnd() / MSS)), "{}", cubic.cwnd());
+    }
+
+    #[test]
+    fn time_in_which_the_window_is_not_used_does_not_count() {
+        let mut cubic = Controller::new(Congestion::Cubic, MSS);
+        cubic.set_cwnd(1000 * MSS);
+        cubic.on_loss(1000 * MSS, MSS);
+        cubic.on_ack(&Ack { una: Seq(MSS), ..ack(MSS, 0) });
+        let before = cubic.cwnd();
+        // A minute later, and much further on.
+        cubic.on_ack(&Ack { una: Seq(1 << 20), ..ack(MSS, 60_000) });
+        assert!(cubic.cwnd() < before + MSS, "{} after {before}", cubic.cwnd());
     }
 
     #[test]

@@ -96,10 +96,11 @@ impl Flight {
         }
     }
 
-    /// Takes the one run that is outstanding, if just that is acknowledged: what a request or a reply is.
+    /// Takes the one run that is outstanding, if it was sent once and just that is acknowledged: what a request or a
+    /// reply is.
     #[inline(always)]
     pub(super) fn take_sole(&mut self, una: Seq) -> Option<Run> {
-        let run = self.runs.take_sole(|run| run.end == una && run.fate == Fate::Pending)?;
+        let run = self.runs.take_sole(|run| run.end == una && run.fate == Fate::Pending && !run.ambiguous)?;
         self.start = una;
         Some(run)
     }

@@ -15,6 +15,7 @@ mod flight;
 pub(crate) mod flow;
 mod hystart;
 pub(crate) mod icmp;
+mod info;
 mod isn;
 mod keepalive;
 mod listener;
@@ -22,6 +23,7 @@ mod loss;
 mod newreno;
 mod open;
 mod output;
+mod pacing;
 mod prediction;
 mod prr;
 mod rack;
@@ -63,6 +65,7 @@ use crate::socket::{ListenerId, Ready, Socket, TcpId};
 use crate::wire::tcp::{Flags, TcpHeader};
 
 pub use self::congestion::Congestion;
+pub use self::info::TcpInfo;
 pub use self::keepalive::Keepalive;
 pub use self::state::State;
 

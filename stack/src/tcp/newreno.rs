@@ -28,6 +28,4 @@ impl CongestionControl for NewReno {
     }
 
     fn on_undo(&mut self, _window: &Window) {}
-
-    fn on_unused(&mut self) {}
 }

@@ -51,7 +51,7 @@ impl<F: Frame> Connection<F> {
             self.congestion.on_idle(self.mss);
         }
         while self.has_output()
-            && let Some(plan) = self.next_segment(egress)
+            && let Some(plan) = self.next_segment(egress, config)
         {
             if self.send_segment(plan, egress, config) == Output::Blocked {
                 self.arm_persist(egress.now, config);
@@ -118,18 +118,24 @@ impl<F: Frame> Connection<F> {
 
     /// The next segment that windows, Nagle and silly-window avoidance let go: what was lost first.
     #[inline]
-    fn next_segment<D>(&mut self, egress: &Egress<'_, F, D>) -> Option<Plan>
+    fn next_segment<D>(&mut self, egress: &Egress<'_, F, D>, config: &Config) -> Option<Plan>
     where
         D: Device<Frame = F>,
     {
         let unsent = self.unsent_len();
-        let segment_max =
-            if unsent > self.mss || !self.recovery.is_open() { self.segment_max(egress) } else { self.mss };
+        let segment_max = if unsent > self.mss || !self.recovery.is_open() {
+            self.segment_max(egress, config)
+        } else {
+            self.mss
+        };
         if let Some(plan) = self.next_retransmission(segment_max) {
             return Some(plan);
         }
         if unsent == 0 {
             return self.next_fin();
+        }
+        if !self.force && self.is_held_back(egress.now, config) {
+            return None;
         }
         let usable = self.usable_window();
         let mut len = unsent.min(usable).min(segment_max);
@@ -145,12 +151,12 @@ impl<F: Frame> Connection<F> {
     }
 
     /// Payload of the largest segment that may be handed to the device: whole segments, if it cuts them.
-    fn segment_max<D>(&self, egress: &Egress<'_, F, D>) -> u32
+    fn segment_max<D>(&self, egress: &Egress<'_, F, D>, config: &Config) -> u32
     where
         D: Device<Frame = F>,
     {
         let max = egress.tso_payload_max(self.tuple.is_v4(), self.header_len()).unwrap_or(self.mss);
-        (max - max % self.mss).max(self.mss)
+        (max - max % self.mss).max(self.mss).min(self.pacing_quantum(config))
     }
 
     fn next_retransmission(&mut self, segment_max: u32) -> Option<Plan> {
@@ -297,6 +303,8 @@ impl<F: Frame> Connection<F> {
     fn note_sent_behind_others(&mut self, len: u32, now: Instant, config: &Config) {
         if self.recovery.is_fast() {
             self.recovery.trouble(self.snd_una).prr.on_sent(len);
+        } else {
+            self.pace(len, now, config);
         }
         self.postpone_probe(now, config);
     }

@@ -111,7 +111,7 @@ impl Recovery {
         if self.repair.is_none()
             && let Some(run) = self.flight.take_sole(una)
         {
-            return (!run.ambiguous).then_some(run.sent_at);
+            return Some(run.sent_at);
         }
         self.deliver_runs(una, now, min_rtt_us)
     }
@@ -142,7 +142,6 @@ impl Recovery {
     }
 
     /// SND.UNA moved to `una`, by `acked` bytes. Returns whether fast recovery is over now.
-    #[inline]
     pub(super) fn on_ack(&mut self, una: Seq, acked: u32, mss: u32) -> bool {
         if self.phase == Phase::Open {
             self.dup_acks = 0;
@@ -166,6 +165,12 @@ impl Recovery {
             repair.rack.on_recovered();
         }
         core::mem::replace(&mut self.phase, Phase::Open)
+    }
+
+    /// SND.UNA moved.
+    #[inline]
+    pub(super) fn forget_dup_acks(&mut self) {
+        self.dup_acks = 0;
     }
 
     /// A duplicate ACK arrived (RFC 5681 §2).

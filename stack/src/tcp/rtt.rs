@@ -52,6 +52,11 @@ impl Rtt {
         self.srtt_8 / 8
     }
 
+    /// RTTVAR in microseconds.
+    pub(crate) fn rttvar_us(&self) -> u32 {
+        if self.srtt_8 == 0 { 0 } else { self.rttvar_4 / 4 }
+    }
+
     /// The shortest round trip since the path last failed, in microseconds. 0: no sample yet.
     #[inline]
     pub(crate) fn min_us(&self) -> u32 {

@@ -9,6 +9,7 @@ use hayase_time::Instant;
 
 use super::congestion::Congestion;
 use super::connection::{AckDebt, Connection};
+use super::info::TcpInfo;
 use super::keepalive::{Keepalive, Probing};
 use super::segment::Reply;
 use super::send_queue::Filling;
@@ -357,6 +358,10 @@ impl<F: Frame> Tcp<F> {
 
     pub(crate) fn congestion(&self, id: TcpId) -> Result<Congestion, Error> {
         self.get(id).map(|connection| connection.congestion.congestion())
+    }
+
+    pub(crate) fn info(&self, id: TcpId, config: &Config) -> Result<TcpInfo, Error> {
+        self.get(id).map(|connection| connection.info(config))
     }
 
     pub(crate) fn set_keepalive(

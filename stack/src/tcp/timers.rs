@@ -23,6 +23,10 @@ impl<F: Frame> Connection<F> {
             egress.counters.count(Count::DelayedAcks);
             self.owe_ack(AckDebt::Now);
         }
+        if now >= self.deadlines.pace {
+            // Output goes on where it stopped.
+            self.deadlines.pace = Instant::MAX;
+        }
         if now >= self.deadlines.retransmit {
             self.deadlines.retransmit = Instant::MAX;
             match self.loss_timer {

@@ -14,6 +14,7 @@ const RTT: Duration = ms(100);
 fn listening(congestion: Congestion) -> Script {
     let mut config = Config::default();
     config.congestion = congestion;
+    config.pacing = false;
     config.send_buffer_len = 4 << 20;
     Script::listening_with(config)
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hayase_stack::Count;
+use hayase_stack::{Config, Count};
 
 use crate::dsl::{Got, Script, Segment, ack, modern_syn, syn, syn_ack};
 use crate::host::ms;
@@ -12,7 +12,9 @@ const RTT: Duration = ms(60);
 
 /// A path of 60 ms that the stack has measured.
 fn on_a_known_path(syn: Segment) -> Script {
-    let mut t = Script::listening();
+    let mut config = Config::default();
+    config.pacing = false;
+    let mut t = Script::listening_with(config);
     t.peer(syn);
     t.expect(syn_ack());
     t.wait(RTT);
