@@ -95,7 +95,7 @@ impl<F: Frame> Connection<F> {
         let was_limited = self.flight().saturating_mul(2) >= self.congestion.cwnd();
         let sent_at = self.recovery.deliver(ack, now, self.rtt.min_us());
         self.snd_una = ack;
-        self.bytes_acked += u64::from(acked);
+        self.tally.bytes_acked += u64::from(acked);
         self.send.acknowledge(ack);
         self.measure(sent_at, timestamps, now);
         if was_limited || !self.recovery.is_open() {
@@ -132,7 +132,7 @@ impl<F: Frame> Connection<F> {
         let rtt_us = sent_at.map_or(0, |at| now.micros_since(at).clamp(1, u32::MAX.into()) as u32);
         let (una, nxt, srtt_us) = (self.snd_una, self.snd_nxt, self.rtt.srtt_us());
         self.congestion.on_ack(&Ack { now, acked, mss: self.mss, una, nxt, rtt_us, srtt_us });
-        let delivery = &mut self.delivery_rate;
+        let delivery = &mut self.tally.delivery_rate;
         delivery
             .get_or_insert_with(|| Box::new(DeliveryRate::new(now, una, nxt)))
             .on_ack(now, acked, una, nxt);

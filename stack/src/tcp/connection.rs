@@ -9,7 +9,7 @@ use hayase_time::{Instant, TimerKey};
 use super::assembler::Assembler;
 use super::congestion::Controller;
 use super::flow::Tuple;
-use super::info::DeliveryRate;
+use super::info::Tally;
 use super::keepalive::Probing;
 use super::receive_queue::ReceiveQueue;
 use super::recovery::Recovery;
@@ -48,8 +48,9 @@ pub(super) enum LossTimer {
 /// What a connection must do by when. `Instant::MAX`: nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    /// Retransmit, or probe: see [`LossTimer`].
     pub(super) retransmit: Instant,
+    /// What `retransmit` is for.
+    pub(super) loss_timer: LossTimer,
     pub(super) delayed_ack: Instant,
     /// Data that pacing holds back may go.
     pub(super) pace: Instant,
@@ -60,6 +61,7 @@ pub(super) struct Deadlines {
 impl Deadlines {
     pub(super) const NONE: Deadlines = Deadlines {
         retransmit: Instant::MAX,
+        loss_timer: LossTimer::Timeout,
         delayed_ack: Instant::MAX,
         pace: Instant::MAX,
         idle: Instant::MAX,
@@ -126,10 +128,7 @@ pub(crate) struct Connection<F> {
     pub(super) last_sent_at: Instant,
     /// When what was sent so far has left, at the pacing rate.
     pub(super) pace_at: Instant,
-    /// Boxed when the window is filled for the first time.
-    pub(super) delivery_rate: Option<Box<DeliveryRate>>,
-    pub(super) bytes_acked: u64,
-    pub(super) bytes_received: u64,
+    pub(super) tally: Tally,
 
     pub(super) send: SendQueue<F>,
     pub(super) receive: ReceiveQueue<F>,
@@ -140,8 +139,6 @@ pub(crate) struct Connection<F> {
     pub(super) early_fin: Option<Seq>,
 
     pub(super) deadlines: Deadlines,
-    /// What `deadlines.retransmit` is for.
-    pub(super) loss_timer: LossTimer,
     pub(super) timer: Option<TimerKey>,
     /// When `timer` fires; it may be earlier than any deadline, never later.
     pub(super) timer_at: Instant,
@@ -234,16 +231,13 @@ impl<F: Frame> Connection<F> {
             retries: 0,
             last_sent_at: now,
             pace_at: now,
-            delivery_rate: None,
-            bytes_acked: 0,
-            bytes_received: 0,
+            tally: Tally::default(),
             send: SendQueue::new(iss + 1),
             receive: ReceiveQueue::default(),
             out_of_order: None,
             dsack: None,
             early_fin: None,
             deadlines: Deadlines::NONE,
-            loss_timer: LossTimer::Timeout,
             timer: None,
             timer_at: Instant::MAX,
             ack_debt: AckDebt::None,

@@ -1,5 +1,7 @@
 //! What a connection can tell of itself, under the names of Linux's `TCP_INFO`.
 
+use alloc::boxed::Box;
+
 use hayase_device::Frame;
 use hayase_time::Instant;
 
@@ -68,6 +70,15 @@ pub struct TcpInfo {
     pub notsent_bytes: u32,
 }
 
+/// What is counted of a connection for those who ask.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) bytes_acked: u64,
+    pub(super) bytes_received: u64,
+    /// Boxed when the window is filled for the first time.
+    pub(super) delivery_rate: Option<Box<DeliveryRate>>,
+}
+
 /// How fast data arrives at the peer, measured a round trip at a time.
 #[derive(Debug)]
 pub(super) struct DeliveryRate {
@@ -127,9 +138,9 @@ impl<F: Frame> Connection<F> {
             rcv_wnd: self.rcv_wnd(),
             total_retrans: self.recovery.repair().map_or(0, |repair| repair.total_retrans),
             pacing_rate: self.pacing_rate(config),
-            delivery_rate: self.delivery_rate.as_ref().map_or(0, |delivery| delivery.rate),
-            bytes_acked: self.bytes_acked,
-            bytes_received: self.bytes_received,
+            delivery_rate: self.tally.delivery_rate.as_ref().map_or(0, |delivery| delivery.rate),
+            bytes_acked: self.tally.bytes_acked,
+            bytes_received: self.tally.bytes_received,
             notsent_bytes: self.unsent_len(),
         }
     }

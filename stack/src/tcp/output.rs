@@ -295,7 +295,7 @@ impl<F: Frame> Connection<F> {
 
     #[inline]
     fn arm_timeout(&mut self, now: Instant, config: &Config) {
-        self.loss_timer = LossTimer::Timeout;
+        self.deadlines.loss_timer = LossTimer::Timeout;
         self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
     }
 

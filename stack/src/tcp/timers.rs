@@ -29,7 +29,7 @@ impl<F: Frame> Connection<F> {
         }
         if now >= self.deadlines.retransmit {
             self.deadlines.retransmit = Instant::MAX;
-            match self.loss_timer {
+            match self.deadlines.loss_timer {
                 LossTimer::Timeout => self.retransmit_timeout(egress, config),
                 LossTimer::Probe => self.send_probe(egress, config),
                 LossTimer::Reordering => self.reordering_timeout(now, egress.counters, config),
@@ -65,7 +65,7 @@ impl<F: Frame> Connection<F> {
         self.neighbor = None;
         if !self.state.is_synchronized() || self.flight() > 0 || self.has_unsent() {
             // Before anything is sent: where no buffer can be had for it, patience ends as with a silent peer.
-            self.loss_timer = LossTimer::Timeout;
+            self.deadlines.loss_timer = LossTimer::Timeout;
             self.deadlines.retransmit = egress.now.after_nanos(self.rto_ns(config));
         }
         if !self.state.is_synchronized() {
