@@ -88,7 +88,7 @@ impl<F: Frame> Connection<F> {
 
     /// TLP_process_ack (§7.4.2): a probe that repaired a loss hid it from congestion control.
     pub(super) fn probe_acknowledged(&mut self, report: &Report, cx: &mut Context<'_>) {
-        let (una, flight, mss) = (self.snd_una, self.flight(), self.mss);
+        let una = self.snd_una;
         let Some(repair) = self.recovery.repair_mut() else { return };
         let Some(probe) = repair.probe else { return };
         if una.before(probe.end) {
@@ -100,7 +100,8 @@ impl<F: Frame> Connection<F> {
         } else if una.after(probe.end) {
             repair.probe = None;
             cx.counters.count(Count::LossProbeRecovery);
-            self.congestion.on_loss(flight.max(mss), mss);
+            // What was outstanding when it was lost is acknowledged by now: the window says how much it was.
+            self.congestion.on_loss(self.congestion.cwnd(), self.mss);
         }
     }
 }

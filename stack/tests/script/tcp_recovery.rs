@@ -166,7 +166,7 @@ fn d10_there_is_one_probe_and_then_the_timeout() {
 }
 
 #[test]
-fn d10_a_probe_that_repaired_the_loss_halves_nothing_unseen() {
+fn d10_a_probe_that_repaired_a_loss_is_told_to_congestion_control() {
     let mut path = Path::sack();
     path.write(6);
     path.t.wait(ms(250));
@@ -176,6 +176,8 @@ fn d10_a_probe_that_repaired_the_loss_halves_nothing_unseen() {
     path.t.wait(RTT);
     path.ack(12, &[]);
     assert_eq!(path.count(Count::LossProbeRecovery), 1);
+    let info = path.t.host.stack.tcp_info(path.t.id()).unwrap();
+    assert_eq!(info.snd_ssthresh, (10 + 6) * 1460 * 7 / 10, "as for any other loss");
 }
 
 #[test]
