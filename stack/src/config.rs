@@ -2,6 +2,8 @@
 
 use core::ops::RangeInclusive;
 
+use crate::tcp::Congestion;
+
 /// Limits and habits of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -50,6 +52,10 @@ pub struct Config {
     pub rto_min_us: u32,
     /// The largest retransmission timeout, in microseconds (at least 60 s, RFC 6298 §2.5).
     pub rto_max_us: u32,
+    /// The congestion control of new connections (Linux's `tcp_congestion_control`).
+    pub congestion: Congestion,
+    /// Whether a large window leaves over a round trip instead of at once.
+    pub pacing: bool,
     /// How long an ACK may wait for company, in microseconds (at most 500 ms, RFC 9293 §3.8.6.3).
     pub delayed_ack_us: u32,
     /// How long TIME_WAIT lasts, in microseconds. RFC 9293's 2 MSL is 4 minutes; Linux's 60 s is what the Internet lives with.
@@ -93,6 +99,8 @@ impl Default for Config {
             synack_retries_max: 5,
             rto_min_us: 200_000,
             rto_max_us: 120_000_000,
+            congestion: Congestion::default(),
+            pacing: true,
             delayed_ack_us: 40_000,
             time_wait_us: 60_000_000,
             fin_timeout_us: 60_000_000,

@@ -48,6 +48,18 @@ counters! {
         Timeouts = "TcpExtTCPTimeouts",
         /// Fast recoveries begun by SACK or duplicate ACKs.
         FastRetrans = "TcpExtTCPFastRetrans",
+        /// Tail loss probes sent (RFC 8985 §7).
+        LossProbes = "TcpExtTCPLossProbes",
+        /// Losses that a tail loss probe repaired.
+        LossProbeRecovery = "TcpExtTCPLossProbeRecovery",
+        /// Duplicates that peers reported (RFC 2883).
+        DsackRecv = "TcpExtTCPDSACKRecv",
+        /// Recoveries undone because all that was sent again had arrived twice.
+        DsackUndo = "TcpExtTCPDSACKUndo",
+        /// Fast recoveries undone because the first transmission had arrived.
+        FullUndo = "TcpExtTCPFullUndo",
+        /// Retransmission timeouts undone because the first transmission had arrived (RFC 3522).
+        SpuriousRtos = "TcpExtTCPSpuriousRTOs",
         /// Zero-window probes sent.
         WinProbe = "TcpExtTCPWinProbe",
         /// Keep-alive probes sent.

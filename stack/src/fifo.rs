@@ -68,6 +68,12 @@ impl<T> Fifo<T> {
         self.front.as_ref()
     }
 
+    /// Takes the element out, if it is the only one and what is wanted.
+    #[inline]
+    pub(crate) fn take_sole(&mut self, is_wanted: impl FnOnce(&T) -> bool) -> Option<T> {
+        if self.rest.is_empty() { self.front.take_if(|front| is_wanted(front)) } else { None }
+    }
+
     #[inline]
     pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
         self.front.as_mut()
@@ -88,6 +94,27 @@ impl<T> Fifo<T> {
         if index == 0 { self.front.as_mut() } else { self.rest.get_mut(index - 1) }
     }
 
+    /// Puts an element in front of the one at `index`, which is at most the length.
+    pub(crate) fn insert(&mut self, index: usize, value: T) {
+        match (index, &mut self.front) {
+            (0, Some(front)) => self.rest.push_front(core::mem::replace(front, value)),
+            (0, none) => *none = Some(value),
+            _ => self.rest.insert(index - 1, value),
+        }
+    }
+
+    /// Takes out the element at `index`.
+    pub(crate) fn remove(&mut self, index: usize) -> Option<T> {
+        if index == 0 {
+            return self.pop_front();
+        }
+        let value = self.rest.remove(index - 1);
+        if self.rest.is_empty() {
+            self.rest = VecDeque::new();
+        }
+        value
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.front.iter().chain(self.rest.iter())
     }
@@ -106,6 +133,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn elements_go_in_and_come_out_anywhere() {
+        let mut fifo = Fifo::default();
+        for (index, value) in [(0, 2), (0, 0), (1, 1), (3, 3)] {
+            fifo.insert(index, value);
+        }
+        assert!(fifo.iter().copied().eq(0..4));
+        assert_eq!((fifo.remove(2), fifo.remove(0), fifo.remove(7)), (Some(2), Some(0), None));
+        assert!(fifo.iter().copied().eq([1, 3]));
+    }
+
+    #[test]
     fn is_a_queue_that_ends_up_without_memory() {
         let mut fifo = Fifo::default();
         for i in 0..5 {
@@ -121,8 +159,10 @@ mod tests {
         assert!(fifo.pop_front().is_none() && fifo.rest.capacity() == 0);
         (0..3).for_each(|i| fifo.push_back(i));
         fifo.drop_front();
+        assert!(fifo.take_sole(|_| true).is_none());
         assert_eq!((fifo.front(), fifo.len()), (Some(&1), 2));
         fifo.drop_front();
+        assert_eq!((fifo.take_sole(|two| *two == 1), fifo.take_sole(|two| *two == 2)), (None, Some(2)));
         fifo.drop_front();
         assert!(fifo.front().is_none() && fifo.rest.capacity() == 0);
     }

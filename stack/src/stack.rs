@@ -20,7 +20,7 @@ use crate::ip::{HostLimiter, Reassembly};
 use crate::link::Link;
 use crate::random::Random;
 use crate::socket::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
-use crate::tcp::{Keepalive, State, Tcp};
+use crate::tcp::{Congestion, Keepalive, State, Tcp, TcpInfo};
 use crate::udp::Udp;
 use crate::wire::{Mac, Protocol};
 
@@ -506,6 +506,30 @@ impl<F: Frame> Stack<F> {
     /// `StaleHandle`.
     pub fn tcp_tos(&self, id: TcpId) -> Result<u8, Error> {
         self.tcp.tos(id)
+    }
+
+    /// Chooses a socket's congestion control (`TCP_CONGESTION`): from now on, with the window as it is.
+    ///
+    /// # Errors
+    /// `StaleHandle`.
+    pub fn tcp_set_congestion(&mut self, id: TcpId, congestion: Congestion) -> Result<(), Error> {
+        self.tcp.set_congestion(id, congestion)
+    }
+
+    /// A socket's congestion control.
+    ///
+    /// # Errors
+    /// `StaleHandle`.
+    pub fn tcp_congestion(&self, id: TcpId) -> Result<Congestion, Error> {
+        self.tcp.congestion(id)
+    }
+
+    /// What a connection can tell of itself (`TCP_INFO`).
+    ///
+    /// # Errors
+    /// `StaleHandle`.
+    pub fn tcp_info(&self, id: TcpId) -> Result<TcpInfo, Error> {
+        self.tcp.info(id, &self.config)
     }
 
     /// Takes the error that ended the connection, or one that it survived (`SO_ERROR`).

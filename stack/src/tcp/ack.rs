@@ -1,14 +1,17 @@
 //! What an acknowledgement means to the sender: window, round-trip time, recovery, congestion window.
 
+use alloc::boxed::Box;
+
 use hayase_device::Frame;
 use hayase_time::Instant;
 
-use super::congestion::CongestionControl;
+use super::congestion::Ack;
 use super::connection::Connection;
+use super::info::DeliveryRate;
+use super::loss::Report;
 use super::segment::Segment;
 use super::segment_arrives::Context;
 use crate::config::Config;
-use crate::counters::Count;
 use crate::seq::Seq;
 use crate::socket::Ready;
 use crate::wire::tcp::{Flags, Timestamps};
@@ -22,16 +25,23 @@ impl<F: Frame> Connection<F> {
         let shift = if segment.has(Flags::SYN) { 0 } else { self.snd_wscale };
         let window = u32::from(segment.header.window) << shift;
         let window_moved = self.update_window(segment.seq, ack, window);
-        let newly_sacked = self.take_sack(segment);
-        if ack.after(self.snd_una) {
+        let (una, arrived) = (self.snd_una, self.recovery.arrived_len(self.snd_una, self.mss));
+        let mut report = Report::default();
+        if ack.after(una) {
+            report.has_progress = true;
+            report.echo = segment.header.options.timestamps.map(|timestamps| timestamps.ecr);
             self.advance(ack, segment.header.options.timestamps, cx.now, cx.config);
-        } else if ack == self.snd_una && self.flight() > 0 {
+        }
+        let (newly_sacked, dsack) = self.take_sack(segment, cx.now);
+        report.dsack = dsack;
+        if ack == una && self.flight() > 0 {
             // RFC 5681 §2: no data, no window change, something outstanding. With SACK, only news count, so
             // that a receiver repeating itself is no loss.
             let is_duplicate = segment.sequence_len() == 0 && !window_moved;
             if if self.sack_ok { newly_sacked > 0 } else { is_duplicate } {
                 self.recovery.on_dup_ack();
             }
+            report.is_bare_duplicate = is_duplicate && newly_sacked == 0;
             if self.snd_wnd == 0 && self.owned {
                 // The peer lives, and holds its window shut: probing goes on for as long as it answers (MUST-36).
                 // Not for a connection that nobody owns any more.
@@ -41,13 +51,9 @@ impl<F: Frame> Connection<F> {
         if was_shut && self.snd_wnd > 0 {
             self.window_opened();
         }
-        if self.recovery.must_enter(self.snd_una, self.mss) {
-            cx.counters.count(Count::FastRetrans);
-            self.congestion.on_loss(cx.now, self.flight(), self.mss);
-            self.recovery.enter_fast(self.snd_una, self.snd_nxt);
-            self.timed = None;
-            self.force = true;
-        }
+        let arrived_now = self.recovery.arrived_len(self.snd_una, self.mss);
+        report.delivered = (self.snd_una - una + arrived_now).saturating_sub(arrived);
+        self.assess(&report, cx);
     }
 
     /// The peer takes data again. That it did not was no sign of a slow path.
@@ -55,7 +61,7 @@ impl<F: Frame> Connection<F> {
         self.backoff = 0;
         if self.flight() > 0 {
             // The byte that probed the window did not get in: it goes first.
-            self.recovery.enter_loss(self.snd_una, self.snd_nxt);
+            self.recovery.enter_loss(self.snd_una, self.snd_nxt, None);
             self.force = true;
         }
     }
@@ -76,15 +82,6 @@ impl<F: Frame> Connection<F> {
         moved
     }
 
-    #[inline]
-    fn take_sack(&mut self, segment: &Segment<'_, F>) -> u32 {
-        if !self.sack_ok {
-            return 0;
-        }
-        let blocks = segment.header.options.sack.as_slice().iter();
-        blocks.map(|block| self.recovery.scoreboard.add(*block, self.snd_una, self.snd_nxt)).sum()
-    }
-
     /// SND.UNA moves.
     #[inline(always)]
     pub(super) fn advance(
@@ -96,38 +93,64 @@ impl<F: Frame> Connection<F> {
     ) {
         let acked = ack - self.snd_una;
         let was_limited = self.flight().saturating_mul(2) >= self.congestion.cwnd();
-        let was_recovering = !self.recovery.is_open();
+        let sent_at = self.recovery.deliver(ack, now, self.rtt.min_us());
         self.snd_una = ack;
+        self.tally.bytes_acked += u64::from(acked);
         self.send.acknowledge(ack);
-        self.measure(ack, timestamps, was_recovering, now);
-        self.recovery.on_ack(ack, acked, self.mss);
-        if !self.recovery.is_fast() {
-            self.congestion.on_ack(now, acked, self.mss, was_limited);
-        } else if !self.sack_ok {
-            // A partial ACK: the next hole goes now, whatever the window says (RFC 6582 §3.2 step 3).
-            self.force = true;
+        self.measure(sent_at, timestamps, now);
+        if was_limited || !self.recovery.is_open() {
+            self.move_window(acked, was_limited, sent_at, now);
+        } else {
+            self.recovery.forget_dup_acks();
         }
         self.retries = 0;
         self.progressed = true;
         // RFC 6298 §5.2 and §5.3
-        self.deadlines.retransmit =
-            if self.flight() > 0 { now.after_nanos(self.rto_ns(config)) } else { Instant::MAX };
+        if self.flight() == 0 {
+            self.deadlines.retransmit = Instant::MAX;
+        } else {
+            self.arm_loss_timer(now, config);
+        }
         self.wake_writer(config);
     }
 
-    /// A round-trip sample: of the timed segment, or, where that was sent twice, of the timestamp that came back
+    /// What `acked` bytes mean to recovery and to the congestion window.
+    #[inline(never)]
+    fn move_window(&mut self, acked: u32, was_limited: bool, sent_at: Option<Instant>, now: Instant) {
+        if self.recovery.on_ack(self.snd_una, acked, self.mss) {
+            self.congestion.set_cwnd(self.congestion.ssthresh());
+        } else if self.recovery.is_fast() {
+            // A partial ACK: without SACK, the next hole goes now, whatever the window says (RFC 6582 §3.2 step 3).
+            self.force |= !self.sack_ok;
+        } else if was_limited {
+            self.open_congestion_window(acked, sent_at, now);
+        }
+    }
+
+    /// The window was used, so it opens (RFC 5681 §3.1).
+    fn open_congestion_window(&mut self, acked: u32, sent_at: Option<Instant>, now: Instant) {
+        let rtt_us = sent_at.map_or(0, |at| now.micros_since(at).clamp(1, u32::MAX.into()) as u32);
+        let (una, nxt, srtt_us) = (self.snd_una, self.snd_nxt, self.rtt.srtt_us());
+        self.congestion.on_ack(&Ack { now, acked, mss: self.mss, una, nxt, rtt_us, srtt_us });
+        let delivery = &mut self.tally.delivery_rate;
+        delivery
+            .get_or_insert_with(|| Box::new(DeliveryRate::new(now, una, nxt)))
+            .on_ack(now, acked, una, nxt);
+    }
+
+    /// A round-trip sample: of when the segment left, or, where that was sent twice, of the timestamp that came back
     /// (RFC 7323 §4: an echoed timestamp is of the segment that was received).
     #[inline]
-    fn measure(&mut self, ack: Seq, timestamps: Option<Timestamps>, recovering: bool, now: Instant) {
-        if let Some((end, sent_at)) = self.timed {
-            if ack.at_or_after(end) {
-                self.timed = None;
-                self.take_sample(now.micros_since(sent_at));
-            }
-        } else if recovering
-            && self.timestamps_ok
-            && let Some(timestamps) = timestamps
-        {
+    fn measure(&mut self, sent_at: Option<Instant>, timestamps: Option<Timestamps>, now: Instant) {
+        match sent_at {
+            Some(sent_at) => self.take_sample(now.micros_since(sent_at)),
+            None => self.measure_by_echo(timestamps, now),
+        }
+    }
+
+    #[cold]
+    fn measure_by_echo(&mut self, timestamps: Option<Timestamps>, now: Instant) {
+        if let Some(timestamps) = timestamps.filter(|_| self.timestamps_ok) {
             let millis = self.ts_now(now).wrapping_sub(timestamps.ecr);
             self.take_sample(u64::from(millis) * 1000);
         }

@@ -1,140 +1,302 @@
-//! How much may be in flight: congestion control as a trait, and NewReno.
+//! How much may be in flight: congestion control, chosen per socket while the program runs.
 //!
-//! Loss detection and what to resend are [`recovery`](super::recovery)'s; a controller only says how large
-//! the window is. All sizes are bytes.
+//! Loss detection and what to resend are [`recovery`](super::recovery)'s; a controller only says how large the window
+//! is. All sizes are bytes. An enum calls the algorithm, and only where the window is used: a connection that never
+//! fills its window pays for one comparison and holds no state besides.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::str::FromStr;
 
 use hayase_time::Instant;
 
-/// A congestion controller.
-pub(crate) trait CongestionControl {
-    /// The congestion window.
-    fn cwnd(&self) -> u32;
+use super::cubic::Cubic;
+use super::newreno::NewReno;
+use crate::error::Error;
+use crate::seq::Seq;
 
-    /// `acked` new bytes were acknowledged outside of recovery, while `limited` by the window (and not by the
-    /// application: RFC 9293 leaves it open, RFC 2861 and everybody since does not let an unused window grow).
-    fn on_ack(&mut self, now: Instant, acked: u32, mss: u32, limited: bool);
+/// An algorithm of congestion control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Congestion {
+    /// RFC 5681 and RFC 6582: a segment a round trip more, and half of it gone at every loss.
+    NewReno,
+    /// RFC 9438 with HyStart++ (RFC 9406), what the Internet speaks: growth by time rather than by round trips, so
+    /// that long paths are filled as well as short ones.
+    #[default]
+    Cubic,
+}
 
-    /// Loss was found by acknowledgements: recovery begins with `flight` bytes outstanding.
-    fn on_loss(&mut self, now: Instant, flight: u32, mss: u32);
+impl Congestion {
+    /// All of them.
+    pub const ALL: &[Congestion] = &[Congestion::NewReno, Congestion::Cubic];
 
-    /// The retransmission timer ran out.
-    fn on_timeout(&mut self, now: Instant, flight: u32, mss: u32, repeated: bool);
+    /// The name, which is Linux's for `TCP_CONGESTION`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Congestion::NewReno => "reno",
+            Congestion::Cubic => "cubic",
+        }
+    }
+}
 
-    /// A SYN of ours had to be sent again: the initial window is one segment (RFC 5681 §3.1).
-    fn on_handshake_loss(&mut self, mss: u32);
+impl fmt::Display for Congestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
 
-    /// Nothing was sent for longer than an RTO (RFC 5681 §4.1).
-    fn on_idle(&mut self, mss: u32);
+impl FromStr for Congestion {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Congestion, Error> {
+        let found = Congestion::ALL.iter().find(|congestion| congestion.name() == name);
+        found.copied().ok_or(Error::InvalidInput("congestion control is one of: reno, cubic"))
+    }
+}
+
+/// The congestion window and the slow start threshold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    pub(super) cwnd: u32,
+    pub(super) ssthresh: u32,
+}
+
+impl Window {
+    fn new(mss: u32) -> Window {
+        Window { cwnd: initial_window(mss), ssthresh: CWND_MAX }
+    }
+
+    pub(super) fn is_slow_start(&self) -> bool {
+        self.cwnd < self.ssthresh
+    }
+
+    /// Slow start for `acked` bytes; returns those that are left for congestion avoidance.
+    ///
+    /// One ACK may cover many segments (LRO, GRO, stretch ACKs): RFC 3465 with L unbounded would burst, so a single
+    /// ACK opens the window by what it acknowledged, never beyond doubling, and slow start ends at ssthresh in the
+    /// middle of it.
+    pub(super) fn slow_start(&mut self, acked: u32) -> u32 {
+        let slow = acked.min(self.cwnd).min(self.ssthresh.saturating_sub(self.cwnd));
+        self.cwnd += slow;
+        acked - slow
+    }
+
+    pub(super) fn grow(&mut self, len: u32) {
+        self.cwnd = self.cwnd.saturating_add(len).min(CWND_MAX);
+    }
+}
+
+/// An acknowledgement that moved SND.UNA outside of fast recovery, while the window was used.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ack {
+    pub(super) now: Instant,
+    /// Bytes newly acknowledged.
+    pub(super) acked: u32,
+    pub(super) mss: u32,
+    pub(super) una: Seq,
+    pub(super) nxt: Seq,
+    /// The round trip that it measured. 0: none.
+    pub(super) rtt_us: u32,
+    pub(super) srtt_us: u32,
+}
+
+/// What an algorithm decides.
+pub(super) trait CongestionControl {
+    /// The window grows, or not.
+    fn on_ack(&mut self, window: &mut Window, ack: &Ack);
+
+    /// Congestion, seen by loss with `flight` bytes outstanding: the new slow start threshold.
+    fn reduced(&mut self, window: &Window, flight: u32, mss: u32) -> u32;
+
+    /// A reduction was needless, and the window is what it was.
+    fn on_undo(&mut self, window: &Window);
+}
+
+#[derive(Debug)]
+enum Algorithm {
+    NewReno(NewReno),
+    /// Boxed when the window is filled for the first time.
+    Cubic(Option<Box<Cubic>>),
+}
+
+impl Algorithm {
+    fn new(congestion: Congestion) -> Algorithm {
+        match congestion {
+            Congestion::NewReno => Algorithm::NewReno(NewReno::default()),
+            Congestion::Cubic => Algorithm::Cubic(None),
+        }
+    }
+
+    /// For what happens once a round trip at most.
+    fn control(&mut self) -> &mut dyn CongestionControl {
+        match self {
+            Algorithm::NewReno(reno) => reno,
+            Algorithm::Cubic(cubic) => cubic.get_or_insert_default().as_mut(),
+        }
+    }
+}
+
+/// A connection's congestion window, and who rules it.
+#[derive(Debug)]
+pub(super) struct Controller {
+    window: Window,
+    algorithm: Algorithm,
 }
 
 /// The initial window of RFC 6928: ten segments, at most 14,600 bytes or two segments.
-pub(crate) fn initial_window(mss: u32) -> u32 {
+pub(super) fn initial_window(mss: u32) -> u32 {
     (10 * mss).min((2 * mss).max(14_600))
 }
 
-/// RFC 5681's congestion avoidance as NewReno (RFC 6582) uses it, with growth counted in bytes (RFC 3465).
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NewReno {
-    cwnd: u32,
-    ssthresh: u32,
-    /// Bytes acknowledged towards the next segment of congestion avoidance.
-    acked: u32,
-}
-
 /// A window beyond this is no window: it only could overflow.
-const CWND_MAX: u32 = 1 << 30;
+pub(super) const CWND_MAX: u32 = 1 << 30;
 
-impl NewReno {
-    pub(crate) fn new(mss: u32) -> NewReno {
-        NewReno { cwnd: initial_window(mss), ssthresh: CWND_MAX, acked: 0 }
+impl Controller {
+    pub(super) fn new(congestion: Congestion, mss: u32) -> Controller {
+        Controller { window: Window::new(mss), algorithm: Algorithm::new(congestion) }
     }
-}
 
-impl CongestionControl for NewReno {
+    /// The handshake agreed on another segment size.
+    pub(super) fn set_initial_window(&mut self, mss: u32) {
+        self.window = Window::new(mss);
+    }
+
+    /// Another algorithm takes over the window as it is.
+    pub(super) fn choose(&mut self, congestion: Congestion) {
+        if congestion != self.congestion() {
+            self.algorithm = Algorithm::new(congestion);
+        }
+    }
+
+    pub(super) fn congestion(&self) -> Congestion {
+        match self.algorithm {
+            Algorithm::NewReno(_) => Congestion::NewReno,
+            Algorithm::Cubic(_) => Congestion::Cubic,
+        }
+    }
+
+    /// The congestion window.
     #[inline]
-    fn cwnd(&self) -> u32 {
-        self.cwnd
+    pub(super) fn cwnd(&self) -> u32 {
+        self.window.cwnd
     }
 
-    #[inline]
-    fn on_ack(&mut self, _now: Instant, acked: u32, mss: u32, limited: bool) {
-        if !limited {
-            return;
-        }
-        // One ACK may cover many segments (LRO, GRO, stretch ACKs): RFC 3465 with L unbounded would burst, so a
-        // single ACK opens the window by what it acknowledged, never beyond doubling, and slow start ends at
-        // ssthresh in the middle of it.
-        let slow = acked.min(self.cwnd).min(self.ssthresh.saturating_sub(self.cwnd));
-        self.cwnd += slow;
-        if self.cwnd < self.ssthresh {
-            return;
-        }
-        self.acked += acked - slow;
-        if self.acked >= self.cwnd {
-            self.acked -= self.cwnd;
-            self.cwnd = (self.cwnd + mss).min(CWND_MAX);
+    /// The slow start threshold.
+    pub(super) fn ssthresh(&self) -> u32 {
+        self.window.ssthresh
+    }
+
+    pub(super) fn is_slow_start(&self) -> bool {
+        self.window.is_slow_start()
+    }
+
+    /// Fast recovery sets the window itself, and is over when that is the threshold.
+    pub(super) fn set_cwnd(&mut self, cwnd: u32) {
+        self.window.cwnd = cwnd.min(CWND_MAX);
+    }
+
+    /// An acknowledgement while the window was used. Of others nobody tells: RFC 9293 leaves it open, RFC 7661 and
+    /// everybody since does not let an unused window grow.
+    pub(super) fn on_ack(&mut self, ack: &Ack) {
+        match &mut self.algorithm {
+            Algorithm::NewReno(reno) => reno.on_ack(&mut self.window, ack),
+            Algorithm::Cubic(cubic) => cubic.get_or_insert_default().on_ack(&mut self.window, ack),
         }
     }
 
-    fn on_loss(&mut self, _now: Instant, flight: u32, mss: u32) {
-        // RFC 5681 equation (4)
-        self.ssthresh = (flight / 2).max(2 * mss);
-        self.cwnd = self.ssthresh;
-        self.acked = 0;
+    /// Loss was found by acknowledgements: recovery begins with `flight` bytes outstanding.
+    pub(super) fn on_loss(&mut self, flight: u32, mss: u32) {
+        self.window.ssthresh = self.algorithm.control().reduced(&self.window, flight, mss);
+        self.window.cwnd = self.window.ssthresh;
     }
 
-    fn on_timeout(&mut self, _now: Instant, flight: u32, mss: u32, repeated: bool) {
+    /// The retransmission timer ran out.
+    pub(super) fn on_timeout(&mut self, flight: u32, mss: u32, is_repeated: bool) {
         // A second timeout of the same segment leaves ssthresh alone (RFC 5681 §3.1).
-        if !repeated {
-            self.ssthresh = (flight / 2).max(2 * mss);
+        if !is_repeated {
+            self.window.ssthresh = self.algorithm.control().reduced(&self.window, flight, mss);
         }
-        self.cwnd = mss;
-        self.acked = 0;
+        self.window.cwnd = mss;
     }
 
-    fn on_handshake_loss(&mut self, mss: u32) {
-        self.cwnd = mss;
+    /// A reduction turned out to be needless: what it reduced from.
+    pub(super) fn restore(&mut self, cwnd: u32, ssthresh: u32) {
+        self.window.cwnd = self.window.cwnd.max(cwnd);
+        self.window.ssthresh = self.window.ssthresh.max(ssthresh);
+        self.algorithm.control().on_undo(&self.window);
     }
 
-    fn on_idle(&mut self, mss: u32) {
-        self.cwnd = self.cwnd.min(initial_window(mss));
+    /// A SYN of ours had to be sent again: the initial window is one segment (RFC 5681 §3.1).
+    pub(super) fn on_handshake_loss(&mut self, mss: u32) {
+        self.window.cwnd = mss;
+    }
+
+    /// Nothing was sent for longer than an RTO: the restart window (RFC 5681 §4.1).
+    pub(super) fn on_idle(&mut self, mss: u32) {
+        self.window.cwnd = self.window.cwnd.min(initial_window(mss));
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const MSS: u32 = 1000;
+    pub(in super::super) const MSS: u32 = 1000;
+
+    /// An acknowledgement at `millis` that measured 50 ms.
+    pub(in super::super) fn ack(acked: u32, millis: u64) -> Ack {
+        Ack {
+            now: Instant::from_millis(millis),
+            acked,
+            mss: MSS,
+            una: Seq(0),
+            nxt: Seq(0),
+            rtt_us: 50_000,
+            srtt_us: 50_000,
+        }
+    }
 
     #[test]
     fn doubles_then_adds_one_segment_a_round() {
-        let now = Instant::ZERO;
-        let mut reno = NewReno::new(MSS);
+        let mut reno = Controller::new(Congestion::NewReno, MSS);
         assert_eq!(reno.cwnd(), 10_000);
-        reno.on_ack(now, 10_000, MSS, true);
+        reno.on_ack(&ack(10_000, 0));
         assert_eq!(reno.cwnd(), 20_000);
-        reno.on_ack(now, 5000, MSS, false);
-        assert_eq!(reno.cwnd(), 20_000, "an unused window does not grow");
-        reno.on_loss(now, 20_000, MSS);
+        reno.on_loss(20_000, MSS);
         assert_eq!(reno.cwnd(), 10_000);
         for _ in 0..10 {
-            reno.on_ack(now, MSS, MSS, true);
+            reno.on_ack(&ack(MSS, 0));
         }
         assert_eq!(reno.cwnd(), 11_000);
     }
 
     #[test]
     fn a_timeout_starts_over_and_a_second_one_keeps_the_threshold() {
-        let now = Instant::ZERO;
-        let mut reno = NewReno::new(MSS);
-        reno.on_timeout(now, 8000, MSS, false);
+        let mut reno = Controller::new(Congestion::NewReno, MSS);
+        reno.on_timeout(8000, MSS, false);
         assert_eq!(reno.cwnd(), MSS);
-        reno.on_timeout(now, 1000, MSS, true);
+        reno.on_timeout(1000, MSS, true);
         for _ in 0..3 {
-            reno.on_ack(now, reno.cwnd(), MSS, true);
+            reno.on_ack(&ack(reno.cwnd(), 0));
         }
         assert_eq!(reno.cwnd(), 5000, "slow start up to ssthresh 4000, then one a round");
+    }
+
+    #[test]
+    fn another_algorithm_takes_over_the_window() {
+        let mut controller = Controller::new(Congestion::Cubic, MSS);
+        controller.on_ack(&ack(10_000, 0));
+        controller.choose(Congestion::NewReno);
+        assert_eq!((controller.congestion(), controller.cwnd()), (Congestion::NewReno, 20_000));
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for congestion in Congestion::ALL {
+            assert_eq!(congestion.name().parse(), Ok(*congestion));
+        }
+        assert!("vegas".parse::<Congestion>().is_err());
     }
 
     #[test]

@@ -7,8 +7,9 @@ use hayase_device::Frame;
 use hayase_time::{Instant, TimerKey};
 
 use super::assembler::Assembler;
-use super::congestion::{CongestionControl, NewReno};
+use super::congestion::Controller;
 use super::flow::Tuple;
+use super::info::Tally;
 use super::keepalive::Probing;
 use super::path_mtu::PathMtu;
 use super::receive_queue::ReceiveQueue;
@@ -34,23 +35,42 @@ pub(super) enum AckDebt {
     Now,
 }
 
+/// What the one timer of what is outstanding is for (RFC 8985 §8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LossTimer {
+    /// The retransmission timeout, or the probe of a closed window.
+    Timeout,
+    /// The tail loss probe.
+    Probe,
+    /// What may be reordered becomes lost.
+    Reordering,
+}
+
 /// What a connection must do by when. `Instant::MAX`: nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    /// Retransmit, or probe a closed window.
     pub(super) retransmit: Instant,
+    /// What `retransmit` is for.
+    pub(super) loss_timer: LossTimer,
     pub(super) delayed_ack: Instant,
+    /// Data that pacing holds back may go.
+    pub(super) pace: Instant,
     /// Keep-alive, or the end of patience with a connection that nobody owns any more.
     pub(super) idle: Instant,
 }
 
 impl Deadlines {
-    pub(super) const NONE: Deadlines =
-        Deadlines { retransmit: Instant::MAX, delayed_ack: Instant::MAX, idle: Instant::MAX };
+    pub(super) const NONE: Deadlines = Deadlines {
+        retransmit: Instant::MAX,
+        loss_timer: LossTimer::Timeout,
+        delayed_ack: Instant::MAX,
+        pace: Instant::MAX,
+        idle: Instant::MAX,
+    };
 
     #[inline]
     pub(super) fn earliest(&self) -> Instant {
-        self.retransmit.min(self.delayed_ack).min(self.idle)
+        self.retransmit.min(self.delayed_ack).min(self.pace.min(self.idle))
     }
 }
 
@@ -117,13 +137,14 @@ pub(crate) struct Connection<F> {
     pub(super) ts_offset: u32,
 
     pub(super) rtt: Rtt,
-    /// The segment that is being timed: the sequence number behind it, and when it left.
-    pub(super) timed: Option<(Seq, Instant)>,
-    pub(super) congestion: NewReno,
+    pub(super) congestion: Controller,
     pub(super) recovery: Recovery,
     pub(super) backoff: u8,
     pub(super) retries: u8,
     pub(super) last_sent_at: Instant,
+    /// When what was sent so far has left, at the pacing rate.
+    pub(super) pace_at: Instant,
+    pub(super) tally: Tally,
 
     pub(super) send: SendQueue<F>,
     pub(super) receive: ReceiveQueue<F>,
@@ -217,12 +238,13 @@ impl<F: Frame> Connection<F> {
             last_ack_sent: Seq(0),
             ts_offset,
             rtt: Rtt::default(),
-            timed: None,
-            congestion: NewReno::new(mss),
+            congestion: Controller::new(config.congestion, mss),
             recovery: Recovery::new(iss),
             backoff: 0,
             retries: 0,
             last_sent_at: now,
+            pace_at: now,
+            tally: Tally::default(),
             send: SendQueue::new(iss + 1),
             receive: ReceiveQueue::default(),
             out_of_order: None,
@@ -259,6 +281,7 @@ impl<F: Frame> Connection<F> {
         let mss = options.mss.map_or(mss_default, |mss| u32::from(mss).max(MSS_MIN));
         self.timestamps_ok &= options.timestamps.is_some();
         self.sack_ok &= options.sack_permitted;
+        self.recovery.has_sack = self.sack_ok;
         self.window_scaling_ok &= options.window_scale.is_some();
         if self.window_scaling_ok {
             // RFC 7323 §2.3: a shift above 14 counts as 14.
@@ -269,7 +292,7 @@ impl<F: Frame> Connection<F> {
         let options_len = if self.timestamps_ok { TIMESTAMPS_LEN } else { 0 };
         // A link too narrow for any payload has a byte of it nevertheless, rather than a division by zero.
         self.mss = mss.min(mss_max).saturating_sub(options_len).max(1);
-        self.congestion = NewReno::new(self.mss);
+        self.congestion.set_initial_window(self.mss);
         if let Some(Timestamps { val, .. }) = options.timestamps {
             self.ts_recent = val;
         }

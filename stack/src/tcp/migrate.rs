@@ -14,9 +14,12 @@ use hayase_time::Instant;
 
 use super::Tcp;
 use super::assembler::Assembler;
+use super::congestion::Controller;
 use super::connection::{AckDebt, Connection, Deadlines, Opening};
 use super::flow::{Flow, Tuple};
+use super::info::Tally;
 use super::keepalive::Probing;
+use super::path_mtu::PathMtu;
 use super::receive_queue::ReceiveQueue;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
@@ -83,12 +86,13 @@ luggage! {
         irs: Seq, rcv_nxt: Seq, rcv_adv: Seq, rcv_up: Option<Seq>, rcv_wscale: u8, unacked_len: u32,
         sack_ok: bool, timestamps_ok: bool, window_scaling_ok: bool, ts_recent: u32, ts_recent_at: u32,
         challenged_at: Option<Instant>, last_ack_sent: Seq, ts_offset: u32,
-        rtt: Rtt, timed: Option<(Seq, Instant)>, congestion: super::congestion::NewReno, recovery: Recovery, backoff: u8,
-        retries: u8, last_sent_at: Instant,
+        rtt: Rtt, congestion: Controller, recovery: Recovery, backoff: u8, retries: u8, last_sent_at: Instant,
+        pace_at: Instant, tally: Tally,
         dsack: Option<(Seq, Seq)>, early_fin: Option<Seq>, deadlines: Deadlines,
-        ack_debt: AckDebt, duplicates_owed: u8, nodelay: bool, fin_queued: bool, fin_received: bool, force: bool, window_due: bool,
+        ack_debt: AckDebt, duplicates_owed: u8, nodelay: bool, fin_queued: bool, fin_received: bool, force: bool,
+        window_due: bool,
         error: Option<Error>, soft_error: Option<Error>, linger: Option<Duration>, probing: Option<Box<Probing>>,
-        path_mtu: Option<Box<super::path_mtu::PathMtu>>,
+        path_mtu: Option<Box<PathMtu>>,
     }
     stays {
         neighbor, send, receive, out_of_order, timer, timer_at, charged_len, steady, write_blocked, progressed,

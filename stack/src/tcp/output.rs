@@ -3,8 +3,7 @@
 use hayase_device::{Device, Frame};
 use hayase_time::Instant;
 
-use super::congestion::CongestionControl;
-use super::connection::{AckDebt, Connection};
+use super::connection::{AckDebt, Connection, LossTimer};
 use super::emit;
 use super::state::State;
 use crate::config::Config;
@@ -53,7 +52,7 @@ impl<F: Frame> Connection<F> {
         }
         self.raise_mss(egress.now);
         while self.has_output()
-            && let Some(plan) = self.next_segment(egress)
+            && let Some(plan) = self.next_segment(egress, config)
         {
             if self.send_segment(plan, egress, config) == Output::Blocked {
                 self.arm_persist(egress.now, config);
@@ -93,8 +92,12 @@ impl<F: Frame> Connection<F> {
             return Output::Blocked;
         }
         self.snd_nxt = self.iss + 1;
-        self.timed = (self.retries == 0).then_some((self.snd_nxt, egress.now));
-        self.deadlines.retransmit = egress.now.after_nanos(self.rto_ns(config));
+        self.recovery.flight.clear();
+        if self.retries == 0 {
+            // Karn: what was sent twice is not timed.
+            self.recovery.flight.send(self.snd_nxt, egress.now);
+        }
+        self.arm_timeout(egress.now, config);
         self.ack_debt = AckDebt::None;
         self.last_ack_sent = self.rcv_nxt;
         Output::Done
@@ -116,18 +119,24 @@ impl<F: Frame> Connection<F> {
 
     /// The next segment that windows, Nagle and silly-window avoidance let go: what was lost first.
     #[inline]
-    fn next_segment<D>(&mut self, egress: &Egress<'_, F, D>) -> Option<Plan>
+    fn next_segment<D>(&mut self, egress: &Egress<'_, F, D>, config: &Config) -> Option<Plan>
     where
         D: Device<Frame = F>,
     {
         let unsent = self.unsent_len();
-        let segment_max =
-            if unsent > self.mss || !self.recovery.is_open() { self.segment_max(egress) } else { self.mss };
+        let segment_max = if unsent > self.mss || !self.recovery.is_open() {
+            self.segment_max(egress, config)
+        } else {
+            self.mss
+        };
         if let Some(plan) = self.next_retransmission(segment_max) {
             return Some(plan);
         }
         if unsent == 0 {
             return self.next_fin();
+        }
+        if !self.force && self.is_held_back(egress.now, config) {
+            return None;
         }
         let usable = self.usable_window();
         let mut len = unsent.min(usable).min(segment_max);
@@ -143,16 +152,16 @@ impl<F: Frame> Connection<F> {
     }
 
     /// Payload of the largest segment that may be handed to the device: whole segments, if it cuts them.
-    fn segment_max<D>(&self, egress: &Egress<'_, F, D>) -> u32
+    fn segment_max<D>(&self, egress: &Egress<'_, F, D>, config: &Config) -> u32
     where
         D: Device<Frame = F>,
     {
         let max = egress.tso_payload_max(self.tuple.is_v4(), self.header_len()).unwrap_or(self.mss);
-        (max - max % self.mss).max(self.mss)
+        (max - max % self.mss).max(self.mss).min(self.pacing_quantum(config))
     }
 
     fn next_retransmission(&mut self, segment_max: u32) -> Option<Plan> {
-        let (from, to) = self.recovery.next_lost(self.snd_una, self.mss)?;
+        let (from, to) = self.recovery.next_lost()?;
         let pipe = self.recovery.pipe(self.snd_una, self.snd_nxt, self.mss);
         let room = self.congestion.cwnd().saturating_sub(pipe);
         let room = if self.force { room.max(self.mss) } else { room };
@@ -184,7 +193,12 @@ impl<F: Frame> Connection<F> {
         (self.snd_nxt == fin).then_some(Plan { seq: fin, len: 0, fin: true, retransmission: false })
     }
 
-    fn send_segment<D>(&mut self, plan: Plan, egress: &mut Egress<'_, F, D>, config: &Config) -> Output
+    pub(super) fn send_segment<D>(
+        &mut self,
+        plan: Plan,
+        egress: &mut Egress<'_, F, D>,
+        config: &Config,
+    ) -> Output
     where
         D: Device<Frame = F>,
     {
@@ -267,16 +281,33 @@ impl<F: Frame> Connection<F> {
         self.acknowledgement_sent();
         if plan.retransmission {
             egress.counters.count(Count::RetransSegs);
-            self.recovery.on_retransmit(end);
-            // Karn: what was sent twice is not timed.
-            self.timed = None;
-        } else if self.timed.is_none() && self.recovery.is_open() {
-            self.timed = Some((end, now));
+            let stamp = self.timestamps_ok.then(|| self.ts_now(now));
+            self.recovery.on_retransmit(plan.seq, end, stamp, now);
+        } else {
+            self.recovery.flight.send(end, now);
         }
         self.snd_nxt = self.snd_nxt.max(end);
         if self.deadlines.retransmit == Instant::MAX {
-            self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
+            self.arm_timeout(now, config);
+        } else {
+            self.note_sent_behind_others(end - plan.seq, now, config);
         }
+    }
+
+    #[inline]
+    fn arm_timeout(&mut self, now: Instant, config: &Config) {
+        self.deadlines.loss_timer = LossTimer::Timeout;
+        self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
+    }
+
+    /// What is to be booked besides where something was outstanding before.
+    fn note_sent_behind_others(&mut self, len: u32, now: Instant, config: &Config) {
+        if self.recovery.is_fast() {
+            self.recovery.trouble(self.snd_una).prr.on_sent(len);
+        } else {
+            self.pace(len, now, config);
+        }
+        self.postpone_probe(now, config);
     }
 
     /// Data that the peer's window or a want of buffers holds back, with nothing outstanding that could bring
@@ -284,7 +315,7 @@ impl<F: Frame> Connection<F> {
     #[inline]
     fn arm_persist(&mut self, now: Instant, config: &Config) {
         if self.flight() == 0 && self.deadlines.retransmit == Instant::MAX && self.has_unsent() {
-            self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
+            self.arm_timeout(now, config);
         }
     }
 
@@ -296,8 +327,8 @@ impl<F: Frame> Connection<F> {
         let plan = Plan { seq: self.snd_nxt, len: 1, fin: false, retransmission: false };
         // Without a buffer there is no probe; the timer comes again.
         let _: Output = self.send_segment(plan, egress, config);
-        self.timed = None;
-        self.deadlines.retransmit = egress.now.after_nanos(self.rto_ns(config));
+        self.recovery.flight.distrust_last();
+        self.arm_timeout(egress.now, config);
     }
 
     /// Pays the acknowledgement that no data carried, or gives it time.

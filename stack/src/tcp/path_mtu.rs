@@ -43,9 +43,8 @@ impl<F: Frame> Connection<F> {
         let is_v4 = self.tuple.is_v4();
         let (least, floor) = if is_v4 { (MTU_MIN_V4, MTU_FLOOR_V4) } else { (MTU_MIN_V6, MTU_MIN_V6) };
         if mtu >= least && self.lower_mss(now, mtu.max(floor)) {
-            self.recovery.enter_loss(self.snd_una, self.snd_nxt);
+            self.recovery.enter_loss(self.snd_una, self.snd_nxt, None);
             self.force = true;
-            self.timed = None;
         }
     }
 

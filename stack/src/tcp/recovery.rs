@@ -1,17 +1,24 @@
-//! What to send again, and when: NewReno (RFC 6582) and SACK-based recovery (RFC 6675) as one machine.
+//! In which phase of loss recovery a connection is, and what is to be sent again.
 //!
-//! Everything is said in three sequence numbers: what is outstanding starts at SND.UNA, everything below the
-//! *loss edge* that the peer does not hold is lost, and everything below `high_rxt` was sent again already.
-//! With SACK the scoreboard moves the loss edge, without it duplicate ACKs expose one segment at a time, after a
-//! timeout the edge is the end of all that was sent. RACK-TLP will move the same edge by time.
+//! What is lost is marked in [`flight`](super::flight): by time where the peer has SACK ([`rack`](super::rack)), by
+//! duplicate ACKs one segment at a time where it has not (NewReno, RFC 6582), and all of it after a timeout. Here is
+//! what follows from that. What only a connection needs that met loss, reordering or a probe lies in a box.
 
-use super::sack::{DUP_THRESH, Scoreboard};
+use alloc::boxed::Box;
+
+use hayase_time::Instant;
+
+use super::flight::{DUP_THRESH, Flight};
+use super::prr::Prr;
+use super::rack::{Path, Rack};
+use super::rtt::Rtt;
+use super::tlp::Probe;
+use super::undo::Undo;
 use crate::seq::Seq;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Nothing is known to be lost.
-    #[default]
     Open,
     /// Loss was found by acknowledgements (fast recovery).
     Fast,
@@ -19,21 +26,42 @@ enum Phase {
     Loss,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Recovery {
     phase: Phase,
+    /// The peer reports what it holds.
+    pub(super) has_sack: bool,
     /// Recovery ends when this is acknowledged.
     recover: Seq,
-    /// End of what was retransmitted in this recovery.
-    high_rxt: Seq,
     /// Duplicate ACKs since SND.UNA last moved.
     dup_acks: u32,
-    pub(super) scoreboard: Scoreboard,
+    pub(super) flight: Flight,
+    repair: Option<Box<Repair>>,
+}
+
+/// What a connection needs from its first trouble on.
+#[derive(Debug)]
+pub(super) struct Repair {
+    pub(super) rack: Rack,
+    pub(super) prr: Prr,
+    /// The last recovery, as long as it may turn out to have been needless.
+    pub(super) undo: Option<Undo>,
+    /// The tail loss probe whose outcome is not known yet.
+    pub(super) probe: Option<Probe>,
+    /// Segments that were sent again since the connection began.
+    pub(super) total_retrans: u32,
 }
 
 impl Recovery {
     pub(super) fn new(iss: Seq) -> Recovery {
-        Recovery { recover: iss, high_rxt: iss, ..Recovery::default() }
+        Recovery {
+            phase: Phase::Open,
+            has_sack: true,
+            recover: iss,
+            dup_acks: 0,
+            flight: Flight::new(iss),
+            repair: None,
+        }
     }
 
     #[inline]
@@ -41,34 +69,108 @@ impl Recovery {
         self.phase == Phase::Open
     }
 
-    /// Nothing is lost or looks like it.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.phase == Phase::Open && self.scoreboard.is_empty() && self.dup_acks == 0
-    }
-
-    /// In fast recovery: the congestion window stands still.
+    /// In fast recovery: PRR rules the congestion window.
     #[inline]
     pub(super) fn is_fast(&self) -> bool {
         self.phase == Phase::Fast
     }
 
-    /// Everything before `una` was acknowledged, `acked` bytes of it now.
-    #[inline]
-    pub(super) fn on_ack(&mut self, una: Seq, acked: u32, mss: u32) {
-        self.scoreboard.advance(una);
+    /// Nothing is lost or looks like it.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.phase == Phase::Open
+            && self.flight.is_whole()
+            && self.dup_acks == 0
+            && self.repair().is_none_or(|repair| repair.probe.is_none())
+    }
+
+    pub(super) fn repair(&self) -> Option<&Repair> {
+        self.repair.as_deref()
+    }
+
+    pub(super) fn repair_mut(&mut self) -> Option<&mut Repair> {
+        self.repair.as_deref_mut()
+    }
+
+    /// The same, from now on if it was not there.
+    pub(super) fn trouble(&mut self, una: Seq) -> &mut Repair {
+        self.repair.get_or_insert_with(|| {
+            Box::new(Repair {
+                rack: Rack::new(una),
+                prr: Prr::default(),
+                undo: None,
+                probe: None,
+                total_retrans: 0,
+            })
+        })
+    }
+
+    /// Everything before `una` was delivered. Returns when the oldest of the news was sent, if all of it was sent
+    /// just once (Karn).
+    #[inline(always)]
+    pub(super) fn deliver(&mut self, una: Seq, now: Instant, min_rtt_us: u32) -> Option<Instant> {
+        if self.repair.is_none()
+            && let Some(run) = self.flight.take_sole(una)
+        {
+            return Some(run.sent_at);
+        }
+        self.deliver_runs(una, now, min_rtt_us)
+    }
+
+    #[inline(never)]
+    fn deliver_runs(&mut self, una: Seq, now: Instant, min_rtt_us: u32) -> Option<Instant> {
+        let repair = &mut self.repair;
+        let (mut oldest, mut is_ambiguous) = (None, false);
+        self.flight.acknowledge(una, |run| {
+            oldest = oldest.or(Some(run.sent_at));
+            is_ambiguous |= run.ambiguous;
+            if let Some(repair) = repair {
+                repair.rack.delivered(run, now, min_rtt_us);
+            }
+        });
+        oldest.filter(|_| !is_ambiguous)
+    }
+
+    /// The peer reports that it holds a block. Returns how many bytes of it are news.
+    pub(super) fn sack(&mut self, block: (Seq, Seq), una: Seq, now: Instant, min_rtt_us: u32) -> u32 {
+        self.trouble(una);
+        let (flight, repair) = (&mut self.flight, &mut self.repair);
+        flight.sack(block, |run| {
+            if let Some(repair) = repair {
+                repair.rack.delivered(run, now, min_rtt_us);
+            }
+        })
+    }
+
+    /// SND.UNA moved to `una`, by `acked` bytes. Returns whether fast recovery is over now.
+    pub(super) fn on_ack(&mut self, una: Seq, acked: u32, mss: u32) -> bool {
         if self.phase == Phase::Open {
             self.dup_acks = 0;
-            return;
+            return false;
         }
         if una.at_or_after(self.recover) {
-            self.phase = Phase::Open;
-            self.dup_acks = 0;
-            return;
+            return self.finish() == Phase::Fast;
         }
-        // A partial ACK: the next hole starts here (RFC 6582 §3.2 step 3), and what it covered has left the
-        // network, so the duplicate ACKs that stood for it do so no more.
-        self.high_rxt = self.high_rxt.max(una);
+        // A partial ACK: what it covered has left the network, so the duplicate ACKs that stood for it do so no more.
         self.dup_acks = self.dup_acks.saturating_sub(acked / mss.max(1));
+        if !self.has_sack && self.phase == Phase::Fast {
+            // The next hole starts here (RFC 6582 §3.2 step 3).
+            self.flight.lose(una, una + mss);
+        }
+        false
+    }
+
+    fn finish(&mut self) -> Phase {
+        self.dup_acks = 0;
+        if let Some(repair) = &mut self.repair {
+            repair.rack.on_recovered();
+        }
+        core::mem::replace(&mut self.phase, Phase::Open)
+    }
+
+    /// SND.UNA moved.
+    #[inline]
+    pub(super) fn forget_dup_acks(&mut self) {
+        self.dup_acks = 0;
     }
 
     /// A duplicate ACK arrived (RFC 5681 §2).
@@ -76,53 +178,87 @@ impl Recovery {
         self.dup_acks = self.dup_acks.saturating_add(1);
     }
 
-    /// Whether what is known by now means that the segment at SND.UNA is lost, and recovery must begin.
-    pub(super) fn must_enter(&self, una: Seq, mss: u32) -> bool {
-        // RFC 6582 §3.2 step 2: after a timeout, duplicates of what it resent prove nothing. The phase says that
-        // `recover` is behind; a comparison would go wrong 2 GiB later.
-        self.phase == Phase::Open
-            && (self.dup_acks >= DUP_THRESH
-                || self.scoreboard.loss_edge(mss).is_some_and(|edge| edge.after(una)))
+    /// Marks what is lost by now. Returns how many bytes are newly so, and after how many nanoseconds more will be.
+    pub(super) fn detect(&mut self, una: Seq, mss: u32, rtt: &Rtt, now: Instant) -> (u32, u64) {
+        let is_past_thresh = self.dup_acks >= DUP_THRESH || self.flight.is_past_dup_thresh(mss);
+        if !self.has_sack {
+            // RFC 6582 §3.2 step 2: after a timeout, duplicates of what it resent prove nothing. The phase says that
+            // `recover` is behind; a comparison would go wrong 2 GiB later.
+            let before = self.flight.lost_len();
+            if is_past_thresh && self.phase == Phase::Open {
+                self.flight.lose(una, una + mss);
+            }
+            return (self.flight.lost_len() - before, 0);
+        }
+        let is_urgent = self.phase != Phase::Open || is_past_thresh;
+        let path = Path { min_rtt_us: rtt.min_us(), srtt_us: rtt.srtt_us(), is_urgent };
+        match &self.repair {
+            Some(repair) => repair.rack.detect(&mut self.flight, path, now),
+            None => (0, 0),
+        }
+    }
+
+    /// Something is lost that congestion control has not been told of: fast recovery must begin.
+    pub(super) fn must_enter(&self) -> bool {
+        self.phase == Phase::Open && self.flight.lost_len() > 0
     }
 
     /// Fast recovery begins.
-    pub(super) fn enter_fast(&mut self, una: Seq, nxt: Seq) {
+    pub(super) fn enter_fast(&mut self, una: Seq, nxt: Seq, undo: Undo) {
         self.phase = Phase::Fast;
         self.recover = nxt;
-        self.high_rxt = una;
+        let repair = self.trouble(una);
+        repair.prr = Prr::new(nxt - una);
+        repair.undo = Some(undo);
+        repair.probe = None;
     }
 
-    /// The retransmission timer ran out.
-    pub(super) fn enter_loss(&mut self, una: Seq, nxt: Seq) {
+    /// All that is outstanding is presumed lost.
+    pub(super) fn enter_loss(&mut self, una: Seq, nxt: Seq, undo: Option<Undo>) {
+        // A second timeout may still turn out to be as needless as the first, a timeout in fast recovery hardly.
+        let goes_on = self.phase == Phase::Loss;
         self.phase = Phase::Loss;
         self.recover = nxt;
-        self.high_rxt = una;
         self.dup_acks = 0;
-        self.scoreboard.clear();
+        self.flight.lose_all();
+        let repair = self.trouble(una);
+        if !goes_on {
+            repair.undo = undo;
+        }
+        repair.probe = None;
     }
 
-    /// Below this, what the peer does not hold is lost.
-    fn loss_edge(&self, una: Seq, mss: u32) -> Seq {
-        match self.phase {
-            Phase::Open => una,
-            Phase::Loss => self.recover,
-            // At least the first segment: it is why we are here.
-            Phase::Fast => (una + mss).max(self.scoreboard.loss_edge(mss).unwrap_or(una)).min(self.recover),
-        }
+    /// Nothing was lost: back to where we were.
+    pub(super) fn leave_needless(&mut self) {
+        self.flight.find_all();
+        self.finish();
     }
 
     /// The next stretch to send again.
     #[inline]
-    pub(super) fn next_lost(&self, una: Seq, mss: u32) -> Option<(Seq, Seq)> {
-        if self.phase == Phase::Open {
-            return None;
-        }
-        self.scoreboard.next_gap(una.max(self.high_rxt), self.loss_edge(una, mss))
+    pub(super) fn next_lost(&self) -> Option<(Seq, Seq)> {
+        self.flight.next_lost()
     }
 
-    /// `..end` was sent again.
-    pub(super) fn on_retransmit(&mut self, end: Seq) {
-        self.high_rxt = self.high_rxt.max(end);
+    /// `from..to` was sent again, in a segment with this timestamp.
+    pub(super) fn on_retransmit(&mut self, from: Seq, to: Seq, stamp: Option<u32>, now: Instant) {
+        self.flight.resend(from, to, now);
+        let is_open = self.is_open();
+        let repair = self.trouble(from);
+        repair.total_retrans += 1;
+        if !is_open && let Some(undo) = &mut repair.undo {
+            undo.on_retransmit(to - from, stamp);
+        }
+    }
+
+    /// Bytes that are known to have arrived beyond SND.UNA. Without SACK each duplicate ACK stands for a segment: for
+    /// no more of them than were out when recovery began, or a liar could open the window at will (RFC 5681 §3.2).
+    #[inline]
+    pub(super) fn arrived_len(&self, una: Seq, mss: u32) -> u32 {
+        if self.has_sack || self.phase != Phase::Fast {
+            return self.flight.sacked_len();
+        }
+        self.dup_acks.saturating_mul(mss).min(self.recover.since(una))
     }
 
     /// Bytes that are on their way (`pipe` of RFC 6675 §4): what is outstanding, less what arrived, less what
@@ -130,25 +266,19 @@ impl Recovery {
     #[inline]
     pub(super) fn pipe(&self, una: Seq, nxt: Seq, mss: u32) -> u32 {
         let flight = nxt - una;
-        if self.phase == Phase::Open && self.scoreboard.is_empty() {
+        if self.phase == Phase::Open && self.flight.is_whole() {
             return flight;
         }
-        let lost = self.scoreboard.gap_len(una.max(self.high_rxt), self.loss_edge(una, mss));
-        // Without SACK each duplicate ACK stands for a segment that arrived: for no more of them than were out when
-        // recovery began, or a liar could open the window at will (RFC 5681 §3.2).
-        let arrived = match (self.phase, self.scoreboard.is_empty()) {
-            (Phase::Fast, true) => self.dup_acks.saturating_mul(mss).min(self.recover.since(una)),
-            _ => self.scoreboard.sacked_len(),
-        };
-        flight.saturating_sub(arrived).saturating_sub(lost)
+        flight.saturating_sub(self.arrived_len(una, mss)).saturating_sub(self.flight.lost_len())
     }
 
-    /// Limited transmit (RFC 3042): bytes beyond the congestion window that the first two duplicate ACKs allow.
+    /// Limited transmit (RFC 3042): bytes beyond the congestion window that the first two duplicate ACKs allow. With
+    /// SACK it is the pipe that makes room.
     #[inline]
     pub(super) fn limited_transmit(&self, mss: u32) -> u32 {
         match self.phase {
-            Phase::Open => self.dup_acks.min(DUP_THRESH - 1) * mss,
-            Phase::Fast | Phase::Loss => 0,
+            Phase::Open if !self.has_sack => self.dup_acks.min(DUP_THRESH - 1) * mss,
+            _ => 0,
         }
     }
 }
@@ -159,74 +289,103 @@ mod tests {
 
     const MSS: u32 = 1000;
 
-    /// Ten segments of which the peer reported `sacked`.
-    fn ten(sacked: &[(u32, u32)]) -> Recovery {
-        let mut recovery = Recovery::new(Seq(0));
-        for (l, r) in sacked {
-            recovery.scoreboard.add((Seq(*l), Seq(*r)), Seq(0), Seq(10_000));
-        }
+    /// Ten segments, sent at 0.
+    fn ten(has_sack: bool) -> Recovery {
+        let mut recovery = Recovery { has_sack, ..Recovery::new(Seq(0)) };
+        recovery.flight.send(Seq(10_000), Instant::ZERO);
         recovery
+    }
+
+    fn known_path() -> Rtt {
+        let mut rtt = Rtt::default();
+        rtt.sample(40_000);
+        rtt
+    }
+
+    fn enter_fast(recovery: &mut Recovery, una: Seq) {
+        assert!(recovery.must_enter());
+        recovery.enter_fast(una, una + 10_000, Undo::new(10_000, 20_000, una..una + 10_000));
     }
 
     #[test]
     fn sack_sends_every_hole_once_and_nothing_that_arrived() {
-        let mut recovery = ten(&[(1000, 3000), (4000, 7000)]);
-        assert!(recovery.must_enter(Seq(0), MSS));
-        recovery.enter_fast(Seq(0), Seq(10_000));
-        assert_eq!(recovery.next_lost(Seq(0), MSS), Some((Seq(0), Seq(1000))));
+        let (mut recovery, now) = (ten(true), Instant::from_millis(40));
+        for block in [(1000, 3000), (4000, 7000)] {
+            recovery.sack((Seq(block.0), Seq(block.1)), Seq(0), now, 40_000);
+        }
+        assert_eq!(recovery.detect(Seq(0), MSS, &known_path(), now), (2000, 0));
+        enter_fast(&mut recovery, Seq(0));
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 10_000 - 5000 - 2000);
-        recovery.on_retransmit(Seq(1000));
-        assert_eq!(recovery.next_lost(Seq(0), MSS), Some((Seq(3000), Seq(4000))));
-        recovery.on_retransmit(Seq(4000));
-        assert_eq!(recovery.next_lost(Seq(0), MSS), None, "7000.. has nothing above it");
+        assert_eq!(recovery.next_lost(), Some((Seq(0), Seq(1000))));
+        recovery.on_retransmit(Seq(0), Seq(1000), None, now);
+        assert_eq!(recovery.next_lost(), Some((Seq(3000), Seq(4000))));
+        recovery.on_retransmit(Seq(3000), Seq(4000), None, now);
+        assert_eq!(recovery.next_lost(), None, "7000.. has nothing above it");
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 5000);
-        recovery.on_ack(Seq(10_000), 10_000, MSS);
-        assert!(recovery.is_open());
+        recovery.deliver(Seq(10_000), now, 40_000);
+        assert!(recovery.on_ack(Seq(10_000), 10_000, MSS) && recovery.is_quiet());
+    }
+
+    #[test]
+    fn a_retransmission_that_is_lost_is_found_by_what_was_sent_after_it() {
+        let (mut recovery, rtt) = (ten(true), known_path());
+        recovery.sack((Seq(1000), Seq(5000)), Seq(0), Instant::from_millis(40), 40_000);
+        recovery.detect(Seq(0), MSS, &rtt, Instant::from_millis(40));
+        enter_fast(&mut recovery, Seq(0));
+        recovery.on_retransmit(Seq(0), Seq(1000), None, Instant::from_millis(40));
+        recovery.flight.send(Seq(11_000), Instant::from_millis(41));
+        recovery.sack((Seq(5000), Seq(10_000)), Seq(0), Instant::from_millis(42), 40_000);
+        assert_eq!(recovery.detect(Seq(0), MSS, &rtt, Instant::from_millis(42)).0, 0, "still on its way");
+        recovery.sack((Seq(10_000), Seq(11_000)), Seq(0), Instant::from_millis(81), 40_000);
+        assert_eq!(recovery.detect(Seq(0), MSS, &rtt, Instant::from_millis(81)), (1000, 0));
+        assert_eq!(recovery.next_lost(), Some((Seq(0), Seq(1000))));
     }
 
     #[test]
     fn without_sack_a_partial_ack_exposes_the_next_hole() {
-        let mut recovery = ten(&[]);
+        let (mut recovery, now) = (ten(false), Instant::from_millis(40));
         (0..3).for_each(|_| recovery.on_dup_ack());
-        assert!(recovery.must_enter(Seq(0), MSS));
-        recovery.enter_fast(Seq(0), Seq(10_000));
-        assert_eq!(recovery.next_lost(Seq(0), MSS), Some((Seq(0), Seq(1000))));
-        recovery.on_retransmit(Seq(1000));
-        assert_eq!(recovery.next_lost(Seq(0), MSS), None);
+        recovery.detect(Seq(0), MSS, &known_path(), now);
+        enter_fast(&mut recovery, Seq(0));
+        assert_eq!(recovery.next_lost(), Some((Seq(0), Seq(1000))));
+        recovery.on_retransmit(Seq(0), Seq(1000), None, now);
+        assert_eq!(recovery.next_lost(), None);
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 7000);
+        recovery.deliver(Seq(4000), now, 40_000);
         recovery.on_ack(Seq(4000), 4000, MSS);
-        assert_eq!(recovery.next_lost(Seq(4000), MSS), Some((Seq(4000), Seq(5000))));
+        assert_eq!(recovery.next_lost(), Some((Seq(4000), Seq(5000))));
     }
 
     #[test]
-    fn after_a_timeout_everything_goes_again() {
-        let mut recovery = ten(&[(5000, 6000)]);
-        recovery.enter_loss(Seq(0), Seq(10_000));
-        assert_eq!(recovery.next_lost(Seq(0), MSS), Some((Seq(0), Seq(10_000))));
+    fn after_a_timeout_all_that_did_not_arrive_goes_again() {
+        let mut recovery = ten(true);
+        recovery.sack((Seq(5000), Seq(6000)), Seq(0), Instant::ZERO, 0);
+        recovery.enter_loss(Seq(0), Seq(10_000), None);
+        assert_eq!(recovery.next_lost(), Some((Seq(0), Seq(5000))));
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 0);
-        recovery.on_retransmit(Seq(1000));
+        recovery.on_retransmit(Seq(0), Seq(1000), None, Instant::ZERO);
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 1000);
-        recovery.on_ack(Seq(3000), 3000, MSS);
-        assert_eq!(recovery.next_lost(Seq(3000), MSS), Some((Seq(3000), Seq(10_000))));
-        assert!(!recovery.must_enter(Seq(3000), MSS));
+        assert!(!recovery.must_enter());
     }
 
     #[test]
     fn a_loss_is_seen_however_long_ago_the_last_one_was() {
-        let mut recovery = Recovery::new(Seq(0));
         let una = Seq(3 << 30);
+        let mut recovery = Recovery { flight: Flight::new(una), ..ten(false) };
+        recovery.flight.send(una + 10_000, Instant::ZERO);
         (0..3).for_each(|_| recovery.on_dup_ack());
-        assert!(recovery.must_enter(una, MSS));
-        recovery.enter_fast(una, una + 10_000);
-        assert_eq!(recovery.next_lost(una, MSS), Some((una, una + MSS)));
+        recovery.detect(una, MSS, &Rtt::default(), Instant::ZERO);
+        enter_fast(&mut recovery, una);
+        assert_eq!(recovery.next_lost(), Some((una, una + MSS)));
     }
 
     #[test]
     fn two_duplicates_release_new_data_only() {
-        let mut recovery = ten(&[]);
+        let mut recovery = ten(false);
         recovery.on_dup_ack();
         assert_eq!(recovery.limited_transmit(MSS), 1000);
         recovery.on_dup_ack();
-        assert!(!recovery.must_enter(Seq(0), MSS) && recovery.limited_transmit(MSS) == 2000);
+        recovery.detect(Seq(0), MSS, &Rtt::default(), Instant::ZERO);
+        assert!(!recovery.must_enter() && recovery.limited_transmit(MSS) == 2000);
     }
 }

@@ -12,12 +12,20 @@ const RTO_SLOW_US: u32 = 3_000_000;
 const RTT_MAX_US: u64 = 60_000_000;
 
 /// The estimator. Times are kept in microseconds: 71 minutes fit.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Rtt {
     /// SRTT in eighths of a microsecond, so that the average loses nothing to rounding. 0: no sample yet.
     srtt_8: u32,
     /// RTTVAR in quarters of a microsecond; without a sample, what the timeout is at least.
     rttvar_4: u32,
+    /// The shortest sample, in microseconds. `u32::MAX`: no sample yet.
+    min: u32,
+}
+
+impl Default for Rtt {
+    fn default() -> Rtt {
+        Rtt { srtt_8: 0, rttvar_4: 0, min: u32::MAX }
+    }
 }
 
 impl Rtt {
@@ -25,6 +33,7 @@ impl Rtt {
     #[inline]
     pub(crate) fn sample(&mut self, rtt_us: u64) {
         let rtt = (rtt_us.min(RTT_MAX_US) as u32).max(1);
+        self.min = self.min.min(rtt);
         if self.srtt_8 == 0 {
             // (2.2) SRTT <- R, RTTVAR <- R/2
             self.srtt_8 = rtt * 8;
@@ -35,6 +44,28 @@ impl Rtt {
         let delta = (self.srtt_8 / 8).abs_diff(rtt);
         self.rttvar_4 = self.rttvar_4 - self.rttvar_4 / 4 + delta;
         self.srtt_8 = self.srtt_8 - self.srtt_8 / 8 + rtt;
+    }
+
+    /// SRTT in microseconds. 0: no sample yet.
+    #[inline]
+    pub(crate) fn srtt_us(&self) -> u32 {
+        self.srtt_8 / 8
+    }
+
+    /// RTTVAR in microseconds.
+    pub(crate) fn rttvar_us(&self) -> u32 {
+        if self.srtt_8 == 0 { 0 } else { self.rttvar_4 / 4 }
+    }
+
+    /// The shortest round trip since the path last failed, in microseconds. 0: no sample yet.
+    #[inline]
+    pub(crate) fn min_us(&self) -> u32 {
+        if self.min == u32::MAX { 0 } else { self.min }
+    }
+
+    /// The timer ran out: this may be another path.
+    pub(crate) fn forget_min(&mut self) {
+        self.min = u32::MAX;
     }
 
     /// RFC 6298 §5.7: where the timer ran out on a SYN, data starts from a timeout of no less than 3 s, until

@@ -5,7 +5,6 @@ use core::time::Duration;
 use hayase_device::Frame;
 use hayase_time::Instant;
 
-use super::congestion::CongestionControl;
 use super::connection::{AckDebt, Connection};
 use super::segment::{Reply, Segment, Stop};
 use super::state::State;
@@ -339,6 +338,7 @@ impl<F: Frame> Connection<F> {
     pub(super) fn take_next(&mut self, payload: F, len: u32) {
         self.receive.push(payload);
         self.rcv_nxt += len;
+        self.tally.bytes_received += u64::from(len);
         self.duplicates_owed = 0;
         self.unacked_len += len;
         // An ACK for every second full segment (SHLD-19), and at once while there are holes (RFC 5681 §4.2).
@@ -379,6 +379,7 @@ impl<F: Frame> Connection<F> {
         let Some(assembler) = &mut self.out_of_order else { return };
         while let Some(frame) = assembler.pop(self.rcv_nxt) {
             self.rcv_nxt += frame.total_len() as u32;
+            self.tally.bytes_received += frame.total_len() as u64;
             self.receive.push(frame);
         }
         if assembler.is_empty() {

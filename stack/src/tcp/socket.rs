@@ -7,7 +7,9 @@ use core::time::Duration;
 use hayase_device::{Device, Frame, SharedBytes};
 use hayase_time::Instant;
 
+use super::congestion::Congestion;
 use super::connection::{AckDebt, Connection};
+use super::info::TcpInfo;
 use super::keepalive::{Keepalive, Probing};
 use super::segment::Reply;
 use super::send_queue::Filling;
@@ -365,6 +367,18 @@ impl<F: Frame> Tcp<F> {
 
     pub(crate) fn tos(&self, id: TcpId) -> Result<u8, Error> {
         self.get(id).map(|connection| connection.tos)
+    }
+
+    pub(crate) fn set_congestion(&mut self, id: TcpId, congestion: Congestion) -> Result<(), Error> {
+        self.get_mut(id).map(|connection| connection.congestion.choose(congestion))
+    }
+
+    pub(crate) fn congestion(&self, id: TcpId) -> Result<Congestion, Error> {
+        self.get(id).map(|connection| connection.congestion.congestion())
+    }
+
+    pub(crate) fn info(&self, id: TcpId, config: &Config) -> Result<TcpInfo, Error> {
+        self.get(id).map(|connection| connection.info(config))
     }
 
     pub(crate) fn set_keepalive(

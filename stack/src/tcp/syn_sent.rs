@@ -65,10 +65,12 @@ impl<F: Frame> Connection<F> {
     }
 
     fn syn_acknowledged(&mut self, ack: Seq, segment: Segment<'_, F>, cx: &mut Context<'_>) {
+        let sent_at = self.recovery.deliver(ack, cx.now, 0);
         self.snd_una = ack;
+        self.tally.bytes_acked += 1;
         // It was back at ISS if our SYN was about to go out again.
         self.snd_nxt = ack;
-        if let Some((_, sent_at)) = self.timed.take() {
+        if let Some(sent_at) = sent_at {
             self.rtt.sample(cx.now.micros_since(sent_at));
         }
         self.deadlines.retransmit = hayase_time::Instant::MAX;

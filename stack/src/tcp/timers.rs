@@ -3,8 +3,7 @@
 use hayase_device::{Device, Frame};
 use hayase_time::Instant;
 
-use super::congestion::CongestionControl;
-use super::connection::{AckDebt, Connection};
+use super::connection::{AckDebt, Connection, LossTimer};
 use super::segment::Reply;
 use super::state::State;
 use crate::config::Config;
@@ -24,9 +23,17 @@ impl<F: Frame> Connection<F> {
             egress.counters.count(Count::DelayedAcks);
             self.owe_ack(AckDebt::Now);
         }
+        if now >= self.deadlines.pace {
+            // Output goes on where it stopped.
+            self.deadlines.pace = Instant::MAX;
+        }
         if now >= self.deadlines.retransmit {
             self.deadlines.retransmit = Instant::MAX;
-            self.retransmit_timeout(egress, config);
+            match self.deadlines.loss_timer {
+                LossTimer::Timeout => self.retransmit_timeout(egress, config),
+                LossTimer::Probe => self.send_probe(egress, config),
+                LossTimer::Reordering => self.reordering_timeout(now, egress.counters, config),
+            }
         }
         if now >= self.deadlines.idle {
             self.deadlines.idle = Instant::MAX;
@@ -55,10 +62,10 @@ impl<F: Frame> Connection<F> {
         let is_repeated = self.retries > 0;
         self.retries += 1;
         self.backoff = self.backoff.saturating_add(1);
-        self.timed = None;
         self.neighbor = None;
         if !self.state.is_synchronized() || self.flight() > 0 || self.has_unsent() {
             // Before anything is sent: where no buffer can be had for it, patience ends as with a silent peer.
+            self.deadlines.loss_timer = LossTimer::Timeout;
             self.deadlines.retransmit = egress.now.after_nanos(self.rto_ns(config));
         }
         if !self.state.is_synchronized() {
@@ -68,11 +75,13 @@ impl<F: Frame> Connection<F> {
         }
         if self.flight() > 0 {
             egress.counters.count(Count::Timeouts);
+            let undo = self.undo_point();
             if self.snd_wnd > 0 {
-                self.congestion.on_timeout(egress.now, self.flight(), self.mss, is_repeated);
+                self.congestion.on_timeout(self.flight(), self.mss, is_repeated);
             }
             self.suspect_black_hole(egress.now);
-            self.recovery.enter_loss(self.snd_una, self.snd_nxt);
+            self.rtt.forget_min();
+            self.recovery.enter_loss(self.snd_una, self.snd_nxt, Some(undo));
             self.force = true;
         } else if self.unsent_len() > 0 {
             self.probe_window(egress, config);

@@ -6,7 +6,6 @@
 use hayase_device::{Device, Frame, TxMeta};
 use hayase_time::Instant;
 
-use super::congestion::CongestionControl;
 use super::connection::Connection;
 use super::emit::checksum_request;
 use super::output::Plan;

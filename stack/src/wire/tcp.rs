@@ -71,6 +71,12 @@ impl SackBlocks {
         &self.blocks[..usize::from(self.len)]
     }
 
+    /// The blocks in the order of their left edges, counted from `start`.
+    pub(crate) fn sorted_from(mut self, start: Seq) -> SackBlocks {
+        self.blocks[..usize::from(self.len)].sort_unstable_by_key(|(left, _)| *left - start);
+        self
+    }
+
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len as u8);
     }

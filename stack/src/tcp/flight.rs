@@ -1,0 +1,403 @@
+//! What is outstanding, stretch by stretch: when each was sent last, and what became of it. The scoreboard of RFC 2018
+//! §5 and RFC 6675 §3, and the segment times of RFC 8985 §5.2, in one.
+//!
+//! What goes out in one turn is one stretch, so a request or a reply is one, and that one lives inside the
+//! connection. Acknowledgements and retransmissions split stretches; equal neighbours grow together again.
+
+use hayase_time::Instant;
+
+use crate::fifo::Fifo;
+use crate::seq::Seq;
+
+/// The most stretches that the peer's reports may split what is outstanding into. A peer that reports more is not
+/// lost: what is forgotten counts as missing and is sent again.
+const RUNS_MAX: usize = 1024;
+
+/// How many segments' worth of SACKed data above a hole make it a loss (DupThresh of RFC 6675 §2).
+pub(super) const DUP_THRESH: u32 = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// On its way, as far as anybody knows.
+    Pending,
+    /// The peer holds it, beyond a hole.
+    Sacked,
+    /// Lost, and not yet sent again.
+    Lost,
+}
+
+/// A stretch of sequence numbers. It starts where the one before it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) end: Seq,
+    pub(super) sent_at: Instant,
+    pub(super) fate: Fate,
+    /// Sent more than once, or to a window that was shut: what an acknowledgement of it answers is not known, so
+    /// it is not timed (Karn).
+    pub(super) ambiguous: bool,
+}
+
+impl Run {
+    /// Whether two neighbours need not be told apart.
+    fn is_like(&self, other: &Run) -> bool {
+        self.fate == other.fate
+            && (self.fate == Fate::Sacked
+                || (self.sent_at == other.sent_at && self.ambiguous == other.ambiguous))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Flight {
+    runs: Fifo<Run>,
+    /// SND.UNA: where the first run starts.
+    start: Seq,
+    sacked_len: u32,
+    lost_len: u32,
+}
+
+impl Flight {
+    pub(super) fn new(start: Seq) -> Flight {
+        Flight { runs: Fifo::default(), start, sacked_len: 0, lost_len: 0 }
+    }
+
+    /// Bytes that the peer holds beyond the cumulative ACK.
+    #[inline]
+    pub(super) fn sacked_len(&self) -> u32 {
+        self.sacked_len
+    }
+
+    /// Bytes that are lost and were not sent again.
+    #[inline]
+    pub(super) fn lost_len(&self) -> u32 {
+        self.lost_len
+    }
+
+    /// Everything is on its way.
+    #[inline]
+    pub(super) fn is_whole(&self) -> bool {
+        self.sacked_len | self.lost_len == 0
+    }
+
+    /// Everything from the last transmission up to `end` was sent for the first time.
+    #[inline(always)]
+    pub(super) fn send(&mut self, end: Seq, now: Instant) {
+        let run = Run { end, sent_at: now, fate: Fate::Pending, ambiguous: false };
+        if self.runs.is_empty() {
+            self.runs.push_back(run);
+        } else {
+            self.send_behind(run);
+        }
+    }
+
+    fn send_behind(&mut self, run: Run) {
+        match self.runs.back_mut() {
+            Some(last) if last.is_like(&run) => last.end = run.end,
+            _ => self.runs.push_back(run),
+        }
+    }
+
+    /// Takes the one run that is outstanding, if it was sent once and just that is acknowledged: what a request or a
+    /// reply is.
+    #[inline(always)]
+    pub(super) fn take_sole(&mut self, una: Seq) -> Option<Run> {
+        let run = self.runs.take_sole(|run| run.end == una && run.fate == Fate::Pending && !run.ambiguous)?;
+        self.start = una;
+        Some(run)
+    }
+
+    /// What was sent last says nothing about the path's delay: the peer's window was shut.
+    pub(super) fn distrust_last(&mut self) {
+        if let Some(last) = self.runs.back_mut() {
+            last.ambiguous = true;
+        }
+    }
+
+    /// Nothing is outstanding: what was has to be sent anew.
+    pub(super) fn clear(&mut self) {
+        *self = Flight::new(self.start);
+    }
+
+    /// Everything before `una` is acknowledged. `delivered` sees what the peer had not reported before.
+    pub(super) fn acknowledge(&mut self, una: Seq, mut delivered: impl FnMut(&Run)) {
+        while let Some(front) = self.runs.front() {
+            let (run, start) = (*front, self.start);
+            let is_over = run.end.at_or_before(una);
+            self.start = if is_over { run.end } else { start.max(una) };
+            if self.start != start {
+                self.settle_account(&run, self.start - start);
+                if run.fate != Fate::Sacked {
+                    delivered(&Run { end: self.start, ..run });
+                }
+            }
+            if !is_over {
+                return;
+            }
+            self.runs.drop_front();
+        }
+        self.start = una;
+    }
+
+    #[inline]
+    fn settle_account(&mut self, run: &Run, len: u32) {
+        match run.fate {
+            Fate::Pending => {}
+            Fate::Sacked => self.sacked_len -= len,
+            Fate::Lost => self.lost_len -= len,
+        }
+    }
+
+    /// Takes a SACK block; returns how many bytes of it are news, each stretch of which `delivered` sees. A block
+    /// that is inverted, empty, or not within what is outstanding is ignored: the peer lies, or reports a duplicate
+    /// (RFC 2883).
+    pub(super) fn sack(&mut self, (left, right): (Seq, Seq), mut delivered: impl FnMut(&Run)) -> u32 {
+        let Some(end) = self.end() else { return 0 };
+        // As distances from SND.UNA: halves of the sequence space apart, before and after mean nothing.
+        if !(left - self.start < right - self.start && right - self.start <= end - self.start) {
+            return 0;
+        }
+        let before = self.sacked_len;
+        self.recast(left, right, |run| {
+            if run.fate != Fate::Sacked {
+                delivered(run);
+            }
+            run.fate = Fate::Sacked;
+        });
+        self.sacked_len - before
+    }
+
+    /// `from..to` was sent again.
+    pub(super) fn resend(&mut self, from: Seq, to: Seq, now: Instant) {
+        self.recast(from, to, |run| {
+            *run = Run { sent_at: now, fate: Fate::Pending, ambiguous: true, ..*run };
+        });
+    }
+
+    /// What is on its way within `from..to` counts as lost.
+    pub(super) fn lose(&mut self, from: Seq, to: Seq) {
+        self.recast(from, to, |run| {
+            if run.fate == Fate::Pending {
+                run.fate = Fate::Lost;
+            }
+        });
+    }
+
+    /// Nothing is left of what was on its way. What the peer reported stays reported, unless it holds what it ought
+    /// to have acknowledged: then it has thrown everything away (reneging, RFC 2018 §8).
+    pub(super) fn lose_all(&mut self) {
+        let reneged = self.runs.front().is_some_and(|run| run.fate == Fate::Sacked);
+        let Some(end) = self.end() else { return };
+        self.recast(self.start, end, |run| {
+            if reneged || run.fate == Fate::Pending {
+                run.fate = Fate::Lost;
+            }
+        });
+    }
+
+    /// Nothing was lost after all: it is on its way still.
+    pub(super) fn find_all(&mut self) {
+        let Some(end) = self.end() else { return };
+        self.recast(self.start, end, |run| {
+            if run.fate == Fate::Lost {
+                run.fate = Fate::Pending;
+            }
+        });
+    }
+
+    /// Goes through what is on its way, in order: `remaining` says how long each may still take, in nanoseconds, or
+    /// nothing for what is not up for judgement. What has no time left is lost. Returns how much is newly lost, and the
+    /// longest time that any has left.
+    pub(super) fn lose_overdue(&mut self, mut remaining: impl FnMut(&Run) -> Option<u64>) -> (u32, u64) {
+        let (mut start, mut lost, mut longest) = (self.start, 0, 0);
+        for index in 0..self.runs.len() {
+            let Some(run) = self.runs.get_mut(index) else { break };
+            if run.fate == Fate::Pending
+                && let Some(left) = remaining(run)
+            {
+                longest = longest.max(left);
+                if left == 0 {
+                    run.fate = Fate::Lost;
+                    lost += run.end - start;
+                }
+            }
+            start = run.end;
+        }
+        self.lost_len += lost;
+        (lost, longest)
+    }
+
+    /// The first stretch that is to be sent again.
+    #[inline]
+    pub(super) fn next_lost(&self) -> Option<(Seq, Seq)> {
+        if self.lost_len == 0 {
+            return None;
+        }
+        let starts = core::iter::once(self.start).chain(self.runs.iter().map(|run| run.end));
+        let mut lost = starts.zip(self.runs.iter()).skip_while(|(_, run)| run.fate != Fate::Lost);
+        let (from, first) = lost.next()?;
+        let rest = lost.take_while(|(_, run)| run.fate == Fate::Lost);
+        Some((from, rest.last().map_or(first.end, |(_, run)| run.end)))
+    }
+
+    /// Whether so much is SACKed that what lies below is lost rather than late (IsLost of RFC 6675 §4): `DUP_THRESH`
+    /// stretches, or more than `DUP_THRESH - 1` segments' worth of bytes.
+    pub(super) fn is_past_dup_thresh(&self, mss: u32) -> bool {
+        let ranges = || self.runs.iter().filter(|run| run.fate == Fate::Sacked).count();
+        self.sacked_len > (DUP_THRESH - 1) * mss || (self.sacked_len > 0 && ranges() >= DUP_THRESH as usize)
+    }
+
+    /// Where the run starts that was sent last.
+    pub(super) fn last_start(&self) -> Seq {
+        self.start_of(self.runs.len().saturating_sub(1))
+    }
+
+    /// Sequence number behind everything that is outstanding.
+    fn end(&self) -> Option<Seq> {
+        self.runs.len().checked_sub(1).and_then(|last| self.runs.get(last)).map(|run| run.end)
+    }
+
+    /// Changes what lies within `from..to`, and keeps the accounts.
+    fn recast(&mut self, from: Seq, to: Seq, mut change: impl FnMut(&mut Run)) {
+        let (from, Some(end)) = (from.max(self.start), self.end()) else { return };
+        let to = to.min(end);
+        if !from.before(to) {
+            return;
+        }
+        let Some(first) = self.split(from) else { return };
+        let Some(behind) = self.split(to) else { return };
+        for index in first..behind {
+            let start = self.start_of(index);
+            let Some(run) = self.runs.get_mut(index) else { return };
+            let was = *run;
+            change(run);
+            let (is, len) = (*run, run.end - start);
+            self.settle_account(&was, len);
+            match is.fate {
+                Fate::Pending => {}
+                Fate::Sacked => self.sacked_len += len,
+                Fate::Lost => self.lost_len += len,
+            }
+        }
+        self.merge(first, behind);
+    }
+
+    fn start_of(&self, index: usize) -> Seq {
+        index.checked_sub(1).and_then(|before| self.runs.get(before)).map_or(self.start, |run| run.end)
+    }
+
+    /// Makes a run start at `at`; returns its index, or nothing if there are too many.
+    fn split(&mut self, at: Seq) -> Option<usize> {
+        let index = self.runs.partition_point(|run| run.end.at_or_before(at));
+        if self.start_of(index) == at {
+            return Some(index);
+        }
+        if self.runs.len() >= RUNS_MAX {
+            return None;
+        }
+        let whole = *self.runs.get(index)?;
+        self.runs.insert(index, Run { end: at, ..whole });
+        Some(index + 1)
+    }
+
+    /// Lets the runs `first..behind` grow together where they are alike, with each other and with their neighbours.
+    fn merge(&mut self, first: usize, behind: usize) {
+        for index in (first.max(1)..=behind).rev() {
+            let (Some(left), Some(right)) = (self.runs.get(index - 1), self.runs.get(index)) else {
+                continue;
+            };
+            if left.is_like(right) {
+                self.runs.remove(index - 1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten thousand bytes, sent at once.
+    fn flight(blocks: &[(u32, u32)]) -> Flight {
+        let mut flight = Flight::new(Seq(0));
+        flight.send(Seq(10_000), Instant::ZERO);
+        for (l, r) in blocks {
+            flight.sack((Seq(*l), Seq(*r)), |_| {});
+        }
+        flight
+    }
+
+    fn ends(flight: &Flight) -> alloc::vec::Vec<(u32, Fate)> {
+        flight.runs.iter().map(|run| (run.end.0, run.fate)).collect()
+    }
+
+    #[test]
+    fn what_goes_out_in_one_turn_is_one_run() {
+        let mut flight = flight(&[]);
+        flight.send(Seq(12_000), Instant::ZERO);
+        flight.send(Seq(13_000), Instant::from_millis(1));
+        assert_eq!(ends(&flight), [(12_000, Fate::Pending), (13_000, Fate::Pending)]);
+        let mut seen = alloc::vec![];
+        flight.acknowledge(Seq(5000), |run| seen.push(run.end.0));
+        flight.acknowledge(Seq(13_000), |run| seen.push(run.end.0));
+        assert_eq!(seen, [5000, 12_000, 13_000]);
+        assert!(flight.runs.is_empty() && flight.start == Seq(13_000));
+    }
+
+    #[test]
+    fn merges_what_touches_and_ignores_what_cannot_be() {
+        let mut flight = flight(&[(100, 200), (300, 400), (200, 250)]);
+        assert_eq!(flight.sacked_len(), 250);
+        assert_eq!(flight.sack((Seq(150), Seq(350)), |_| {}), 50);
+        assert_eq!(ends(&flight), [(100, Fate::Pending), (400, Fate::Sacked), (10_000, Fate::Pending)]);
+        for (l, r) in [(400, 300), (5, 5), (9_999, 10_001), (u32::MAX, 50), (1 << 31, 9 << 28)] {
+            assert_eq!(flight.sack((Seq(l), Seq(r)), |_| {}), 0, "{l}..{r}");
+        }
+        flight.acknowledge(Seq(150), |_| {});
+        assert_eq!(flight.sacked_len(), 250);
+        flight.acknowledge(Seq(400), |_| {});
+        assert!(flight.is_whole());
+    }
+
+    #[test]
+    fn holes_are_lost_sent_again_and_found() {
+        let mut flight = flight(&[(1000, 3000), (4000, 7000)]);
+        flight.lose(Seq(0), Seq(7000));
+        assert_eq!((flight.lost_len(), flight.next_lost()), (2000, Some((Seq(0), Seq(1000)))));
+        flight.resend(Seq(0), Seq(1000), Instant::from_millis(5));
+        assert_eq!((flight.lost_len(), flight.next_lost()), (1000, Some((Seq(3000), Seq(4000)))));
+        flight.find_all();
+        assert_eq!((flight.lost_len(), flight.next_lost()), (0, None));
+        flight.acknowledge(Seq(10_000), |_| {});
+        assert!(flight.is_whole() && flight.runs.is_empty());
+    }
+
+    #[test]
+    fn what_was_reported_survives_a_timeout_unless_the_peer_reneged() {
+        let mut honest = flight(&[(1000, 3000)]);
+        honest.lose_all();
+        assert_eq!((honest.lost_len(), honest.sacked_len()), (8000, 2000));
+        let mut reneging = flight(&[(1000, 3000)]);
+        reneging.acknowledge(Seq(1000), |_| {});
+        reneging.lose_all();
+        assert_eq!((reneging.lost_len(), reneging.sacked_len()), (9000, 0));
+        assert_eq!(reneging.next_lost(), Some((Seq(1000), Seq(10_000))));
+    }
+
+    #[test]
+    fn three_segments_above_a_hole_make_it_a_loss() {
+        assert!(!flight(&[(1000, 3000)]).is_past_dup_thresh(1000), "two segments may be reordering");
+        assert!(flight(&[(1000, 3001)]).is_past_dup_thresh(1000));
+        assert!(flight(&[(100, 110), (200, 210), (300, 310)]).is_past_dup_thresh(1000));
+    }
+
+    #[test]
+    fn a_liar_cannot_make_it_grow() {
+        let mut flight = Flight::new(Seq(0));
+        flight.send(Seq(1 << 20), Instant::ZERO);
+        for i in 0..5000 {
+            flight.sack((Seq(i * 4 + 1), Seq(i * 4 + 2)), |_| {});
+        }
+        assert!(flight.runs.len() <= RUNS_MAX);
+        let news = flight.sack((Seq(0), Seq(1 << 20)), |_| {});
+        assert_eq!((news + 511, flight.runs.len()), (1 << 20, 1));
+    }
+}

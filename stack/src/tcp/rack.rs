@@ -1,0 +1,162 @@
+//! RACK (RFC 8985 §6): what was sent well before something that arrived, and has not arrived itself, is lost.
+
+use hayase_time::Instant;
+
+use super::flight::{Flight, Run};
+use crate::seq::Seq;
+
+/// Recoveries without a duplicate after which the reordering window is what it was (RFC 8985 §6.2, step 4).
+const REO_WND_PERSIST: u8 = 16;
+
+/// On a path of a few microseconds it is the hosts that reorder: cores, queues and bursts.
+const REO_WND_MIN_NS: u64 = 1_000_000;
+
+/// RACK's variables, under the RFC's names.
+#[derive(Debug)]
+pub(super) struct Rack {
+    /// RACK.xmit_ts and RACK.end_seq: of all that was delivered, what was sent last.
+    xmit_at: Instant,
+    end_seq: Seq,
+    /// RACK.rtt
+    rtt_ns: u64,
+    /// RACK.fack: the highest that was delivered.
+    fack: Seq,
+    reordering_seen: bool,
+    reo_wnd_mult: u8,
+    reo_wnd_persist: u8,
+    /// RACK.dsack_round: until this is acknowledged, further duplicates are of the same round.
+    dsack_round: Option<Seq>,
+}
+
+/// What decides how much later than its successors a segment may arrive.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Path {
+    pub(super) min_rtt_us: u32,
+    pub(super) srtt_us: u32,
+    /// In recovery, or with so much SACKed that waiting for more is needless unless the path is known to reorder.
+    pub(super) is_urgent: bool,
+}
+
+impl Rack {
+    pub(super) fn new(una: Seq) -> Rack {
+        Rack {
+            xmit_at: Instant::ZERO,
+            end_seq: una,
+            rtt_ns: 0,
+            fack: una,
+            reordering_seen: false,
+            reo_wnd_mult: 1,
+            reo_wnd_persist: 0,
+            dsack_round: None,
+        }
+    }
+
+    /// Steps 2 and 3: something was delivered. In one acknowledgement, lower sequence numbers come first.
+    pub(super) fn delivered(&mut self, run: &Run, now: Instant, min_rtt_us: u32) {
+        if run.end.at_or_after(self.fack) {
+            self.fack = run.end;
+        } else if !run.ambiguous {
+            self.reordering_seen = true;
+        }
+        let rtt_ns = now.nanos_since(run.sent_at);
+        // Sooner than the path allows: this answers an earlier transmission.
+        if run.ambiguous && rtt_ns < u64::from(min_rtt_us) * 1000 {
+            return;
+        }
+        self.rtt_ns = rtt_ns;
+        if is_sent_after((run.sent_at, run.end), (self.xmit_at, self.end_seq)) {
+            (self.xmit_at, self.end_seq) = (run.sent_at, run.end);
+        }
+    }
+
+    /// Step 4, first half: the peer reported a duplicate, so something was sent again without need: wait longer.
+    /// Once a round trip.
+    pub(super) fn on_dsack(&mut self, una: Seq, nxt: Seq) {
+        if self.dsack_round.is_none_or(|round| una.at_or_after(round)) {
+            self.dsack_round = Some(nxt);
+            self.reo_wnd_mult = self.reo_wnd_mult.saturating_add(1);
+            self.reo_wnd_persist = REO_WND_PERSIST;
+        }
+    }
+
+    /// Step 4, second half.
+    pub(super) fn on_recovered(&mut self) {
+        self.reo_wnd_persist = self.reo_wnd_persist.saturating_sub(1);
+        if self.reo_wnd_persist == 0 {
+            self.reo_wnd_mult = 1;
+        }
+    }
+
+    /// RACK.reo_wnd, in nanoseconds.
+    fn reo_wnd_ns(&self, path: Path) -> u64 {
+        if !self.reordering_seen && path.is_urgent {
+            return 0;
+        }
+        let wnd_us = u64::from(self.reo_wnd_mult) * u64::from(path.min_rtt_us / 4);
+        (wnd_us.min(u64::from(path.srtt_us)) * 1000).max(REO_WND_MIN_NS)
+    }
+
+    /// Step 5: finds what is lost. Returns how many bytes are newly so, and after how many nanoseconds more will be
+    /// unless it arrives.
+    pub(super) fn detect(&self, flight: &mut Flight, path: Path, now: Instant) -> (u32, u64) {
+        let patience_ns = self.rtt_ns + self.reo_wnd_ns(path);
+        flight.lose_overdue(|run| {
+            // What was sent again left behind all that left at the same time.
+            let end = if run.ambiguous { self.end_seq } else { run.end };
+            is_sent_after((self.xmit_at, self.end_seq), (run.sent_at, end))
+                .then(|| run.sent_at.after_nanos(patience_ns).nanos_since(now))
+        })
+    }
+}
+
+/// RACK_sent_after: what left at the same time left in the order of its sequence numbers.
+fn is_sent_after((a, a_end): (Instant, Seq), (b, b_end): (Instant, Seq)) -> bool {
+    a > b || (a == b && a_end.after(b_end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: Path = Path { min_rtt_us: 40_000, srtt_us: 50_000, is_urgent: false };
+
+    /// Ten segments sent a millisecond apart, the first at 0, of which `sacked` arrived after 40 ms.
+    fn lost_at(millis: u64, urgent: bool, sacked: core::ops::Range<u32>) -> (u32, u64) {
+        let (mut flight, mut rack) = (Flight::new(Seq(0)), Rack::new(Seq(0)));
+        (0..10).for_each(|n| flight.send(Seq((n + 1) * 1000), Instant::from_millis(n.into())));
+        let now = Instant::from_millis(39 + u64::from(sacked.end));
+        flight
+            .sack((Seq(sacked.start * 1000), Seq(sacked.end * 1000)), |run| rack.delivered(run, now, 40_000));
+        rack.detect(&mut flight, Path { is_urgent: urgent, ..PATH }, Instant::from_millis(millis))
+    }
+
+    #[test]
+    fn what_a_quarter_of_the_round_trip_does_not_bring_is_lost() {
+        assert_eq!(lost_at(41, false, 1..2), (0, 9_000_000), "0 + 40 + 10 ms");
+        assert_eq!(lost_at(50, false, 1..2), (1000, 0));
+    }
+
+    #[test]
+    fn with_three_above_it_a_segment_is_lost_at_once() {
+        assert_eq!(lost_at(43, true, 1..4), (1000, 0));
+    }
+
+    #[test]
+    fn what_was_sent_later_is_not_judged() {
+        assert_eq!(lost_at(4000, true, 0..4), (0, 0));
+    }
+
+    #[test]
+    fn duplicates_widen_the_window_once_a_round_and_sixteen_recoveries_narrow_it() {
+        let mut rack = Rack::new(Seq(0));
+        rack.on_dsack(Seq(0), Seq(1000));
+        rack.on_dsack(Seq(500), Seq(2000));
+        assert_eq!(rack.reo_wnd_ns(PATH), 20_000_000);
+        rack.on_dsack(Seq(1000), Seq(2000));
+        assert_eq!(rack.reo_wnd_ns(PATH), 30_000_000);
+        (0..40).for_each(|n| rack.on_dsack(Seq(2000 + n * 1000), Seq(3000 + n * 1000)));
+        assert_eq!(rack.reo_wnd_ns(PATH), 50_000_000, "never beyond SRTT");
+        (0..16).for_each(|_| rack.on_recovered());
+        assert_eq!(rack.reo_wnd_ns(PATH), 10_000_000);
+    }
+}

@@ -1,0 +1,107 @@
+//! The tail loss probe (RFC 8985 §7): where the last segments of a flight are lost nothing follows that could tell, so
+//! after two round trips one more segment goes, and its acknowledgement starts recovery long before the timer would.
+
+use hayase_device::{Device, Frame};
+use hayase_time::Instant;
+
+use super::connection::{Connection, LossTimer};
+use super::loss::Report;
+use super::output::Plan;
+use super::segment_arrives::Context;
+use crate::config::Config;
+use crate::counters::Count;
+use crate::egress::Egress;
+use crate::seq::Seq;
+
+/// TLP.max_ack_delay: how long a peer may sit on the acknowledgement of a lone segment.
+const ACK_DELAY_MAX_NS: u64 = 200_000_000;
+
+/// What turns and timers of both ends add to a round trip (Linux's `TCP_TIMEOUT_MIN`).
+const MARGIN_NS: u64 = 2_000_000;
+
+/// A probe whose outcome is not known.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Probe {
+    /// TLP.end_seq
+    end: Seq,
+    /// TLP.is_retrans
+    is_retrans: bool,
+}
+
+impl<F: Frame> Connection<F> {
+    /// Starts the timer that watches what is outstanding: the probe's where there may be one and the timeout is not
+    /// nearer (RFC 8985 §7.2), else the timeout's (RFC 6298 §5).
+    pub(super) fn arm_loss_timer(&mut self, now: Instant, config: &Config) {
+        let rto_ns = self.rto_ns(config);
+        let pto_ns = if self.may_probe() { self.pto_ns() } else { u64::MAX };
+        self.deadlines.loss_timer = if pto_ns < rto_ns { LossTimer::Probe } else { LossTimer::Timeout };
+        self.deadlines.retransmit = now.after_nanos(rto_ns.min(pto_ns));
+    }
+
+    /// Data was sent while more was outstanding: the probe is for the end of the flight, so it waits.
+    pub(super) fn postpone_probe(&mut self, now: Instant, config: &Config) {
+        if self.may_probe() {
+            self.arm_loss_timer(now, config);
+        }
+    }
+
+    fn may_probe(&self) -> bool {
+        self.sack_ok && self.retries == 0 && self.recovery.is_quiet() && self.rtt.srtt_us() > 0
+    }
+
+    fn pto_ns(&self) -> u64 {
+        let two_rtt_ns = u64::from(self.rtt.srtt_us()) * 2000 + MARGIN_NS;
+        if self.flight() <= self.mss { two_rtt_ns + ACK_DELAY_MAX_NS } else { two_rtt_ns }
+    }
+
+    /// TLP_send_probe: new data if there is any and the peer takes it, else the last segment once more.
+    pub(super) fn send_probe<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config)
+    where
+        D: Device<Frame = F>,
+    {
+        if self.may_probe() {
+            let room = (self.snd_una + self.snd_wnd).since(self.snd_nxt);
+            let fresh = self.unsent_len().min(self.mss).min(room);
+            let plan = if fresh > 0 {
+                Plan { seq: self.snd_nxt, len: fresh, fin: false, retransmission: false }
+            } else {
+                self.last_segment()
+            };
+            egress.counters.count(Count::LossProbes);
+            // Without a buffer there is no probe; the timeout comes all the same.
+            let _: super::output::Output = self.send_segment(plan, egress, config);
+            let probe = Probe { end: self.snd_nxt, is_retrans: plan.retransmission };
+            self.recovery.trouble(self.snd_una).probe = Some(probe);
+        }
+        self.arm_loss_timer(egress.now, config);
+    }
+
+    /// The segment that was sent last.
+    fn last_segment(&self) -> Plan {
+        let fin = self.fin_seq().is_some_and(|fin| fin.before(self.snd_nxt));
+        let end = self.snd_nxt - u32::from(fin);
+        let len = end.since(self.recovery.flight.last_start());
+        // Whole segments and what was left of them went out together.
+        let tail = if len == 0 { 0 } else { (len - 1) % self.mss + 1 };
+        Plan { seq: end - tail, len: tail, fin, retransmission: true }
+    }
+
+    /// TLP_process_ack (§7.4.2): a probe that repaired a loss hid it from congestion control.
+    pub(super) fn probe_acknowledged(&mut self, report: &Report, cx: &mut Context<'_>) {
+        let una = self.snd_una;
+        let Some(repair) = self.recovery.repair_mut() else { return };
+        let Some(probe) = repair.probe else { return };
+        if una.before(probe.end) {
+            return;
+        }
+        let is_needless = !probe.is_retrans || report.dsack.is_some() || report.is_bare_duplicate;
+        if is_needless {
+            repair.probe = None;
+        } else if una.after(probe.end) {
+            repair.probe = None;
+            cx.counters.count(Count::LossProbeRecovery);
+            // What was outstanding when it was lost is acknowledged by now: the window says how much it was.
+            self.congestion.on_loss(self.congestion.cwnd(), self.mss);
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Two stacks at the ends of a path with delay, a bottleneck, a queue and losses: what congestion control and loss
+//! recovery make of it over time. Rows D, H3, N1 and N2.
+
+use std::collections::VecDeque;
+use std::task::Poll;
+use std::time::Duration;
+
+use hayase_device::heap::HeapFrame;
+use hayase_device::{Burst, Device, Frame, Offloads, TxMeta};
+use hayase_stack::{Config, Congestion, Count, Instant, Ready, Stack, TcpId, TcpInfo};
+use hayase_wire::{EndConfig, Wire, WireConfig, WireDevice};
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// What one direction of the path does to packets.
+#[derive(Clone, Copy)]
+struct Link {
+    /// One way.
+    delay: Duration,
+    bytes_per_second: u64,
+    queue_len_max: usize,
+    loss_per_mille: u64,
+    /// One in so many packets is late by `late_by`. 0: none.
+    late_one_in: u64,
+    late_by: Duration,
+}
+
+/// 10 Mbit/s, 40 ms there and back, a queue of a bandwidth-delay product.
+const PATH: Link = Link {
+    delay: ms(20),
+    bytes_per_second: 1_250_000,
+    queue_len_max: 50_000,
+    loss_per_mille: 0,
+    late_one_in: 0,
+    late_by: ms(0),
+};
+
+/// A direction of the path: frames that are under way.
+struct Direction {
+    link: Link,
+    under_way: VecDeque<(Instant, Vec<u8>)>,
+    /// When the bottleneck has sent all that it was given.
+    free_at: Instant,
+    rng: u64,
+}
+
+impl Direction {
+    fn random(&mut self, below: u64) -> u64 {
+        self.rng = self.rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.rng >> 33) % below
+    }
+
+    fn take(&mut self, now: Instant, bytes: Vec<u8>) {
+        let waiting_ns = (self.free_at - now).as_nanos() as u64;
+        let queue_len = (waiting_ns * self.link.bytes_per_second / 1_000_000_000) as usize;
+        if queue_len + bytes.len() > self.link.queue_len_max || self.random(1000) < self.link.loss_per_mille {
+            return;
+        }
+        let takes = Duration::from_nanos(bytes.len() as u64 * 1_000_000_000 / self.link.bytes_per_second);
+        self.free_at = self.free_at.max(now) + takes;
+        let late = self.link.late_one_in > 0 && self.random(self.link.late_one_in.max(1)) == 0;
+        let at = self.free_at + self.link.delay + if late { self.link.late_by } else { ms(0) };
+        let place = self.under_way.partition_point(|(other, _)| *other <= at);
+        self.under_way.insert(place, (at, bytes));
+    }
+}
+
+/// A host, and the way out of it.
+struct Host {
+    stack: Stack<HeapFrame>,
+    device: WireDevice,
+    wire: WireDevice,
+    out: Direction,
+}
+
+impl Host {
+    fn new(number: u8, config: Config, link: Link, seed: u64, now: Instant) -> Host {
+        let mut ends = WireConfig { queue_frames_max: 8192, ..WireConfig::default() };
+        // Bytes are all that goes over the path.
+        ends.a = EndConfig { mac: [2, 0, 0, 0, 0, number], offloads: Offloads::NONE };
+        ends.b = EndConfig { mac: [2, 0, 0, 0, 1, number], offloads: Offloads::NONE };
+        let (device, wire) = Wire::pair(ends);
+        let mut stack = Stack::new(config, device.caps(), device.mac(), [number; 32], now);
+        stack.add_address(format!("10.0.0.{number}/24").parse().unwrap()).unwrap();
+        let out =
+            Direction { link, under_way: VecDeque::new(), free_at: now, rng: seed * 977 + u64::from(number) };
+        Host { stack, device, wire, out }
+    }
+
+    /// A turn: what arrived by now goes in, what the stack says goes out.
+    fn turn(&mut self, now: Instant, arriving: &mut VecDeque<(Instant, Vec<u8>)>) {
+        while arriving.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, bytes)) = arriving.pop_front() else { break };
+            let mut frame = self.wire.pool().alloc(bytes.len()).expect("a buffer");
+            frame.extend(bytes.len()).expect("room").copy_from_slice(&bytes);
+            self.wire.transmit(frame, TxMeta::default());
+        }
+        let mut burst = Burst::new(64);
+        while self.device.receive(&mut burst) > 0 {
+            self.stack.receive(now, &mut burst, &mut self.device);
+        }
+        if self.stack.deadline().is_some_and(|at| at <= now) {
+            self.stack.expire(now, &mut self.device);
+        }
+    }
+
+    fn transmit(&mut self, now: Instant) {
+        self.stack.transmit(now, &mut self.device);
+        let mut burst = Burst::new(64);
+        while self.wire.receive(&mut burst) > 0 {
+            for (frame, _) in burst.drain() {
+                let bytes = frame.fragments().flatten().copied().collect();
+                self.out.take(now, bytes);
+            }
+        }
+    }
+}
+
+/// A flow from the first host to the second that always has something to send.
+#[derive(Clone, Copy)]
+struct Flow {
+    from: TcpId,
+    to: TcpId,
+    written: u64,
+    read: u64,
+}
+
+struct Scene {
+    a: Host,
+    b: Host,
+    now: Instant,
+    flows: Vec<Flow>,
+}
+
+fn byte(at: u64) -> u8 {
+    (at ^ at >> 8 ^ at >> 16).wrapping_mul(31) as u8
+}
+
+impl Scene {
+    fn new(link: Link, config: Config, seed: u64) -> Scene {
+        let now = Instant::from_millis(1);
+        let back = Link { loss_per_mille: 0, late_one_in: 0, ..link };
+        Scene {
+            a: Host::new(1, config.clone(), link, seed, now),
+            b: Host::new(2, config, back, seed, now),
+            now,
+            flows: vec![],
+        }
+    }
+
+    fn add_flow(&mut self, congestion: Congestion) {
+        let port = 80 + self.flows.len() as u16;
+        let to = format!("10.0.0.2:{port}").parse().unwrap();
+        let listener = self.b.stack.tcp_listen(to, 16).unwrap();
+        let from = self.a.stack.tcp_connect(self.now, to, None).unwrap();
+        self.a.stack.tcp_set_congestion(from, congestion).unwrap();
+        let accepted = loop {
+            self.step();
+            if let Poll::Ready(accepted) = self.b.stack.tcp_accept(listener) {
+                break accepted.unwrap().0;
+            }
+        };
+        self.flows.push(Flow { from, to: accepted, written: 0, read: 0 });
+    }
+
+    /// To the next thing that happens, and through it.
+    fn step(&mut self) {
+        let ways = [&self.a, &self.b].map(|host| {
+            let arrival = host.out.under_way.front().map(|(at, _)| *at);
+            [host.stack.deadline(), arrival].into_iter().flatten().min()
+        });
+        let next = ways.into_iter().flatten().min().unwrap_or(self.now);
+        // Turns take time.
+        self.now = next.max(self.now + Duration::from_micros(20));
+        self.a.turn(self.now, &mut self.b.out.under_way);
+        self.b.turn(self.now, &mut self.a.out.under_way);
+        self.applications();
+        self.a.transmit(self.now);
+        self.b.transmit(self.now);
+    }
+
+    fn applications(&mut self) {
+        let mut buf = [0; 16_384];
+        for flow in &mut self.flows {
+            while self.a.stack.tcp_ready(flow.from).contains(Ready::WRITABLE) {
+                (0..).zip(&mut buf).for_each(|(n, out)| *out = byte(flow.written + n));
+                let written = self.a.stack.tcp_write(self.now, flow.from, &buf, &mut self.a.device);
+                let Poll::Ready(Ok(len)) = written else { break };
+                flow.written += len as u64;
+            }
+            while let Poll::Ready(Ok(len @ 1..)) = self.b.stack.tcp_read(self.now, flow.to, &mut buf) {
+                for (n, got) in (0..).zip(&buf[..len]) {
+                    assert_eq!(*got, byte(flow.read + n), "a wrong byte");
+                }
+                flow.read += len as u64;
+            }
+        }
+    }
+
+    /// Lets so much time pass; what each flow brought in it, in bytes a second.
+    fn run(&mut self, time: Duration) -> Vec<u64> {
+        let (end, before) = (self.now + time, self.flows.clone());
+        while self.now < end {
+            self.step();
+        }
+        let seconds = time.as_millis() as u64;
+        self.flows.iter().zip(before).map(|(flow, was)| (flow.read - was.read) * 1000 / seconds).collect()
+    }
+
+    fn count(&self, count: Count) -> u64 {
+        self.a.stack.counters().get(count)
+    }
+
+    fn info(&self) -> TcpInfo {
+        self.a.stack.tcp_info(self.flows[0].from).unwrap()
+    }
+}
+
+fn one_flow(link: Link, congestion: Congestion, seed: u64) -> Scene {
+    let mut scene = Scene::new(link, Config::default(), seed);
+    scene.add_flow(congestion);
+    scene
+}
+
+/// How much of the link's rate is payload, in percent.
+fn use_of(rate: u64, link: Link) -> u64 {
+    rate * 100 / link.bytes_per_second
+}
+
+#[test]
+fn n1_losses_of_a_tenth_to_five_percent_are_repaired_without_standing_still() {
+    for (loss_per_mille, least) in [(1, 80), (10, 28), (50, 9)] {
+        for seed in 1..=3 {
+            let link = Link { loss_per_mille, ..PATH };
+            let mut scene = one_flow(link, Congestion::Cubic, seed);
+            let rate = scene.run(Duration::from_secs(20))[0];
+            let (used, timeouts) = (use_of(rate, link), scene.count(Count::Timeouts));
+            assert!(used >= least, "{loss_per_mille} per mille, seed {seed}: {used} %, {timeouts} timeouts");
+            let timeouts_max = if loss_per_mille < 50 { 0 } else { 3 };
+            assert!(timeouts <= timeouts_max, "{loss_per_mille} per mille, seed {seed}: {timeouts} timeouts");
+        }
+    }
+}
+
+#[test]
+fn n1_reordering_is_learnt_and_costs_little() {
+    for seed in 1..=3 {
+        let link = Link { late_one_in: 50, late_by: ms(8), ..PATH };
+        let mut scene = one_flow(link, Congestion::Cubic, seed);
+        scene.run(Duration::from_secs(5));
+        let used = use_of(scene.run(Duration::from_secs(20))[0], link);
+        assert!(used >= 80, "seed {seed}: {used} %");
+        assert_eq!(scene.count(Count::Timeouts), 0);
+    }
+}
+
+#[test]
+fn n1_a_path_that_stops_for_a_second_is_taken_up_again() {
+    let mut scene = one_flow(PATH, Congestion::Cubic, 1);
+    scene.run(Duration::from_secs(5));
+    // Everything that is under way, and all that follows for a while, is late but not lost.
+    for at in &mut scene.a.out.under_way {
+        at.0 += ms(1000);
+    }
+    scene.a.out.free_at = scene.a.out.free_at.max(scene.now) + ms(1000);
+    scene.run(Duration::from_secs(3));
+    let used = use_of(scene.run(Duration::from_secs(10))[0], PATH);
+    assert!(used >= 85, "{used} %");
+    assert!(scene.count(Count::SpuriousRtos) > 0, "the timeout was needless, and known to be");
+}
+
+#[test]
+fn n2_a_clean_path_is_filled_by_either_algorithm() {
+    for congestion in Congestion::ALL {
+        let mut scene = one_flow(PATH, *congestion, 1);
+        scene.run(Duration::from_secs(3));
+        let used = use_of(scene.run(Duration::from_secs(20))[0], PATH);
+        assert!(used >= 90, "{congestion}: {used} %");
+        assert_eq!(scene.count(Count::Timeouts), 0);
+        let rate = scene.info().delivery_rate;
+        assert!((70..=110).contains(&use_of(rate, PATH)), "{congestion}: delivery rate {rate}");
+    }
+}
+
+#[test]
+fn h3_two_flows_share_a_bottleneck() {
+    for seed in 1..=2 {
+        let link = Link { loss_per_mille: seed - 1, ..PATH };
+        let mut scene = one_flow(link, Congestion::Cubic, seed);
+        scene.run(Duration::from_secs(5));
+        scene.add_flow(Congestion::Cubic);
+        scene.run(Duration::from_secs(20));
+        let rates = scene.run(Duration::from_secs(40));
+        let (sum, squares) =
+            rates.iter().fold((0, 0), |(sum, squares), rate| (sum + rate, squares + rate * rate));
+        let jain_percent = sum * sum * 100 / (2 * squares);
+        assert!(jain_percent >= 90, "seed {seed}: Jain {jain_percent} %, {rates:?}");
+        assert!(use_of(sum, PATH) >= 85, "{rates:?}");
+    }
+}
