@@ -14,7 +14,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hayase_device::{Caps, Offloads, SharedBytes};
-use hayase_stack::{Cidr, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State, TcpId, UdpId};
+use hayase_stack::{
+    Cidr, Congestion, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State, TcpId, TcpInfo, UdpId,
+};
 
 use crate::counters::Counters;
 use crate::io::Interest;
@@ -90,6 +92,15 @@ pub(crate) trait Door {
     fn tcp_set_ttl(&self, id: TcpId, ttl: u8) -> io::Result<()>;
     fn tcp_tos(&self, id: TcpId) -> io::Result<u8>;
     fn tcp_set_tos(&self, id: TcpId, tos: u8) -> io::Result<()>;
+    fn tcp_info(&self, _id: TcpId) -> io::Result<TcpInfo> {
+        Err(not_ours())
+    }
+    fn tcp_congestion(&self, _id: TcpId) -> io::Result<Congestion> {
+        Err(not_ours())
+    }
+    fn tcp_set_congestion(&self, _id: TcpId, _congestion: Congestion) -> io::Result<()> {
+        Err(not_ours())
+    }
     /// Bytes to the end of what is urgent, once something is; 0 at the end of the stream.
     fn tcp_poll_urgent(&self, _id: TcpId, _notify: Notify<'_>) -> Poll<io::Result<usize>> {
         let text = "urgent data is told of by stacks of this thread only, not by the operating system's sockets and not \
@@ -154,6 +165,12 @@ pub(crate) trait Door {
 pub(crate) fn alone() -> io::Error {
     let text = "a connection can move between the cores of one runtime whose device is one network: not with a single \
                 core, on the in-memory wire, with the operating system's sockets, or from a thread without a stack";
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
+/// The error of a door that leads to another TCP than ours.
+fn not_ours() -> io::Error {
+    let text = "this connection is the operating system's: its congestion control and its state are known there (`ss -i`)";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 

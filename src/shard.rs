@@ -19,7 +19,8 @@ use std::time::Duration;
 use hayase_device::{Burst, Caps, Device, Interest, Offloads, SharedBytes};
 use hayase_executor::Handle;
 use hayase_stack::{
-    Cidr, Config, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket, Stack, State, TcpId, UdpId,
+    Cidr, Config, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket, Stack, State,
+    TcpId, TcpInfo, UdpId,
 };
 use hayase_time::Instant;
 
@@ -512,6 +513,18 @@ impl<D: Device> Door for Shard<D> {
 
     fn tcp_set_tos(&self, id: TcpId, tos: u8) -> io::Result<()> {
         self.call(|core, _| core.stack.tcp_set_tos(id, tos))
+    }
+
+    fn tcp_info(&self, id: TcpId) -> io::Result<TcpInfo> {
+        self.call(|core, _| core.stack.tcp_info(id))
+    }
+
+    fn tcp_congestion(&self, id: TcpId) -> io::Result<Congestion> {
+        self.call(|core, _| core.stack.tcp_congestion(id))
+    }
+
+    fn tcp_set_congestion(&self, id: TcpId, congestion: Congestion) -> io::Result<()> {
+        self.call(|core, _| core.stack.tcp_set_congestion(id, congestion))
     }
 
     fn tcp_poll_urgent(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<usize>> {

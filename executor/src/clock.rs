@@ -18,6 +18,14 @@ pub enum Clock {
 }
 
 impl Clock {
+    /// How much of `spin` makes sense: virtual time stands still while somebody waits for it.
+    pub(crate) fn patience(&self, spin: Duration) -> Duration {
+        match self {
+            Clock::Monotonic => spin,
+            Clock::Virtual(_) => Duration::ZERO,
+        }
+    }
+
     /// Reads the clock.
     #[inline]
     #[must_use]

@@ -43,7 +43,7 @@ impl Core {
     pub(crate) fn new(config: Config, cores: Cores, index: usize, clock: Clock, park: Box<dyn Park>) -> Core {
         let now = clock.now();
         Core {
-            spin: Spin::new(config.spin),
+            spin: Spin::new(clock.patience(config.spin)),
             config,
             mailbox: cores.mailbox(index).clone(),
             cores,

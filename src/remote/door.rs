@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use hayase_device::{Caps, Offloads, SharedBytes};
 use hayase_stack::{
-    Cidr, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket, State as TcpState, TcpId, UdpId,
+    Cidr, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket, State as TcpState,
+    TcpId, TcpInfo, UdpId,
 };
 
 use super::chunk::Chunk;
@@ -352,6 +353,18 @@ impl Door for RemoteDoor {
 
     fn tcp_set_ttl(&self, id: TcpId, ttl: u8) -> io::Result<()> {
         self.set(id, move |door| door.tcp_set_ttl(id, ttl))
+    }
+
+    fn tcp_info(&self, id: TcpId) -> io::Result<TcpInfo> {
+        self.ask(move |desk| desk.door.tcp_info(id))
+    }
+
+    fn tcp_congestion(&self, id: TcpId) -> io::Result<Congestion> {
+        self.ask(move |desk| desk.door.tcp_congestion(id))
+    }
+
+    fn tcp_set_congestion(&self, id: TcpId, congestion: Congestion) -> io::Result<()> {
+        self.set(id, move |door| door.tcp_set_congestion(id, congestion))
     }
 
     fn tcp_tos(&self, id: TcpId) -> io::Result<u8> {

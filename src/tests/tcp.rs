@@ -9,7 +9,7 @@ use futures_util::future;
 use super::{MORE_THAN_BUFFERS, address, addresses, closed_port, connected, listen, pattern};
 use crate::Host;
 use crate::io::Interest;
-use crate::net::{Keepalive, TcpListener, TcpSocket, TcpStream};
+use crate::net::{Congestion, Keepalive, TcpListener, TcpSocket, TcpStream};
 use crate::stack::State;
 use crate::time::{sleep, timeout};
 
@@ -278,6 +278,20 @@ everywhere! {
         let error = TcpListener::bind("192.0.2.1:0").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
     }
+}
+
+#[hayase::test]
+async fn a_connection_tells_how_it_is_doing(_client: Host, server: Host) {
+    let (mut stream, mut peer) = connected(server).await;
+    assert_eq!(stream.congestion().unwrap(), Congestion::Cubic);
+    stream.set_congestion(Congestion::NewReno).unwrap();
+    stream.write_all(&pattern(50_000)).await.unwrap();
+    let mut received = vec![0; 50_000];
+    peer.read_exact(&mut received).await.unwrap();
+    let (ours, theirs) = (stream.info().unwrap(), peer.info().unwrap());
+    assert_eq!((ours.state, ours.congestion), (State::Established, Congestion::NewReno));
+    assert!(ours.rtt_us > 0 && ours.snd_cwnd > ours.snd_mss && ours.rto_us >= 200_000, "{ours:?}");
+    assert_eq!((ours.total_retrans, theirs.bytes_received), (0, 50_000));
 }
 
 #[test]

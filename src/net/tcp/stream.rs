@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BufMut;
-use hayase_stack::{Keepalive, State, TcpId};
+use hayase_stack::{Congestion, Keepalive, State, TcpId, TcpInfo};
 
 use super::futures::{ReadExact, ReadLease, WriteAll};
 use super::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, hop_limit, split, split_owned};
@@ -640,6 +640,30 @@ impl TcpStream {
     /// As all of these.
     pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
         self.handle.call(|door, id| door.tcp_set_keepalive(id, keepalive))
+    }
+
+    /// How the connection is doing, as Linux's `TCP_INFO` tells it: round-trip time, windows, losses, rates.
+    ///
+    /// # Errors
+    /// As all of these; [`io::ErrorKind::Unsupported`] on the operating system's sockets.
+    pub fn info(&self) -> io::Result<TcpInfo> {
+        self.handle.call(|door, id| door.tcp_info(id))
+    }
+
+    /// Who rules the congestion window.
+    ///
+    /// # Errors
+    /// As [`info`](Self::info).
+    pub fn congestion(&self) -> io::Result<Congestion> {
+        self.handle.call(|door, id| door.tcp_congestion(id))
+    }
+
+    /// Chooses who rules the congestion window from now on. What was learned of the path is kept.
+    ///
+    /// # Errors
+    /// As [`info`](Self::info).
+    pub fn set_congestion(&self, congestion: Congestion) -> io::Result<()> {
+        self.handle.call(|door, id| door.tcp_set_congestion(id, congestion))
     }
 
     /// The hop limit of what is sent.
