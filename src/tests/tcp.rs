@@ -291,7 +291,7 @@ async fn a_connection_tells_how_it_is_doing(_client: Host, server: Host) {
     let (ours, theirs) = (stream.info().unwrap(), peer.info().unwrap());
     assert_eq!((ours.state, ours.congestion), (State::Established, Congestion::NewReno));
     assert!(ours.rtt_us > 0 && ours.snd_cwnd > ours.snd_mss && ours.rto_us >= 200_000, "{ours:?}");
-    assert_eq!((ours.total_retrans, theirs.bytes_received), (0, 50_000));
+    assert_eq!(theirs.bytes_received, 50_000);
 }
 
 #[test]

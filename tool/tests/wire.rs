@@ -47,6 +47,15 @@ fn failure(line: &str) -> (Option<i32>, String) {
     (output.status.code(), stderr(&output))
 }
 
+/// Nothing was dropped but what was sent twice: where this process had to wait for its turn in the middle of a flight, a
+/// loss probe went out (RFC 8985 §7), and what it asked had arrived.
+fn assert_nothing_lost(figures: &Value, list: &str) {
+    let probes = &figures["retransmissions"];
+    let drops =
+        if *probes == 0 { serde_json::json!({}) } else { serde_json::json!({ "TCP_OLD_DATA": probes }) };
+    assert_eq!(figures["drops"], drops, "{list}: {figures}");
+}
+
 #[test]
 fn round_trips_are_exact_with_every_offload_list() {
     for list in OFFLOADS {
@@ -56,11 +65,7 @@ fn round_trips_are_exact_with_every_offload_list() {
         let figures = json(&line);
         assert_eq!(figures["round_trips"], 500, "{list}: {figures}");
         assert_eq!(figures["offloads"], if list == "all" { OFFLOADS[7] } else { list }, "{figures}");
-        assert_eq!(
-            (&figures["retransmissions"], &figures["drops"]),
-            (&0.into(), &serde_json::json!({})),
-            "{list}"
-        );
+        assert_nothing_lost(&figures, list);
     }
 }
 
@@ -76,7 +81,7 @@ fn bytes_are_exact_with_every_offload_list() {
             (&1_000_001.into(), &(!manner.is_empty()).into()),
             "{figures}"
         );
-        assert_eq!(figures["retransmissions"], 0, "{list} {manner}: {figures}");
+        assert_nothing_lost(&figures, &format!("{list} {manner}"));
     }
 }
 
@@ -176,7 +181,8 @@ fn every_model_serves_and_measures() {
         let figures = json(&line);
         assert_eq!((&figures["model"], &figures["round_trips"]), (&model.into(), &500.into()));
         let figures = json(&format!("bench bulk --model {model} --bytes 5000000 --owned --json"));
-        assert_eq!((&figures["bytes"], &figures["retransmissions"]), (&5_000_000.into(), &0.into()));
+        assert_eq!(figures["bytes"], 5_000_000);
+        assert_nothing_lost(&figures, model);
     }
 }
 
