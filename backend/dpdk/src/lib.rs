@@ -6,7 +6,8 @@
 //! DPDK is a C library, so all of this is behind the feature `link`, which needs its headers
 //! (Debian: `apt-get install libdpdk-dev pkg-config`). Without it the crate is empty.
 //!
-//! ```no_run
+#![cfg_attr(feature = "link", doc = "```no_run")]
+#![cfg_attr(not(feature = "link"), doc = "```ignore")]
 //! use hayase_dpdk::{DpdkConfig, open};
 //!
 //! let device = "net_virtio_user0,path=/run/vhost.sock,queues=2".into();
