@@ -3,13 +3,9 @@
 use std::io;
 
 use hayase_dpdk::{DpdkConfig, DpdkError, DpdkQueue};
-use hayase_stack::Config;
 
-use super::{Queue, give_addresses};
-use crate::host::Host;
-use crate::reactor::Reactor;
+use super::{Queue, addressed};
 use crate::runtime::spec::DpdkSpec;
-use crate::time;
 
 pub(super) fn open(spec: &DpdkSpec, cores: usize) -> io::Result<Vec<Queue>> {
     let config = DpdkConfig {
@@ -25,24 +21,11 @@ pub(super) fn open(spec: &DpdkSpec, cores: usize) -> io::Result<Vec<Queue>> {
     if let Some(note) = hayase_dpdk::memory_note() {
         eprintln!("hayase: {note}");
     }
-    let queue = |queue| {
-        let spec = spec.clone();
-        let attach = move |reactor: &mut Reactor, config: &Config| attach(reactor, queue, &spec, config);
-        Box::new(attach) as Queue
+    let queue = |queue: DpdkQueue| {
+        let open = move || queue.into_device().map_err(dpdk_error);
+        addressed(open, spec.addresses.clone(), spec.gateways.clone())
     };
     Ok(queues.into_iter().map(queue).collect())
-}
-
-fn attach(
-    reactor: &mut Reactor,
-    queue: DpdkQueue,
-    spec: &DpdkSpec,
-    config: &Config,
-) -> io::Result<Vec<Host>> {
-    let device = queue.into_device().map_err(dpdk_error)?;
-    let host = reactor.attach(device, config.clone(), time::now())?;
-    give_addresses(host, &spec.addresses, &spec.gateways)?;
-    Ok(vec![host])
 }
 
 fn dpdk_error(error: DpdkError) -> io::Error {

@@ -57,6 +57,20 @@ pub(super) fn is_one_network(spec: &DeviceSpec) -> bool {
     !matches!(spec, DeviceSpec::Wire(_) | DeviceSpec::Kernel)
 }
 
+/// A queue pair whose device is opened on its core, and whose host gets what its spec says of addresses.
+#[cfg(any(feature = "xdp", feature = "dpdk", feature = "netmap"))]
+fn addressed<D: hayase_device::Device + 'static>(
+    open: impl FnOnce() -> io::Result<D> + Send + 'static,
+    addresses: Vec<Cidr>,
+    gateways: Vec<IpAddr>,
+) -> Queue {
+    Box::new(move |reactor, config| {
+        let host = reactor.attach(open()?, config.clone(), crate::time::now())?;
+        give_addresses(host, &addresses, &gateways)?;
+        Ok(vec![host])
+    })
+}
+
 /// Gives a host what its spec says of addresses.
 #[cfg_attr(
     not(any(feature = "tap", feature = "dpdk", feature = "netmap", feature = "xdp")),

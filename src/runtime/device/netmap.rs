@@ -3,13 +3,9 @@
 use std::io;
 
 use hayase_netmap::{NetmapConfig, NetmapError, NetmapQueue};
-use hayase_stack::Config;
 
-use super::{Queue, give_addresses};
-use crate::host::Host;
-use crate::reactor::Reactor;
+use super::{Queue, addressed};
 use crate::runtime::spec::NetmapSpec;
-use crate::time;
 
 /// All rings, dealt out to at most `cores` queues.
 pub(super) fn open(spec: &NetmapSpec, cores: usize) -> io::Result<Vec<Queue>> {
@@ -22,24 +18,11 @@ pub(super) fn open(spec: &NetmapSpec, cores: usize) -> io::Result<Vec<Queue>> {
         ..NetmapConfig::default()
     };
     let queues = hayase_netmap::open(&config).map_err(netmap_error)?;
-    let queue = |queue| {
-        let spec = spec.clone();
-        let attach = move |reactor: &mut Reactor, config: &Config| attach(reactor, queue, &spec, config);
-        Box::new(attach) as Queue
+    let queue = |queue: NetmapQueue| {
+        let open = move || queue.into_device().map_err(netmap_error);
+        addressed(open, spec.addresses.clone(), spec.gateways.clone())
     };
     Ok(queues.into_iter().map(queue).collect())
-}
-
-fn attach(
-    reactor: &mut Reactor,
-    queue: NetmapQueue,
-    spec: &NetmapSpec,
-    config: &Config,
-) -> io::Result<Vec<Host>> {
-    let device = queue.into_device().map_err(netmap_error)?;
-    let host = reactor.attach(device, config.clone(), time::now())?;
-    give_addresses(host, &spec.addresses, &spec.gateways)?;
-    Ok(vec![host])
 }
 
 fn netmap_error(error: NetmapError) -> io::Error {

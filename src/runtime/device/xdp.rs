@@ -2,14 +2,10 @@
 
 use std::io;
 
-use hayase_stack::Config;
 use hayase_xdp::{Keep, Mode, XdpConfig, XdpError, XdpQueue};
 
-use super::{Queue, give_addresses};
-use crate::host::Host;
-use crate::reactor::Reactor;
+use super::{Queue, addressed};
 use crate::runtime::spec::{XdpKeep, XdpMode, XdpSpec};
-use crate::time;
 
 /// All queues, dealt out to at most `cores` devices.
 pub(super) fn open(spec: &XdpSpec, cores: usize) -> io::Result<Vec<Queue>> {
@@ -26,19 +22,11 @@ pub(super) fn open(spec: &XdpSpec, cores: usize) -> io::Result<Vec<Queue>> {
         ..XdpConfig::default()
     };
     let queues = hayase_xdp::open(&config).map_err(xdp_error)?;
-    let queue = |queue| {
-        let spec = spec.clone();
-        let attach = move |reactor: &mut Reactor, config: &Config| attach(reactor, queue, &spec, config);
-        Box::new(attach) as Queue
+    let queue = |queue: XdpQueue| {
+        let open = move || queue.into_device().map_err(xdp_error);
+        addressed(open, spec.addresses.clone(), spec.gateways.clone())
     };
     Ok(queues.into_iter().map(queue).collect())
-}
-
-fn attach(reactor: &mut Reactor, queue: XdpQueue, spec: &XdpSpec, config: &Config) -> io::Result<Vec<Host>> {
-    let device = queue.into_device().map_err(xdp_error)?;
-    let host = reactor.attach(device, config.clone(), time::now())?;
-    give_addresses(host, &spec.addresses, &spec.gateways)?;
-    Ok(vec![host])
 }
 
 fn mode(mode: XdpMode) -> Mode {
