@@ -115,10 +115,27 @@ pub(crate) fn is_running() -> Result<(), DpdkError> {
 
 /// EAL binds the thread that starts it to its CPUs for good, so that is one that ends. Whether it started.
 fn init_on_a_thread(arguments: Vec<CString>) -> Result<bool, DpdkError> {
-    let init = move || sys::init(&arguments).is_ok();
-    let thread = thread::Builder::new().name("hayase-eal".into()).spawn(init);
-    let thread = thread.map_err(|source| DpdkError::Io { what: "start a thread for EAL", source })?;
-    Ok(thread.join().unwrap_or(false))
+    on_a_plain_thread("hayase-eal", || sys::init(&arguments).is_ok())
+}
+
+/// Runs `work` on a thread of its own under the ordinary scheduling policy.
+///
+/// DPDK's threads inherit the policy of whoever starts them, and 22.11 waits for each to come up by sleeping for a
+/// microsecond at a time. A real-time thread (`chrt -f`) never lets go of its CPU that way, and the new thread of the same
+/// priority behind it never runs. They only do what is rare, so they need no such priority either.
+pub(crate) fn on_a_plain_thread<T: Send>(
+    name: &str,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, DpdkError> {
+    let plain = || {
+        sys::leave_real_time();
+        work()
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name(name.into()).spawn_scoped(scope, plain);
+        let thread = thread.map_err(|source| DpdkError::Io { what: "start a thread for EAL", source })?;
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 /// Refuses the arguments at which EAL prints something and ends the program.

@@ -9,7 +9,7 @@ use hayase_device::{Caps, Frame, HASH_KEY_MICROSOFT, HashFields, Offloads, Rss};
 use crate::config::{LARGE_LEN, SMALL_LEN};
 use crate::device::DpdkDevice;
 use crate::driver::{self, Kind};
-use crate::eal::Eal;
+use crate::eal::{Eal, on_a_plain_thread};
 use crate::sys::DpdkFrame;
 use crate::sys::eal::{describe, logged};
 use crate::sys::pool::Pool;
@@ -173,6 +173,10 @@ impl DpdkQueue {
 /// A [`DpdkError`] that says what to do: if EAL does not start, no driver takes the device, it refuses to be as is wanted,
 /// it is open already, or memory is short.
 pub fn open(config: &DpdkConfig) -> Result<Vec<DpdkQueue>, DpdkError> {
+    on_a_plain_thread("hayase-dpdk", || open_here(config))?
+}
+
+fn open_here(config: &DpdkConfig) -> Result<Vec<DpdkQueue>, DpdkError> {
     let mut eal = Eal::lock();
     eal.start(config)?;
     eal.claim(config.name())?;

@@ -70,6 +70,14 @@ pub(crate) fn allowed_cpus() -> io::Result<Vec<usize>> {
     Ok((0..libc::CPU_SETSIZE as usize).filter(is_allowed).collect())
 }
 
+/// Gives the calling thread the ordinary scheduling policy, and so the threads that it starts.
+pub(crate) fn leave_real_time() {
+    let parameter = libc::sched_param { sched_priority: 0 };
+    // Where a sandbox forbids it, there is nothing to lose: the policy stays.
+    // SAFETY: the pointer is to a parameter, read during the call. 0 is the calling thread.
+    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameter) };
+}
+
 thread_local! {
     /// Devices of this thread, and whether it was us who made it known to EAL.
     static USERS: Cell<(usize, bool)> = const { Cell::new((0, false)) };
