@@ -57,6 +57,11 @@ pub(super) fn is_one_network(spec: &DeviceSpec) -> bool {
     !matches!(spec, DeviceSpec::Wire(_) | DeviceSpec::Kernel)
 }
 
+/// Whether the device is one that programs are expected to keep polling.
+pub(super) fn is_polled(spec: &DeviceSpec) -> bool {
+    matches!(spec, DeviceSpec::Dpdk(_))
+}
+
 /// Gives a host what its spec says of addresses.
 #[cfg_attr(
     not(any(feature = "tap", feature = "dpdk", feature = "netmap", feature = "xdp")),
