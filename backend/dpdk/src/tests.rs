@@ -397,7 +397,9 @@ fn bytes_in_registered_memory_are_sent_from_where_they_are() {
     let shared = SharedBytes::from_owner(Told(memory, gone.clone())).slice(1000..80_000);
     let mut frame = link.device.wrap(&shared).expect("the host sees them");
     drop(shared);
+    let kept = frame.capacity();
     frame.truncate(500);
+    assert_eq!(frame.capacity(), kept, "the stack gives back what it has counted");
     let again = frame.share();
     link.device.transmit(frame, TxMeta::default());
     link.device.transmit(again, TxMeta::default());

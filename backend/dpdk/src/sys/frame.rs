@@ -356,9 +356,14 @@ impl Frame for DpdkFrame {
         self.refcnt() == 1
     }
 
+    /// It stays the same however the bounds change: who counts it at the start and at the end counts it right.
     #[inline]
     fn capacity(&self) -> usize {
-        if self.foreign { self.len as usize } else { self.buffer().1 }
+        if !self.foreign {
+            return self.buffer().1;
+        }
+        // SAFETY: a foreign frame's mbuf has an owner until its last handle goes.
+        unsafe { (*private(self.mbuf)).owner.assume_init_ref().len() }
     }
 
     fn chain(&mut self, next: DpdkFrame) {
