@@ -21,6 +21,10 @@ use crate::steering::{self, AcceptPolicy};
 /// The environment variable that names the device where the program does not.
 const DEVICE_VARIABLE: &str = "HAYASE_DEVICE";
 
+/// How long to look for the next frame of a device that is made to be polled. Its peer has to be woken once it sleeps,
+/// and so have we, each for the other: spinning for less than both take, two that have once slept go on sleeping in turns.
+const SPIN_POLLED: Duration = Duration::from_micros(200);
+
 /// The hosts of core 0, and the queues of the other cores.
 type Attached = io::Result<(Vec<Host>, Vec<Queue>)>;
 
@@ -103,7 +107,7 @@ impl Builder {
 
     /// The longest time that a thread goes on looking for work before it sleeps. Sleeps that last longer shorten it to
     /// nothing, so an idle thread burns nothing; zero never looks twice. The default is 20 us, a few times what
-    /// waking up costs, and 200 us with [`Model::Split`]; with [`Model::Merge`] no thread spins.
+    /// waking up costs, and 200 us with [`Model::Split`] and on DPDK; with [`Model::Merge`] no thread spins.
     pub fn spin(mut self, time: Duration) -> Builder {
         self.spin = Some(time);
         self
@@ -150,13 +154,19 @@ impl Builder {
         if self.cores == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a runtime needs at least one core"));
         }
-        self.executor.spin = self.model.spin(self.spin, self.executor.spin);
+        self.executor.spin = self.model.spin(self.spin, self.spin_of_device()?);
         let cores = Cores::new(self.cores)?;
         let executor = Executor::builder().config(self.executor.clone()).core(&cores, 0).build()?;
         let mut reactor = Reactor::new();
         let (hosts, queues) = attach(&self, &mut reactor, &executor.handle())?;
         let workers = Workers::start(&cores, &self.executor, &self.network, queues)?;
         Ok(Runtime { executor: Some(executor), reactor, workers, hosts })
+    }
+
+    /// How long to spin where nobody has chosen.
+    fn spin_of_device(&self) -> io::Result<Duration> {
+        let is_polled = self.chosen_device()?.is_some_and(|spec| device::is_polled(&spec));
+        Ok(if is_polled { SPIN_POLLED } else { self.executor.spin })
     }
 
     /// Gives core 0 its network.

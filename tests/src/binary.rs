@@ -1,5 +1,5 @@
 //! The `hayase` program: the one in `HAYASE_BIN`, or one built once from this workspace with the profile of
-//! the tests.
+//! the tests. The one with DPDK is in `HAYASE_DPDK_BIN`, or built apart from the other.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,16 @@ use std::sync::OnceLock;
 pub fn hayase() -> Command {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     Command::new(PROGRAM.get_or_init(locate))
+}
+
+/// A command that runs `hayase` with the feature `dpdk`.
+///
+/// # Panics
+/// If it has to be built and cannot be.
+pub fn hayase_with_dpdk() -> Command {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let build = || build(&target_directory().join("dpdk"), &["--features", "dpdk"]);
+    Command::new(PROGRAM.get_or_init(|| env::var_os("HAYASE_DPDK_BIN").map_or_else(build, PathBuf::from)))
 }
 
 /// The root of the workspace.
@@ -41,24 +51,28 @@ pub fn profile_directory() -> PathBuf {
 }
 
 fn locate() -> PathBuf {
+    let build = || build(&target_directory(), &[]);
     env::var_os("HAYASE_BIN").map_or_else(build, PathBuf::from)
 }
 
-/// Cargo rebuilds nothing that is fresh, and its own lock keeps processes from building at the same time.
-fn build() -> PathBuf {
+fn target_directory() -> PathBuf {
     let directory = profile_directory();
-    let profile = match directory.file_name().and_then(|name| name.to_str()) {
-        Some("debug") => "dev",
-        Some(name) => name,
-        None => panic!("{} has no name", directory.display()),
-    };
-    let target = directory.parent().expect("a profile's directory is in the target directory");
+    directory.parent().expect("a profile's directory is in the target directory").to_owned()
+}
+
+/// Cargo rebuilds nothing that is fresh, and its own lock keeps processes from building at the same time.
+fn build(target: &Path, features: &[&str]) -> PathBuf {
+    let directory = profile_directory();
+    let name = directory.file_name().and_then(|name| name.to_str());
+    let name = name.unwrap_or_else(|| panic!("{} has no name", directory.display()));
+    let profile = if name == "debug" { "dev" } else { name };
     let output = cargo()
         .args(["build", "--quiet", "--package", "hayase-tool", "--bin", "hayase", "--profile", profile])
+        .args(features)
         .arg("--target-dir")
         .arg(target)
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "building hayase:\n{}", String::from_utf8_lossy(&output.stderr));
-    directory.join("hayase")
+    target.join(name).join("hayase")
 }

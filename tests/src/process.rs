@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::Namespace;
 
 /// How often an ending process is looked at.
@@ -119,6 +121,15 @@ impl Process {
             assert!(Instant::now() < end_at, "still running after {limit:?}: {self:?}");
             thread::sleep(POLL_INTERVAL);
         }
+    }
+
+    /// Asks it to end, as Ctrl-C does.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn interrupt(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::INT).expect("a child that was not waited for takes signals");
     }
 
     /// Whether it is running.

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 
@@ -51,6 +52,21 @@ pub fn can_use_xdp() -> bool {
     let missing = MISSING.get_or_init(|| probe_xdp().err());
     missing.iter().for_each(|reason| skip(reason));
     missing.is_none()
+}
+
+/// Whether the tool can be had with DPDK; says why not if it cannot.
+///
+/// # Panics
+/// If it cannot and `HAYASE_NO_SKIP` is set.
+pub fn can_use_dpdk() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    let asks =
+        || Command::new("pkg-config").args(["--exists", "libdpdk"]).status().is_ok_and(|it| it.success());
+    let found = *FOUND.get_or_init(|| env::var_os("HAYASE_DPDK_BIN").is_some() || asks());
+    if !found {
+        skip("needs DPDK (apt-get install libdpdk-dev pkg-config)");
+    }
+    found
 }
 
 /// Whether the program called `name` is installed; says so if it is not.

@@ -71,6 +71,11 @@ fn addressed<D: hayase_device::Device + 'static>(
     })
 }
 
+/// Whether the device is one that programs are expected to keep polling.
+pub(super) fn is_polled(spec: &DeviceSpec) -> bool {
+    matches!(spec, DeviceSpec::Dpdk(_))
+}
+
 /// Gives a host what its spec says of addresses.
 #[cfg_attr(
     not(any(feature = "tap", feature = "dpdk", feature = "netmap", feature = "xdp")),
