@@ -142,6 +142,15 @@ pub fn tcp_state(namespace: &Namespace, local: u16, remote: u16) -> Option<TcpSt
     })
 }
 
+/// Whether the kernel takes packets to this address for its own.
+pub fn is_local(namespace: &Namespace, address: Ipv6Addr) -> bool {
+    let path = "/proc/thread-self/net/ipv6_route";
+    let routes =
+        namespace.enter(|| fs::read_to_string(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let host_route = format!("{:032x} 80 ", address.to_bits());
+    routes.lines().any(|route| route.starts_with(&host_route))
+}
+
 /// The port of an `ADDRESS:PORT` of `/proc/net/tcp`.
 fn port_of(field: &str) -> Option<u16> {
     u16::from_str_radix(field.rsplit_once(':')?.1, 16).ok()

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binary;
+pub mod callgrind;
 pub mod house;
 pub mod kernel;
 pub mod namespace;

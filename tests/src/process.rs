@@ -1,7 +1,9 @@
 //! A program that runs inside a namespace and is gone when its guard is dropped.
 
 use std::fmt;
+use std::fs;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -140,18 +142,22 @@ impl Process {
         self.child.try_wait().expect("a child can be waited for").is_none()
     }
 
-    /// The processor time it has used so far.
+    /// The processor time that its threads have used so far, to the nanosecond.
     ///
     /// # Panics
-    /// If it has ended.
+    /// If it has ended, or the kernel does not keep count (`CONFIG_SCHED_INFO`).
     pub fn cpu_time(&self) -> Duration {
-        let path = format!("/proc/{}/stat", self.child.id());
-        let stat = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        // The program's name may hold spaces; the fields count from the parenthesis that ends it.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+        let path = format!("/proc/{}/task", self.child.id());
+        let threads = fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        threads.flatten().map(|thread| thread_time(&thread.path().join("schedstat"))).sum()
     }
+}
+
+/// The first field is the time on a processor, in nanoseconds.
+fn thread_time(path: &Path) -> Duration {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let field = text.split_whitespace().next().and_then(|field| field.parse().ok());
+    Duration::from_nanos(field.unwrap_or_else(|| panic!("{}: {text:?}", path.display())))
 }
 
 impl fmt::Debug for Process {

@@ -168,6 +168,16 @@ impl Site {
         kernel::echo_of_pattern(&self.connect(), 10_000);
     }
 
+    /// Gives the kernel's end of the link another address: that of host `number`.
+    ///
+    /// # Panics
+    /// If it has it already.
+    pub fn add_kernel_address(&self, number: u8) -> IpAddr {
+        let address = address(self.family, number);
+        add_address(&self.namespace, INTERFACE, address);
+        address
+    }
+
     /// Runs a program of the system inside the namespace, to its end.
     ///
     /// # Panics
@@ -187,9 +197,18 @@ fn make_veth(namespace: &Namespace) {
     // The kernel has nothing to say at our end.
     namespace.ip(&["link", "set", OUR_INTERFACE, "addrgenmode", "none", "up"]);
     namespace.ip(&["link", "set", INTERFACE, "up"]);
-    for (family, prefix) in [(Family::V4, 24), (Family::V6, 64)] {
-        let address = format!("{}/{prefix}", kernel_address(family));
-        namespace.ip(&["address", "add", &address, "dev", INTERFACE]);
+    for family in [Family::V4, Family::V6] {
+        add_address(namespace, INTERFACE, kernel_address(family));
+    }
+}
+
+/// Gives an interface of the kernel's an address in the network of the link, and waits until it can be used.
+fn add_address(namespace: &Namespace, interface: &str, address: IpAddr) {
+    let prefix = if address.is_ipv4() { 24 } else { 64 };
+    namespace.ip(&["address", "add", &format!("{address}/{prefix}"), "dev", interface]);
+    if let IpAddr::V6(address) = address {
+        // Even if nobody looks for duplicates, that is done later, by a thread of the kernel.
+        kernel::eventually("an IPv6 address is ours", || kernel::is_local(namespace, address).then_some(()));
     }
 }
 
@@ -197,10 +216,9 @@ fn make_veth(namespace: &Namespace) {
 fn name_loopback(namespace: &Namespace) {
     namespace.ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", OUR_INTERFACE]);
     namespace.ip(&["link", "set", INTERFACE, "up"]);
-    for (family, prefix) in [(Family::V4, 24), (Family::V6, 64)] {
-        for address in [hayase_address(family), kernel_address(family)] {
-            namespace.ip(&["address", "add", &format!("{address}/{prefix}"), "dev", "lo"]);
-        }
+    for family in [Family::V4, Family::V6] {
+        add_address(namespace, "lo", hayase_address(family));
+        add_address(namespace, "lo", kernel_address(family));
     }
 }
 

@@ -91,6 +91,15 @@ matrix! {
         assert_eq!(carried[50..].iter().sum::<u64>(), 200);
     }
 
+    /// Each core makes all of them, on connections of its own.
+    fn pingpong_on_two_cores_makes_twice_its_round_trips(site) {
+        let counts = ["--cores", "2", "--connections", "50", "--round-trips", "2000", "--payload", "100"];
+        let (figures, carried) = bench(site, &[&["pingpong"], &counts[..]].concat(), 100, kernel::echo_to_end);
+        assert_eq!(figures["round_trips"], 4000, "{figures}");
+        assert_eq!((&figures["cores"], &figures["connections"]), (&2.into(), &100.into()), "{figures}");
+        assert_eq!(carried, [4000; 100], "40 round trips of 100 bytes on each connection");
+    }
+
     fn bulk_sends_exactly_its_bytes(site) {
         let arguments = ["bulk", "--connections", "2", "--bytes", "20000000", "--write", "65536"];
         let (figures, carried) = bench(site, &arguments, 2, kernel::discard_to_end);

@@ -103,6 +103,7 @@ Also listen on this TCP port, where test programs give one order a connection, i
   DISCARD            discard until the end, close
   ABORT              reset the connection
   CONNECT ip port    open a connection, answer `OK` or `ERR kind` and close; echo on the new one
+  CORE               answer the number of the core that serves this connection, then echo until the end
 Byte i of the pattern is (i*7 + i/251) & 255.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -29,6 +29,7 @@ enum Order {
     Discard,
     Abort,
     Connect { to: SocketAddr },
+    Core,
 }
 
 /// A line that is no order.
@@ -39,7 +40,7 @@ impl Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "usage: CLOSE | CLOSEUNREAD ms | SHUTWR | SEND n | SENDCLOSE n | SENDSLOW n k ms | NOREAD ms | DISCARD | \
-             ABORT | CONNECT ip port",
+             ABORT | CONNECT ip port | CORE",
         )
     }
 }
@@ -64,6 +65,7 @@ impl FromStr for Order {
             "DISCARD" => Order::Discard,
             "ABORT" => Order::Abort,
             "CONNECT" => Order::Connect { to: (word::<IpAddr>(&mut words)?, word(&mut words)?).into() },
+            "CORE" => Order::Core,
             _ => return Err(Usage),
         };
         if words.next().is_some() { Err(Usage) } else { Ok(order) }
@@ -78,11 +80,11 @@ fn milliseconds(words: &mut SplitAsciiWhitespace<'_>) -> Result<Duration, Usage>
     word::<u32>(words).map(|ms| Duration::from_millis(ms.into()))
 }
 
-/// Reads an order and obeys it.
-pub(super) async fn obey(mut stream: TcpStream) -> io::Result<()> {
+/// Reads an order and obeys it, on this core.
+pub(super) async fn obey(mut stream: TcpStream, core: usize) -> io::Result<()> {
     let Some(line) = read_line(&mut stream).await? else { return Ok(()) };
     match line.parse() {
-        Ok(order) => execute(order, stream).await,
+        Ok(order) => execute(order, stream, core).await,
         Err(usage) => answer(&mut stream, &format!("ERR {usage}")).await,
     }
 }
@@ -112,7 +114,7 @@ async fn answer(stream: &mut TcpStream, line: &str) -> io::Result<()> {
 }
 
 /// Obeys. Wherever it returns, the stream is dropped, and so closed.
-async fn execute(order: Order, mut stream: TcpStream) -> io::Result<()> {
+async fn execute(order: Order, mut stream: TcpStream, core: usize) -> io::Result<()> {
     match order {
         Order::Close => Ok(()),
         Order::CloseUnread { after } => {
@@ -142,6 +144,10 @@ async fn execute(order: Order, mut stream: TcpStream) -> io::Result<()> {
             Ok(())
         }
         Order::Connect { to } => connect(stream, to).await,
+        Order::Core => {
+            answer(&mut stream, &core.to_string()).await?;
+            echo(stream).await
+        }
     }
 }
 
@@ -192,6 +198,7 @@ mod tests {
             ("DISCARD\n", Order::Discard),
             ("ABORT\n", Order::Abort),
             ("CONNECT 10.7.0.1 80\n", Order::Connect { to: "10.7.0.1:80".parse().unwrap() }),
+            ("CORE\n", Order::Core),
             ("CONNECT fd00::1 80", Order::Connect { to: "[fd00::1]:80".parse().unwrap() }),
         ] {
             assert_eq!(line.parse(), Ok(order), "{line}");
@@ -210,6 +217,7 @@ mod tests {
             "SEND -1",
             "SENDSLOW 1 2",
             "CONNECT 10.7.0.1",
+            "CORE 1",
             "GET /",
         ] {
             assert_eq!(line.parse::<Order>(), Err(Usage), "{line}");
@@ -242,7 +250,7 @@ mod tests {
     async fn a_line_without_end_is_bounded_and_answered(client: Host, server: Host) {
         let (mut stream, accepted) = pair(client, server).await;
         stream.write_all(&[b'A'; LINE_LEN_MAX]).await.unwrap();
-        obey(accepted).await.unwrap();
+        obey(accepted, 0).await.unwrap();
         let mut answer = String::new();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();
@@ -263,17 +271,28 @@ mod tests {
         let (mut stream, accepted) = pair(client, server).await;
         stream.write_all(b"SENDSLOW 1000 3 1\n").await.unwrap();
         stream.shutdown().await.unwrap();
-        obey(accepted).await.unwrap();
+        obey(accepted, 0).await.unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();
         assert_eq!(bytes, pattern::stretch(0, 3000));
     }
 
     #[hayase::test]
+    async fn the_core_says_its_number_and_echoes(client: Host, server: Host) {
+        let (mut stream, accepted) = pair(client, server).await;
+        stream.write_all(b"CORE\nrest").await.unwrap();
+        stream.shutdown().await.unwrap();
+        obey(accepted, 3).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes, b"3\nrest");
+    }
+
+    #[hayase::test]
     async fn data_behind_closeunread_stays_unread(client: Host, server: Host) {
         let (mut stream, accepted) = pair(client, server).await;
         stream.write_all(b"CLOSEUNREAD 10\nunread").await.unwrap();
-        obey(accepted).await.unwrap();
+        obey(accepted, 0).await.unwrap();
         let error = stream.read(&mut [0]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }

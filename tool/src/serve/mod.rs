@@ -45,10 +45,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
 /// chooses if it is to be chosen.
 async fn start_everywhere(args: &ServeArgs) -> Result<u16> {
     let (service, udp) = (args.service, args.udp);
-    let first = start(service, args.port.unwrap_or(service.default_port()), args.ctl, udp);
+    let first = start(0, service, args.port.unwrap_or(service.default_port()), args.ctl, udp);
     let (port, control) = first.await?;
     for core in 1..args.cores {
-        hayase::spawn_on(core, move || start(service, port, control, udp))?.await??;
+        hayase::spawn_on(core, move || start(core, service, port, control, udp))?.await??;
     }
     if let Some(control) = control {
         eprintln!("hayase: orders are taken on port {control}");
@@ -58,7 +58,13 @@ async fn start_everywhere(args: &ServeArgs) -> Result<u16> {
 }
 
 /// Starts everything on this core. Returns the ports of the service and, if there is one, of the control.
-async fn start(service: Service, port: u16, control: Option<u16>, udp: bool) -> Result<(u16, Option<u16>)> {
+async fn start(
+    core: usize,
+    service: Service,
+    port: u16,
+    control: Option<u16>,
+    udp: bool,
+) -> Result<(u16, Option<u16>)> {
     let listener = listen(port).await?;
     let port = listener.local_addr()?.port();
     if udp {
@@ -70,7 +76,7 @@ async fn start(service: Service, port: u16, control: Option<u16>, udp: bool) -> 
     if let Some(port) = control {
         let control = listen(port).await?;
         control_port = Some(control.local_addr()?.port());
-        drop(hayase::spawn(accept(control, serve_with(ctl::obey))));
+        drop(hayase::spawn(accept(control, serve_with(move |stream| ctl::obey(stream, core)))));
     }
     spawn_service(service, listener);
     Ok((port, control_port))

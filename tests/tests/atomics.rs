@@ -1,0 +1,73 @@
+//! No atomic instruction on the path of a packet: callgrind counts those that were executed.
+//!
+//! A wake-up of a task has some, which belong to async-task; it comes once for each task that has something to do, however
+//! many packets that is, and the cache line is its core's own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use hayase_tests::callgrind::{executed, locked, source};
+use hayase_tests::{Process, binary, rights};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+const ROUND_TRIPS: u64 = 2000;
+
+/// What may be left between two runs of different length, for each round trip: what timers do.
+const NOISE_MAX: f64 = 0.01;
+
+/// Locked instructions by the source file that they are in, in a run of so many round trips on the wire.
+fn locked_by_file(round_trips: u64) -> BTreeMap<String, u64> {
+    let path = binary::profile_directory().join(format!("callgrind.{round_trips}.{}", std::process::id()));
+    let program = binary::hayase();
+    let mut command = std::process::Command::new("valgrind");
+    command.args(["--tool=callgrind", "--dump-instr=yes", "--compress-strings=no", "--compress-pos=no"]);
+    command
+        .arg("--toggle-collect=*measured_round_trips")
+        .arg(format!("--callgrind-out-file={}", path.display()));
+    command.arg(program.get_program()).args(["bench", "pingpong", "--connections", "8", "--device", "wire"]);
+    command.args(["--round-trips", &round_trips.to_string()]);
+    Process::spawn(&mut command).wait(LIMIT).success();
+    let profile = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    fs::remove_file(&path).expect("it was just read");
+    by_file(&profile)
+}
+
+fn by_file(profile: &str) -> BTreeMap<String, u64> {
+    let counts = executed(profile);
+    assert!(counts.values().sum::<u64>() > 1_000_000, "the function that is measured was not found");
+    let mut objects: Vec<_> =
+        counts.keys().map(|(object, _)| object).filter(|name| name.starts_with('/')).collect();
+    objects.sort_unstable();
+    objects.dedup();
+    let mut found = BTreeMap::new();
+    for object in objects {
+        for address in locked(Path::new(object)) {
+            if let Some(count) = counts.get(&(object.clone(), address)) {
+                *found.entry(source(Path::new(object), address)).or_default() += count;
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn only_wake_ups_of_tasks_are_atomic() {
+    if !["valgrind", "objdump", "addr2line"].into_iter().all(rights::has_program) {
+        return;
+    }
+    let (once, twice) = (locked_by_file(ROUND_TRIPS), locked_by_file(2 * ROUND_TRIPS));
+    let mut wake_ups = 0.0;
+    for (name, count) in &twice {
+        let more = count.saturating_sub(once.get(name).copied().unwrap_or_default());
+        let each = more as f64 / ROUND_TRIPS as f64;
+        if each > NOISE_MAX {
+            println!("{each:6.2} locked instructions a round trip in {name}");
+            assert!(name.contains("/async-task-"), "{name} has {each} locked instructions a round trip");
+            wake_ups += each;
+        }
+    }
+    assert!(wake_ups > 1.0, "a round trip wakes two tasks, which was not seen: {twice:?}");
+}
