@@ -14,7 +14,7 @@ use crate::ip::reassembly::{Fragment, Refused};
 use crate::stack::Stack;
 use crate::tcp::flow::Tuple;
 use crate::tcp::{Tcp, Turn};
-use crate::usual::Usual;
+use crate::usual::{TCP_V4, TCP_V6, tcp_at};
 use crate::wire::tcp::TcpHeader;
 use crate::wire::{EtherType, Protocol, WireError, ethernet, icmpv6, ipv4, ipv6, pseudo_header, udp};
 
@@ -52,17 +52,29 @@ impl<F: Frame> Stack<F> {
 
     /// The way of nearly every frame of an established connection: read in one go, and taken if it is what the
     /// connection expects next. Any other comes back as it was, and goes the way through the layers.
-    #[inline]
+    #[inline(always)]
     fn receive_usual(&mut self, now: Instant, frame: F, meta: RxMeta) -> Result<(), F> {
         if frame.next().is_some() {
             return Err(frame);
         }
-        let Some(usual) = Usual::read(frame.bytes(), self.link.mac) else { return Err(frame) };
-        if meta.checksum != RxChecksum::Verified && !usual.is_intact(frame.bytes()) {
-            return Err(frame);
+        match tcp_at(frame.bytes(), self.link.mac) {
+            Some(TCP_V4) => self.receive_predicted_v4(now, frame, meta),
+            Some(TCP_V6) => self.receive_predicted_v6(now, frame, meta),
+            _ => Err(frame),
         }
+    }
+
+    #[inline(always)]
+    fn receive_predicted_v4(&mut self, now: Instant, frame: F, meta: RxMeta) -> Result<(), F> {
         let (tcp, mut turn) = self.tcp_turn(now);
-        tcp.receive_predicted(&usual, frame, &mut turn)
+        tcp.receive_predicted::<TCP_V4>(frame, meta, &mut turn)
+    }
+
+    /// By itself, so that neither way needs registers for the other.
+    #[inline(never)]
+    fn receive_predicted_v6(&mut self, now: Instant, frame: F, meta: RxMeta) -> Result<(), F> {
+        let (tcp, mut turn) = self.tcp_turn(now);
+        tcp.receive_predicted::<TCP_V6>(frame, meta, &mut turn)
     }
 
     fn receive_ethernet<D: Device<Frame = F>>(

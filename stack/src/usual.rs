@@ -20,7 +20,135 @@ pub(crate) const TCP_V6: usize = ethernet::LEN + ipv6::LEN;
 const TIMESTAMPS_WORD: u32 = 0x0101_080a;
 const TIMESTAMPS_LEN: usize = 12;
 
-/// What a usual frame says.
+/// Which usual header of the network layer a linear frame for `mac` has: [`TCP_V4`] or [`TCP_V6`] tells, as where it
+/// ends. Of IPv4 all of it is checked, its checksum included.
+#[inline(always)]
+pub(crate) fn tcp_at(bytes: &[u8], mac: Mac) -> Option<usize> {
+    // 14 + 20 + 20: one bounds check for all that stands at the same place in both versions.
+    let head = bytes.first_chunk::<{ TCP_V4 + TcpHeader::LEN }>()?;
+    if head[..6] != mac.0 {
+        return None;
+    }
+    // EtherType, version and header length in one word.
+    let word = word(head, ethernet::LEN - 2);
+    if word & 0xffff_ff00 == 0x0800_4500 {
+        return is_usual_v4(head, bytes.len()).then_some(TCP_V4);
+    }
+    if word & 0xffff_f000 == 0x86dd_6000 {
+        return is_usual_v6(bytes).then_some(TCP_V6);
+    }
+    None
+}
+
+/// Whole, intact, of TCP, and all of the frame.
+#[inline(always)]
+fn is_usual_v4(head: &[u8; TCP_V4 + TcpHeader::LEN], frame_len: usize) -> bool {
+    let total_len = usize::from(u16::from_be_bytes([head[16], head[17]]));
+    // More fragments, their offset, and the protocol; between them is the TTL.
+    let is_whole_tcp = word(head, 20) & 0x3fff_00ff == u32::from(Protocol::TCP.0);
+    let [a, b, c, d, e] = [14, 18, 22, 26, 30].map(|at| u64::from(word(head, at)));
+    let sum = a + b + c + d + e;
+    // One's complement addition does not mind how wide its words are, nor in which order they come (RFC 1071).
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let is_intact = sum == 0xffff || sum == 0x1_fffe;
+    is_whole_tcp & is_intact & (ethernet::LEN + total_len == frame_len)
+}
+
+/// Of TCP, all of the frame, and between addresses that are not IPv4's: mapped ones begin with zeros, and on a link
+/// only a forger uses them.
+#[inline(always)]
+fn is_usual_v6(bytes: &[u8]) -> bool {
+    let Some(head) = bytes.first_chunk::<{ TCP_V6 + TcpHeader::LEN }>() else { return false };
+    let payload_len = usize::from(u16::from_be_bytes([head[18], head[19]]));
+    let is_mapped = |at: usize| head[at..at + 8] == [0; 8];
+    head[20] == Protocol::TCP.0 && TCP_V6 + payload_len == bytes.len() && !is_mapped(22) && !is_mapped(38)
+}
+
+#[inline(always)]
+fn word<const LEN: usize>(bytes: &[u8; LEN], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// A received segment behind usual headers, where it lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrived<'a> {
+    pub(crate) tuple: Tuple,
+    header: &'a [u8; TcpHeader::LEN],
+    /// Options and payload.
+    rest: &'a [u8],
+}
+
+impl<'a> Arrived<'a> {
+    /// The segment of a frame whose TCP header starts `AT`, as [`tcp_at`] found.
+    #[inline(always)]
+    pub(crate) fn new<const AT: usize>(bytes: &'a [u8]) -> Option<Arrived<'a>> {
+        let (below, segment) = bytes.split_first_chunk::<AT>()?;
+        let (header, rest) = segment.split_first_chunk::<{ TcpHeader::LEN }>()?;
+        let ports = *header.first_chunk()?;
+        let tuple = if AT == TCP_V4 {
+            Tuple::received_v4(*below.last_chunk()?, ports)
+        } else {
+            Tuple::received_v6(*below.last_chunk()?, ports)
+        };
+        Some(Arrived { tuple, header, rest })
+    }
+
+    /// Whether its flags are ACK, with or without PSH, and its options just the timestamps, in the form that everybody
+    /// sends, or none. Nothing of the reserved bits either.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self, has_timestamps: bool) -> bool {
+        let plain = if has_timestamps { 0x8010 } else { 0x5010 };
+        let is_plain = u16::from_be_bytes([self.header[12], self.header[13]]) & !u16::from(Flags::PSH.0) == plain;
+        is_plain && (!has_timestamps || self.option().is_some_and(|option| word(option, 0) == TIMESTAMPS_WORD))
+    }
+
+    #[inline(always)]
+    fn option(&self) -> Option<&'a [u8; TIMESTAMPS_LEN]> {
+        self.rest.first_chunk()
+    }
+
+    /// The timestamps of a plain segment that has them.
+    #[inline(always)]
+    pub(crate) fn timestamps(&self) -> Option<Timestamps> {
+        self.option().map(|option| Timestamps { val: word(option, 4), ecr: word(option, 8) })
+    }
+
+    /// SEG.SEQ
+    #[inline(always)]
+    pub(crate) fn seq(&self) -> Seq {
+        Seq(word(self.header, 4))
+    }
+
+    /// SEG.ACK
+    #[inline(always)]
+    pub(crate) fn ack(&self) -> Seq {
+        Seq(word(self.header, 8))
+    }
+
+    /// SEG.WND, unscaled.
+    #[inline(always)]
+    pub(crate) fn window(&self) -> u16 {
+        u16::from_be_bytes([self.header[14], self.header[15]])
+    }
+
+    /// Bytes of payload of a plain segment.
+    #[inline(always)]
+    pub(crate) fn payload_len(&self, has_timestamps: bool) -> u32 {
+        (self.rest.len() - if has_timestamps { TIMESTAMPS_LEN } else { 0 }) as u32
+    }
+
+    /// Whether the TCP checksum is right.
+    #[inline(never)]
+    pub(crate) fn is_intact(&self) -> bool {
+        let mut sum = self.tuple.pseudo_header((self.header.len() + self.rest.len()) as u32);
+        sum.add(self.header);
+        sum.add(self.rest);
+        sum.is_valid()
+    }
+}
+
+/// What a usual frame is to say.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usual {
     pub(crate) tuple: Tuple,
@@ -37,80 +165,6 @@ pub(crate) struct Usual {
 }
 
 impl Usual {
-    /// Reads a linear frame. `None` if anything about it is unusual, or wrong.
-    #[inline(always)]
-    pub(crate) fn read(bytes: &[u8], mac: Mac) -> Option<Usual> {
-        // 14 + 20 + 20: one bounds check for all that stands at the same place in both versions.
-        let head = bytes.first_chunk::<{ TCP_V4 + TcpHeader::LEN }>()?;
-        if head[..6] != mac.0 {
-            return None;
-        }
-        // EtherType, version and header length in one word.
-        match [head[12], head[13], head[14]] {
-            [0x08, 0x00, 0x45] => Self::read_v4(bytes, head),
-            [0x86, 0xdd, version] if version >> 4 == 6 => Self::read_v6(bytes),
-            _ => None,
-        }
-    }
-
-    #[inline(always)]
-    fn read_v4(bytes: &[u8], head: &[u8; TCP_V4 + TcpHeader::LEN]) -> Option<Usual> {
-        let header = head[ethernet::LEN..TCP_V4].as_chunks::<4>().0;
-        let sum: u64 = header.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
-        let total_len = usize::from(u16::from_be_bytes([head[16], head[17]]));
-        // 2^16 is 1 modulo 0xffff: one's complement addition is this remainder (RFC 1071).
-        let is_intact = sum.is_multiple_of(0xffff);
-        let is_whole = (head[20] & 0x3f) | head[21] == 0;
-        if !is_intact || !is_whole || head[23] != Protocol::TCP.0 || ethernet::LEN + total_len != bytes.len()
-        {
-            return None;
-        }
-        let tcp = head.last_chunk::<{ TcpHeader::LEN }>()?;
-        let tuple = Tuple::received_v4(*bytes[26..].first_chunk::<8>()?, *tcp.first_chunk::<4>()?);
-        Self::read_tcp(bytes, TCP_V4, tcp, tuple)
-    }
-
-    #[inline(always)]
-    fn read_v6(bytes: &[u8]) -> Option<Usual> {
-        let head = bytes.first_chunk::<{ TCP_V6 + TcpHeader::LEN }>()?;
-        let payload_len = usize::from(u16::from_be_bytes([head[18], head[19]]));
-        if head[20] != Protocol::TCP.0 || TCP_V6 + payload_len != bytes.len() {
-            return None;
-        }
-        // Among those that begin with zeros are the mapped ones, which on a link only a forger uses.
-        let is_mapped = |at: usize| head[at..at + 8] == [0; 8];
-        if is_mapped(22) || is_mapped(38) {
-            return None;
-        }
-        let tcp = head.last_chunk::<{ TcpHeader::LEN }>()?;
-        let tuple = Tuple::received_v6(*head[22..].first_chunk::<32>()?, *tcp.first_chunk::<4>()?);
-        Self::read_tcp(bytes, TCP_V6, tcp, tuple)
-    }
-
-    #[inline(always)]
-    fn read_tcp(bytes: &[u8], at: usize, tcp: &[u8; TcpHeader::LEN], tuple: Tuple) -> Option<Usual> {
-        let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
-        if tcp[13] & !Flags::PSH.0 != Flags::ACK.0 {
-            return None;
-        }
-        let fixed_len = at + TcpHeader::LEN;
-        // The upper half is the header's length in words, the lower half is reserved.
-        let (timestamps, headers_len) = match tcp[12] >> 4 {
-            8 => (Some(timestamps(bytes.get(fixed_len..)?)?), fixed_len + TIMESTAMPS_LEN),
-            5 => (None, fixed_len),
-            _ => return None,
-        };
-        Some(Usual {
-            tuple,
-            flags: Flags(tcp[13]),
-            seq: Seq(word(4)),
-            ack: Seq(word(8)),
-            window: u16::from_be_bytes([tcp[14], tcp[15]]),
-            timestamps,
-            payload_len: (bytes.len() - headers_len) as u32,
-        })
-    }
-
     /// Where the TCP header starts.
     #[inline(always)]
     pub(crate) fn transport_at(&self) -> usize {
@@ -127,14 +181,6 @@ impl Usual {
     #[inline(always)]
     pub(crate) fn headers_len<const AT: usize>(&self) -> usize {
         AT + self.tcp_len()
-    }
-
-    /// Whether the TCP checksum of the frame that was read is right.
-    pub(crate) fn is_intact(&self, bytes: &[u8]) -> bool {
-        let segment = &bytes[self.transport_at()..];
-        let mut sum = self.tuple.pseudo_header(segment.len() as u32);
-        sum.add(segment);
-        sum.is_valid()
     }
 
     /// Writes the headers, of which TCP's starts `AT`, at the front of `bytes`, which are the headers and the
@@ -243,14 +289,6 @@ fn fill_checksum(segment: &mut [u8], mut sum: Sum) {
     }
 }
 
-/// The timestamps option in the form that everybody sends, right behind the fixed header.
-#[inline(always)]
-fn timestamps(options: &[u8]) -> Option<Timestamps> {
-    let option = options.first_chunk::<TIMESTAMPS_LEN>()?;
-    let word = |at: usize| u32::from_be_bytes([option[at], option[at + 1], option[at + 2], option[at + 3]]);
-    (word(0) == TIMESTAMPS_WORD).then(|| Timestamps { val: word(4), ecr: word(8) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,6 +315,17 @@ mod tests {
         }
     }
 
+    fn read(bytes: &[u8]) -> Option<Arrived<'_>> {
+        match tcp_at(bytes, OURS)? {
+            TCP_V4 => Arrived::new::<TCP_V4>(bytes),
+            _ => Arrived::new::<TCP_V6>(bytes),
+        }
+    }
+
+    fn is_read(bytes: &[u8]) -> bool {
+        read(bytes).is_some_and(|arrived| arrived.is_plain(true))
+    }
+
     /// What one end writes, the other reads; and the layers read the same.
     #[test]
     fn what_is_written_is_read() {
@@ -286,13 +335,15 @@ mod tests {
                 let sent = usual(local, remote, timestamps);
                 let mut bytes = vec![0xee; sent.transport_at() + sent.tcp_len() + 5];
                 write(&sent, &mut bytes, &lower, false);
-                let received = Usual::read(&bytes, OURS).expect("it is usual");
-                assert_eq!((received.seq, received.ack), (sent.seq, sent.ack));
-                assert_eq!((received.window, received.timestamps), (sent.window, timestamps));
-                assert_eq!((received.flags, received.payload_len), (sent.flags, 5));
+                let received = read(&bytes).expect("it is usual");
+                let has_timestamps = timestamps.is_some();
+                assert!(received.is_plain(has_timestamps) && !received.is_plain(!has_timestamps));
+                assert_eq!((received.seq(), received.ack()), (sent.seq, sent.ack));
+                assert_eq!((received.window(), received.payload_len(has_timestamps)), (sent.window, 5));
+                assert_eq!(received.timestamps().filter(|_| has_timestamps), timestamps);
                 assert_eq!(received.tuple.local(), sent.tuple.remote());
                 assert_eq!(received.tuple.remote(), sent.tuple.local());
-                assert!(received.is_intact(&bytes), "{local}");
+                assert!(received.is_intact(), "{local}");
 
                 let network = &bytes[ethernet::LEN..];
                 if sent.tuple.is_v4() {
@@ -340,13 +391,13 @@ mod tests {
             for place in places {
                 let mut bytes = good.clone();
                 bytes[place] ^= 0x42;
-                assert!(Usual::read(&bytes, OURS).is_none(), "{local}: byte {place}");
+                assert!(!is_read(&bytes), "{local}: byte {place}");
             }
             for len in 0..good.len() {
-                assert!(Usual::read(&good[..len], OURS).is_none());
+                assert!(!is_read(&good[..len]));
             }
             good.push(0);
-            assert!(Usual::read(&good, OURS).is_none(), "padding");
+            assert!(!is_read(&good), "padding");
         }
     }
 
@@ -358,7 +409,7 @@ mod tests {
         for at in [22, 38] {
             let mut mapped = bytes.clone();
             mapped[at..at + 12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
-            assert!(Usual::read(&mapped, OURS).is_none());
+            assert!(!is_read(&mapped));
         }
     }
 }

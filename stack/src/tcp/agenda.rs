@@ -2,7 +2,6 @@
 //!
 //! Nothing walks over all connections. Whatever changes one enters it here, once, under its index.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use hayase_device::Frame;
@@ -14,7 +13,7 @@ use crate::socket::{Socket, TcpId};
 #[derive(Debug)]
 pub(super) struct Agenda {
     /// Connections that may have something to send.
-    pub(super) work: VecDeque<u32>,
+    pub(super) work: Vec<u32>,
     /// Connections and listeners with news for the application.
     pub(super) ready: Vec<Socket>,
     pub(super) wheel: Wheel<u32>,
@@ -27,7 +26,7 @@ pub(super) struct Agenda {
 impl Agenda {
     pub(super) fn new(now: Instant) -> Agenda {
         Agenda {
-            work: VecDeque::new(),
+            work: Vec::new(),
             ready: Vec::new(),
             wheel: Wheel::new(now),
             wheel_at: Instant::MAX,
@@ -36,25 +35,37 @@ impl Agenda {
     }
 
     /// Enters what any change of a living connection may entail.
-    #[inline(always)]
+    #[inline]
     pub(super) fn note<F: Frame>(&mut self, connection: &mut Connection<F>, id: TcpId) {
-        if !connection.listed.work {
-            connection.listed.work = true;
-            self.work.push_back(id.index);
-        }
+        self.enlist(connection, id.index);
         self.announce(connection, id);
+        self.schedule(connection, id.index);
         self.charge(connection);
     }
 
-    /// Enters news and a deadline.
-    #[inline]
-    pub(super) fn announce<F: Frame>(&mut self, connection: &mut Connection<F>, id: TcpId) {
+    /// The connection may have something to send.
+    #[inline(always)]
+    pub(super) fn enlist<F>(&mut self, connection: &mut Connection<F>, index: u32) {
+        if !connection.listed.work {
+            connection.listed.work = true;
+            self.work.push(index);
+        }
+    }
+
+    /// Enters its news, if there are any.
+    #[inline(always)]
+    pub(super) fn announce<F>(&mut self, connection: &mut Connection<F>, id: TcpId) {
         if !connection.events.is_empty() && !connection.listed.ready {
             connection.listed.ready = true;
             self.ready.push(Socket::Tcp(id));
         }
+    }
+
+    /// Sees to it that its timer fires in time.
+    #[inline(always)]
+    pub(super) fn schedule<F>(&mut self, connection: &mut Connection<F>, index: u32) {
         if connection.deadlines.earliest() < connection.timer_at {
-            self.rearm(connection, id.index);
+            self.rearm(connection, index);
         }
     }
 

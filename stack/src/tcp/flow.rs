@@ -43,12 +43,10 @@ impl Tuple {
     /// From the addresses and ports of a received IPv6 packet, as they stand there: source first.
     #[inline(always)]
     pub(crate) fn received_v6(addresses: [u8; 32], ports: [u8; 4]) -> Tuple {
-        let [a, b, c, d] = *addresses.as_chunks::<8>().0 else {
-            unreachable!("32 bytes are four times eight")
-        };
+        let word = |at: usize| u64::from_be_bytes(core::array::from_fn(|i| addresses[at + i]));
         Tuple {
-            local: [u64::from_be_bytes(c), u64::from_be_bytes(d)],
-            remote: [u64::from_be_bytes(a), u64::from_be_bytes(b)],
+            local: [word(16), word(24)],
+            remote: [word(0), word(8)],
             ports: u32::from_be_bytes(ports).rotate_left(16),
         }
     }

@@ -338,39 +338,56 @@ impl<F: Frame> Tcp<F> {
     where
         D: Device<Frame = F>,
     {
-        let mut spoke = self.transmit_replies(egress, config);
+        let replied = self.transmit_replies(egress, config);
         self.is_stalled = !self.replies.is_empty();
-        for _ in 0..self.agenda.work.len() {
-            let Some(index) = self.agenda.work.pop_front() else { break };
-            let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
-                continue;
-            };
-            connection.listed.work = false;
-            spoke += 1;
-            if connection.output_steadily(egress, config) {
-                self.agenda.announce(connection, TcpId { index, generation });
-                continue;
-            }
-            connection.open_window(config);
-            let output = connection.output(egress, config);
-            let fed = connection.feed(egress);
-            // Output moves deadlines and may feed a writer; it ends no connection.
-            if output == Output::Blocked || fed == Output::Blocked {
-                connection.listed.work = true;
-                self.is_stalled = true;
-                // Whoever the device turned away is first when it has room again.
-                match output {
-                    Output::Blocked => self.agenda.work.push_front(index),
-                    Output::Done => self.agenda.work.push_back(index),
-                }
-            }
-            self.agenda.announce(connection, TcpId { index, generation });
-            if output == Output::Blocked {
-                // What the device refused this one it would refuse all others.
-                break;
-            }
+        let mut work = core::mem::take(&mut self.agenda.work);
+        let spoke = work.iter().take_while(|index| self.transmit_one(**index, egress, config)).count();
+        // Whoever the device turned away is first when it has room again.
+        work.drain(..spoke);
+        work.append(&mut self.agenda.work);
+        self.agenda.work = work;
+        replied + spoke
+    }
+
+    /// Sends what one connection has to say. Returns whether the device can take more.
+    #[inline(always)]
+    fn transmit_one<D>(&mut self, index: u32, egress: &mut Egress<'_, F, D>, config: &Config) -> bool
+    where
+        D: Device<Frame = F>,
+    {
+        let Some(connection) = self.connections.get_mut(index) else { return true };
+        connection.listed.work = false;
+        if connection.output_steadily(egress, config) {
+            self.agenda.schedule(connection, index);
+            return true;
         }
-        spoke
+        self.transmit_any(index, egress, config)
+    }
+
+    /// The same for whatever a connection may have to say.
+    fn transmit_any<D>(&mut self, index: u32, egress: &mut Egress<'_, F, D>, config: &Config) -> bool
+    where
+        D: Device<Frame = F>,
+    {
+        let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
+            return true;
+        };
+        connection.open_window(config);
+        let output = connection.output(egress, config);
+        let fed = connection.feed(egress);
+        // Output moves deadlines and may feed a writer; it ends no connection.
+        self.agenda.announce(connection, TcpId { index, generation });
+        self.agenda.schedule(connection, index);
+        if output == Output::Blocked || fed == Output::Blocked {
+            connection.listed.work = true;
+            self.is_stalled = true;
+        }
+        if output == Output::Done && fed == Output::Blocked {
+            // Its pool is dry, which is no reason for others to wait.
+            self.agenda.work.push(index);
+        }
+        // What the device refused this one it would refuse all others.
+        output == Output::Done
     }
 
     fn transmit_replies<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config) -> usize

@@ -4,74 +4,112 @@
 //! [`segment_arrives`](super::segment_arrives) would let it pass; here that is known from a few comparisons, and
 //! what is left to do is what the RFC has the segment do. Whatever else arrives goes through the checks.
 
-use hayase_device::Frame;
+use hayase_device::{Frame, RxChecksum, RxMeta};
 use hayase_time::Instant;
 
-use super::connection::Connection;
+use super::connection::{AckDebt, Connection};
 use super::{Tcp, Turn};
 use crate::config::Config;
 use crate::counters::Count;
+use crate::seq::Seq;
 use crate::socket::TcpId;
-use crate::usual::Usual;
+use crate::usual::Arrived;
+use crate::wire::tcp::Timestamps;
+
+/// What an expected segment brings.
+struct Expected {
+    /// SEG.ACK
+    ack: Seq,
+    /// SEG.WND, scaled.
+    window: u32,
+    timestamps: Option<Timestamps>,
+    /// Bytes of payload.
+    len: u32,
+}
 
 impl<F: Frame> Tcp<F> {
-    /// Takes the frame of a segment, if the segment is what its connection expects; else gives the frame back.
-    #[inline]
-    pub(crate) fn receive_predicted(
+    /// Takes the frame of a segment whose TCP header starts `AT`, if the segment is what its connection expects; else
+    /// gives the frame back.
+    #[inline(always)]
+    pub(crate) fn receive_predicted<const AT: usize>(
         &mut self,
-        usual: &Usual,
         mut frame: F,
+        meta: RxMeta,
         turn: &mut Turn<'_>,
     ) -> Result<(), F> {
-        let Some(index) = self.flows.find_likely(&usual.tuple) else { return Err(frame) };
+        let Some(arrived) = Arrived::new::<AT>(frame.bytes()) else { return Err(frame) };
+        if meta.checksum != RxChecksum::Verified && !arrived.is_intact() {
+            return Err(frame);
+        }
+        let Some(index) = self.flows.find_likely(&arrived.tuple) else { return Err(frame) };
         let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
             return Err(frame);
         };
-        if connection.tuple != usual.tuple
-            || !connection.expects(usual)
-            || self.agenda.memory_len > turn.config.memory_len_max
-        {
+        if connection.tuple != arrived.tuple || self.agenda.memory_len > turn.config.memory_len_max {
             return Err(frame);
         }
+        let Some(expected) = connection.expects(&arrived) else { return Err(frame) };
         turn.counters.count(Count::InSegs);
-        connection.acknowledged_as_expected(usual, turn.now, turn.config);
-        if usual.payload_len > 0 {
-            frame.trim_front(frame.len() - usual.payload_len as usize);
-            connection.take_next(frame, usual.payload_len);
+        connection.acknowledged_as_expected(&expected, turn.now, turn.config);
+        if expected.len > 0 {
+            frame.trim_front(frame.len() - expected.len as usize);
+            connection.take_expected(frame, expected.len);
         }
-        self.agenda.note(connection, TcpId { index, generation });
+        self.agenda.enlist(connection, index);
+        self.agenda.announce(connection, TcpId { index, generation });
+        if connection.flight() > 0 {
+            self.agenda.schedule(connection, index);
+        }
+        self.agenda.charge(connection);
         Ok(())
     }
 }
 
 impl<F: Frame> Connection<F> {
-    /// Whether nothing is going on but data one way, the other, or both, and this is the next of it.
+    /// The segment, if nothing is going on but data one way, the other, or both, and this is the next of it.
     #[inline(always)]
-    fn expects(&self, usual: &Usual) -> bool {
-        let acked = usual.ack - self.snd_una;
+    fn expects(&self, arrived: &Arrived<'_>) -> Option<Expected> {
         debug_assert!(!self.steady || self.is_steady());
-        self.steady
-            && self.snd_wnd != 0
-            && usual.seq == self.rcv_nxt
-            && usual.payload_len <= self.rcv_wnd()
+        if !self.steady || self.snd_wnd == 0 || !arrived.is_plain(self.timestamps_ok) {
+            return None;
+        }
+        let (seq, ack) = (arrived.seq(), arrived.ack());
+        let len = arrived.payload_len(self.timestamps_ok);
+        let acked = ack - self.snd_una;
+        let timestamps = arrived.timestamps().filter(|_| self.timestamps_ok);
+        let is_next = seq == self.rcv_nxt
+            && len <= self.rcv_wnd()
             && acked <= self.flight()
             // What brings nothing may be a duplicate, a window update or a probe: not for here.
-            && acked | usual.payload_len != 0
-            && match usual.timestamps {
-                Some(timestamps) => {
-                    self.timestamps_ok && (timestamps.val.wrapping_sub(self.ts_recent) as i32) >= 0
-                }
-                None => !self.timestamps_ok,
-            }
+            && acked | len != 0
+            // A later segment may have told the window before.
+            && self.snd_wl1.at_or_before(seq)
+            && timestamps.is_none_or(|timestamps| (timestamps.val.wrapping_sub(self.ts_recent) as i32) >= 0);
+        let window = u32::from(arrived.window()) << self.snd_wscale;
+        is_next.then_some(Expected { ack, window, timestamps, len })
     }
 
     /// The acknowledgement, the window and the timestamp of an expected segment.
     #[inline(always)]
-    fn acknowledged_as_expected(&mut self, usual: &Usual, now: Instant, config: &Config) {
-        self.note_timestamp(usual.seq, usual.timestamps, now);
-        self.update_window(usual.seq, usual.ack, u32::from(usual.window) << self.snd_wscale);
-        if usual.ack != self.snd_una {
-            self.advance(usual.ack, usual.timestamps, now, config);
+    fn acknowledged_as_expected(&mut self, expected: &Expected, now: Instant, config: &Config) {
+        let seq = self.rcv_nxt;
+        self.note_timestamp(seq, expected.timestamps, now);
+        self.snd_wnd = expected.window;
+        self.max_snd_wnd = self.max_snd_wnd.max(expected.window);
+        self.snd_wl1 = seq;
+        self.snd_wl2 = expected.ack;
+        if expected.ack != self.snd_una {
+            self.advance(expected.ack, expected.timestamps, now, config);
         }
+    }
+
+    /// Text that continues what was received.
+    #[inline(always)]
+    fn take_expected(&mut self, payload: F, len: u32) {
+        self.receive.push_fragment(payload);
+        self.note_received(len);
+        // An ACK for every second full segment (SHLD-19).
+        let is_due = self.unacked_len >= 2 * self.mss;
+        self.owe_ack(if is_due { AckDebt::Now } else { AckDebt::Delayed });
     }
 }

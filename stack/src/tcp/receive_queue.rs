@@ -61,11 +61,21 @@ impl<F: Frame> ReceiveQueue<F> {
         }
     }
 
-    #[inline]
-    fn push_fragment(&mut self, frame: F) {
-        let len = frame.len();
-        self.len += len;
-        if len <= COPY_LEN_MAX && !self.frames.is_empty() && self.append(&frame) {
+    /// Appends a frame that is no chain.
+    #[inline(always)]
+    pub(super) fn push_fragment(&mut self, frame: F) {
+        self.len += frame.len();
+        if self.frames.is_empty() {
+            self.memory_len += frame.capacity();
+            self.frames.push_back(frame);
+        } else {
+            self.push_behind(frame);
+        }
+    }
+
+    #[inline(never)]
+    fn push_behind(&mut self, frame: F) {
+        if frame.len() <= COPY_LEN_MAX && self.append(&frame) {
             return;
         }
         self.memory_len += frame.capacity();

@@ -334,13 +334,10 @@ impl<F: Frame> Connection<F> {
     }
 
     /// Text that continues what was received.
-    #[inline(always)]
+    #[inline]
     pub(super) fn take_next(&mut self, payload: F, len: u32) {
         self.receive.push(payload);
-        self.rcv_nxt += len;
-        self.tally.bytes_received += u64::from(len);
-        self.duplicates_owed = 0;
-        self.unacked_len += len;
+        self.note_received(len);
         // An ACK for every second full segment (SHLD-19), and at once while there are holes (RFC 5681 §4.2).
         let has_holes = self.out_of_order.is_some();
         self.owe_ack(if has_holes || self.unacked_len >= 2 * self.mss {
@@ -351,6 +348,15 @@ impl<F: Frame> Connection<F> {
         if has_holes {
             self.fill_holes();
         }
+    }
+
+    /// Books bytes that continue what was received.
+    #[inline(always)]
+    pub(super) fn note_received(&mut self, len: u32) {
+        self.rcv_nxt += len;
+        self.tally.bytes_received += u64::from(len);
+        self.duplicates_owed = 0;
+        self.unacked_len += len;
         self.events |= Ready::READABLE;
     }
 

@@ -133,7 +133,8 @@ impl<F: Frame> Tcp<F> {
             && bytes.len() <= config.send_buffer_len
             && connection.write_segment(bytes, device)
         {
-            self.agenda.note(connection, id);
+            self.agenda.enlist(connection, id.index);
+            self.agenda.charge(connection);
             return Poll::Ready(Ok(bytes.len()));
         }
         self.write_with(now, id, bytes.is_empty(), config, |connection, filling| {
