@@ -79,13 +79,12 @@ pub fn checksum(bytes: &[u8]) -> u16 {
     sum.checksum()
 }
 
+/// Adds the two halves of a word, and then those of the sum. The carry of the lower half is what comes round the end
+/// of the upper.
 #[inline]
 fn fold(acc: u64) -> u16 {
-    let acc = (acc & 0xffff_ffff) + (acc >> 32);
-    let acc = (acc & 0xffff_ffff) + (acc >> 32);
-    let acc = (acc & 0xffff) + (acc >> 16);
-    let acc = (acc & 0xffff) + (acc >> 16);
-    acc as u16
+    let sum = (acc.wrapping_add(acc.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// One's complement sum of native-endian words. 32-bit words into 64-bit lanes never overflow below 16 GiB,

@@ -164,14 +164,14 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
         if let Some(id) = *cached
             && let Some(mac) = self.link.neighbors.fresh_mac(id, self.now)
         {
-            return Hop { mac, in_doubt: false, way: Way::Direct };
+            return Hop { mac: *mac, in_doubt: false, way: Way::Direct };
         }
         self.resolve(dst(), cached)
     }
 
     /// The link-layer address of a neighbour that was heard of lately.
     #[inline]
-    pub(crate) fn known_mac(&self, cached: Option<NeighborId>) -> Option<Mac> {
+    pub(crate) fn known_mac(&self, cached: Option<NeighborId>) -> Option<&Mac> {
         self.link.neighbors.fresh_mac(cached?, self.now)
     }
 

@@ -55,6 +55,16 @@ impl<T> Fifo<T> {
         }
     }
 
+    /// Drops the element, if it is the only one. Returns whether it was.
+    #[inline(always)]
+    pub(crate) fn drop_sole(&mut self) -> bool {
+        let is_sole = self.rest.is_empty();
+        if is_sole {
+            self.front = None;
+        }
+        is_sole
+    }
+
     /// Moves the next element to the front, and gives the memory back behind the last.
     fn refill(&mut self) {
         self.front = self.rest.pop_front();

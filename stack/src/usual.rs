@@ -99,8 +99,10 @@ impl<'a> Arrived<'a> {
     #[inline(always)]
     pub(crate) fn is_plain(&self, has_timestamps: bool) -> bool {
         let plain = if has_timestamps { 0x8010 } else { 0x5010 };
-        let is_plain = u16::from_be_bytes([self.header[12], self.header[13]]) & !u16::from(Flags::PSH.0) == plain;
-        is_plain && (!has_timestamps || self.option().is_some_and(|option| word(option, 0) == TIMESTAMPS_WORD))
+        let is_plain =
+            u16::from_be_bytes([self.header[12], self.header[13]]) & !u16::from(Flags::PSH.0) == plain;
+        is_plain
+            && (!has_timestamps || self.option().is_some_and(|option| word(option, 0) == TIMESTAMPS_WORD))
     }
 
     #[inline(always)]
@@ -148,141 +150,101 @@ impl<'a> Arrived<'a> {
     }
 }
 
-/// What a usual frame is to say.
+/// What usual headers are to say. By reference: what is read only when it is written waits in no register.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Usual {
-    pub(crate) tuple: Tuple,
+pub(crate) struct Headers<'a> {
+    pub(crate) dst: &'a Mac,
+    pub(crate) src: &'a Mac,
+    /// Hop limit.
+    pub(crate) ttl: &'a u8,
+    /// DSCP and ECN; the traffic class of IPv6.
+    pub(crate) tos: &'a u8,
+    /// IPv4 only.
+    pub(crate) ident: u16,
+    pub(crate) tuple: &'a Tuple,
     pub(crate) flags: Flags,
     /// SEG.SEQ
-    pub(crate) seq: Seq,
+    pub(crate) seq: &'a Seq,
     /// SEG.ACK
-    pub(crate) ack: Seq,
+    pub(crate) ack: &'a Seq,
     /// SEG.WND, unscaled.
     pub(crate) window: u16,
-    pub(crate) timestamps: Option<Timestamps>,
+    /// TSval and TSecr, for segments that have them.
+    pub(crate) timestamps: (u32, &'a u32),
     /// Bytes of payload.
     pub(crate) payload_len: u32,
 }
 
-impl Usual {
-    /// Where the TCP header starts.
+impl Headers<'_> {
+    /// Writes them: `LEN` bytes, of which TCP's start `AT` and end with timestamps if there is room for them. The
+    /// checksum is that of the pseudo-header, for the device to go on from.
     #[inline(always)]
-    pub(crate) fn transport_at(&self) -> usize {
-        if self.tuple.is_v4() { TCP_V4 } else { TCP_V6 }
-    }
-
-    /// Bytes of the TCP header.
-    #[inline(always)]
-    pub(crate) fn tcp_len(&self) -> usize {
-        TcpHeader::LEN + if self.timestamps.is_some() { TIMESTAMPS_LEN } else { 0 }
-    }
-
-    /// Bytes of all headers, where TCP's starts `AT`.
-    #[inline(always)]
-    pub(crate) fn headers_len<const AT: usize>(&self) -> usize {
-        AT + self.tcp_len()
-    }
-
-    /// Writes the headers, of which TCP's starts `AT`, at the front of `bytes`, which are the headers and the
-    /// payload; with the checksum over all of it, or over the pseudo-header if the device is to do the rest.
-    /// Without effect if `bytes` are shorter than the headers.
-    #[inline(always)]
-    pub(crate) fn write<const AT: usize>(&self, bytes: &mut [u8], lower: &Lower, is_offloaded: bool) {
-        let segment_len = self.payload_len + self.tcp_len() as u32;
-        let Some((head, transport)) = bytes.split_first_chunk_mut::<AT>() else { return };
-        let sum = if AT == TCP_V4 {
-            lower.write_v4(head, &self.tuple, segment_len);
-            self.tuple.pseudo_header_v4(segment_len)
-        } else {
-            lower.write_v6(head, &self.tuple, segment_len);
-            self.tuple.pseudo_header(segment_len)
-        };
-        self.write_tcp(transport, if is_offloaded { sum.value() } else { 0 });
-        if !is_offloaded {
-            fill_checksum(transport, sum);
-        }
-    }
-
-    #[inline(always)]
-    fn write_tcp(&self, out: &mut [u8], checksum: u16) {
-        let Some((fixed, options)) = out.split_first_chunk_mut::<{ TcpHeader::LEN }>() else { return };
-        let header_len = if self.timestamps.is_some() { 0x80 } else { 0x50 };
-        fixed[0..4].copy_from_slice(&self.tuple.ports().to_be_bytes());
-        fixed[4..8].copy_from_slice(&self.seq.0.to_be_bytes());
-        fixed[8..12].copy_from_slice(&self.ack.0.to_be_bytes());
-        fixed[12..14].copy_from_slice(&[header_len, self.flags.0]);
-        fixed[14..16].copy_from_slice(&self.window.to_be_bytes());
-        fixed[16..18].copy_from_slice(&checksum.to_be_bytes());
-        fixed[18..20].copy_from_slice(&[0, 0]);
-        if let Some(Timestamps { val, ecr }) = self.timestamps
-            && let Some(option) = options.first_chunk_mut::<TIMESTAMPS_LEN>()
-        {
-            option[0..4].copy_from_slice(&TIMESTAMPS_WORD.to_be_bytes());
-            option[4..8].copy_from_slice(&val.to_be_bytes());
-            option[8..12].copy_from_slice(&ecr.to_be_bytes());
-        }
-    }
-}
-
-/// What stands below TCP besides the addresses.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Lower {
-    pub(crate) dst: Mac,
-    pub(crate) src: Mac,
-    /// Hop limit.
-    pub(crate) ttl: u8,
-    /// DSCP and ECN; the traffic class of IPv6.
-    pub(crate) tos: u8,
-    /// IPv4 only.
-    pub(crate) ident: u16,
-}
-
-impl Lower {
-    #[inline(always)]
-    fn write_v4(&self, out: &mut [u8], tuple: &Tuple, segment_len: u32) {
-        let (src, dst) = tuple.low_words();
-        let Some(out) = out.first_chunk_mut::<TCP_V4>() else { return };
-        let words = [
-            0x4500_0000 | u32::from(self.tos) << 16 | (ipv4::LEN as u32 + segment_len),
-            // Don't fragment, for path-MTU discovery (RFC 1191 §3).
-            u32::from(self.ident) << 16 | 0x4000,
-            u32::from(self.ttl) << 24 | u32::from(Protocol::TCP.0) << 16,
-            src,
-            dst,
-        ];
-        let mut sum = Sum::default();
-        words.iter().for_each(|word| sum.add_u32(*word));
-        self.write_ethernet(out, EtherType::IPV4);
-        for (field, word) in out[ethernet::LEN..].as_chunks_mut::<4>().0.iter_mut().zip(words) {
-            *field = word.to_be_bytes();
-        }
-        out[24..26].copy_from_slice(&sum.checksum().to_be_bytes());
-    }
-
-    #[inline(always)]
-    fn write_v6(&self, out: &mut [u8], tuple: &Tuple, segment_len: u32) {
-        let Some(out) = out.first_chunk_mut::<TCP_V6>() else { return };
-        let first = 6 << 28 | u32::from(self.tos) << 20;
-        let second = segment_len << 16 | u32::from(Protocol::TCP.0) << 8 | u32::from(self.ttl);
-        self.write_ethernet(out, EtherType::IPV6);
-        out[14..18].copy_from_slice(&first.to_be_bytes());
-        out[18..22].copy_from_slice(&second.to_be_bytes());
-        let [a, b, c, d, _] = tuple.as_words();
-        for (field, word) in out[22..].as_chunks_mut::<8>().0.iter_mut().zip([a, b, c, d]) {
-            *field = word.to_be_bytes();
-        }
-    }
-
-    #[inline(always)]
-    fn write_ethernet(&self, out: &mut [u8], ethertype: EtherType) {
+    pub(crate) fn write<const AT: usize, const LEN: usize>(&self, out: &mut [u8; LEN]) {
+        let segment_len = (LEN - AT) as u32 + self.payload_len;
         out[0..6].copy_from_slice(&self.dst.0);
         out[6..12].copy_from_slice(&self.src.0);
-        out[12..14].copy_from_slice(&ethertype.0.to_be_bytes());
+        let sum =
+            if AT == TCP_V4 { self.write_v4(out, segment_len) } else { self.write_v6(out, segment_len) };
+        out[AT..AT + 4].copy_from_slice(&self.tuple.ports().to_be_bytes());
+        out[AT + 4..AT + 8].copy_from_slice(&self.seq.0.to_be_bytes());
+        out[AT + 8..AT + 12].copy_from_slice(&self.ack.0.to_be_bytes());
+        out[AT + 12..AT + 14].copy_from_slice(&[((LEN - AT) << 2) as u8, self.flags.0]);
+        out[AT + 14..AT + 16].copy_from_slice(&self.window.to_be_bytes());
+        out[AT + 16..AT + 18].copy_from_slice(&sum.value().to_be_bytes());
+        out[AT + 18..AT + 20].copy_from_slice(&[0, 0]);
+        if LEN - AT == TcpHeader::LEN + TIMESTAMPS_LEN {
+            let (val, ecr) = self.timestamps;
+            out[AT + 20..AT + 24].copy_from_slice(&TIMESTAMPS_WORD.to_be_bytes());
+            out[AT + 24..AT + 28].copy_from_slice(&val.to_be_bytes());
+            out[AT + 28..AT + 32].copy_from_slice(&ecr.to_be_bytes());
+        }
+    }
+
+    /// Returns the sum of the pseudo-header.
+    #[inline(always)]
+    fn write_v4<const LEN: usize>(&self, out: &mut [u8; LEN], segment_len: u32) -> Sum {
+        let (src, dst) = self.tuple.low_words();
+        let mut addresses = Sum::default();
+        addresses.add_u32(src);
+        addresses.add_u32(dst);
+        let words = [
+            0x4500_0000 | u32::from(*self.tos) << 16 | (ipv4::LEN as u32 + segment_len),
+            // Don't fragment, for path-MTU discovery (RFC 1191 §3).
+            u32::from(self.ident) << 16 | 0x4000,
+            u32::from(*self.ttl) << 24 | u32::from(Protocol::TCP.0) << 16,
+        ];
+        let mut sum = addresses;
+        words.iter().for_each(|word| sum.add_u32(*word));
+        out[12..14].copy_from_slice(&EtherType::IPV4.0.to_be_bytes());
+        out[14..18].copy_from_slice(&words[0].to_be_bytes());
+        out[18..22].copy_from_slice(&words[1].to_be_bytes());
+        out[22..26].copy_from_slice(&(words[2] | u32::from(sum.checksum())).to_be_bytes());
+        out[26..30].copy_from_slice(&src.to_be_bytes());
+        out[30..34].copy_from_slice(&dst.to_be_bytes());
+        addresses.add_u32(u32::from(Protocol::TCP.0) + segment_len);
+        addresses
+    }
+
+    /// Returns the sum of the pseudo-header.
+    #[inline(always)]
+    fn write_v6<const LEN: usize>(&self, out: &mut [u8; LEN], segment_len: u32) -> Sum {
+        let first = 6 << 28 | u32::from(*self.tos) << 20;
+        let second = segment_len << 16 | u32::from(Protocol::TCP.0) << 8 | u32::from(*self.ttl);
+        out[12..14].copy_from_slice(&EtherType::IPV6.0.to_be_bytes());
+        out[14..18].copy_from_slice(&first.to_be_bytes());
+        out[18..22].copy_from_slice(&second.to_be_bytes());
+        let [a, b, c, d, _] = self.tuple.as_words();
+        for (field, word) in out[22..TCP_V6].as_chunks_mut::<8>().0.iter_mut().zip([a, b, c, d]) {
+            *field = word.to_be_bytes();
+        }
+        self.tuple.pseudo_header(segment_len)
     }
 }
 
-/// Completes a checksum field that holds zero.
-fn fill_checksum(segment: &mut [u8], mut sum: Sum) {
+/// Goes on from the sum of the pseudo-header, which stands in the field, to the checksum.
+#[inline(never)]
+pub(crate) fn fill_checksum(segment: &mut [u8]) {
+    let mut sum = Sum::default();
     sum.add(segment);
     if let Some(field) = segment.get_mut(TcpHeader::CHECKSUM..TcpHeader::CHECKSUM + 2) {
         field.copy_from_slice(&sum.checksum().to_be_bytes());
@@ -296,22 +258,61 @@ mod tests {
 
     const OURS: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
-    fn usual(local: &str, remote: &str, timestamps: Option<Timestamps>) -> Usual {
-        Usual {
-            tuple: Tuple::new(local.parse().unwrap(), remote.parse().unwrap()),
-            flags: Flags::ACK | Flags::PSH,
-            seq: Seq(0xdead_beef),
-            ack: Seq(0x0102_0304),
-            window: 0xabcd,
-            timestamps,
-            payload_len: 5,
-        }
+    /// What a segment says, with five bytes of payload.
+    struct Said {
+        tuple: Tuple,
+        timestamps: Option<Timestamps>,
+        dst: Mac,
+        src: Mac,
+        tos: u8,
     }
 
-    fn write(usual: &Usual, bytes: &mut [u8], lower: &Lower, is_offloaded: bool) {
-        match usual.transport_at() {
-            TCP_V4 => usual.write::<TCP_V4>(bytes, lower, is_offloaded),
-            _ => usual.write::<TCP_V6>(bytes, lower, is_offloaded),
+    const FLAGS: Flags = Flags(Flags::ACK.0 | Flags::PSH.0);
+    const SEQ: Seq = Seq(0xdead_beef);
+    const ACK: Seq = Seq(0x0102_0304);
+    const WINDOW: u16 = 0xabcd;
+    const TTL: u8 = 64;
+
+    impl Said {
+        fn new(local: &str, remote: &str, timestamps: Option<Timestamps>) -> Said {
+            let tuple = Tuple::new(local.parse().unwrap(), remote.parse().unwrap());
+            Said { tuple, timestamps, dst: OURS, src: Mac([2, 0, 0, 0, 0, 2]), tos: 0xb8 }
+        }
+
+        fn transport_at(&self) -> usize {
+            if self.tuple.is_v4() { TCP_V4 } else { TCP_V6 }
+        }
+
+        /// The frame as it leaves a device that completes no checksums, or as it is handed to one that does.
+        fn write(&self, is_offloaded: bool) -> vec::Vec<u8> {
+            let at = self.transport_at();
+            let options_len = if self.timestamps.is_some() { TIMESTAMPS_LEN } else { 0 };
+            let mut bytes = vec![0xee; at + TcpHeader::LEN + options_len + 5];
+            let Timestamps { val, ecr } = self.timestamps.unwrap_or(Timestamps { val: 0, ecr: 0 });
+            let headers = Headers {
+                dst: &self.dst,
+                src: &self.src,
+                ttl: &TTL,
+                tos: &self.tos,
+                ident: 0x1234,
+                tuple: &self.tuple,
+                flags: FLAGS,
+                seq: &SEQ,
+                ack: &ACK,
+                window: WINDOW,
+                timestamps: (val, &ecr),
+                payload_len: 5,
+            };
+            match bytes.len() - 5 {
+                54 => headers.write::<TCP_V4, 54>(bytes.first_chunk_mut().unwrap()),
+                66 => headers.write::<TCP_V4, 66>(bytes.first_chunk_mut().unwrap()),
+                74 => headers.write::<TCP_V6, 74>(bytes.first_chunk_mut().unwrap()),
+                _ => headers.write::<TCP_V6, 86>(bytes.first_chunk_mut().unwrap()),
+            }
+            if !is_offloaded {
+                fill_checksum(&mut bytes[at..]);
+            }
+            bytes
         }
     }
 
@@ -329,61 +330,60 @@ mod tests {
     /// What one end writes, the other reads; and the layers read the same.
     #[test]
     fn what_is_written_is_read() {
-        let lower = Lower { dst: OURS, src: Mac([2, 0, 0, 0, 0, 2]), ttl: 64, tos: 0xb8, ident: 0x1234 };
         for (local, remote) in [("10.0.0.1:80", "10.200.30.4:65535"), ("[fd00::1]:80", "[fe80::2]:4000")] {
             for timestamps in [None, Some(Timestamps { val: 7, ecr: u32::MAX })] {
-                let sent = usual(local, remote, timestamps);
-                let mut bytes = vec![0xee; sent.transport_at() + sent.tcp_len() + 5];
-                write(&sent, &mut bytes, &lower, false);
+                let sent = Said::new(local, remote, timestamps);
+                let bytes = sent.write(false);
                 let received = read(&bytes).expect("it is usual");
                 let has_timestamps = timestamps.is_some();
                 assert!(received.is_plain(has_timestamps) && !received.is_plain(!has_timestamps));
-                assert_eq!((received.seq(), received.ack()), (sent.seq, sent.ack));
-                assert_eq!((received.window(), received.payload_len(has_timestamps)), (sent.window, 5));
+                assert_eq!((received.seq(), received.ack()), (SEQ, ACK));
+                assert_eq!((received.window(), received.payload_len(has_timestamps)), (WINDOW, 5));
                 assert_eq!(received.timestamps().filter(|_| has_timestamps), timestamps);
                 assert_eq!(received.tuple.local(), sent.tuple.remote());
                 assert_eq!(received.tuple.remote(), sent.tuple.local());
                 assert!(received.is_intact(), "{local}");
-
-                let network = &bytes[ethernet::LEN..];
-                if sent.tuple.is_v4() {
-                    let (header, _) = ipv4::parse(network, network.len()).expect("a good IPv4 header");
-                    assert_eq!((header.ttl, header.tos, header.ident), (64, 0xb8, 0x1234));
-                    assert!(header.dont_fragment && !header.more_fragments);
-                } else {
-                    let header = ipv6::parse(network, network.len()).expect("a good IPv6 header");
-                    assert_eq!((header.hop_limit, header.traffic_class, header.flow_label), (64, 0xb8, 0));
-                }
-                let (tcp, len) = TcpHeader::parse(&bytes[sent.transport_at()..]).expect("a TCP header");
-                assert_eq!((tcp.seq, tcp.ack, tcp.window), (sent.seq, sent.ack, sent.window));
-                assert_eq!(
-                    (tcp.options.timestamps, len + sent.transport_at()),
-                    (timestamps, bytes.len() - 5)
-                );
-
-                // The device would complete the same checksum from the pseudo-header's sum.
-                let mut partial = bytes.clone();
-                write(&sent, &mut partial, &lower, true);
-                let transport = &mut partial[sent.transport_at()..];
-                fill_checksum_as_device(transport);
-                assert_eq!(partial, bytes);
+                the_layers_read_the_same(&sent, &bytes);
             }
         }
     }
 
-    fn fill_checksum_as_device(transport: &mut [u8]) {
-        let mut sum = Sum::default();
-        sum.add(transport);
-        transport[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
+    fn the_layers_read_the_same(sent: &Said, bytes: &[u8]) {
+        let network = &bytes[ethernet::LEN..];
+        if sent.tuple.is_v4() {
+            let (header, _) = ipv4::parse(network, network.len()).expect("a good IPv4 header");
+            assert_eq!((header.ttl, header.tos, header.ident), (TTL, sent.tos, 0x1234));
+            assert!(header.dont_fragment && !header.more_fragments);
+        } else {
+            let header = ipv6::parse(network, network.len()).expect("a good IPv6 header");
+            assert_eq!((header.hop_limit, header.traffic_class, header.flow_label), (TTL, sent.tos, 0));
+        }
+        let at = sent.transport_at();
+        let (tcp, len) = TcpHeader::parse(&bytes[at..]).expect("a TCP header");
+        assert_eq!((tcp.seq, tcp.ack, tcp.window, tcp.flags), (SEQ, ACK, WINDOW, FLAGS));
+        assert_eq!((tcp.options.timestamps, len + at), (sent.timestamps, bytes.len() - 5));
+    }
+
+    /// A device completes what it is handed to what software writes.
+    #[test]
+    fn a_device_goes_on_from_the_sum_of_the_pseudo_header() {
+        for (local, remote) in [("10.0.0.1:80", "10.0.0.2:81"), ("[fd00::1]:80", "[fd00::2]:81")] {
+            let sent = Said::new(local, remote, None);
+            let mut bytes = sent.write(true);
+            let transport = &mut bytes[sent.transport_at()..];
+            let mut sum = Sum::default();
+            sum.add(transport);
+            transport[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
+            assert!(read(&bytes).is_some_and(|arrived| arrived.is_intact()));
+            assert_eq!(bytes, sent.write(false));
+        }
     }
 
     #[test]
     fn whatever_is_unusual_is_not_read() {
-        let lower = Lower { dst: OURS, src: OURS, ttl: 64, tos: 0, ident: 0 };
         for (local, remote) in [("10.0.0.1:80", "10.0.0.2:81"), ("[fd00::1]:80", "[fd00::2]:81")] {
-            let sent = usual(local, remote, Some(Timestamps { val: 1, ecr: 2 }));
-            let mut good = vec![0; sent.transport_at() + sent.tcp_len() + 5];
-            write(&sent, &mut good, &lower, false);
+            let sent = Said { tos: 0, ..Said::new(local, remote, Some(Timestamps { val: 1, ecr: 2 })) };
+            let mut good = sent.write(false);
             let at = sent.transport_at();
             // Each of these bytes decides about the layout, or is covered by the IPv4 header's checksum.
             let mut places: vec::Vec<usize> = vec![0, 5, 12, 13, 14, at + 12, at + 13, at + 20, at + 23];
@@ -403,9 +403,9 @@ mod tests {
 
     #[test]
     fn an_ipv6_packet_never_passes_for_ipv4() {
-        let sent = usual("[fd00::1]:80", "[fd00::2]:81", None);
-        let mut bytes = vec![0; sent.transport_at() + sent.tcp_len() + 5];
-        write(&sent, &mut bytes, &Lower { dst: OURS, src: OURS, ttl: 1, tos: 0, ident: 0 }, true);
+        let bytes =
+            Said::new("[fd00::1]:80", "[fd00::2]:81", Some(Timestamps { val: 1, ecr: 2 })).write(false);
+        assert!(is_read(&bytes));
         for at in [22, 38] {
             let mut mapped = bytes.clone();
             mapped[at..at + 12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);

@@ -163,9 +163,10 @@ impl<P> Neighbors<P> {
 
     /// As [`mac`](Self::mac), but only while nobody needs to ask whether it still holds.
     #[inline]
-    pub fn fresh_mac(&self, id: NeighborId, now: Instant) -> Option<Mac> {
+    pub fn fresh_mac(&self, id: NeighborId, now: Instant) -> Option<&Mac> {
         let neighbor = self.slots.get(id.index as usize)?;
-        if neighbor.generation == id.generation && now < neighbor.fresh_until { neighbor.mac } else { None }
+        let is_fresh = neighbor.generation == id.generation && now < neighbor.fresh_until;
+        if is_fresh { neighbor.mac.as_ref() } else { None }
     }
 
     #[cold]

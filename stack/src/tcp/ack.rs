@@ -93,7 +93,7 @@ impl<F: Frame> Connection<F> {
     ) {
         let acked = ack - self.snd_una;
         let was_limited = self.flight().saturating_mul(2) >= self.congestion.cwnd();
-        let sent_at = self.recovery.deliver(ack, now, self.rtt.min_us());
+        let sent_at = self.recovery.deliver(ack, now, &self.rtt);
         self.snd_una = ack;
         self.tally.bytes_acked += u64::from(acked);
         self.send.acknowledge(ack);

@@ -358,7 +358,10 @@ impl<F: Frame> Tcp<F> {
         let Some(connection) = self.connections.get_mut(index) else { return true };
         connection.listed.work = false;
         if connection.output_steadily(egress, config) {
-            self.agenda.schedule(connection, index);
+            // No other deadline comes nearer by it.
+            if connection.deadlines.retransmit < connection.timer_at {
+                self.agenda.rearm(connection, index);
+            }
             return true;
         }
         self.transmit_any(index, egress, config)

@@ -301,7 +301,7 @@ impl<F: Frame> Connection<F> {
     }
 
     /// What is to be booked besides where something was outstanding before.
-    fn note_sent_behind_others(&mut self, len: u32, now: Instant, config: &Config) {
+    pub(super) fn note_sent_behind_others(&mut self, len: u32, now: Instant, config: &Config) {
         if self.recovery.is_fast() {
             self.recovery.trouble(self.snd_una).prr.on_sent(len);
         } else {
@@ -397,8 +397,8 @@ impl<F: Frame> Connection<F> {
     }
 
     /// Every segment carries the newest acknowledgement: nothing is owed any more.
-    #[inline]
-    fn acknowledgement_sent(&mut self) {
+    #[inline(always)]
+    pub(super) fn acknowledgement_sent(&mut self) {
         self.ack_debt = AckDebt::None;
         self.deadlines.delayed_ack = Instant::MAX;
         self.unacked_len = 0;

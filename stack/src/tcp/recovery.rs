@@ -107,13 +107,13 @@ impl Recovery {
     /// Everything before `una` was delivered. Returns when the oldest of the news was sent, if all of it was sent
     /// just once (Karn).
     #[inline(always)]
-    pub(super) fn deliver(&mut self, una: Seq, now: Instant, min_rtt_us: u32) -> Option<Instant> {
+    pub(super) fn deliver(&mut self, una: Seq, now: Instant, rtt: &Rtt) -> Option<Instant> {
         if self.repair.is_none()
             && let Some(run) = self.flight.take_sole(una)
         {
             return Some(run.sent_at);
         }
-        self.deliver_runs(una, now, min_rtt_us)
+        self.deliver_runs(una, now, rtt.min_us())
     }
 
     #[inline(never)]
@@ -322,7 +322,7 @@ mod tests {
         recovery.on_retransmit(Seq(3000), Seq(4000), None, now);
         assert_eq!(recovery.next_lost(), None, "7000.. has nothing above it");
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 5000);
-        recovery.deliver(Seq(10_000), now, 40_000);
+        recovery.deliver(Seq(10_000), now, &known_path());
         assert!(recovery.on_ack(Seq(10_000), 10_000, MSS) && recovery.is_quiet());
     }
 
@@ -351,7 +351,7 @@ mod tests {
         recovery.on_retransmit(Seq(0), Seq(1000), None, now);
         assert_eq!(recovery.next_lost(), None);
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 7000);
-        recovery.deliver(Seq(4000), now, 40_000);
+        recovery.deliver(Seq(4000), now, &known_path());
         recovery.on_ack(Seq(4000), 4000, MSS);
         assert_eq!(recovery.next_lost(), Some((Seq(4000), Seq(5000))));
     }

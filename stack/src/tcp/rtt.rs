@@ -30,7 +30,7 @@ impl Default for Rtt {
 
 impl Rtt {
     /// Takes a measurement. The caller keeps Karn's rule: nothing that was sent twice is measured.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sample(&mut self, rtt_us: u64) {
         let rtt = (rtt_us.min(RTT_MAX_US) as u32).max(1);
         self.min = self.min.min(rtt);

@@ -185,8 +185,17 @@ impl<F: Frame> SendQueue<F> {
     }
 
     /// Everything before `una` arrived: its frames go home.
-    #[inline]
+    #[inline(always)]
     pub(super) fn acknowledge(&mut self, una: Seq) {
+        if self.end == una && self.entries.drop_sole() {
+            (self.len, self.memory_len) = (0, 0);
+        } else {
+            self.acknowledge_some(una);
+        }
+    }
+
+    #[inline(never)]
+    fn acknowledge_some(&mut self, una: Seq) {
         while let Some(front) = self.entries.front_mut() {
             if front.end().at_or_before(una) {
                 self.len -= front.frame.len();

@@ -65,7 +65,7 @@ impl<F: Frame> Connection<F> {
     }
 
     fn syn_acknowledged(&mut self, ack: Seq, segment: Segment<'_, F>, cx: &mut Context<'_>) {
-        let sent_at = self.recovery.deliver(ack, cx.now, 0);
+        let sent_at = self.recovery.deliver(ack, cx.now, &self.rtt);
         self.snd_una = ack;
         self.tally.bytes_acked += 1;
         // It was back at ISS if our SYN was about to go out again.

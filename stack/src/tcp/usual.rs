@@ -6,20 +6,24 @@
 use hayase_device::{Device, Frame, TxMeta};
 use hayase_time::Instant;
 
-use super::connection::Connection;
+use super::connection::{Connection, LossTimer};
 use super::emit::checksum_request;
-use super::output::Plan;
 use crate::config::Config;
 use crate::counters::Count;
 use crate::egress::Egress;
-use crate::usual::{Lower, TCP_V4, TCP_V6, Usual};
-use crate::wire::Mac;
+use crate::usual::{Headers, TCP_V4, TCP_V6, fill_checksum};
 use crate::wire::tcp::Flags;
+
+/// Bytes of all headers, where TCP's starts `AT`, without timestamps and with them.
+const PLAIN_V4: usize = TCP_V4 + 20;
+const STAMPED_V4: usize = TCP_V4 + 32;
+const PLAIN_V6: usize = TCP_V6 + 20;
+const STAMPED_V6: usize = TCP_V6 + 32;
 
 impl<F: Frame> Connection<F> {
     /// What is nearly always to be done for a connection: nothing is going on but data, and what was written is one
     /// segment, which goes. Returns whether that was it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn output_steadily<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config) -> bool
     where
         D: Device<Frame = F>,
@@ -32,10 +36,30 @@ impl<F: Frame> Connection<F> {
         if self.window_due {
             self.open_window(config);
         }
-        if self.tuple.is_v4() {
-            self.send_last::<TCP_V4, D>(len, egress, config)
+        match (self.tuple.is_v4(), self.timestamps_ok) {
+            (true, true) => self.send_last::<TCP_V4, STAMPED_V4, D>(len, egress, config),
+            (true, false) => self.send_last_plain_v4(len, egress, config),
+            (false, _) => self.send_last_v6(len, egress, config),
+        }
+    }
+
+    #[inline(never)]
+    fn send_last_plain_v4<D>(&mut self, len: u32, egress: &mut Egress<'_, F, D>, config: &Config) -> bool
+    where
+        D: Device<Frame = F>,
+    {
+        self.send_last::<TCP_V4, PLAIN_V4, D>(len, egress, config)
+    }
+
+    #[inline(never)]
+    fn send_last_v6<D>(&mut self, len: u32, egress: &mut Egress<'_, F, D>, config: &Config) -> bool
+    where
+        D: Device<Frame = F>,
+    {
+        if self.timestamps_ok {
+            self.send_last::<TCP_V6, STAMPED_V6, D>(len, egress, config)
         } else {
-            self.send_last::<TCP_V6, D>(len, egress, config)
+            self.send_last::<TCP_V6, PLAIN_V6, D>(len, egress, config)
         }
     }
 
@@ -47,8 +71,9 @@ impl<F: Frame> Connection<F> {
         len.wrapping_sub(1) < self.mss && self.flight() + len <= window && self.is_worth_sending(len, len)
     }
 
-    /// Sends the last frame of the queue, behind headers whose TCP part starts `AT`.
-    fn send_last<const AT: usize, D>(
+    /// Sends the last frame of the queue, behind `LEN` bytes of headers whose TCP part starts `AT`.
+    #[inline(always)]
+    fn send_last<const AT: usize, const LEN: usize, D>(
         &mut self,
         len: u32,
         egress: &mut Egress<'_, F, D>,
@@ -57,24 +82,56 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
+        let (window, val, ident) = (self.window_field(), self.ts_now(egress.now), egress.link.ident as u16);
         let Some(dst) = egress.known_mac(self.neighbor) else { return false };
         if egress.device.room() == 0 {
             return false;
         }
-        let usual = self.usual(Flags::ACK | Flags::PSH, len, egress.now);
-        let lower = self.lower(dst, egress);
-        let meta = TxMeta { checksum: checksum_request(egress.offloads(), AT), segmentation: None };
-        let headers_len = usual.headers_len::<AT>();
         let Some(frame) = self.send.last_whole(self.snd_nxt, len) else { return false };
-        let Some(bytes) = frame.prepend(headers_len) else { return false };
-        usual.write::<AT>(bytes, &lower, meta.checksum.is_some());
+        let Some(bytes) = frame.prepend(LEN) else { return false };
+        let Some(out) = bytes.first_chunk_mut::<LEN>() else { return false };
+        let headers = Headers {
+            dst,
+            src: &egress.link.mac,
+            ttl: &self.ttl,
+            tos: &self.tos,
+            ident,
+            tuple: &self.tuple,
+            flags: Flags(Flags::ACK.0 | Flags::PSH.0),
+            seq: &self.snd_nxt,
+            ack: &self.rcv_nxt,
+            window,
+            timestamps: (val, &self.ts_recent),
+            payload_len: len,
+        };
+        headers.write::<AT, LEN>(out);
+        let meta = TxMeta { checksum: checksum_request(egress.offloads(), AT), segmentation: None };
+        if meta.checksum.is_none() {
+            fill_checksum(&mut bytes[AT..]);
+        }
         let sent = frame.share();
-        frame.trim_front(headers_len);
+        frame.trim_front(LEN);
+        egress.take_idents(1);
         egress.counters.count(Count::OutSegs);
         egress.device.transmit(sent, meta);
-        let plan = Plan { seq: self.snd_nxt, len, fin: false, retransmission: false };
-        self.note_sent(plan, len, false, egress, config);
+        self.note_sent_steadily(len, egress.now, config);
         true
+    }
+
+    /// Books what was sent: SND.NXT, the timer, the timed segment, what the ACK in it settled.
+    #[inline(always)]
+    fn note_sent_steadily(&mut self, len: u32, now: Instant, config: &Config) {
+        let end = self.snd_nxt + len;
+        self.last_sent_at = now;
+        self.acknowledgement_sent();
+        self.recovery.flight.send(end, now);
+        self.snd_nxt = end;
+        if self.deadlines.retransmit == Instant::MAX {
+            self.deadlines.loss_timer = LossTimer::Timeout;
+            self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
+        } else {
+            self.note_sent_behind_others(len, now, config);
+        }
     }
 
     /// Sends an acknowledgement. Returns whether it did.
@@ -82,21 +139,50 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        if self.has_blocks() || egress.device.room() == 0 {
+        if self.has_blocks() {
             return false;
         }
-        let Some(dst) = egress.known_mac(self.neighbor) else { return false };
-        let usual = self.usual(Flags::ACK, 0, egress.now);
-        let lower = self.lower(dst, egress);
-        let at = usual.transport_at();
-        let meta = TxMeta { checksum: checksum_request(egress.offloads(), at), segmentation: None };
-        let Some(mut frame) = egress.device.alloc(0) else { return false };
-        let Some(bytes) = frame.prepend(at + usual.tcp_len()) else { return false };
-        if at == TCP_V4 {
-            usual.write::<TCP_V4>(bytes, &lower, meta.checksum.is_some());
-        } else {
-            usual.write::<TCP_V6>(bytes, &lower, meta.checksum.is_some());
+        match (self.tuple.is_v4(), self.timestamps_ok) {
+            (true, true) => self.send_plain_ack::<TCP_V4, STAMPED_V4, D>(egress),
+            (true, false) => self.send_plain_ack::<TCP_V4, PLAIN_V4, D>(egress),
+            (false, true) => self.send_plain_ack::<TCP_V6, STAMPED_V6, D>(egress),
+            (false, false) => self.send_plain_ack::<TCP_V6, PLAIN_V6, D>(egress),
         }
+    }
+
+    /// The same in `LEN` bytes of headers whose TCP part starts `AT`.
+    fn send_plain_ack<const AT: usize, const LEN: usize, D>(&self, egress: &mut Egress<'_, F, D>) -> bool
+    where
+        D: Device<Frame = F>,
+    {
+        if egress.device.room() == 0 {
+            return false;
+        }
+        let Some(mut frame) = egress.device.alloc(0) else { return false };
+        let Some(dst) = egress.known_mac(self.neighbor) else { return false };
+        let Some(out) = frame.prepend(LEN).and_then(|bytes| bytes.first_chunk_mut::<LEN>()) else {
+            return false;
+        };
+        let headers = Headers {
+            dst,
+            src: &egress.link.mac,
+            ttl: &self.ttl,
+            tos: &self.tos,
+            ident: egress.link.ident as u16,
+            tuple: &self.tuple,
+            flags: Flags::ACK,
+            seq: &self.snd_nxt,
+            ack: &self.rcv_nxt,
+            window: self.window_field(),
+            timestamps: (self.ts_now(egress.now), &self.ts_recent),
+            payload_len: 0,
+        };
+        headers.write::<AT, LEN>(out);
+        let meta = TxMeta { checksum: checksum_request(egress.offloads(), AT), segmentation: None };
+        if meta.checksum.is_none() {
+            fill_checksum(&mut out[AT..]);
+        }
+        egress.take_idents(1);
         egress.counters.count(Count::OutSegs);
         egress.device.transmit(frame, meta);
         true
@@ -106,23 +192,5 @@ impl<F: Frame> Connection<F> {
     #[inline(always)]
     fn has_blocks(&self) -> bool {
         self.dsack.is_some() | self.out_of_order.is_some()
-    }
-
-    #[inline(always)]
-    fn usual(&self, flags: Flags, payload_len: u32, now: Instant) -> Usual {
-        Usual {
-            tuple: self.tuple,
-            flags,
-            seq: self.snd_nxt,
-            ack: self.rcv_nxt,
-            window: self.window_field(),
-            timestamps: self.timestamps(now),
-            payload_len,
-        }
-    }
-
-    #[inline(always)]
-    fn lower<D: Device<Frame = F>>(&self, dst: Mac, egress: &mut Egress<'_, F, D>) -> Lower {
-        Lower { dst, src: egress.mac(), ttl: self.ttl, tos: self.tos, ident: egress.take_idents(1) }
     }
 }
