@@ -79,10 +79,12 @@ pub fn checksum(bytes: &[u8]) -> u16 {
     sum.checksum()
 }
 
-/// Adds the two halves of a word, and then those of the sum. The carry of the lower half is what comes round the end
-/// of the upper.
+/// Folds a sum of words to 16 bits, which is 0 for no words but zeros only; as in RFC 1071, the order of their bytes
+/// does not matter.
 #[inline]
-fn fold(acc: u64) -> u16 {
+#[must_use]
+pub fn fold(acc: u64) -> u16 {
+    // The carry of the lower half is what comes round the end of the upper.
     let sum = (acc.wrapping_add(acc.rotate_left(32)) >> 32) as u32;
     (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }

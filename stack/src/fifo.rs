@@ -28,13 +28,18 @@ impl<T> Fifo<T> {
         self.front.is_none()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_back(&mut self, value: T) {
         if self.front.is_none() {
             self.front = Some(value);
         } else {
-            self.rest.push_back(value);
+            self.push_behind(value);
         }
+    }
+
+    #[inline(never)]
+    fn push_behind(&mut self, value: T) {
+        self.rest.push_back(value);
     }
 
     #[inline]

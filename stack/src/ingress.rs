@@ -44,37 +44,35 @@ impl<F: Frame> Stack<F> {
         device: &mut D,
     ) {
         self.counters.count(Count::InReceives);
-        let Err(frame) = self.receive_usual(now, frame, meta) else { return };
-        if let Err(reason) = self.receive_ethernet(now, frame, meta, device) {
+        let mut slot = Some(frame);
+        self.receive_usual(now, &mut slot, meta);
+        if let Some(frame) = slot
+            && let Err(reason) = self.receive_ethernet(now, frame, meta, device)
+        {
             self.counters.drop(reason);
         }
     }
 
     /// The way of nearly every frame of an established connection: read in one go, and taken if it is what the
-    /// connection expects next. Any other comes back as it was, and goes the way through the layers.
+    /// connection expects next. Any other stays as it was, and goes the way through the layers.
     #[inline(always)]
-    fn receive_usual(&mut self, now: Instant, frame: F, meta: RxMeta) -> Result<(), F> {
-        if frame.next().is_some() {
-            return Err(frame);
-        }
+    fn receive_usual(&mut self, now: Instant, slot: &mut Option<F>, meta: RxMeta) {
+        let Some(frame) = slot.as_ref().filter(|frame| frame.next().is_none()) else { return };
         match tcp_at(frame.bytes(), self.link.mac) {
-            Some(TCP_V4) => self.receive_predicted_v4(now, frame, meta),
-            Some(TCP_V6) => self.receive_predicted_v6(now, frame, meta),
-            _ => Err(frame),
+            Some(TCP_V4) => {
+                let (tcp, mut turn) = self.tcp_turn(now);
+                tcp.receive_predicted::<TCP_V4>(slot, meta, &mut turn);
+            }
+            Some(TCP_V6) => self.receive_predicted_v6(now, slot, meta),
+            _ => {}
         }
-    }
-
-    #[inline(always)]
-    fn receive_predicted_v4(&mut self, now: Instant, frame: F, meta: RxMeta) -> Result<(), F> {
-        let (tcp, mut turn) = self.tcp_turn(now);
-        tcp.receive_predicted::<TCP_V4>(frame, meta, &mut turn)
     }
 
     /// By itself, so that neither way needs registers for the other.
     #[inline(never)]
-    fn receive_predicted_v6(&mut self, now: Instant, frame: F, meta: RxMeta) -> Result<(), F> {
+    fn receive_predicted_v6(&mut self, now: Instant, slot: &mut Option<F>, meta: RxMeta) {
         let (tcp, mut turn) = self.tcp_turn(now);
-        tcp.receive_predicted::<TCP_V6>(frame, meta, &mut turn)
+        tcp.receive_predicted::<TCP_V6>(slot, meta, &mut turn);
     }
 
     fn receive_ethernet<D: Device<Frame = F>>(

@@ -17,7 +17,7 @@ struct Slot<T> {
 
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    chunks: Vec<Box<[Slot<T>]>>,
+    chunks: Vec<Box<[Slot<T>; CHUNK_LEN]>>,
     free: Vec<u32>,
     len: usize,
     count_max: usize,
@@ -55,7 +55,8 @@ impl<T> Slab<T> {
 
     fn grow(&mut self) -> u32 {
         let first = self.chunks.len() * CHUNK_LEN;
-        self.chunks.push((0..CHUNK_LEN).map(|_| Slot { generation: 0, value: None }).collect());
+        let chunk: Vec<_> = (0..CHUNK_LEN).map(|_| Slot { generation: 0, value: None }).collect();
+        self.chunks.extend(chunk.try_into().ok());
         self.free.extend((first as u32 + 1..(first + CHUNK_LEN) as u32).rev());
         first as u32
     }
@@ -116,12 +117,12 @@ impl<T> Slab<T> {
 
     #[inline]
     fn slot(&self, index: u32) -> Option<&Slot<T>> {
-        self.chunks.get(index as usize / CHUNK_LEN)?.get(index as usize % CHUNK_LEN)
+        Some(&self.chunks.get(index as usize / CHUNK_LEN)?[index as usize % CHUNK_LEN])
     }
 
     #[inline]
     fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<T>> {
-        self.chunks.get_mut(index as usize / CHUNK_LEN)?.get_mut(index as usize % CHUNK_LEN)
+        Some(&mut self.chunks.get_mut(index as usize / CHUNK_LEN)?[index as usize % CHUNK_LEN])
     }
 }
 

@@ -5,7 +5,7 @@
 //! said here is what layer after layer would say of the same frame; of any other frame nothing is said, and the
 //! layers read it.
 
-use hayase_device::checksum::Sum;
+use hayase_device::checksum::{Sum, fold};
 
 use crate::seq::Seq;
 use crate::tcp::flow::Tuple;
@@ -30,29 +30,36 @@ pub(crate) fn tcp_at(bytes: &[u8], mac: Mac) -> Option<usize> {
         return None;
     }
     // EtherType, version and header length in one word.
-    let word = word(head, ethernet::LEN - 2);
-    if word & 0xffff_ff00 == 0x0800_4500 {
+    if is(raw(head, ethernet::LEN - 2), 0xffff_ff00, 0x0800_4500) {
         return is_usual_v4(head, bytes.len()).then_some(TCP_V4);
     }
-    if word & 0xffff_f000 == 0x86dd_6000 {
+    if is(raw(head, ethernet::LEN - 2), 0xffff_f000, 0x86dd_6000) {
         return is_usual_v6(bytes).then_some(TCP_V6);
     }
     None
+}
+
+/// Four bytes as they stand there: where they are only compared or summed, nobody needs to turn them round.
+#[inline(always)]
+fn raw<const LEN: usize>(bytes: &[u8; LEN], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Whether the bits of a raw word that `mask` has are `bits`.
+#[inline(always)]
+fn is(raw: u32, mask: u32, bits: u32) -> bool {
+    raw & mask.to_be() == bits.to_be()
 }
 
 /// Whole, intact, of TCP, and all of the frame.
 #[inline(always)]
 fn is_usual_v4(head: &[u8; TCP_V4 + TcpHeader::LEN], frame_len: usize) -> bool {
     let total_len = usize::from(u16::from_be_bytes([head[16], head[17]]));
-    // More fragments, their offset, and the protocol; between them is the TTL.
-    let is_whole_tcp = word(head, 20) & 0x3fff_00ff == u32::from(Protocol::TCP.0);
-    let [a, b, c, d, e] = [14, 18, 22, 26, 30].map(|at| u64::from(word(head, at)));
-    let sum = a + b + c + d + e;
-    // One's complement addition does not mind how wide its words are, nor in which order they come (RFC 1071).
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let is_intact = sum == 0xffff || sum == 0x1_fffe;
-    is_whole_tcp & is_intact & (ethernet::LEN + total_len == frame_len)
+    let [a, b, c, d, e] = [14, 18, 22, 26, 30].map(|at| u64::from(raw(head, at)));
+    // More fragments and their offset; the protocol behind the TTL.
+    let is_whole_tcp =
+        is(b as u32, 0x0000_3fff, 0) && is(c as u32, 0x00ff_0000, u32::from(Protocol::TCP.0) << 16);
+    is_whole_tcp && fold(a + b + c + d + e) == 0xffff && ethernet::LEN + total_len == frame_len
 }
 
 /// Of TCP, all of the frame, and between addresses that are not IPv4's: mapped ones begin with zeros, and on a link
@@ -67,7 +74,7 @@ fn is_usual_v6(bytes: &[u8]) -> bool {
 
 #[inline(always)]
 fn word<const LEN: usize>(bytes: &[u8; LEN], at: usize) -> u32 {
-    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    u32::from_be(raw(bytes, at))
 }
 
 /// A received segment behind usual headers, where it lies.
@@ -98,11 +105,11 @@ impl<'a> Arrived<'a> {
     /// sends, or none. Nothing of the reserved bits either.
     #[inline(always)]
     pub(crate) fn is_plain(&self, has_timestamps: bool) -> bool {
-        let plain = if has_timestamps { 0x8010 } else { 0x5010 };
-        let is_plain =
-            u16::from_be_bytes([self.header[12], self.header[13]]) & !u16::from(Flags::PSH.0) == plain;
+        let plain = if has_timestamps { 0x8010_0000 } else { 0x5010_0000 };
+        let is_plain = is(raw(self.header, 12), 0xfff7_0000, plain);
         is_plain
-            && (!has_timestamps || self.option().is_some_and(|option| word(option, 0) == TIMESTAMPS_WORD))
+            && (!has_timestamps
+                || self.option().is_some_and(|option| is(raw(option, 0), !0, TIMESTAMPS_WORD)))
     }
 
     #[inline(always)]

@@ -28,27 +28,25 @@ struct Expected {
 }
 
 impl<F: Frame> Tcp<F> {
-    /// Takes the frame of a segment whose TCP header starts `AT`, if the segment is what its connection expects; else
-    /// gives the frame back.
+    /// Takes the frame of a segment whose TCP header starts `AT`, if the segment is what its connection expects.
     #[inline(always)]
     pub(crate) fn receive_predicted<const AT: usize>(
         &mut self,
-        mut frame: F,
+        slot: &mut Option<F>,
         meta: RxMeta,
         turn: &mut Turn<'_>,
-    ) -> Result<(), F> {
-        let Some(arrived) = Arrived::new::<AT>(frame.bytes()) else { return Err(frame) };
+    ) {
+        let Some(arrived) = slot.as_ref().and_then(|frame| Arrived::new::<AT>(frame.bytes())) else { return };
         if meta.checksum != RxChecksum::Verified && !arrived.is_intact() {
-            return Err(frame);
+            return;
         }
-        let Some(index) = self.flows.find_likely(&arrived.tuple) else { return Err(frame) };
-        let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
-            return Err(frame);
-        };
+        let Some(index) = self.flows.find_likely(&arrived.tuple) else { return };
+        let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else { return };
         if connection.tuple != arrived.tuple || self.agenda.memory_len > turn.config.memory_len_max {
-            return Err(frame);
+            return;
         }
-        let Some(expected) = connection.expects(&arrived) else { return Err(frame) };
+        let Some(expected) = connection.expects(&arrived) else { return };
+        let Some(mut frame) = slot.take() else { return };
         turn.counters.count(Count::InSegs);
         connection.acknowledged_as_expected(&expected, turn.now, turn.config);
         if expected.len > 0 {
@@ -61,7 +59,6 @@ impl<F: Frame> Tcp<F> {
             self.agenda.schedule(connection, index);
         }
         self.agenda.charge(connection);
-        Ok(())
     }
 }
 
@@ -93,7 +90,12 @@ impl<F: Frame> Connection<F> {
     #[inline(always)]
     fn acknowledged_as_expected(&mut self, expected: &Expected, now: Instant, config: &Config) {
         let seq = self.rcv_nxt;
-        self.note_timestamp(seq, expected.timestamps, now);
+        // RFC 7323 §4.3 (2)
+        if let Some(timestamps) = expected.timestamps
+            && seq.at_or_before(self.last_ack_sent)
+        {
+            self.take_timestamp(timestamps, now);
+        }
         self.snd_wnd = expected.window;
         self.max_snd_wnd = self.max_snd_wnd.max(expected.window);
         self.snd_wl1 = seq;
