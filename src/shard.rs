@@ -134,7 +134,7 @@ impl<D: Device> Shard<D> {
     }
 
     /// A call that may have to wait: then its waker is kept.
-    #[inline]
+    #[inline(always)]
     fn poll<I: WaitsIn, T>(
         &self,
         id: I,
@@ -153,7 +153,7 @@ impl<D: Device> Shard<D> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn wait<I: WaitsIn>(&self, id: I, side: Side, notify: Notify<'_>) {
         if let Some(waker) = notify.waker() {
             // Cloned before and dropped after the table is borrowed.

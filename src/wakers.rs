@@ -132,7 +132,7 @@ impl Wakers {
 
     /// Takes out the wakers of everybody who should look at this socket: [`woken`](Self::woken) hands them
     /// over.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, socket: Socket, ready: Ready) {
         if let Some(changed) = &mut self.changed {
             return changed.push((socket, ready));
@@ -194,7 +194,7 @@ impl Wakers {
     }
 
     /// The table and the place in it of a socket, and the list of the woken.
-    #[inline]
+    #[inline(always)]
     fn table(&mut self, socket: Socket) -> (&mut Table, u32, &mut Vec<Waker>) {
         match socket {
             Socket::Tcp(id) => (&mut self.tcp, id.index, &mut self.woken),
@@ -230,6 +230,7 @@ impl Table {
         None
     }
 
+    #[inline(always)]
     fn take(&mut self, index: u32, side: Side, woken: &mut Vec<Waker>) {
         if let Some(sides) = self.last.get_mut(index as usize)
             && let Some(waker) = sides[side as usize].take()

@@ -252,15 +252,21 @@ impl HeapFrame {
 }
 
 impl Drop for HeapFrame {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        // The last handle: the buffer goes home, reference count and all, without a trip to the allocator.
-        if Rc::strong_count(&self.slab) == 1
-            && let Slab::Pooled { bytes, pool } = &*self.slab
-            && pool.is_open()
-        {
-            pool.class_of(bytes.len()).free.borrow_mut().push(Rc::clone(&self.slab));
+        if Rc::strong_count(&self.slab) == 1 {
+            go_home(&self.slab);
         }
+    }
+}
+
+/// The last handle goes: the buffer goes home, reference count and all, without a trip to the allocator.
+#[inline(never)]
+fn go_home(slab: &Rc<Slab>) {
+    if let Slab::Pooled { bytes, pool } = &**slab
+        && pool.is_open()
+    {
+        pool.class_of(bytes.len()).free.borrow_mut().push(Rc::clone(slab));
     }
 }
 
@@ -287,7 +293,7 @@ impl Frame for HeapFrame {
         if self.has_room() { (*self.slab).as_ref().len() - self.end as usize } else { 0 }
     }
 
-    #[inline]
+    #[inline(always)]
     fn prepend(&mut self, len: usize) -> Option<&mut [u8]> {
         let (start, end) = ((self.start as usize).checked_sub(len)?, self.end as usize);
         let Slab::Pooled { bytes, .. } = Rc::get_mut(&mut self.slab)? else { return None };
@@ -295,7 +301,7 @@ impl Frame for HeapFrame {
         Some(&mut bytes[start..end])
     }
 
-    #[inline]
+    #[inline(always)]
     fn extend(&mut self, len: usize) -> Option<&mut [u8]> {
         let (old, new) = (self.end as usize, (self.end as usize).checked_add(len)?);
         let Slab::Pooled { bytes, .. } = Rc::get_mut(&mut self.slab)? else { return None };
@@ -347,6 +353,7 @@ impl Frame for HeapFrame {
         self.next.take().map(|frame| *frame)
     }
 
+    #[inline]
     fn into_shared(self) -> SharedBytes {
         let range = self.start as usize..self.end as usize;
         match &*self.slab {

@@ -71,11 +71,18 @@ impl<T> Fifo<T> {
     }
 
     /// Moves the next element to the front, and gives the memory back behind the last.
+    #[inline(never)]
     fn refill(&mut self) {
         self.front = self.rest.pop_front();
         if self.rest.is_empty() {
             self.rest = VecDeque::new();
         }
+    }
+
+    /// The element, if it is the only one.
+    #[inline(always)]
+    pub(crate) fn sole(&self) -> Option<&T> {
+        if self.rest.is_empty() { self.front.as_ref() } else { None }
     }
 
     #[inline]

@@ -310,7 +310,7 @@ impl<F: Frame> Stack<F> {
     ///
     /// # Errors
     /// What ended the connection, once; then `BrokenPipe`.
-    #[inline]
+    #[inline(always)]
     pub fn tcp_write<D: Device<Frame = F>>(
         &mut self,
         now: Instant,
@@ -340,7 +340,7 @@ impl<F: Frame> Stack<F> {
     ///
     /// # Errors
     /// What ended the connection, once everything received before it was read.
-    #[inline]
+    #[inline(always)]
     pub fn tcp_read(&mut self, now: Instant, id: TcpId, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
         self.tcp.read(now, id, buf, &self.config)
     }
@@ -358,6 +358,7 @@ impl<F: Frame> Stack<F> {
     ///
     /// # Errors
     /// As [`tcp_read`](Self::tcp_read).
+    #[inline(always)]
     pub fn tcp_lease(&mut self, now: Instant, id: TcpId, len_max: usize) -> Poll<Result<SharedBytes, Error>> {
         self.tcp.lease(now, id, len_max, &self.config)
     }

@@ -147,9 +147,9 @@ impl<'a> Arrived<'a> {
         (self.rest.len() - if has_timestamps { TIMESTAMPS_LEN } else { 0 }) as u32
     }
 
-    /// Whether the TCP checksum is right.
+    /// Whether the TCP checksum is right. By value: where it need not be asked, nothing is put on the stack for it.
     #[inline(never)]
-    pub(crate) fn is_intact(&self) -> bool {
+    pub(crate) fn is_intact(self) -> bool {
         let mut sum = self.tuple.pseudo_header((self.header.len() + self.rest.len()) as u32);
         sum.add(self.header);
         sum.add(self.rest);

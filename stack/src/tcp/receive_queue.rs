@@ -92,8 +92,25 @@ impl<F: Frame> ReceiveQueue<F> {
     }
 
     /// Copies out what fits and lets it go.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(&mut self, buf: &mut [u8]) -> usize {
+        match self.frames.sole() {
+            Some(frame) if frame.len() <= buf.len() => self.read_sole(buf),
+            _ => self.read_some(buf),
+        }
+    }
+
+    /// All there is, from one frame that fits.
+    #[inline(always)]
+    fn read_sole(&mut self, buf: &mut [u8]) -> usize {
+        let Some(frame) = self.frames.pop_front() else { return 0 };
+        buf[..frame.len()].copy_from_slice(frame.bytes());
+        (self.len, self.memory_len) = (0, 0);
+        frame.len()
+    }
+
+    #[inline(never)]
+    fn read_some(&mut self, buf: &mut [u8]) -> usize {
         let mut copied = 0;
         while copied < buf.len()
             && let Some(front) = self.frames.front_mut()
@@ -124,6 +141,7 @@ impl<F: Frame> ReceiveQueue<F> {
     }
 
     /// Hands out the first frame, or at most `len_max` bytes of it, without a copy.
+    #[inline(always)]
     pub(super) fn lease(&mut self, len_max: usize) -> Option<SharedBytes> {
         let front = self.frames.front_mut()?;
         let frame = if front.len() <= len_max {

@@ -109,7 +109,7 @@ impl<F: Frame> SendQueue<F> {
     }
 
     /// Takes bytes that one frame holds, behind nothing else. Returns whether there was such a frame.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_segment<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) -> bool {
         let Some(mut frame) = device.alloc(bytes.len()) else { return false };
         let Some(tail) = frame.extend(bytes.len()) else { return false };
@@ -153,7 +153,7 @@ impl<F: Frame> SendQueue<F> {
     }
 
     /// Appends a frame of `len` bytes.
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, frame: F, len: usize) {
         self.memory_len += frame.capacity();
         self.entries.push_back(Entry { seq: self.end, frame });
@@ -231,7 +231,7 @@ impl<F: Frame> SendQueue<F> {
     }
 
     /// The last frame, if it is just the `len` bytes from `seq` on.
-    #[inline]
+    #[inline(always)]
     pub(super) fn last_whole(&mut self, seq: Seq, len: u32) -> Option<&mut F> {
         let last = self.entries.back_mut()?;
         (last.seq == seq && last.frame.len() == len as usize).then_some(&mut last.frame)

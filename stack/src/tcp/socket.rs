@@ -117,7 +117,7 @@ impl<F: Frame> Tcp<F> {
         Err(connection.error.take().unwrap_or(Error::BrokenPipe))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write<D: Device<Frame = F>>(
         &mut self,
         now: Instant,
@@ -128,15 +128,26 @@ impl<F: Frame> Tcp<F> {
     ) -> Poll<Result<usize, Error>> {
         // A request or a reply, on a connection where nothing else is going on.
         if self.agenda.memory_len < config.memory_len_max
-            && let Some(connection) = self.connections.get_generation_mut(id.index, id.generation)
-            && connection.owned
             && bytes.len() <= config.send_buffer_len
+            && let Some(connection) = self.connections.get_generation_mut(id.index, id.generation)
             && connection.write_segment(bytes, device)
         {
             self.agenda.enlist(connection, id.index);
             self.agenda.charge(connection);
             return Poll::Ready(Ok(bytes.len()));
         }
+        self.write_any(now, id, bytes, device, config)
+    }
+
+    #[inline(never)]
+    fn write_any<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        bytes: &[u8],
+        device: &mut D,
+        config: &Config,
+    ) -> Poll<Result<usize, Error>> {
         self.write_with(now, id, bytes.is_empty(), config, |connection, filling| {
             connection.send.write(bytes, connection.snd_nxt, filling, device)
         })
@@ -189,7 +200,7 @@ impl<F: Frame> Tcp<F> {
         Poll::Ready(Ok(written))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(
         &mut self,
         now: Instant,
@@ -207,6 +218,7 @@ impl<F: Frame> Tcp<F> {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn lease(
         &mut self,
         now: Instant,
@@ -219,7 +231,7 @@ impl<F: Frame> Tcp<F> {
             .map(|lease| lease.map(|lease| lease.unwrap_or_else(end)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_with<T>(
         &mut self,
         now: Instant,
@@ -236,17 +248,24 @@ impl<F: Frame> Tcp<F> {
             return connection.poll_end(end);
         }
         let result = Poll::Ready(Ok(read(connection)));
+        self.agenda.charge(connection);
         if connection.rcv_up.is_some() {
             connection.forget_urgent();
         }
-        self.agenda.charge(connection);
-        // The application made room: tell the peer if that is worth a segment.
         if connection.state.can_receive() && connection.rcv_adv != connection.window_edge(config) {
-            connection.window_due = true;
-            connection.owe_window_update(config);
-            self.settle(id.index, now, config);
+            self.made_room(now, id.index, config);
         }
         result
+    }
+
+    /// The application made room: the peer is told if that is worth a segment.
+    #[inline(never)]
+    fn made_room(&mut self, now: Instant, index: u32, config: &Config) {
+        if let Some(connection) = self.connections.get_mut(index) {
+            connection.window_due = true;
+            connection.owe_window_update(config);
+            self.settle(index, now, config);
+        }
     }
 
     pub(crate) fn ready_now(&self, id: TcpId, config: &Config) -> Ready {
@@ -427,11 +446,15 @@ impl<F: Frame> Connection<F> {
 
     /// Takes a write that is one segment by itself, if nothing is going on but data and nothing is queued. Returns
     /// whether it did.
-    #[inline]
+    #[inline(always)]
     fn write_segment<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) -> bool {
         // No bytes at all become more than any segment.
         let is_segment = bytes.len().wrapping_sub(1) < self.mss as usize;
-        self.steady && is_segment && self.send.is_empty() && self.send.push_segment(bytes, device)
+        self.steady
+            && self.owned
+            && is_segment
+            && self.send.is_empty()
+            && self.send.push_segment(bytes, device)
     }
 
     /// Received data, the end, or the error that ended it.
@@ -441,16 +464,25 @@ impl<F: Frame> Connection<F> {
     }
 
     /// Where there is nothing to read: the end, the error that ended it, or more to come.
-    #[inline]
+    #[inline(always)]
     fn poll_end<T>(&mut self, end: T) -> Poll<Result<T, Error>> {
         if self.steady {
             return Poll::Pending;
         }
-        if let Some(error) = self.error.take() {
-            return Poll::Ready(Err(error));
+        match self.has_ended() {
+            Ok(false) => Poll::Pending,
+            Ok(true) => Poll::Ready(Ok(end)),
+            Err(error) => Poll::Ready(Err(error)),
         }
-        let is_over = self.fin_received || matches!(self.state, State::Closed | State::TimeWait);
-        if is_over { Poll::Ready(Ok(end)) } else { Poll::Pending }
+    }
+
+    /// Whether nothing more will come; the error that ended it, once.
+    #[inline(never)]
+    fn has_ended(&mut self) -> Result<bool, Error> {
+        match self.error.take() {
+            Some(error) => Err(error),
+            None => Ok(self.fin_received || matches!(self.state, State::Closed | State::TimeWait)),
+        }
     }
 
     /// After a read: an update is sent at once if the peer may be waiting for it, that is if its window was
