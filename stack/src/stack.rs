@@ -187,12 +187,19 @@ impl<F: Frame> Stack<F> {
     /// Names the sockets whose readiness changed since the last call, once each.
     #[inline]
     pub fn drain_ready(&mut self, mut f: impl FnMut(Socket, Ready)) {
-        if !(self.tcp.has_news() || self.udp.has_news() || self.echoes.has_news()) {
-            return;
+        if self.udp.has_news() || self.echoes.has_news() {
+            self.drain_datagrams(&mut f);
         }
-        self.tcp.drain_ready(&mut f);
-        self.udp.drain_ready(&mut f);
-        self.echoes.drain_ready(&mut f);
+        if self.tcp.has_news() {
+            self.tcp.drain_ready(f);
+        }
+    }
+
+    /// By itself, and not in line: so `f` is written out once only, where connections are named.
+    #[inline(never)]
+    fn drain_datagrams(&mut self, f: &mut dyn FnMut(Socket, Ready)) {
+        self.udp.drain_ready(&mut *f);
+        self.echoes.drain_ready(f);
     }
 
     /// When [`expire`](Self::expire) has something to do. It may be a little early, never late.

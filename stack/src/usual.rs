@@ -55,11 +55,13 @@ fn is(raw: u32, mask: u32, bits: u32) -> bool {
 #[inline(always)]
 fn is_usual_v4(head: &[u8; TCP_V4 + TcpHeader::LEN], frame_len: usize) -> bool {
     let total_len = usize::from(u16::from_be_bytes([head[16], head[17]]));
-    let [a, b, c, d, e] = [14, 18, 22, 26, 30].map(|at| u64::from(raw(head, at)));
+    let (a, b, c) = (raw(head, 14), raw(head, 18), raw(head, 22));
+    let (src, dst) = (raw(head, 26), raw(head, 30));
+    let sum = u64::from(a) + u64::from(b) + u64::from(c) + u64::from(src) + u64::from(dst);
     // More fragments and their offset; the protocol behind the TTL.
     let is_whole_tcp =
-        is(b as u32, 0x0000_3fff, 0) && is(c as u32, 0x00ff_0000, u32::from(Protocol::TCP.0) << 16);
-    is_whole_tcp && fold(a + b + c + d + e) == 0xffff && ethernet::LEN + total_len == frame_len
+        is(b, 0x0000_3fff, 0) && is(c, 0x00ff_0000, u32::from(Protocol::TCP.0) << 16);
+    is_whole_tcp && fold(sum) == 0xffff && ethernet::LEN + total_len == frame_len
 }
 
 /// Of TCP, all of the frame, and between addresses that are not IPv4's: mapped ones begin with zeros, and on a link
@@ -381,7 +383,7 @@ mod tests {
             let mut sum = Sum::default();
             sum.add(transport);
             transport[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
-            assert!(read(&bytes).is_some_and(|arrived| arrived.is_intact()));
+            assert!(read(&bytes).is_some_and(Arrived::is_intact));
             assert_eq!(bytes, sent.write(false));
         }
     }

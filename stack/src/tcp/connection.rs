@@ -298,6 +298,14 @@ impl<F: Frame> Connection<F> {
         }
     }
 
+    /// What is new for the application, if it has the connection already.
+    #[inline(always)]
+    pub(super) fn take_news(&mut self) -> Ready {
+        self.listed.ready = false;
+        let events = core::mem::take(&mut self.events);
+        if self.owned && self.listener.is_none() { events } else { Ready::EMPTY }
+    }
+
     /// Bytes outstanding, the SYN's and FIN's places in the sequence included.
     #[inline]
     pub(super) fn flight(&self) -> u32 {

@@ -8,7 +8,7 @@ use crate::bind::covers;
 use crate::config::Config;
 use crate::error::Error;
 use crate::slab::Slab;
-use crate::socket::{ListenerId, TcpId};
+use crate::socket::{ListenerId, Ready, Socket, TcpId};
 
 /// A listener.
 #[derive(Debug)]
@@ -108,6 +108,18 @@ impl Listeners {
 
     pub(super) fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
         self.slab.get_generation_mut(id.index, id.generation)
+    }
+
+    /// What is new at a listener: connections to accept.
+    #[inline(never)]
+    pub(super) fn take_news(&mut self, socket: Socket) -> Ready {
+        match socket {
+            Socket::Listener(id) => self.get_mut(id).map_or(Ready::EMPTY, |listener| {
+                listener.in_ready = false;
+                Ready::READABLE
+            }),
+            _ => Ready::EMPTY,
+        }
     }
 
     /// Whether a port is taken by some listener.

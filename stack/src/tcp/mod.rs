@@ -431,26 +431,18 @@ impl<F: Frame> Tcp<F> {
     }
 
     /// Hands out the sockets with news, once each.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn drain_ready(&mut self, mut f: impl FnMut(Socket, Ready)) {
         for socket in self.agenda.ready.drain(..) {
-            match socket {
+            let events = match socket {
                 Socket::Tcp(id) => {
-                    if let Some(connection) = self.connections.get_generation_mut(id.index, id.generation) {
-                        connection.listed.ready = false;
-                        let events = core::mem::take(&mut connection.events);
-                        if connection.owned && connection.listener.is_none() {
-                            f(socket, events);
-                        }
-                    }
+                    let connection = self.connections.get_generation_mut(id.index, id.generation);
+                    connection.map_or(Ready::EMPTY, Connection::take_news)
                 }
-                Socket::Listener(id) => {
-                    if let Some(listener) = self.listeners.get_mut(id) {
-                        listener.in_ready = false;
-                        f(socket, Ready::READABLE);
-                    }
-                }
-                Socket::Udp(_) | Socket::Echo(_) => {}
+                other => self.listeners.take_news(other),
+            };
+            if !events.is_empty() {
+                f(socket, events);
             }
         }
     }
