@@ -164,12 +164,18 @@ impl<D: Device> Shard<D> {
     }
 
     /// Wakes everybody whose socket changed.
-    #[inline]
-    fn wake(&self) {
-        let mut wakers = self.wakers.borrow_mut();
-        if let Ok(mut core) = self.core.try_borrow_mut() {
-            core.stack.drain_ready(|socket, ready| wakers.take(socket, ready));
+    #[inline(always)]
+    fn wake(&self, core: RefMut<'_, Core<D>>) {
+        if core.stack.has_news() {
+            self.wake_now(core);
         }
+    }
+
+    #[inline(never)]
+    fn wake_now(&self, mut core: RefMut<'_, Core<D>>) {
+        let mut wakers = self.wakers.borrow_mut();
+        core.stack.drain_ready(|socket, ready| wakers.take(socket, ready));
+        drop(core);
         if let Some(mut woken) = wakers.woken() {
             drop(wakers);
             woken.drain(..).for_each(Waker::wake);
@@ -293,19 +299,18 @@ impl<D: Device> Turn for Shard<D> {
     fn receive(&self, now: Instant) -> usize {
         self.now.set(now);
         self.close_deferred();
-        let count = self.core.try_borrow_mut().map_or(0, |mut core| core.receive(now));
-        self.wake();
+        let Ok(mut core) = self.core.try_borrow_mut() else { return 0 };
+        let count = core.receive(now);
+        self.wake(core);
         count
     }
 
     fn transmit(&self, now: Instant) -> usize {
-        let count = self.core.try_borrow_mut().map_or(0, |mut core| {
-            let Core { stack, device, .. } = &mut *core;
-            let count = stack.transmit(now, device);
-            device.flush();
-            count
-        });
-        self.wake();
+        let Ok(mut core) = self.core.try_borrow_mut() else { return 0 };
+        let Core { stack, device, .. } = &mut *core;
+        let count = stack.transmit(now, device);
+        device.flush();
+        self.wake(core);
         count
     }
 

@@ -169,9 +169,13 @@ impl<F: Frame> Stack<F> {
     /// The caller rings the doorbell ([`Device::flush`]).
     #[inline]
     pub fn transmit<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) -> usize {
-        let mut egress = Egress { now, device, link: &mut self.link, counters: &mut self.counters };
-        let spoke = self.tcp.transmit(&mut egress, &self.config);
-        if self.udp.is_blocked() && egress.device.room() > 0 {
+        let has_spoken = self.tcp.has_output();
+        let mut spoke = 0;
+        if has_spoken {
+            let mut egress = Egress { now, device, link: &mut self.link, counters: &mut self.counters };
+            spoke = self.tcp.transmit(&mut egress, &self.config);
+        }
+        if self.udp.is_blocked() && device.room() > 0 {
             self.udp.unblock();
         }
         // A packet to an unknown neighbour has raised a question, which is due at once.
@@ -179,9 +183,15 @@ impl<F: Frame> Stack<F> {
             self.expire_neighbors(now, device);
         }
         // Frames come home without a word: look again in a while, and not at every turn until then.
-        let is_stalled = self.tcp.is_stalled() || self.udp.is_blocked();
+        let is_stalled = (has_spoken && self.tcp.is_stalled()) || self.udp.is_blocked();
         self.retry_at = if is_stalled { now.after_micros(RETRY_US) } else { Instant::MAX };
         spoke
+    }
+
+    /// Whether [`drain_ready`](Self::drain_ready) has sockets to name.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.tcp.has_news() || self.udp.has_news() || self.echoes.has_news()
     }
 
     /// Names the sockets whose readiness changed since the last call, once each.

@@ -59,8 +59,7 @@ fn is_usual_v4(head: &[u8; TCP_V4 + TcpHeader::LEN], frame_len: usize) -> bool {
     let (src, dst) = (raw(head, 26), raw(head, 30));
     let sum = u64::from(a) + u64::from(b) + u64::from(c) + u64::from(src) + u64::from(dst);
     // More fragments and their offset; the protocol behind the TTL.
-    let is_whole_tcp =
-        is(b, 0x0000_3fff, 0) && is(c, 0x00ff_0000, u32::from(Protocol::TCP.0) << 16);
+    let is_whole_tcp = is(b, 0x0000_3fff, 0) && is(c, 0x00ff_0000, u32::from(Protocol::TCP.0) << 16);
     is_whole_tcp && fold(sum) == 0xffff && ethernet::LEN + total_len == frame_len
 }
 

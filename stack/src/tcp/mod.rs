@@ -408,10 +408,16 @@ impl<F: Frame> Tcp<F> {
         sent
     }
 
-    /// Whether [`transmit`](Self::transmit) would find something to do that it can do.
+    /// Whether [`transmit`](Self::transmit) would find something to do.
+    #[inline]
+    pub(crate) fn has_output(&self) -> bool {
+        !self.agenda.work.is_empty() || !self.replies.is_empty()
+    }
+
+    /// The same, of what it can do.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
-        !self.is_stalled && (!self.agenda.work.is_empty() || !self.replies.is_empty())
+        !self.is_stalled && self.has_output()
     }
 
     /// Whether the device or its pool holds up what is to be sent.
