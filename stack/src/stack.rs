@@ -148,6 +148,14 @@ impl<F: Frame> Stack<F> {
         for (frame, meta) in burst.drain() {
             self.receive_frame(now, frame, meta, device);
         }
+        if !self.link.loopback.is_empty() {
+            self.receive_loopback(now, device);
+        }
+    }
+
+    /// What this host sent to itself until now.
+    #[inline(never)]
+    fn receive_loopback<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) {
         self.link.is_looping = true;
         for _ in 0..self.link.loopback.len() {
             if let Some((frame, meta)) = self.link.loopback.pop_front() {

@@ -102,26 +102,20 @@ impl<'a> Arrived<'a> {
         Some(Arrived { tuple, header, rest })
     }
 
-    /// Whether its flags are ACK, with or without PSH, and its options just the timestamps, in the form that everybody
-    /// sends, or none. Nothing of the reserved bits either.
+    /// The options, if the flags are ACK, with or without PSH, and the options just the timestamps, in the form that
+    /// everybody sends, or none. Nothing of the reserved bits either.
     #[inline(always)]
-    pub(crate) fn is_plain(&self, has_timestamps: bool) -> bool {
+    pub(crate) fn plain(&self, has_timestamps: bool) -> Option<Option<Timestamps>> {
         let plain = if has_timestamps { 0x8010_0000 } else { 0x5010_0000 };
-        let is_plain = is(raw(self.header, 12), 0xfff7_0000, plain);
-        is_plain
-            && (!has_timestamps
-                || self.option().is_some_and(|option| is(raw(option, 0), !0, TIMESTAMPS_WORD)))
-    }
-
-    #[inline(always)]
-    fn option(&self) -> Option<&'a [u8; TIMESTAMPS_LEN]> {
-        self.rest.first_chunk()
-    }
-
-    /// The timestamps of a plain segment that has them.
-    #[inline(always)]
-    pub(crate) fn timestamps(&self) -> Option<Timestamps> {
-        self.option().map(|option| Timestamps { val: word(option, 4), ecr: word(option, 8) })
+        if !is(raw(self.header, 12), 0xfff7_0000, plain) {
+            return None;
+        }
+        if !has_timestamps {
+            return Some(None);
+        }
+        let option = self.rest.first_chunk::<TIMESTAMPS_LEN>()?;
+        let timestamps = Timestamps { val: word(option, 4), ecr: word(option, 8) };
+        is(raw(option, 0), !0, TIMESTAMPS_WORD).then_some(Some(timestamps))
     }
 
     /// SEG.SEQ
@@ -332,7 +326,7 @@ mod tests {
     }
 
     fn is_read(bytes: &[u8]) -> bool {
-        read(bytes).is_some_and(|arrived| arrived.is_plain(true))
+        read(bytes).is_some_and(|arrived| arrived.plain(true).is_some())
     }
 
     /// What one end writes, the other reads; and the layers read the same.
@@ -344,10 +338,10 @@ mod tests {
                 let bytes = sent.write(false);
                 let received = read(&bytes).expect("it is usual");
                 let has_timestamps = timestamps.is_some();
-                assert!(received.is_plain(has_timestamps) && !received.is_plain(!has_timestamps));
+                assert_eq!(received.plain(has_timestamps), Some(timestamps));
+                assert_eq!(received.plain(!has_timestamps), None);
                 assert_eq!((received.seq(), received.ack()), (SEQ, ACK));
                 assert_eq!((received.window(), received.payload_len(has_timestamps)), (WINDOW, 5));
-                assert_eq!(received.timestamps().filter(|_| has_timestamps), timestamps);
                 assert_eq!(received.tuple.local(), sent.tuple.remote());
                 assert_eq!(received.tuple.remote(), sent.tuple.local());
                 assert!(received.is_intact(), "{local}");

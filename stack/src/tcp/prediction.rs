@@ -67,13 +67,13 @@ impl<F: Frame> Connection<F> {
     #[inline(always)]
     fn expects(&self, arrived: &Arrived<'_>) -> Option<Expected> {
         debug_assert!(!self.steady || self.is_steady());
-        if !self.steady || self.snd_wnd == 0 || !arrived.is_plain(self.timestamps_ok) {
+        if !self.steady || self.snd_wnd == 0 {
             return None;
         }
+        let timestamps = arrived.plain(self.timestamps_ok)?;
         let (seq, ack) = (arrived.seq(), arrived.ack());
         let len = arrived.payload_len(self.timestamps_ok);
         let acked = ack - self.snd_una;
-        let timestamps = arrived.timestamps().filter(|_| self.timestamps_ok);
         let is_next = seq == self.rcv_nxt
             && len <= self.rcv_wnd()
             && acked <= self.flight()
