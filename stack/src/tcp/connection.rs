@@ -126,7 +126,7 @@ pub(crate) struct Connection<F> {
     pub(super) sack_ok: bool,
     pub(super) timestamps_ok: bool,
     pub(super) window_scaling_ok: bool,
-    /// TS.Recent (RFC 7323 §4.3), and when it was set, in seconds (§5.5: it ages).
+    /// TS.Recent (RFC 7323 §4.3), and when it was set, as `age_stamp` has it (§5.5: it ages).
     pub(super) ts_recent: u32,
     pub(super) ts_recent_at: u32,
     /// When this connection last answered a segment that may be a forger's (RFC 5961 §7).

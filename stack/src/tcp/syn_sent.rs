@@ -4,7 +4,7 @@ use hayase_device::Frame;
 
 use super::connection::{AckDebt, Connection};
 use super::segment::{Reply, Segment, Stop};
-use super::segment_arrives::{Context, seconds};
+use super::segment_arrives::{Context, age_stamp};
 use super::state::State;
 use crate::counters::{Count, Drop};
 use crate::error::Error;
@@ -55,7 +55,7 @@ impl<F: Frame> Connection<F> {
         self.irs = header.seq;
         self.rcv_nxt = header.seq + 1;
         self.last_ack_sent = self.rcv_nxt;
-        self.ts_recent_at = seconds(cx.now);
+        self.ts_recent_at = age_stamp(cx.now);
         // MUST-15: without the option, 536 for IPv4 and 1220 for IPv6.
         let mss_max = self.mss;
         self.negotiate(&header.options, if is_v4 { 536 } else { 1220 }, mss_max);
