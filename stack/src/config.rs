@@ -52,6 +52,9 @@ pub struct Config {
     pub rto_min_us: u32,
     /// The largest retransmission timeout, in microseconds (at least 60 s, RFC 6298 §2.5).
     pub rto_max_us: u32,
+    /// What turns and timers of both ends may add to two round trips before a tail loss probe goes out, in microseconds
+    /// (RFC 8985 §7.2; Linux's `TCP_TIMEOUT_MIN`).
+    pub loss_probe_margin_us: u32,
     /// The congestion control of new connections (Linux's `tcp_congestion_control`).
     pub congestion: Congestion,
     /// Whether a large window leaves over a round trip instead of at once.
@@ -99,6 +102,7 @@ impl Default for Config {
             synack_retries_max: 5,
             rto_min_us: 200_000,
             rto_max_us: 120_000_000,
+            loss_probe_margin_us: 2_000,
             congestion: Congestion::default(),
             pacing: true,
             delayed_ack_us: 40_000,
