@@ -164,7 +164,7 @@ pub(crate) trait Door {
 /// The error of a shard that is the whole of its host.
 pub(crate) fn alone() -> io::Error {
     let text = "a connection can move between the cores of one runtime whose device is one network: not with a single \
-                core, on the in-memory wire, with the operating system's sockets, or from a thread without a stack";
+                core, on the in-memory wire, or with the operating system's sockets";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 

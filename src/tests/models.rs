@@ -247,6 +247,18 @@ fn datagrams_wait_for_their_readers_up_to_a_limit() {
 }
 
 #[test]
+fn a_connection_stays_with_its_stack() {
+    for model in APART {
+        let error = run(model, |_, server| async move {
+            let (stream, _peer) = connected(server).await;
+            stream.migrate(0).await.unwrap_err()
+        });
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("Model::Unified"), "{error}");
+    }
+}
+
+#[test]
 fn every_core_has_a_stack_apart() {
     for model in APART {
         let wire = DeviceSpec::Wire(WireSpec::default());

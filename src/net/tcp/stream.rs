@@ -111,7 +111,8 @@ impl TcpStream {
     /// ```
     ///
     /// # Errors
-    /// [`io::ErrorKind::Unsupported`] where the cores are no single network; if there is no such core, or the
+    /// [`io::ErrorKind::Unsupported`] where the cores are no single network (the in-memory wire, the operating system's
+    /// sockets), or the stack has a thread of its own ([`Model`](crate::Model)); if there is no such core, or the
     /// connection is not established any more; and if the other core has no room for it, when it is lost.
     ///
     /// # Cancel safety
