@@ -20,9 +20,12 @@ pub struct Config {
     pub echo_sockets_max: usize,
     /// Upper bound of a listener's backlog (Linux's `net.core.somaxconn`).
     pub backlog_max: usize,
-    /// Half-open connections per listener (Linux's `tcp_max_syn_backlog`). The oldest makes room for a new SYN,
-    /// so a flood shortens the time that a peer has for its handshake, and does not lock anybody out.
+    /// Half-open connections per listener (Linux's `tcp_max_syn_backlog`).
     pub syn_backlog_max: usize,
+    /// Whether a listener with so many answers further SYNs by cookies, and keeps nothing of them (RFC 4987 §3.6,
+    /// Linux's `tcp_syncookies`). Without, the oldest makes room: a flood then shortens the time that a peer has for its
+    /// handshake.
+    pub syn_cookies: bool,
     /// Bytes of buffers that all TCP connections together hold for long (Linux's `tcp_mem`). Beyond it a connection
     /// keeps only a little more than it needs to go on, so that peers who do not read, or who send what cannot be
     /// put in order, leave buffers for the others. A good deal less than the device's pool.
@@ -90,6 +93,7 @@ impl Default for Config {
             echo_sockets_max: 256,
             backlog_max: 4096,
             syn_backlog_max: 1024,
+            syn_cookies: true,
             memory_len_max: 64 * 1024 * 1024,
             send_buffer_len: 512 * 1024,
             receive_buffer_len: 512 * 1024,

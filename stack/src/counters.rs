@@ -68,6 +68,12 @@ counters! {
         DelayedAcks = "TcpExtDelayedACKs",
         /// Challenge ACKs (RFC 5961).
         ChallengeAck = "TcpExtTCPChallengeACK",
+        /// SYNs answered by a cookie (RFC 4987).
+        SyncookiesSent = "TcpExtSyncookiesSent",
+        /// Connections opened by a cookie that came back.
+        SyncookiesRecv = "TcpExtSyncookiesRecv",
+        /// Acknowledgements that were no cookie, while cookies were expected.
+        SyncookiesFailed = "TcpExtSyncookiesFailed",
         /// Segments kept out of order.
         OfoQueue = "TcpExtTCPOFOQueue",
         /// TIME_WAIT connections taken over by a newer SYN.

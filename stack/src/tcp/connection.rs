@@ -479,7 +479,7 @@ const MSS_MIN: u32 = 64;
 pub(super) const TIMESTAMPS_LEN: u32 = 12;
 
 /// The smallest shift with which the whole buffer can be advertised (RFC 7323 §2.2).
-fn window_scale_for(buffer_len: usize) -> u8 {
+pub(super) fn window_scale_for(buffer_len: usize) -> u8 {
     (0..14).find(|shift| buffer_len >> shift <= usize::from(u16::MAX)).unwrap_or(14)
 }
 
