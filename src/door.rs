@@ -88,6 +88,8 @@ pub(crate) trait Door {
     fn tcp_set_linger(&self, id: TcpId, linger: Option<Duration>) -> io::Result<()>;
     fn tcp_keepalive(&self, id: TcpId) -> io::Result<Option<Keepalive>>;
     fn tcp_set_keepalive(&self, id: TcpId, keepalive: Option<Keepalive>) -> io::Result<()>;
+    fn tcp_user_timeout(&self, id: TcpId) -> io::Result<Option<Duration>>;
+    fn tcp_set_user_timeout(&self, id: TcpId, limit: Option<Duration>) -> io::Result<()>;
     fn tcp_ttl(&self, id: TcpId) -> io::Result<u8>;
     fn tcp_set_ttl(&self, id: TcpId, ttl: u8) -> io::Result<()>;
     fn tcp_tos(&self, id: TcpId) -> io::Result<u8>;

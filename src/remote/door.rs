@@ -355,6 +355,14 @@ impl Door for RemoteDoor {
         self.ask(move |desk| desk.door.tcp_set_keepalive(id, keepalive))
     }
 
+    fn tcp_user_timeout(&self, id: TcpId) -> io::Result<Option<Duration>> {
+        self.ask(move |desk| desk.door.tcp_user_timeout(id))
+    }
+
+    fn tcp_set_user_timeout(&self, id: TcpId, limit: Option<Duration>) -> io::Result<()> {
+        self.set(id, move |door| door.tcp_set_user_timeout(id, limit))
+    }
+
     fn tcp_ttl(&self, id: TcpId) -> io::Result<u8> {
         self.ask(move |desk| desk.door.tcp_ttl(id))
     }

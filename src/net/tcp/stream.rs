@@ -643,6 +643,26 @@ impl TcpStream {
         self.handle.call(|door, id| door.tcp_set_keepalive(id, keepalive))
     }
 
+    /// How long what was written may stay unacknowledged.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn user_timeout(&self) -> io::Result<Option<Duration>> {
+        self.handle.call(|door, id| door.tcp_user_timeout(id))
+    }
+
+    /// How long what was written may stay unacknowledged, or unsent because the peer takes nothing, before the
+    /// connection fails with [`io::ErrorKind::TimedOut`] (`TCP_USER_TIMEOUT`). `None`, the default, or zero: as long as
+    /// [`Config::retries_max`](crate::stack::Config::retries_max) retransmissions take, a quarter of an hour, and a
+    /// window may stay shut for ever. It is found out when a retransmission or a probe is due, and where keep-alive is
+    /// on, it takes the place of its count.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.handle.call(|door, id| door.tcp_set_user_timeout(id, limit))
+    }
+
     /// How the connection is doing, as Linux's `TCP_INFO` tells it: round-trip time, windows, losses, rates.
     ///
     /// # Errors

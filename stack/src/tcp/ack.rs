@@ -30,7 +30,11 @@ impl<F: Frame> Connection<F> {
         if ack.after(una) {
             report.has_progress = true;
             report.echo = segment.header.options.timestamps.map(|timestamps| timestamps.ecr);
+            let was_waiting = self.retries > 0;
             self.advance(ack, segment.header.options.timestamps, cx.now, cx.config);
+            if was_waiting {
+                self.goes_on(cx.now);
+            }
         }
         let (newly_sacked, dsack) = self.take_sack(segment, cx.now);
         report.dsack = dsack;

@@ -17,6 +17,7 @@ use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::send_queue::SendQueue;
 use super::state::State;
+use super::user_timeout::UserTimeout;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ip::neighbor::NeighborId;
@@ -192,6 +193,7 @@ pub(crate) struct Connection<F> {
     pub(super) soft_error: Option<Error>,
     pub(super) linger: Option<Duration>,
     pub(super) probing: Option<Box<Probing>>,
+    pub(super) user_timeout: Option<Box<UserTimeout>>,
 }
 
 /// What the first segments of a connection are made of.
@@ -273,6 +275,7 @@ impl<F: Frame> Connection<F> {
             soft_error: None,
             linger: None,
             probing: None,
+            user_timeout: None,
         }
     }
 

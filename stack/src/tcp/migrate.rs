@@ -25,6 +25,7 @@ use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::send_queue::{Filling, SendQueue};
 use super::state::State;
+use super::user_timeout::UserTimeout;
 use crate::chain;
 use crate::config::Config;
 use crate::error::Error;
@@ -92,6 +93,7 @@ luggage! {
         ack_debt: AckDebt, duplicates_owed: u8, nodelay: bool, fin_queued: bool, fin_received: bool, force: bool,
         window_due: bool,
         error: Option<Error>, soft_error: Option<Error>, linger: Option<Duration>, probing: Option<Box<Probing>>,
+        user_timeout: Option<Box<UserTimeout>>,
         path_mtu: Option<Box<PathMtu>>,
     }
     stays {

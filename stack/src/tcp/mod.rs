@@ -44,6 +44,7 @@ mod time_wait;
 mod timers;
 mod tlp;
 mod undo;
+mod user_timeout;
 mod usual;
 
 use alloc::collections::VecDeque;

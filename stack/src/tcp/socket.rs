@@ -14,6 +14,7 @@ use super::keepalive::{Keepalive, Probing};
 use super::segment::Reply;
 use super::send_queue::Filling;
 use super::state::State;
+use super::user_timeout::UserTimeout;
 use super::{SEND_LEN_MIN, Tcp};
 use crate::config::Config;
 use crate::error::Error;
@@ -424,6 +425,16 @@ impl<F: Frame> Tcp<F> {
 
     pub(crate) fn keepalive(&self, id: TcpId) -> Result<Option<Keepalive>, Error> {
         self.get(id).map(|connection| connection.probing.as_ref().map(|probing| probing.settings))
+    }
+
+    pub(crate) fn set_user_timeout(&mut self, id: TcpId, limit: Option<Duration>) -> Result<(), Error> {
+        let limit = limit.filter(|limit| !limit.is_zero());
+        let timeout = limit.map(|limit| alloc::boxed::Box::new(UserTimeout::new(limit)));
+        self.get_mut(id).map(|connection| connection.user_timeout = timeout)
+    }
+
+    pub(crate) fn user_timeout(&self, id: TcpId) -> Result<Option<Duration>, Error> {
+        self.get(id).map(|connection| connection.user_timeout.as_ref().map(|timeout| timeout.limit))
     }
 
     pub(crate) fn take_error(&mut self, id: TcpId) -> Option<Error> {

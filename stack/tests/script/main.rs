@@ -25,3 +25,4 @@ mod tcp_open;
 mod tcp_options;
 mod tcp_recovery;
 mod tcp_send;
+mod tcp_user_timeout;
