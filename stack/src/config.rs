@@ -2,7 +2,7 @@
 
 use core::ops::RangeInclusive;
 
-use crate::tcp::Congestion;
+use crate::tcp::{Congestion, Ecn};
 
 /// Limits and habits of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub struct Config {
     pub loss_probe_margin_us: u32,
     /// The congestion control of new connections (Linux's `tcp_congestion_control`).
     pub congestion: Congestion,
+    /// Explicit congestion notification (RFC 3168, Linux's `tcp_ecn`).
+    pub ecn: Ecn,
     /// Whether a large window leaves over a round trip instead of at once.
     pub pacing: bool,
     /// How long an ACK may wait for company, in microseconds (at most 500 ms, RFC 9293 §3.8.6.3).
@@ -108,6 +110,7 @@ impl Default for Config {
             rto_max_us: 120_000_000,
             loss_probe_margin_us: 2_000,
             congestion: Congestion::default(),
+            ecn: Ecn::default(),
             pacing: true,
             delayed_ack_us: 40_000,
             time_wait_us: 60_000_000,

@@ -25,13 +25,17 @@ impl<F: Frame> Connection<F> {
         let shift = if segment.has(Flags::SYN) { 0 } else { self.snd_wscale };
         let window = u32::from(segment.header.window) << shift;
         let window_moved = self.update_window(segment.seq, ack, window);
+        let is_echo = self.take_echo(segment, cx);
         let (una, arrived) = (self.snd_una, self.recovery.arrived_len(self.snd_una, self.mss));
         let mut report = Report::default();
         if ack.after(una) {
             report.has_progress = true;
             report.echo = segment.header.options.timestamps.map(|timestamps| timestamps.ecr);
-            let was_waiting = self.retries > 0;
+            let (was_waiting, cwnd) = (self.retries > 0, self.congestion.cwnd());
             self.advance(ack, segment.header.options.timestamps, cx.now, cx.config);
+            if is_echo {
+                self.congestion.set_cwnd(self.congestion.cwnd().min(cwnd));
+            }
             if was_waiting {
                 self.goes_on(cx.now);
             }

@@ -8,6 +8,7 @@ use hayase_time::{Instant, TimerKey};
 
 use super::assembler::Assembler;
 use super::congestion::Controller;
+use super::ecn::Notification;
 use super::flow::Tuple;
 use super::info::Tally;
 use super::keepalive::Probing;
@@ -127,6 +128,7 @@ pub(crate) struct Connection<F> {
     pub(super) sack_ok: bool,
     pub(super) timestamps_ok: bool,
     pub(super) window_scaling_ok: bool,
+    pub(super) ecn: Notification,
     /// TS.Recent (RFC 7323 §4.3), and when it was set, as `age_stamp` has it (§5.5: it ages).
     pub(super) ts_recent: u32,
     pub(super) ts_recent_at: u32,
@@ -234,6 +236,7 @@ impl<F: Frame> Connection<F> {
             sack_ok: true,
             timestamps_ok: true,
             window_scaling_ok: true,
+            ecn: Notification::default(),
             ts_recent: 0,
             ts_recent_at: 0,
             challenged_at: None,
@@ -326,6 +329,7 @@ impl<F: Frame> Connection<F> {
             && self.probing.is_none()
             && !self.force
             && !self.starved
+            && self.ecn.is_quiet()
             && (self.owned || self.listener.is_some())
     }
 

@@ -27,10 +27,11 @@ const TICK_SHIFT: u32 = 16;
 const CHECK_MASK: u32 = 0x00ff_fff0;
 const HAS_TIMESTAMPS: u32 = 0x8;
 
-/// Bits of TSval below the time: the window scale (15: none), and whether SACK is permitted.
+/// Bits of TSval below the time: the window scale (15: none), whether SACK is permitted, and whether ECN was agreed on.
 const STAMP_MASK: u32 = 0x3f;
 const STAMP_NO_SCALE: u32 = 0xf;
 const STAMP_SACK: u32 = 0x10;
+const STAMP_ECN: u32 = 0x20;
 
 /// What a cookie remembers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,21 +76,23 @@ fn check(random: &Random, tuple: &Tuple, irs: Seq, tick: u32, said: u32) -> u32 
 }
 
 /// The timestamp clock's `millis`, moved back to the last value whose low bits say what the peer offered.
-pub(super) fn stamp(millis: u32, offer: &Options) -> u32 {
+pub(super) fn stamp(millis: u32, offer: &Options, ecn: bool) -> u32 {
     let scale = offer.window_scale.map_or(STAMP_NO_SCALE, |shift| u32::from(shift.min(14)));
-    let bits = scale | if offer.sack_permitted { STAMP_SACK } else { 0 };
+    let sack = if offer.sack_permitted { STAMP_SACK } else { 0 };
+    let bits = scale | sack | if ecn { STAMP_ECN } else { 0 };
     let stamped = (millis & !STAMP_MASK) | bits;
     if stamped > millis { stamped.wrapping_sub(STAMP_MASK + 1) } else { stamped }
 }
 
-/// What a stamp says that came back.
-pub(super) fn offer_of(stamp: u32) -> Options {
+/// What a stamp says that came back, and whether that is ECN as well.
+pub(super) fn offer_of(stamp: u32) -> (Options, bool) {
     let scale = (stamp & STAMP_NO_SCALE) as u8;
-    Options {
+    let options = Options {
         window_scale: (u32::from(scale) != STAMP_NO_SCALE).then_some(scale),
         sack_permitted: stamp & STAMP_SACK != 0,
         ..Options::default()
-    }
+    };
+    (options, stamp & STAMP_ECN != 0)
 }
 
 #[cfg(test)]
@@ -150,9 +153,9 @@ mod tests {
         {
             let offer = Options { window_scale, sack_permitted, ..Options::default() };
             for millis in [0, 5, 63, 64, 1000, u32::MAX] {
-                let stamped = stamp(millis, &offer);
+                let stamped = stamp(millis, &offer, millis == 5);
                 assert!(millis.wrapping_sub(stamped) < 64, "{millis}: {stamped}");
-                assert_eq!(offer_of(stamped), offer);
+                assert_eq!(offer_of(stamped), (offer, millis == 5));
             }
         }
     }

@@ -11,6 +11,7 @@ mod congestion;
 pub(crate) mod connection;
 mod cookie;
 mod cubic;
+pub(crate) mod ecn;
 mod emit;
 mod flight;
 pub(crate) mod flow;
@@ -70,6 +71,7 @@ use crate::socket::{ListenerId, Ready, Socket, TcpId};
 use crate::wire::tcp::{Flags, TcpHeader};
 
 pub use self::congestion::Congestion;
+pub use self::ecn::Ecn;
 pub use self::info::TcpInfo;
 pub use self::keepalive::Keepalive;
 pub use self::state::State;
@@ -188,6 +190,7 @@ impl<F: Frame> Tcp<F> {
             counters: turn.counters,
             challenges: &mut self.challenges,
             is_over_budget: self.agenda.memory_len > turn.config.memory_len_max,
+            is_marked: turn.is_marked,
         };
         let result = connection.segment_arrives(segment, &mut cx);
         if was_half_open && connection.state != State::SynReceived {
@@ -474,4 +477,6 @@ pub(crate) struct Turn<'a> {
     pub(crate) random: &'a Random,
     /// The largest packet that our link takes.
     pub(crate) mtu: usize,
+    /// The packet met congestion on its way (CE, RFC 3168 §5).
+    pub(crate) is_marked: bool,
 }

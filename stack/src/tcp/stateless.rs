@@ -7,6 +7,7 @@ use hayase_device::Frame;
 
 use super::connection::{Connection, Opening, window_scale_for};
 use super::cookie::{self, Cookie};
+use super::ecn::{self, Ecn};
 use super::flow::Tuple;
 use super::open::opening;
 use super::rtt::Rtt;
@@ -37,9 +38,14 @@ impl<F: Frame> Tcp<F> {
         let cookie = Cookie { mss: offer.mss.unwrap_or(default), has_timestamps: offer.timestamps.is_some() };
         let mut options = Options { mss: Some(mss(turn.mtu, tuple.local_ip()) as u16), ..Options::default() };
         // Without timestamps nothing else would be remembered.
+        let mut flags = Flags::SYN;
         if let Some(Timestamps { val: ecr, .. }) = offer.timestamps {
             let offset = isn::timestamp_offset(turn.random, &tuple);
-            let val = cookie::stamp(now.as_millis() as u32, offer).wrapping_add(offset);
+            let is_setup = segment.flags.contains(ecn::SETUP) && turn.config.ecn != Ecn::Off;
+            if is_setup {
+                flags = flags | Flags::ECE;
+            }
+            let val = cookie::stamp(now.as_millis() as u32, offer, is_setup).wrapping_add(offset);
             options.timestamps = Some(Timestamps { val, ecr });
             options.sack_permitted = offer.sack_permitted;
             options.window_scale =
@@ -50,7 +56,7 @@ impl<F: Frame> Tcp<F> {
             tuple,
             seq: cookie.seal(turn.random, &tuple, irs, now),
             ack: Some(irs + 1),
-            flags: Flags::SYN,
+            flags,
             window: initial_receive_window(turn.config.receive_buffer_len) as u16,
             options,
         });
@@ -72,7 +78,7 @@ impl<F: Frame> Tcp<F> {
         if !segment.has(Flags::ACK) || segment.has(Flags::SYN) || turn.now >= listener.cookies_until {
             return None;
         }
-        let Some(options) = offered(tuple, segment, turn) else {
+        let Some((options, has_ecn)) = offered(tuple, segment, turn) else {
             turn.counters.count(Count::SyncookiesFailed);
             return None;
         };
@@ -81,7 +87,8 @@ impl<F: Frame> Tcp<F> {
         let iss = segment.header.ack - 1;
         let mut connection = Connection::new(Opening { iss, ..opening }, turn.config);
         connection.listener = Some(id);
-        let syn = TcpHeader { seq: segment.seq - 1, flags: Flags::SYN, options, ..*segment.header };
+        let flags = if has_ecn { Flags::SYN | ecn::SETUP } else { Flags::SYN };
+        let syn = TcpHeader { seq: segment.seq - 1, flags, options, ..*segment.header };
         connection.take_syn(&syn, turn.now, turn.config);
         connection.snd_nxt = iss + 1;
         Some(connection)
@@ -115,16 +122,17 @@ impl<F: Frame> Tcp<F> {
     }
 }
 
-/// What the peer offered in the SYN that a segment's cookie answered, as far as it is remembered.
-fn offered<F: Frame>(tuple: Tuple, segment: &Segment<'_, F>, turn: &Turn<'_>) -> Option<Options> {
+/// What the peer offered in the SYN that a segment's cookie answered, as far as it is remembered, and whether it asked
+/// for ECN.
+fn offered<F: Frame>(tuple: Tuple, segment: &Segment<'_, F>, turn: &Turn<'_>) -> Option<(Options, bool)> {
     let (seq, irs) = (segment.header.ack - 1, segment.seq - 1);
     let cookie = Cookie::open(seq, turn.random, &tuple, irs, turn.now)?;
     let mss = Some(cookie.mss);
     if !cookie.has_timestamps {
-        return Some(Options { mss, ..Options::default() });
+        return Some((Options { mss, ..Options::default() }, false));
     }
     let timestamps = segment.header.options.timestamps?;
     let offset = isn::timestamp_offset(turn.random, &tuple);
-    let offer = cookie::offer_of(timestamps.ecr.wrapping_sub(offset));
-    Some(Options { mss, timestamps: Some(timestamps), ..offer })
+    let (offer, has_ecn) = cookie::offer_of(timestamps.ecr.wrapping_sub(offset));
+    Some((Options { mss, timestamps: Some(timestamps), ..offer }, has_ecn))
 }

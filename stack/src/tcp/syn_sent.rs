@@ -60,6 +60,7 @@ impl<F: Frame> Connection<F> {
         self.ts_recent_at = age_stamp(now);
         let mss_max = self.mss;
         self.negotiate(&header.options, mss_default(self.tuple.local_ip()), mss_max);
+        self.agree_on_ecn(header, config);
         self.snd_wnd = u32::from(header.window);
         self.max_snd_wnd = self.snd_wnd;
         self.rcv_adv = self.rcv_nxt + initial_receive_window(config.receive_buffer_len);

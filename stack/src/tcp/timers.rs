@@ -76,6 +76,7 @@ impl<F: Frame> Connection<F> {
             let undo = self.undo_point();
             if self.snd_wnd > 0 {
                 self.congestion.on_timeout(self.flight(), self.mss, is_repeated);
+                self.ecn.on_reduction(self.snd_nxt);
             }
             self.suspect_black_hole(egress.now);
             self.rtt.forget_min();

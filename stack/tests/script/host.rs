@@ -10,7 +10,7 @@ use hayase_device::{Burst, Device, Frame, Offloads, TxMeta};
 use hayase_stack::{Config, Drop, Instant, Stack, UdpId};
 use hayase_wire::{EndConfig, Wire, WireConfig, WireDevice};
 
-use crate::codec::{self, Arp, BROADCAST, Body, Heard, ICMPV6, Ip, IpOut, Mac, Payload};
+use crate::codec::{self, Arp, BROADCAST, Body, CE, Heard, ICMPV6, Ip, IpOut, Mac, Payload};
 use crate::oracle::Oracle;
 
 pub(crate) const STACK_MAC: Mac = [2, 0, 0, 0, 0, 0x0a];
@@ -142,9 +142,9 @@ impl Host {
         let is_ndp = matches!(ip.payload, Payload::Icmp { kind: 133..=137, .. }) && ip.src.is_ipv6();
         assert_eq!(ip.ttl, if is_ndp { 255 } else { self.ttl }, "MUST-49: hop limit");
         if let Payload::Tcp(tcp) = &ip.payload {
-            assert_eq!(ip.tos, self.tos, "MUST-48: type of service");
+            assert_eq!(ip.tos & !CE, self.tos, "MUST-48: type of service");
             assert!(ip.dont_fragment, "RFC 1191: TCP discovers the path's MTU");
-            self.oracle.check((ip.src, tcp.src_port, ip.dst, tcp.dst_port), tcp);
+            self.oracle.check((ip.src, tcp.src_port, ip.dst, tcp.dst_port), tcp, ip.tos & CE);
         }
     }
 

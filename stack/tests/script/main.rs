@@ -18,6 +18,7 @@ mod tcp_attack;
 mod tcp_close;
 mod tcp_congestion;
 mod tcp_data;
+mod tcp_ecn;
 mod tcp_flood;
 mod tcp_info;
 mod tcp_loss;
