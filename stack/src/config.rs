@@ -30,12 +30,19 @@ pub struct Config {
     /// keeps only a little more than it needs to go on, so that peers who do not read, or who send what cannot be
     /// put in order, leave buffers for the others. A good deal less than the device's pool.
     pub memory_len_max: usize,
-    /// Bytes that a connection keeps unsent and unacknowledged before `write` waits.
+    /// Bytes that a connection keeps unsent and unacknowledged before `write` waits, as long as its congestion window is
+    /// no larger than half of that.
     pub send_buffer_len: usize,
-    /// Bytes that a connection keeps for the application: the largest receive window.
+    /// The same for a connection with a large congestion window, of which it keeps two (Linux's `tcp_wmem`). No more
+    /// than `send_buffer_len`: nothing grows.
+    pub send_buffer_len_max: usize,
+    /// Bytes that a new connection keeps for the application: the largest receive window.
     pub receive_buffer_len: usize,
-    /// Segments that one connection keeps out of order. With the window it bounds what a sender of tiny
-    /// fragments can make us hold.
+    /// The same for a connection whose application takes much in a round trip (Linux's `tcp_rmem`). Enough for 100 ms at
+    /// 1 Gbit/s. No more than `receive_buffer_len`: nothing grows.
+    pub receive_buffer_len_max: usize,
+    /// Segments that one connection keeps out of order, or as many full ones as fit its receive buffer. With the window
+    /// it bounds what a sender of tiny fragments can make us hold.
     pub out_of_order_count_max: usize,
     /// Bytes of frames that a UDP socket keeps for the application.
     pub udp_receive_buffer_len: usize,
@@ -98,7 +105,9 @@ impl Default for Config {
             syn_cookies: true,
             memory_len_max: 64 * 1024 * 1024,
             send_buffer_len: 512 * 1024,
+            send_buffer_len_max: 16 * 1024 * 1024,
             receive_buffer_len: 512 * 1024,
+            receive_buffer_len_max: 16 * 1024 * 1024,
             out_of_order_count_max: 1024,
             udp_receive_buffer_len: 256 * 1024,
             ephemeral_ports: 32_768..=60_999,

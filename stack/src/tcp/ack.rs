@@ -175,7 +175,11 @@ impl<F: Frame> Connection<F> {
     /// A blocked writer is woken once a third of the buffer is free, not for every segment.
     #[inline]
     pub(super) fn wake_writer(&mut self, config: &Config) {
-        if self.write_blocked && self.send.room(config.send_buffer_len) >= config.send_buffer_len / 3 {
+        if !self.write_blocked {
+            return;
+        }
+        let buffer_len = self.send_buffer_len(config);
+        if self.send.room(buffer_len) >= buffer_len / 3 {
             self.write_blocked = false;
             self.events |= Ready::WRITABLE;
         }

@@ -7,6 +7,7 @@ use hayase_device::Frame;
 use hayase_time::{Instant, TimerKey};
 
 use super::assembler::Assembler;
+use super::buffers::Intake;
 use super::congestion::Controller;
 use super::ecn::Notification;
 use super::flow::Tuple;
@@ -121,6 +122,10 @@ pub(crate) struct Connection<F> {
     /// Right edge of the window that the peer knows of: RCV.NXT + RCV.WND. Never moves left (SHLD-14).
     pub(super) rcv_adv: Seq,
     pub(super) rcv_wscale: u8,
+    /// Bytes kept for the application: the largest window.
+    pub(super) receive_buffer_len: u32,
+    /// By what that grows, from the first read on.
+    pub(super) intake: Option<Box<Intake>>,
     /// Bytes received since the last acknowledgement went out.
     pub(super) unacked_len: u32,
 
@@ -231,7 +236,9 @@ impl<F: Frame> Connection<F> {
             rcv_nxt: Seq(0),
             rcv_up: None,
             rcv_adv: Seq(0),
-            rcv_wscale: window_scale_for(config.receive_buffer_len),
+            rcv_wscale: window_scale(config),
+            receive_buffer_len: config.receive_buffer_len.min(u32::MAX as usize) as u32,
+            intake: None,
             unacked_len: 0,
             sack_ok: true,
             timestamps_ok: true,
@@ -360,13 +367,13 @@ impl<F: Frame> Connection<F> {
     /// The right edge that we could advertise: what the buffer has room for, never left of what was promised,
     /// and moving only by steps worth a segment (silly window avoidance, RFC 9293 §3.8.6.2.2).
     #[inline]
-    pub(super) fn window_edge(&self, config: &Config) -> Seq {
-        let room = config.receive_buffer_len.saturating_sub(self.receive.len()) as u32;
+    pub(super) fn window_edge(&self) -> Seq {
+        let room = self.receive_buffer_len.saturating_sub(self.receive.len() as u32);
         // No more than the window field can say.
         let room = room.min(u32::from(u16::MAX) << self.rcv_wscale);
         let edge = self.rcv_nxt + room;
         let gain = edge.since(self.rcv_adv);
-        let step = self.mss.min(config.receive_buffer_len as u32 / 2);
+        let step = self.mss.min(self.receive_buffer_len / 2);
         if gain >= step { edge } else { self.rcv_adv }
     }
 
@@ -376,7 +383,7 @@ impl<F: Frame> Connection<F> {
     }
 
     /// The next byte that the application reads.
-    fn consumed(&self) -> Seq {
+    pub(super) fn consumed(&self) -> Seq {
         self.rcv_nxt - self.receive.len() as u32 - u32::from(self.fin_received)
     }
 
@@ -449,7 +456,7 @@ impl<F: Frame> Connection<F> {
             ready |= Ready::WRITABLE | Ready::WRITE_CLOSED;
         } else if self.state.can_send()
             && self.state.is_synchronized()
-            && self.send.room(config.send_buffer_len) > 0
+            && self.send.room(self.send_buffer_len(config)) > 0
         {
             ready |= Ready::WRITABLE;
         }
@@ -485,8 +492,13 @@ const MSS_MIN: u32 = 64;
 /// Bytes that the timestamps option takes in every segment.
 pub(super) const TIMESTAMPS_LEN: u32 = 12;
 
+/// The shift of our windows: they cover the largest buffer that a connection may get.
+pub(super) fn window_scale(config: &Config) -> u8 {
+    window_scale_for(config.receive_buffer_len.max(config.receive_buffer_len_max))
+}
+
 /// The smallest shift with which the whole buffer can be advertised (RFC 7323 §2.2).
-pub(super) fn window_scale_for(buffer_len: usize) -> u8 {
+fn window_scale_for(buffer_len: usize) -> u8 {
     (0..14).find(|shift| buffer_len >> shift <= usize::from(u16::MAX)).unwrap_or(14)
 }
 

@@ -14,6 +14,7 @@ use hayase_time::Instant;
 
 use super::Tcp;
 use super::assembler::Assembler;
+use super::buffers::Intake;
 use super::congestion::Controller;
 use super::connection::{AckDebt, Connection, Deadlines, Opening};
 use super::ecn::Notification;
@@ -85,7 +86,8 @@ luggage! {
         tuple: Tuple, state: State, ttl: u8, tos: u8,
         iss: Seq, snd_una: Seq, snd_nxt: Seq, snd_wnd: u32, snd_wl1: Seq, snd_wl2: Seq, max_snd_wnd: u32,
         snd_wscale: u8, mss: u32,
-        irs: Seq, rcv_nxt: Seq, rcv_adv: Seq, rcv_up: Option<Seq>, rcv_wscale: u8, unacked_len: u32,
+        irs: Seq, rcv_nxt: Seq, rcv_adv: Seq, rcv_up: Option<Seq>, rcv_wscale: u8, receive_buffer_len: u32,
+        intake: Option<Box<Intake>>, unacked_len: u32,
         sack_ok: bool, timestamps_ok: bool, window_scaling_ok: bool, ecn: Notification, ts_recent: u32, ts_recent_at: u32,
         challenged_at: Option<Instant>, last_ack_sent: Seq, ts_offset: u32,
         rtt: Rtt, congestion: Controller, recovery: Recovery, backoff: u8, retries: u8, last_sent_at: Instant,

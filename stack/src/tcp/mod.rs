@@ -7,6 +7,7 @@
 mod ack;
 mod agenda;
 mod assembler;
+mod buffers;
 mod congestion;
 pub(crate) mod connection;
 mod cookie;
@@ -381,7 +382,7 @@ impl<F: Frame> Tcp<F> {
         let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
             return true;
         };
-        connection.open_window(config);
+        connection.open_window();
         let output = connection.output(egress, config);
         let fed = connection.feed(egress);
         // Output moves deadlines and may feed a writer; it ends no connection.

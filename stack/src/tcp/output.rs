@@ -468,9 +468,9 @@ impl<F: Frame> Connection<F> {
 
     /// Moves the advertised window as far as the buffer allows. Called before anything is sent.
     #[inline]
-    pub(super) fn open_window(&mut self, config: &Config) {
+    pub(super) fn open_window(&mut self) {
         self.window_due = false;
-        self.rcv_adv = self.window_edge(config);
+        self.rcv_adv = self.window_edge();
     }
 
     /// A writer that a dry pool stopped is woken once there are buffers again.

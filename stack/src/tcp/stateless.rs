@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use hayase_device::Frame;
 
-use super::connection::{Connection, Opening, window_scale_for};
+use super::connection::{Connection, Opening, window_scale};
 use super::cookie::{self, Cookie};
 use super::ecn::{self, Ecn};
 use super::flow::Tuple;
@@ -48,8 +48,7 @@ impl<F: Frame> Tcp<F> {
             let val = cookie::stamp(now.as_millis() as u32, offer, is_setup).wrapping_add(offset);
             options.timestamps = Some(Timestamps { val, ecr });
             options.sack_permitted = offer.sack_permitted;
-            options.window_scale =
-                offer.window_scale.map(|_| window_scale_for(turn.config.receive_buffer_len));
+            options.window_scale = offer.window_scale.map(|_| window_scale(turn.config));
         }
         turn.counters.count(Count::SyncookiesSent);
         self.reply(Reply {

@@ -34,7 +34,7 @@ impl<F: Frame> Connection<F> {
             return false;
         }
         if self.window_due {
-            self.open_window(config);
+            self.open_window();
         }
         match (self.tuple.is_v4(), self.timestamps_ok) {
             (true, true) => self.send_last::<TCP_V4, STAMPED_V4, D>(len, egress, config),

@@ -15,6 +15,7 @@ mod oracle;
 mod ip;
 mod ip6;
 mod tcp_attack;
+mod tcp_buffers;
 mod tcp_close;
 mod tcp_congestion;
 mod tcp_data;
