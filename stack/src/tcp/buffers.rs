@@ -5,6 +5,8 @@
 //! right-sizing, as Linux's `tcp_rcv_space_adjust`); the send buffer with the congestion window. Both end at limits of
 //! [`Config`], and while TCP as a whole holds much, nothing grows.
 
+use alloc::boxed::Box;
+
 use hayase_device::Frame;
 use hayase_time::Instant;
 
@@ -17,6 +19,21 @@ const RTT_UNKNOWN_US: u32 = 100_000;
 
 /// One connection gets no more than this part of what TCP as a whole may still hold.
 const SHARE: usize = 4;
+
+/// What a connection keeps for its application.
+#[derive(Debug)]
+pub(super) struct Space {
+    /// Bytes: the largest window.
+    pub(super) len: u32,
+    /// By what that grows, from the first read on.
+    intake: Option<Box<Intake>>,
+}
+
+impl Space {
+    pub(super) fn new(config: &Config) -> Space {
+        Space { len: config.receive_buffer_len.min(u32::MAX as usize) as u32, intake: None }
+    }
+}
 
 /// What the application takes in a round trip.
 #[derive(Debug)]
@@ -34,12 +51,13 @@ impl<F: Frame> Connection<F> {
     /// may still take.
     pub(super) fn size_receive_buffer(&mut self, now: Instant, free_len: usize, config: &Config) {
         let limit = config.receive_buffer_len_max.min(free_len / SHARE).min(u32::MAX as usize) as u32;
-        if self.receive_buffer_len >= limit || !self.window_scaling_ok {
+        if self.space.len >= limit || !self.window_scaling_ok {
             return;
         }
         let (consumed, rtt_us) = (self.consumed(), self.rtt.srtt_us());
         let rtt_us = if rtt_us == 0 { RTT_UNKNOWN_US } else { rtt_us };
-        let intake = self.intake.get_or_insert_with(|| Intake { since: now, from: consumed, most: 0 }.into());
+        let intake =
+            self.space.intake.get_or_insert_with(|| Intake { since: now, from: consumed, most: 0 }.into());
         if now < intake.since.after_micros(rtt_us.into()) {
             return;
         }
@@ -47,14 +65,14 @@ impl<F: Frame> Connection<F> {
         (intake.since, intake.from) = (now, consumed);
         if taken > intake.most {
             let wanted = taken.saturating_add(taken - intake.most).saturating_mul(2);
-            self.receive_buffer_len = self.receive_buffer_len.max(wanted.min(limit));
+            self.space.len = self.space.len.max(wanted.min(limit));
             intake.most = taken;
         }
     }
 
     /// Segments that may wait out of order: a full window of full ones, and more if they are small.
     pub(super) fn out_of_order_count_max(&self, config: &Config) -> usize {
-        config.out_of_order_count_max.max((self.receive_buffer_len / self.mss) as usize)
+        config.out_of_order_count_max.max((self.space.len / self.mss) as usize)
     }
 
     /// What the connection keeps for its peer: the window that is under way, and as much again to go on with.

@@ -1,15 +1,13 @@
 //! One connection: the transmission control block (RFC 9293 §3.3.1).
 
 use alloc::boxed::Box;
-use core::time::Duration;
 
 use hayase_device::Frame;
 use hayase_time::{Instant, TimerKey};
 
 use super::assembler::Assembler;
-use super::buffers::Intake;
+use super::buffers::Space;
 use super::congestion::Controller;
-use super::ecn::Notification;
 use super::flow::Tuple;
 use super::info::Tally;
 use super::keepalive::Probing;
@@ -19,7 +17,7 @@ use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::send_queue::SendQueue;
 use super::state::State;
-use super::user_timeout::UserTimeout;
+use super::user_timeout::Patience;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ip::neighbor::NeighborId;
@@ -122,10 +120,7 @@ pub(crate) struct Connection<F> {
     /// Right edge of the window that the peer knows of: RCV.NXT + RCV.WND. Never moves left (SHLD-14).
     pub(super) rcv_adv: Seq,
     pub(super) rcv_wscale: u8,
-    /// Bytes kept for the application: the largest window.
-    pub(super) receive_buffer_len: u32,
-    /// By what that grows, from the first read on.
-    pub(super) intake: Option<Box<Intake>>,
+    pub(super) space: Space,
     /// Bytes received since the last acknowledgement went out.
     pub(super) unacked_len: u32,
 
@@ -133,7 +128,6 @@ pub(crate) struct Connection<F> {
     pub(super) sack_ok: bool,
     pub(super) timestamps_ok: bool,
     pub(super) window_scaling_ok: bool,
-    pub(super) ecn: Notification,
     /// TS.Recent (RFC 7323 §4.3), and when it was set, as `age_stamp` has it (§5.5: it ages).
     pub(super) ts_recent: u32,
     pub(super) ts_recent_at: u32,
@@ -198,9 +192,8 @@ pub(crate) struct Connection<F> {
     pub(super) events: Ready,
     pub(super) error: Option<Error>,
     pub(super) soft_error: Option<Error>,
-    pub(super) linger: Option<Duration>,
     pub(super) probing: Option<Box<Probing>>,
-    pub(super) user_timeout: Option<Box<UserTimeout>>,
+    pub(super) patience: Patience,
 }
 
 /// What the first segments of a connection are made of.
@@ -215,49 +208,46 @@ pub(super) struct Opening {
 
 impl<F: Frame> Connection<F> {
     pub(super) fn new(opening: Opening, config: &Config) -> Connection<F> {
-        let Opening { tuple, state, iss, ts_offset, mss, now } = opening;
         Connection {
-            tuple,
-            state,
+            tuple: opening.tuple,
+            state: opening.state,
             neighbor: None,
             ttl: config.ttl,
             tos: 0,
-            iss,
-            snd_una: iss,
-            snd_nxt: iss,
+            iss: opening.iss,
+            snd_una: opening.iss,
+            snd_nxt: opening.iss,
             snd_wnd: 0,
             snd_wl1: Seq(0),
-            snd_wl2: iss,
+            snd_wl2: opening.iss,
             max_snd_wnd: 0,
             snd_wscale: 0,
-            mss,
+            mss: opening.mss,
             path_mtu: None,
             irs: Seq(0),
             rcv_nxt: Seq(0),
             rcv_up: None,
             rcv_adv: Seq(0),
             rcv_wscale: window_scale(config),
-            receive_buffer_len: config.receive_buffer_len.min(u32::MAX as usize) as u32,
-            intake: None,
+            space: Space::new(config),
             unacked_len: 0,
             sack_ok: true,
             timestamps_ok: true,
             window_scaling_ok: true,
-            ecn: Notification::default(),
             ts_recent: 0,
             ts_recent_at: 0,
             challenged_at: None,
             last_ack_sent: Seq(0),
-            ts_offset,
+            ts_offset: opening.ts_offset,
             rtt: Rtt::default(),
-            congestion: Controller::new(config.congestion, mss),
-            recovery: Recovery::new(iss),
+            congestion: Controller::new(config.congestion, opening.mss),
+            recovery: Recovery::new(opening.iss),
             backoff: 0,
             retries: 0,
-            last_sent_at: now,
-            pace_at: now,
+            last_sent_at: opening.now,
+            pace_at: opening.now,
             tally: Tally::default(),
-            send: SendQueue::new(iss + 1),
+            send: SendQueue::new(opening.iss + 1),
             receive: ReceiveQueue::default(),
             out_of_order: None,
             dsack: None,
@@ -283,9 +273,8 @@ impl<F: Frame> Connection<F> {
             events: Ready::EMPTY,
             error: None,
             soft_error: None,
-            linger: None,
             probing: None,
-            user_timeout: None,
+            patience: Patience::default(),
         }
     }
 
@@ -336,7 +325,7 @@ impl<F: Frame> Connection<F> {
             && self.probing.is_none()
             && !self.force
             && !self.starved
-            && self.ecn.is_quiet()
+            && self.recovery.ecn.is_quiet()
             && (self.owned || self.listener.is_some())
     }
 
@@ -368,12 +357,12 @@ impl<F: Frame> Connection<F> {
     /// and moving only by steps worth a segment (silly window avoidance, RFC 9293 §3.8.6.2.2).
     #[inline]
     pub(super) fn window_edge(&self) -> Seq {
-        let room = self.receive_buffer_len.saturating_sub(self.receive.len() as u32);
+        let room = self.space.len.saturating_sub(self.receive.len() as u32);
         // No more than the window field can say.
         let room = room.min(u32::from(u16::MAX) << self.rcv_wscale);
         let edge = self.rcv_nxt + room;
         let gain = edge.since(self.rcv_adv);
-        let step = self.mss.min(self.receive_buffer_len / 2);
+        let step = self.mss.min(self.space.len / 2);
         if gain >= step { edge } else { self.rcv_adv }
     }
 

@@ -67,39 +67,42 @@ impl<F: Frame> Connection<F> {
     pub(super) fn agree_on_ecn(&mut self, header: &TcpHeader, config: &Config) {
         let bits = header.flags.0 & SETUP.0;
         let agreed = if header.flags.contains(Flags::ACK) {
-            self.ecn.requested && bits == Flags::ECE.0
+            self.recovery.ecn.requested && bits == Flags::ECE.0
         } else {
-            let is_wanted =
-                if self.state == State::SynSent { self.ecn.requested } else { config.ecn != Ecn::Off };
+            let is_wanted = if self.state == State::SynSent {
+                self.recovery.ecn.requested
+            } else {
+                config.ecn != Ecn::Off
+            };
             is_wanted && bits == SETUP.0
         };
-        self.ecn.ect = if agreed { ECT_0 } else { 0 };
+        self.recovery.ecn.ect = if agreed { ECT_0 } else { 0 };
     }
 
     /// What ECN adds to the flags of a SYN (`is_answer`: of a SYN-ACK). A SYN that goes again asks no more: something on
     /// the way may drop those that do (§6.1.1.1).
     pub(super) fn ecn_setup_flags(&mut self, is_answer: bool, config: &Config) -> Flags {
         if is_answer {
-            return if self.ecn.ect != 0 { Flags::ECE } else { Flags::default() };
+            return if self.recovery.ecn.ect != 0 { Flags::ECE } else { Flags::default() };
         }
-        self.ecn.requested = config.ecn == Ecn::Request && self.retries == 0;
-        if self.ecn.requested { SETUP } else { Flags::default() }
+        self.recovery.ecn.requested = config.ecn == Ecn::Request && self.retries == 0;
+        if self.recovery.ecn.requested { SETUP } else { Flags::default() }
     }
 
     /// The receiver's part (§6.1.3): marks are echoed until the sender says that its window is smaller. What is not data
     /// within the window never comes here (§6.1.5).
     #[inline]
     pub(super) fn check_marks(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) {
-        if self.ecn.ect == 0 || segment.len == 0 {
+        if self.recovery.ecn.ect == 0 || segment.len == 0 {
             return;
         }
         if segment.has(Flags::CWR) {
-            self.ecn.echoes = false;
+            self.recovery.ecn.echoes = false;
             // Its window may have room for one segment: it waits for this ACK.
             self.owe_ack(AckDebt::Now);
         }
-        if cx.is_marked && !self.ecn.echoes {
-            self.ecn.echoes = true;
+        if cx.is_marked && !self.recovery.ecn.echoes {
+            self.recovery.ecn.echoes = true;
             self.owe_ack(AckDebt::Now);
         }
     }
@@ -107,16 +110,16 @@ impl<F: Frame> Connection<F> {
     /// The sender's part (§6.1.2): ECE makes the window smaller, once for all that is outstanding. Returns whether the
     /// acknowledgement is one that must not make it larger.
     pub(super) fn take_echo(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) -> bool {
-        if self.ecn.until.is_some_and(|until| segment.header.ack.after(until)) {
-            self.ecn.until = None;
+        if self.recovery.ecn.until.is_some_and(|until| segment.header.ack.after(until)) {
+            self.recovery.ecn.until = None;
         }
-        if self.ecn.ect == 0 || !segment.has(Flags::ECE) || segment.has(Flags::SYN) {
+        if self.recovery.ecn.ect == 0 || !segment.has(Flags::ECE) || segment.has(Flags::SYN) {
             return false;
         }
-        if self.ecn.until.is_none() && self.recovery.is_open() && self.flight() > 0 {
+        if self.recovery.ecn.until.is_none() && self.recovery.is_open() && self.flight() > 0 {
             cx.counters.count(Count::EcnReductions);
             self.congestion.on_loss(self.congestion.cwnd(), self.mss);
-            self.ecn.on_reduction(self.snd_nxt);
+            self.recovery.ecn.on_reduction(self.snd_nxt);
         }
         true
     }

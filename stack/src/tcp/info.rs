@@ -124,7 +124,7 @@ impl<F: Frame> Connection<F> {
             backoff: self.backoff,
             timestamps: self.timestamps_ok,
             sack: self.sack_ok,
-            ecn: self.ecn.ect != 0,
+            ecn: self.recovery.ecn.ect != 0,
             snd_wscale: self.snd_wscale,
             rcv_wscale: self.rcv_wscale,
             rto_us: self.rtt.rto_us(self.backoff, config),

@@ -157,7 +157,7 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        if self.ecn.cwr_due {
+        if self.recovery.ecn.cwr_due {
             // One segment says CWR, and not all into which a device cuts it.
             return self.mss;
         }
@@ -237,11 +237,11 @@ impl<F: Frame> Connection<F> {
             egress.confirm(self.neighbor);
         }
         let is_new = !plan.retransmission && self.snd_wnd > 0;
-        if is_new && self.ecn.cwr_due {
+        if is_new && self.recovery.ecn.cwr_due {
             header.flags = header.flags | Flags::CWR;
         }
         // Neither what goes again nor what probes a window (RFC 3168 §6.1.5, §6.1.6).
-        let ect = if is_new { self.ecn.ect } else { 0 };
+        let ect = if is_new { self.recovery.ecn.ect } else { 0 };
         let envelope = emit::envelope(&self.tuple, self.ttl, self.tos | ect);
         let headers_len = egress.headers_len(envelope.src) + header.len();
         let last = self.send.end();
@@ -257,7 +257,7 @@ impl<F: Frame> Connection<F> {
             header.flags = header.flags | Flags::FIN;
         }
         emit::data(&envelope, header, payload, hop, mss, egress)?;
-        self.ecn.cwr_due &= !is_new;
+        self.recovery.ecn.cwr_due &= !is_new;
         Some((len, fin))
     }
 
@@ -426,7 +426,7 @@ impl<F: Frame> Connection<F> {
             dst_port: self.tuple.remote_port(),
             seq,
             ack: self.rcv_nxt,
-            flags: if self.ecn.echoes { Flags::ACK | Flags::ECE } else { Flags::ACK },
+            flags: if self.recovery.ecn.echoes { Flags::ACK | Flags::ECE } else { Flags::ACK },
             window: self.window_field(),
             urgent: 0,
             options: Options { timestamps: self.timestamps(now), ..Options::default() },

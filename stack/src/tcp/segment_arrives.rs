@@ -133,7 +133,7 @@ impl<F: Frame> Connection<F> {
             self.snd_nxt = self.iss;
             if segment.flags.0 & super::ecn::SETUP.0 == 0 {
                 // One that asks no more for ECN must not find itself with it (RFC 3168 §6.1.1).
-                self.ecn.ect = 0;
+                self.recovery.ecn.ect = 0;
             }
             return Stop::Drop(Drop::TcpOldData);
         }

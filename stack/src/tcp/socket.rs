@@ -305,14 +305,14 @@ impl<F: Frame> Tcp<F> {
     pub(crate) fn close(&mut self, now: Instant, id: TcpId, config: &Config) {
         let Ok(connection) = self.get_mut(id) else { return };
         let has_unread = !connection.receive.is_empty() || connection.out_of_order.is_some();
-        let is_hard = connection.linger == Some(Duration::ZERO) || has_unread;
+        let is_hard = connection.patience.linger == Some(Duration::ZERO) || has_unread;
         match connection.state {
             State::Closed | State::TimeWait => {}
             State::SynSent => connection.enter_closed(None),
             _ if is_hard => return self.abort(now, id, config),
             state => {
                 connection.queue_fin();
-                connection.deadlines.idle = match connection.linger {
+                connection.deadlines.idle = match connection.patience.linger {
                     Some(linger) => now + linger,
                     None if state == State::FinWait2 => now.after_micros(config.fin_timeout_us.into()),
                     None => Instant::MAX,
@@ -366,11 +366,11 @@ impl<F: Frame> Tcp<F> {
     }
 
     pub(crate) fn set_linger(&mut self, id: TcpId, linger: Option<Duration>) -> Result<(), Error> {
-        self.get_mut(id).map(|connection| connection.linger = linger)
+        self.get_mut(id).map(|connection| connection.patience.linger = linger)
     }
 
     pub(crate) fn linger(&self, id: TcpId) -> Result<Option<Duration>, Error> {
-        self.get(id).map(|connection| connection.linger)
+        self.get(id).map(|connection| connection.patience.linger)
     }
 
     pub(crate) fn set_ttl(&mut self, id: TcpId, ttl: u8) -> Result<(), Error> {
@@ -429,11 +429,11 @@ impl<F: Frame> Tcp<F> {
     pub(crate) fn set_user_timeout(&mut self, id: TcpId, limit: Option<Duration>) -> Result<(), Error> {
         let limit = limit.filter(|limit| !limit.is_zero());
         let timeout = limit.map(|limit| alloc::boxed::Box::new(UserTimeout::new(limit)));
-        self.get_mut(id).map(|connection| connection.user_timeout = timeout)
+        self.get_mut(id).map(|connection| connection.patience.user_timeout = timeout)
     }
 
     pub(crate) fn user_timeout(&self, id: TcpId) -> Result<Option<Duration>, Error> {
-        self.get(id).map(|connection| connection.user_timeout.as_ref().map(|timeout| timeout.limit))
+        self.get(id).map(|connection| connection.patience.user_timeout.as_ref().map(|timeout| timeout.limit))
     }
 
     pub(crate) fn take_error(&mut self, id: TcpId) -> Option<Error> {
@@ -499,7 +499,7 @@ impl<F: Frame> Connection<F> {
     /// nearly shut; otherwise it travels with the next segment.
     #[inline]
     fn owe_window_update(&mut self) {
-        if self.rcv_wnd() < self.receive_buffer_len / 2 {
+        if self.rcv_wnd() < self.space.len / 2 {
             self.owe_ack(AckDebt::Now);
         }
     }

@@ -76,7 +76,7 @@ impl<F: Frame> Connection<F> {
             let undo = self.undo_point();
             if self.snd_wnd > 0 {
                 self.congestion.on_timeout(self.flight(), self.mss, is_repeated);
-                self.ecn.on_reduction(self.snd_nxt);
+                self.recovery.ecn.on_reduction(self.snd_nxt);
             }
             self.suspect_black_hole(egress.now);
             self.rtt.forget_min();
@@ -132,7 +132,7 @@ impl<F: Frame> Connection<F> {
             self.deadlines.idle = probing.due_at().max(now + probing.settings.interval);
             return None;
         }
-        let is_gone = match &self.user_timeout {
+        let is_gone = match &self.patience.user_timeout {
             Some(timeout) => probing.sent > 0 && now >= probing.heard_at + timeout.limit,
             None => probing.is_exhausted(),
         };

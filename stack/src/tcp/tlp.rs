@@ -99,7 +99,7 @@ impl<F: Frame> Connection<F> {
             cx.counters.count(Count::LossProbeRecovery);
             // What was outstanding when it was lost is acknowledged by now: the window says how much it was.
             self.congestion.on_loss(self.congestion.cwnd(), self.mss);
-            self.ecn.on_reduction(self.snd_nxt);
+            self.recovery.ecn.on_reduction(self.snd_nxt);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The user timeout (RFC 9293 §3.10.8, RFC 5482 §2): how long what was written may stay unacknowledged before the
 //! connection is given up, where the application wants another time than R2 gives.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use hayase_device::Frame;
@@ -8,6 +9,14 @@ use hayase_time::Instant;
 
 use super::connection::Connection;
 use crate::config::Config;
+
+/// How long the application lets a connection take.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    /// What closing does (`SO_LINGER`).
+    pub(super) linger: Option<Duration>,
+    pub(super) user_timeout: Option<Box<UserTimeout>>,
+}
 
 /// The user timeout of one connection.
 #[derive(Debug)]
@@ -37,7 +46,7 @@ impl<F: Frame> Connection<F> {
     #[cold]
     pub(super) fn goes_on(&mut self, now: Instant) {
         let acked = self.tally.bytes_acked;
-        if let Some(timeout) = &mut self.user_timeout {
+        if let Some(timeout) = &mut self.patience.user_timeout {
             timeout.standstill = Some((acked, now));
         }
     }
@@ -48,7 +57,7 @@ impl<F: Frame> Connection<F> {
         // Nothing outstanding: a window is shut, and the timer that found it so ran for a timeout.
         let since = self.recovery.flight.first_sent_at().unwrap_or(now - rto);
         let acked = self.tally.bytes_acked;
-        self.user_timeout.as_mut().map(|timeout| timeout.ends_at(acked, since))
+        self.patience.user_timeout.as_mut().map(|timeout| timeout.ends_at(acked, since))
     }
 }
 

@@ -87,7 +87,7 @@ impl<F: Frame> Connection<F> {
         if egress.device.room() == 0 {
             return false;
         }
-        let tos = self.tos | self.ecn.ect;
+        let tos = self.tos | self.recovery.ecn.ect;
         let Some(frame) = self.send.last_whole(self.snd_nxt, len) else { return false };
         let Some(bytes) = frame.prepend(LEN) else { return false };
         let Some(out) = bytes.first_chunk_mut::<LEN>() else { return false };
@@ -140,7 +140,7 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        if self.has_blocks() | self.ecn.echoes {
+        if self.has_blocks() | self.recovery.ecn.echoes {
             return false;
         }
         match (self.tuple.is_v4(), self.timestamps_ok) {
