@@ -97,6 +97,9 @@ pub(crate) trait Door {
     fn tcp_info(&self, _id: TcpId) -> io::Result<TcpInfo> {
         Err(not_ours())
     }
+    fn tcp_connections(&self) -> io::Result<Vec<(SocketAddr, SocketAddr, TcpInfo)>> {
+        Err(not_listed())
+    }
     fn tcp_congestion(&self, _id: TcpId) -> io::Result<Congestion> {
         Err(not_ours())
     }
@@ -173,6 +176,13 @@ pub(crate) fn alone() -> io::Error {
 /// The error of a door that leads to another TCP than ours.
 fn not_ours() -> io::Error {
     let text = "this connection is the operating system's: its congestion control and its state are known there (`ss -i`)";
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
+/// The error of a door that cannot see all connections of a stack.
+fn not_listed() -> io::Error {
+    let text = "connections are listed on the thread of their own stack only; those of the operating system are known \
+                there (`ss -ti`)";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 

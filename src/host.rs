@@ -4,13 +4,13 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hayase_device::{Caps, Offloads};
 use hayase_executor::JoinHandle;
-use hayase_stack::Cidr;
+use hayase_stack::{Cidr, TcpInfo};
 use pin_project_lite::pin_project;
 
 use crate::counters::Counters;
@@ -196,6 +196,15 @@ impl Host {
     /// See [`Host`].
     pub fn counters(self) -> io::Result<Counters> {
         self.call(|door| door.counters())
+    }
+
+    /// Every TCP connection but those in TIME_WAIT, in no particular order: our address, the peer's, and the state as
+    /// [`TcpStream::info`](crate::net::TcpStream::info) has it. As `ss -ti`; it walks over all of them.
+    ///
+    /// # Errors
+    /// If the stack is on another thread, or the operating system's. See also [`Host`].
+    pub fn tcp_connections(self) -> io::Result<Vec<(SocketAddr, SocketAddr, TcpInfo)>> {
+        self.call(|door| door.tcp_connections())
     }
 
     /// Number of TCP connections, in every state.

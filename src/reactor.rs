@@ -42,7 +42,7 @@ use crate::time;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// Dropping it takes its hosts away; their sockets then are errors.
+/// Dropping it takes its hosts away; their sockets then are errors, also for those who wait for them.
 #[derive(Default)]
 pub struct Reactor {
     shards: Vec<(Host, Rc<dyn Turn>)>,
@@ -79,7 +79,22 @@ impl Reactor {
         config: Config,
         now: Instant,
     ) -> io::Result<Host> {
-        let seed = seed()?;
+        self.attach_seeded(device, config, seed()?, now)
+    }
+
+    /// As [`attach`](Self::attach), with `seed` in place of the operating system's random numbers: for simulations,
+    /// where the same seed makes the same stack. Sequence numbers and ports that come from a seed which somebody knows
+    /// can be guessed.
+    ///
+    /// # Errors
+    /// If this is called from inside a call to another shard.
+    pub fn attach_seeded(
+        &mut self,
+        device: impl Device + 'static,
+        config: Config,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> io::Result<Host> {
         let Some(mut seat) = self.seat.take() else {
             return self.install(|mailbox| Shard::new(device, config, seed, now, mailbox, None));
         };

@@ -199,6 +199,13 @@ impl<D: Device> Shard<D> {
     }
 }
 
+impl<D: Device> Drop for Shard<D> {
+    /// Who waits for a socket is woken, to find that it is an error now.
+    fn drop(&mut self) {
+        self.wakers.get_mut().take_all().into_iter().for_each(Waker::wake);
+    }
+}
+
 #[cold]
 fn busy() -> io::Error {
     io::Error::new(
@@ -530,6 +537,10 @@ impl<D: Device> Door for Shard<D> {
 
     fn tcp_info(&self, id: TcpId) -> io::Result<TcpInfo> {
         self.call(|core, _| core.stack.tcp_info(id))
+    }
+
+    fn tcp_connections(&self) -> io::Result<Vec<(SocketAddr, SocketAddr, TcpInfo)>> {
+        self.call(|core, _| Ok(core.stack.tcp_connections().collect()))
     }
 
     fn tcp_congestion(&self, id: TcpId) -> io::Result<Congestion> {

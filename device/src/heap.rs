@@ -129,6 +129,11 @@ impl Pool {
         self.inner.small.in_use() + self.inner.large.in_use()
     }
 
+    /// Bytes of the buffers in use.
+    pub fn in_use_len(&self) -> usize {
+        [&self.inner.small, &self.inner.large].iter().map(|class| class.in_use() * class.buffer_len).sum()
+    }
+
     /// Bytes of memory that the pool has taken from the heap so far.
     pub fn memory_len(&self) -> usize {
         [&self.inner.small, &self.inner.large].iter().map(|class| class.count.get() * class.buffer_len).sum()
@@ -320,6 +325,7 @@ mod tests {
         b.chain(a);
         let shared = b.into_shared();
         assert_eq!(pool.in_use(), 1, "the chained one is home, the shared one is not");
+        assert_eq!(pool.in_use_len(), 2048);
         drop(shared);
         assert_eq!(pool.in_use(), 0);
         assert_eq!(pool.memory_len(), 2 * 2048);

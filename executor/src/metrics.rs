@@ -16,6 +16,8 @@ pub struct Metrics {
     pub polls: u64,
     /// Tasks spawned.
     pub tasks_spawned: u64,
+    /// Tasks that ended in a panic.
+    pub tasks_panicked: u64,
     /// Tasks that have not ended.
     pub tasks_live: u64,
     /// Messages from other threads: wakes, spawns, aborts.
@@ -31,6 +33,7 @@ pub(crate) struct Counters {
     pub(crate) parks: Counter,
     pub(crate) polls: Counter,
     pub(crate) tasks_spawned: Counter,
+    pub(crate) tasks_panicked: Counter,
     pub(crate) remote_wakes: Counter,
     pub(crate) timers_expired: Counter,
 }
@@ -43,6 +46,7 @@ impl Counters {
             parks: self.parks.get(),
             polls: self.polls.get(),
             tasks_spawned: self.tasks_spawned.get(),
+            tasks_panicked: self.tasks_panicked.get(),
             tasks_live: tasks_live as u64,
             remote_wakes: self.remote_wakes.get(),
             timers_expired: self.timers_expired.get(),

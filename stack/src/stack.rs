@@ -576,6 +576,12 @@ impl<F: Frame> Stack<F> {
         self.tcp.info(id, &self.config)
     }
 
+    /// Every connection but those in TIME_WAIT, in no particular order: local address, remote address, and what it
+    /// can tell of itself (`ss -ti`). Walks over all of them.
+    pub fn tcp_connections(&self) -> impl Iterator<Item = (SocketAddr, SocketAddr, TcpInfo)> + '_ {
+        self.tcp.connections(&self.config)
+    }
+
     /// Takes the error that ended the connection, or one that it survived (`SO_ERROR`).
     pub fn tcp_take_error(&mut self, id: TcpId) -> Option<Error> {
         self.tcp.take_error(id)

@@ -50,7 +50,10 @@ impl<F: Future> Future for TaskFuture<F> {
         // The future is not looked at again after a panic, except to drop it.
         let output = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(poll) => Ok(ready!(poll)),
-            Err(payload) => Err(JoinError::panicked(payload)),
+            Err(payload) => {
+                this.core.counters.tasks_panicked.add(1);
+                Err(JoinError::panicked(payload))
+            }
         };
         // The future goes before its output is seen, so that whoever joins finds its resources free.
         let cleared = clear(this.future);

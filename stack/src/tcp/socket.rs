@@ -397,6 +397,15 @@ impl<F: Frame> Tcp<F> {
         self.get(id).map(|connection| connection.congestion.congestion())
     }
 
+    pub(crate) fn connections<'a>(
+        &'a self,
+        config: &'a Config,
+    ) -> impl Iterator<Item = (SocketAddr, SocketAddr, TcpInfo)> + 'a {
+        self.connections.iter().map(|(_, connection)| {
+            (connection.tuple.local(), connection.tuple.remote(), connection.info(config))
+        })
+    }
+
     pub(crate) fn info(&self, id: TcpId, config: &Config) -> Result<TcpInfo, Error> {
         self.get(id).map(|connection| connection.info(config))
     }
