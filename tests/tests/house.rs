@@ -102,6 +102,19 @@ fn only_the_facade_sees_all_three() {
     none("the facade joins these", inner[..3].iter().filter(|name| !facade.contains(**name)));
 }
 
+/// What is simulated is the product: the simulator stands on the facade, and brings the executor its clock.
+#[test]
+fn the_simulator_stands_on_the_facade_and_brings_a_clock() {
+    let graph = Graph::load();
+    let allowed = ["hayase", "hayase-executor"];
+    none("the simulator sees too much", outside(graph.member("hayase-sim"), &EVERY, &allowed));
+    let products: Vec<_> = graph.members().filter(|member| member.name != "hayase-tool").collect();
+    none(
+        "a product depends on the simulator",
+        products.iter().flat_map(|member| among(member, &PRODUCT, &["hayase-sim"])),
+    );
+}
+
 #[test]
 fn the_facade_knows_no_framework() {
     let frameworks = ["hyper", "hyper-util", "tokio-util", "axum", "tonic", "tower", "h2", "reqwest"];

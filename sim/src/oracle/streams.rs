@@ -1,0 +1,285 @@
+//! What can be seen of each TCP stream from outside: bytes, acknowledgements and windows.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use hayase::time::Instant;
+
+use super::{Verdict, Violation};
+use crate::packet::{ACK, RST, SYN, Segment};
+
+const ARRIVED: &str = "every byte arrives once and in order";
+const SAME: &str = "what is sent again is what was sent before";
+const WINDOW: &str = "windows never shrink";
+
+/// Sequence numbers this far from the first are those of another incarnation: no simulated connection sends 2 GiB.
+const SEQUENCE_MAX: u32 = 1 << 31;
+
+/// A byte that was never seen on the cable, because the sender's own device dropped it.
+const UNSEEN: u16 = u16::MAX;
+
+/// One incarnation of one direction. Sequence numbers count from that of its SYN.
+#[derive(Debug)]
+struct Stream {
+    isn: u32,
+    /// The shift that the sender of this direction offered for its own windows.
+    scale: Option<u8>,
+    /// What is in the network: the first number, and the bytes from there on.
+    base: u32,
+    bytes: VecDeque<u16>,
+    /// The first number that has not arrived, and what arrived beyond it.
+    arrived: u32,
+    beyond: BTreeMap<u32, u32>,
+    /// The end of the window that the receiver has offered.
+    edge: u32,
+}
+
+impl Stream {
+    fn new(isn: u32, scale: Option<u8>) -> Stream {
+        let (bytes, beyond) = (VecDeque::new(), BTreeMap::new());
+        Stream { isn, scale, base: 1, bytes, arrived: 0, beyond, edge: 0 }
+    }
+
+    /// Compares with what was sent before, and keeps what is new.
+    fn send(&mut self, seq: u32, payload: &[u8], segment: &Segment<'_>) -> Verdict {
+        let skipped = self.base.saturating_sub(seq) as usize;
+        let Some(payload) = payload.get(skipped..).filter(|payload| !payload.is_empty()) else {
+            return Ok(());
+        };
+        let at = (seq.max(self.base) - self.base) as usize;
+        if self.bytes.len() < at + payload.len() {
+            self.bytes.resize(at + payload.len(), UNSEEN);
+        }
+        for (seen, byte) in self.bytes.range_mut(at..).zip(payload) {
+            if *seen != UNSEEN && *seen != u16::from(*byte) {
+                let text = format!("{} to {}: other bytes at {seq}", segment.src, segment.dst);
+                return Err(Violation::new(SAME, text));
+            }
+            *seen = u16::from(*byte);
+        }
+        Ok(())
+    }
+
+    fn arrive(&mut self, start: u32, end: u32) {
+        if start > self.arrived {
+            let known = self.beyond.entry(start).or_insert(end);
+            *known = end.max(*known);
+            return;
+        }
+        self.arrived = self.arrived.max(end);
+        while let Some(range) = self.beyond.first_entry().filter(|range| *range.key() <= self.arrived) {
+            self.arrived = self.arrived.max(range.remove());
+        }
+    }
+
+    /// The receiver has sent an acknowledgement, and a window that is to be shifted.
+    fn acknowledge(&mut self, ack: u32, shift: u8, segment: &Segment<'_>) -> Verdict {
+        let (from, to) = (segment.src, segment.dst);
+        if ack > self.arrived {
+            let text = format!("{from} acknowledged {ack} bytes of {to}, of which {} arrived", self.arrived);
+            return Err(Violation::new(ARRIVED, text));
+        }
+        let gone = ack.saturating_sub(self.base).min(self.bytes.len() as u32);
+        self.bytes.drain(..gone as usize);
+        self.base += gone;
+        let edge = ack + (u32::from(segment.window) << shift);
+        // A window in units of 2^shift bytes is rounded down: by so much it may go back (RFC 7323 §2.4).
+        if edge + (1 << shift) <= self.edge {
+            let text = format!("{from} offered {to} bytes up to {}, and now up to {edge}", self.edge);
+            return Err(Violation::new(WINDOW, text));
+        }
+        self.edge = self.edge.max(edge);
+        Ok(())
+    }
+}
+
+/// One direction of a connection, through all its incarnations.
+#[derive(Debug, Default)]
+struct Direction {
+    current: Option<Stream>,
+    /// A SYN was sent that the peer has not acknowledged.
+    pending: Option<Stream>,
+    last_sent_at: Instant,
+}
+
+impl Direction {
+    fn open(&mut self, isn: u32, scale: Option<u8>) {
+        let is_known = |stream: &Option<Stream>| stream.as_ref().is_some_and(|stream| stream.isn == isn);
+        if !is_known(&self.current) && !is_known(&self.pending) {
+            self.pending = Some(Stream::new(isn, scale));
+        }
+    }
+
+    /// The peer acknowledged a SYN: from now on that incarnation counts.
+    fn settle(&mut self, ack: u32) {
+        if self.pending.as_ref().is_some_and(|stream| stream.isn.wrapping_add(1) == ack) {
+            self.current = self.pending.take();
+        }
+    }
+
+    fn scale(&self) -> Option<u8> {
+        self.current.as_ref().or(self.pending.as_ref()).and_then(|stream| stream.scale)
+    }
+}
+
+/// All streams, by who sends to whom.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    directions: BTreeMap<(SocketAddr, SocketAddr), Direction>,
+}
+
+impl Streams {
+    /// A host has sent a segment.
+    pub(crate) fn sent(&mut self, now: Instant, segment: &Segment<'_>) -> Verdict {
+        let own = self.directions.entry((segment.src, segment.dst)).or_default();
+        own.last_sent_at = now;
+        if segment.has(RST) {
+            return Ok(());
+        }
+        if segment.has(SYN) {
+            own.open(segment.seq, segment.scale);
+        }
+        if let Some(stream) = &mut own.current
+            && let Some(seq) = position(segment.seq, stream)
+        {
+            stream.send(seq, segment.payload, segment)?;
+        }
+        let scale = own.scale();
+        if segment.has(ACK) { self.acknowledged(segment, scale) } else { Ok(()) }
+    }
+
+    fn acknowledged(&mut self, segment: &Segment<'_>, scale: Option<u8>) -> Verdict {
+        let Some(other) = self.directions.get_mut(&(segment.dst, segment.src)) else { return Ok(()) };
+        other.settle(segment.ack);
+        let Some(stream) = &mut other.current else { return Ok(()) };
+        let Some(ack) = position(segment.ack, stream) else { return Ok(()) };
+        // A shift counts if both offered one, and not in a SYN (RFC 7323 §2.2).
+        let shift = scale.filter(|_| stream.scale.is_some() && !segment.has(SYN)).unwrap_or(0);
+        stream.acknowledge(ack, shift, segment)
+    }
+
+    /// A host has received a segment.
+    pub(crate) fn received(&mut self, segment: &Segment<'_>) {
+        let Some(direction) = self.directions.get_mut(&(segment.src, segment.dst)) else { return };
+        for stream in [&mut direction.current, &mut direction.pending].into_iter().flatten() {
+            let Some(start) = position(segment.seq, stream) else { continue };
+            // A SYN of another incarnation is no data of this one.
+            if !segment.has(SYN) || start == 0 {
+                stream.arrive(start, start + segment.sequence_len());
+            }
+        }
+    }
+
+    /// When `local` last sent anything to `remote`.
+    pub(crate) fn last_sent_at(&self, local: SocketAddr, remote: SocketAddr) -> Option<Instant> {
+        self.directions.get(&(local, remote)).map(|direction| direction.last_sent_at)
+    }
+}
+
+/// A sequence number of this incarnation, counted from its SYN.
+fn position(seq: u32, stream: &Stream) -> Option<u32> {
+    Some(seq.wrapping_sub(stream.isn)).filter(|position| *position < SEQUENCE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::FIN;
+
+    /// Two hosts and a cable between them that the test describes by hand.
+    struct Tape {
+        streams: Streams,
+    }
+
+    const CLIENT: &str = "10.7.0.1:1000";
+    const SERVER: &str = "10.7.0.2:80";
+
+    fn segment<'a>(from: &str, seq: u32, ack: u32, flags: u8, window: u16, payload: &'a [u8]) -> Segment<'a> {
+        let to = if from == CLIENT { SERVER } else { CLIENT };
+        let (src, dst) = (from.parse().unwrap(), to.parse().unwrap());
+        let scale = (flags & SYN != 0).then_some(4);
+        Segment { src, dst, seq, ack, flags, window, scale, payload }
+    }
+
+    impl Tape {
+        /// After a handshake: the client's numbers start at 1000, the server's at u32::MAX.
+        fn new() -> Tape {
+            let mut tape = Tape { streams: Streams::default() };
+            tape.both(segment(CLIENT, 999, 0, SYN, 1000, b""));
+            tape.both(segment(SERVER, u32::MAX - 1, 1000, SYN | ACK, 1000, b""));
+            tape.both(segment(CLIENT, 1000, u32::MAX, ACK, 100, b""));
+            tape
+        }
+
+        fn send(&mut self, segment: Segment<'_>) -> Verdict {
+            self.streams.sent(Instant::ZERO, &segment)
+        }
+
+        fn both(&mut self, segment: Segment<'_>) {
+            self.send(segment).unwrap();
+            self.streams.received(&segment);
+        }
+    }
+
+    fn rule(verdict: Verdict) -> &'static str {
+        verdict.unwrap_err().rule
+    }
+
+    #[test]
+    fn an_honest_exchange_breaks_no_rule() {
+        let mut tape = Tape::new();
+        tape.both(segment(CLIENT, 1005, u32::MAX, ACK, 100, b"world"));
+        tape.both(segment(SERVER, u32::MAX, 1000, ACK, 63, b""));
+        tape.both(segment(CLIENT, 1000, u32::MAX, ACK, 100, b"hello"));
+        tape.both(segment(SERVER, u32::MAX, 1010, ACK, 63, b"numbers go round"));
+        tape.both(segment(CLIENT, 1010, 15, ACK | FIN, 99, b""));
+        tape.both(segment(SERVER, 15, 1011, ACK, 63, b""));
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_was_lost_is_seen() {
+        let mut tape = Tape::new();
+        tape.send(segment(CLIENT, 1000, u32::MAX, ACK, 100, b"lost")).unwrap();
+        assert_eq!(rule(tape.send(segment(SERVER, u32::MAX, 1004, ACK, 100, b""))), ARRIVED);
+    }
+
+    #[test]
+    fn a_hole_that_is_skipped_is_seen() {
+        let mut tape = Tape::new();
+        tape.send(segment(CLIENT, 1000, u32::MAX, ACK, 100, b"lost")).unwrap();
+        tape.both(segment(CLIENT, 1004, u32::MAX, ACK, 100, b"kept"));
+        assert_eq!(rule(tape.send(segment(SERVER, u32::MAX, 1008, ACK, 100, b""))), ARRIVED);
+    }
+
+    #[test]
+    fn other_bytes_at_the_same_place_are_seen() {
+        let mut tape = Tape::new();
+        tape.send(segment(CLIENT, 1000, u32::MAX, ACK, 100, b"abcd")).unwrap();
+        tape.send(segment(CLIENT, 1002, u32::MAX, ACK, 100, b"cdef")).unwrap();
+        assert_eq!(rule(tape.send(segment(CLIENT, 1003, u32::MAX, ACK, 100, b"d?"))), SAME);
+    }
+
+    #[test]
+    fn a_window_that_shrinks_is_seen() {
+        let mut tape = Tape::new();
+        tape.both(segment(SERVER, u32::MAX, 1000, ACK, 63, b""));
+        tape.both(segment(CLIENT, 1000, u32::MAX, ACK, 100, b"x"));
+        tape.both(segment(SERVER, u32::MAX, 1001, ACK, 62, b""));
+        assert_eq!(rule(tape.send(segment(SERVER, u32::MAX, 1001, ACK, 61, b""))), WINDOW);
+        assert_eq!(rule(tape.send(segment(SERVER, u32::MAX, 1000, ACK, 62, b""))), WINDOW);
+    }
+
+    #[test]
+    fn a_new_incarnation_starts_anew() {
+        let mut tape = Tape::new();
+        tape.both(segment(CLIENT, 1000, u32::MAX, ACK, 100, b"old"));
+        tape.both(segment(SERVER, u32::MAX, 1003, ACK, 63, b""));
+        tape.both(segment(CLIENT, 5_000, 0, SYN, 1000, b""));
+        // The server still thinks of the old one, and says so.
+        tape.both(segment(SERVER, u32::MAX, 1003, ACK, 63, b""));
+        tape.both(segment(SERVER, 77, 5001, SYN | ACK, 10, b""));
+        tape.both(segment(CLIENT, 5001, 78, ACK, 10, b"new"));
+        tape.both(segment(SERVER, 78, 5004, ACK, 10, b""));
+        assert_eq!(rule(tape.send(segment(SERVER, 78, 5005, ACK, 10, b""))), ARRIVED);
+    }
+}

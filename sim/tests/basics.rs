@@ -1,0 +1,215 @@
+//! The simulator itself: same seed, same run; time that costs nothing; failures that can be replayed.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use hayase::net::{TcpListener, TcpStream};
+use hayase::time::{sleep, timeout};
+use hayase_sim::{Link, Sim, Topology, Trace};
+
+const SERVER: &str = "10.7.0.2:80";
+
+/// Sends `len` bytes from the client to the server.
+async fn transfer(sim: &Sim, len: u64) -> std::io::Result<()> {
+    let flow = sim.flow();
+    let listener = sim.server().scope(TcpListener::bind(SERVER)).await?;
+    let receiver = flow.clone();
+    let server = sim.server().spawn(async move {
+        let (mut stream, _) = listener.accept().await?;
+        receiver.receive(&mut stream).await
+    });
+    flow.send(&mut TcpStream::connect(SERVER).await?, len).await?;
+    assert_eq!(server.await.expect("the server ends by itself")?, len);
+    Ok(())
+}
+
+fn recorded(seed: u64) -> (Trace, Vec<u8>, Vec<u8>) {
+    let record = RefCell::new(None);
+    Sim::builder().seed(seed).run(|sim| {
+        let record = &record;
+        async move {
+            transfer(&sim, 200_000).await.unwrap();
+            record.replace(Some((sim.trace(), sim.pcap(0), sim.pcap(1))));
+        }
+    });
+    record.into_inner().expect("the scenario ended")
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_byte_for_byte() {
+    for seed in 0..10 {
+        let (trace, client, server) = recorded(seed);
+        assert!(trace.events() > 100 && client.len() > 200_000, "{trace:?}");
+        assert!((trace, client, server) == recorded(seed), "seed {seed} had two runs");
+    }
+}
+
+#[test]
+fn other_seeds_are_other_runs() {
+    let mut hashes: Vec<_> = (0..20).map(|seed| recorded(seed).0.hash()).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), 20);
+}
+
+#[test]
+fn an_idle_hour_costs_less_than_a_second() {
+    let start = Instant::now();
+    Sim::builder().link(Link::default()).run(|sim| async move {
+        let listener = sim.server().scope(TcpListener::bind(SERVER)).await.unwrap();
+        let mut stream = TcpStream::connect(SERVER).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        sleep(Duration::from_secs(3600)).await;
+        stream.write_all(b"still there?").await.unwrap();
+        let mut buf = [0; 12];
+        peer.read_exact(&mut buf).await.unwrap();
+        assert!(sim.elapsed() > Duration::from_secs(3600));
+    });
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn time_is_exact() {
+    Sim::builder().link(Link::with_delay(Duration::from_millis(50))).run(|sim| async move {
+        let listener = sim.server().scope(TcpListener::bind(SERVER)).await.unwrap();
+        let before = sim.elapsed();
+        let stream = TcpStream::connect(SERVER).await.unwrap();
+        // ARP takes a round trip, the handshake another one; both know when they began.
+        assert_eq!(sim.elapsed() - before, Duration::from_millis(200));
+        drop((stream, listener));
+    });
+}
+
+/// Runs what must fail, with the captures in a folder of its own.
+fn failing<F: Future<Output = ()>>(name: &str, scenario: impl Fn(Sim) -> F) -> (String, Vec<String>) {
+    let folder = std::env::temp_dir().join(format!("hayase-sim-test-{name}-{}", std::process::id()));
+    let builder = Sim::builder().link(Link::default()).seeds(10).captures(&folder);
+    let panic = catch_unwind(AssertUnwindSafe(|| builder.run(scenario))).expect_err("it was to fail");
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    let files = std::fs::read_dir(&folder).expect("there are captures");
+    let mut names: Vec<_> =
+        files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    std::fs::remove_dir_all(&folder).unwrap();
+    (text.expect("panics have a text"), names)
+}
+
+#[test]
+fn the_first_seed_that_fails_ends_the_run_and_leaves_captures() {
+    let runs = Cell::new(0);
+    let (text, captures) = failing("seed", |sim| {
+        runs.set(runs.get() + 1);
+        async move {
+            transfer(&sim, 1000).await.unwrap();
+            assert!(sim.seed() != 3, "seed three");
+        }
+    });
+    assert_eq!((text.as_str(), runs.get()), ("seed three", 4));
+    assert_eq!(captures.len(), 2);
+    assert!(
+        captures[0].ends_with("-3-client.pcap") && captures[1].ends_with("-3-server.pcap"),
+        "{captures:?}"
+    );
+}
+
+#[test]
+fn a_panic_in_any_task_fails() {
+    let (text, _) = failing("task", |sim| async move {
+        sim.server().spawn(async { panic!("on the server") });
+        sleep(Duration::from_secs(1)).await;
+    });
+    assert!(text.contains("1 tasks panicked"), "{text}");
+}
+
+#[test]
+fn a_deadlock_is_named() {
+    let (text, _) = failing("deadlock", |sim| async move {
+        let listener = sim.server().scope(TcpListener::bind(SERVER)).await.unwrap();
+        listener.accept().await.unwrap();
+    });
+    assert!(text.contains("every task waits"), "{text}");
+}
+
+#[test]
+fn an_error_is_returned_by_the_seed_that_has_it() {
+    let builder =
+        Sim::builder().link(Link::default()).seeds(5).captures(std::env::temp_dir().join("hayase-sim"));
+    let result = builder.run(|sim| async move { if sim.seed() == 2 { Err(sim.seed()) } else { Ok(()) } });
+    assert_eq!(result, Err(2));
+}
+
+#[test]
+fn a_rebooted_host_has_forgotten_its_connections() {
+    Sim::builder().link(Link::default()).seeds(5).run(|sim| async move {
+        let listener = sim.server().scope(TcpListener::bind(SERVER)).await.unwrap();
+        let mut stream = TcpStream::connect(SERVER).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        let waiting = sim.server().spawn(async move { peer.read(&mut [0]).await });
+        let server = sim.reboot(1).await;
+        // Who waited on it is told.
+        let error = waiting.await.unwrap().unwrap_err();
+        assert!(
+            error.to_string().contains("gone") || error.kind() == std::io::ErrorKind::NotConnected,
+            "{error:?}"
+        );
+        stream.write_all(b"hello?").await.unwrap();
+        let reset = stream.read(&mut [0; 8]).await.unwrap_err();
+        assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
+        // And it can be spoken to again.
+        let listener = server.scope(TcpListener::bind(SERVER)).await.unwrap();
+        TcpStream::connect(SERVER).await.unwrap();
+        listener.accept().await.unwrap();
+    });
+}
+
+#[test]
+fn cables_can_be_changed_and_counted() {
+    Sim::builder().link(Link::default()).run(|sim| async move {
+        let listener = sim.server().scope(TcpListener::bind(SERVER)).await.unwrap();
+        let cable = sim.cable(0);
+        cable.cut();
+        assert!(timeout(Duration::from_secs(2), TcpStream::connect(SERVER)).await.is_err());
+        cable.mend();
+        cable.change_forth(|link| link.delay = Duration::from_millis(10));
+        let mut stream = TcpStream::connect(SERVER).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        let [forth, back] = cable.stats();
+        assert!(forth.cut > 0 && back.cut == 0 && back.arrived >= 2, "{forth:?} {back:?}");
+        assert_eq!(cable.links()[0].delay, Duration::from_millis(10));
+        drop(peer);
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn many_hosts_share_a_bottleneck() {
+    let fast = Link::default();
+    let slow = Link::with_rate(10_000_000, Duration::from_millis(5));
+    Sim::builder().topology(Topology::dumbbell(3, 1, &fast, &slow)).seeds(3).run(|sim| async move {
+        let listener = sim.server().scope(TcpListener::bind("10.7.0.4:80")).await.unwrap();
+        let flows: Vec<_> = (0..3).map(|_| sim.flow()).collect();
+        let mut senders = Vec::new();
+        for (client, flow) in flows.iter().cloned().enumerate() {
+            let sender =
+                async move { flow.send(&mut TcpStream::connect("10.7.0.4:80").await?, 100_000).await };
+            senders.push(sim.host(client).spawn(sender));
+        }
+        let mut receivers = Vec::new();
+        for _ in 0..3 {
+            let (mut stream, from) = listener.accept().await.unwrap();
+            let client = (0..3).find(|client| sim.address(*client) == from.ip()).unwrap();
+            let flow = flows[client].clone();
+            receivers.push(sim.server().spawn(async move { flow.receive(&mut stream).await }));
+        }
+        for task in senders {
+            task.await.unwrap().unwrap();
+        }
+        for task in receivers {
+            assert_eq!(task.await.unwrap().unwrap(), 100_000);
+        }
+        assert!(sim.cable(0).stats()[0].arrived_len > 300_000);
+    });
+}

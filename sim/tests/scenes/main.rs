@@ -1,0 +1,2 @@
+//! Named scenes.
+#![forbid(unsafe_code)]
