@@ -9,9 +9,13 @@ use hayase_time::Instant;
 use crate::fifo::Fifo;
 use crate::seq::Seq;
 
-/// The most stretches that the peer's reports may split what is outstanding into. A peer that reports more is not
-/// lost: what is forgotten counts as missing and is sent again.
+/// The most stretches that the peer's reports may split what is outstanding into, unless so much is outstanding that
+/// there are more segments of [`RUN_LEN`]. A peer that reports more is not lost: what is forgotten counts as missing and
+/// is sent again.
 const RUNS_MAX: usize = 1024;
+
+/// A stretch for each so many bytes may always be told apart: the segments of a long fat path are longer.
+const RUN_LEN: usize = 1024;
 
 /// How many segments' worth of SACKed data above a hole make it a loss (DupThresh of RFC 6675 §2).
 pub(super) const DUP_THRESH: u32 = 3;
@@ -53,11 +57,14 @@ pub(super) struct Flight {
     start: Seq,
     sacked_len: u32,
     lost_len: u32,
+    /// Where to look first for what is lost. A path of many thousand segments would otherwise be searched from its
+    /// start for each that is sent again.
+    lost_from: Seq,
 }
 
 impl Flight {
     pub(super) fn new(start: Seq) -> Flight {
-        Flight { runs: Fifo::default(), start, sacked_len: 0, lost_len: 0 }
+        Flight { runs: Fifo::default(), start, sacked_len: 0, lost_len: 0, lost_from: start }
     }
 
     /// Bytes that the peer holds beyond the cumulative ACK.
@@ -137,6 +144,14 @@ impl Flight {
         self.start = una;
     }
 
+    /// A run that starts here is lost.
+    #[inline]
+    fn note_lost(&mut self, start: Seq) {
+        if self.lost_len == 0 || start.before(self.lost_from) {
+            self.lost_from = start;
+        }
+    }
+
     #[inline]
     fn settle_account(&mut self, run: &Run, len: u32) {
         match run.fate {
@@ -167,9 +182,19 @@ impl Flight {
 
     /// `from..to` was sent again.
     pub(super) fn resend(&mut self, from: Seq, to: Seq, now: Instant) {
-        self.recast(from, to, |run| {
-            *run = Run { sent_at: now, fate: Fate::Pending, ambiguous: true, ..*run };
-        });
+        let again = |run: &mut Run| *run = Run { sent_at: now, fate: Fate::Pending, ambiguous: true, ..*run };
+        if !self.recast(from, to, again) {
+            // Where parts cannot be told apart any more, the whole counts: what stayed lost would be sent without end.
+            let first = self.runs.partition_point(|run| run.end.at_or_before(from));
+            let last = self.runs.partition_point(|run| run.end.before(to));
+            let whole = self.runs.get(last).map(|run| (self.start_of(first), run.end));
+            if let Some((from, to)) = whole {
+                self.recast(from, to, again);
+            }
+        }
+        if from.at_or_before(self.lost_from.max(self.start)) {
+            self.lost_from = self.lost_from.max(to);
+        }
     }
 
     /// What is on its way within `from..to` counts as lost.
@@ -210,18 +235,20 @@ impl Flight {
         let (mut start, mut lost, mut longest) = (self.start, 0, 0);
         for index in 0..self.runs.len() {
             let Some(run) = self.runs.get_mut(index) else { break };
+            let end = run.end;
             if run.fate == Fate::Pending
                 && let Some(left) = remaining(run)
             {
                 longest = longest.max(left);
                 if left == 0 {
                     run.fate = Fate::Lost;
-                    lost += run.end - start;
+                    self.note_lost(start);
+                    self.lost_len += end - start;
+                    lost += end - start;
                 }
             }
-            start = run.end;
+            start = end;
         }
-        self.lost_len += lost;
         (lost, longest)
     }
 
@@ -231,11 +258,11 @@ impl Flight {
         if self.lost_len == 0 {
             return None;
         }
-        let starts = core::iter::once(self.start).chain(self.runs.iter().map(|run| run.end));
-        let mut lost = starts.zip(self.runs.iter()).skip_while(|(_, run)| run.fate != Fate::Lost);
-        let (from, first) = lost.next()?;
-        let rest = lost.take_while(|(_, run)| run.fate == Fate::Lost);
-        Some((from, rest.last().map_or(first.end, |(_, run)| run.end)))
+        let first = self.runs.partition_point(|run| run.end.at_or_before(self.lost_from));
+        let is_lost = |index: &usize| self.runs.get(*index).is_some_and(|run| run.fate == Fate::Lost);
+        let first = (first..self.runs.len()).find(is_lost).or_else(|| (0..first).find(is_lost))?;
+        let last = (first..self.runs.len()).take_while(is_lost).last()?;
+        Some((self.start_of(first), self.runs.get(last)?.end))
     }
 
     /// Whether so much is SACKed that what lies below is lost rather than late (IsLost of RFC 6675 §4): `DUP_THRESH`
@@ -260,18 +287,19 @@ impl Flight {
         self.runs.len().checked_sub(1).and_then(|last| self.runs.get(last)).map(|run| run.end)
     }
 
-    /// Changes what lies within `from..to`, and keeps the accounts.
-    fn recast(&mut self, from: Seq, to: Seq, mut change: impl FnMut(&mut Run)) {
-        let (from, Some(end)) = (from.max(self.start), self.end()) else { return };
+    /// Changes what lies within `from..to`, and keeps the accounts. Returns whether that could be told apart from what
+    /// is around it; if not, nothing is changed.
+    fn recast(&mut self, from: Seq, to: Seq, mut change: impl FnMut(&mut Run)) -> bool {
+        let (from, Some(end)) = (from.max(self.start), self.end()) else { return true };
         let to = to.min(end);
         if !from.before(to) {
-            return;
+            return true;
         }
-        let Some(first) = self.split(from) else { return };
-        let Some(behind) = self.split(to) else { return };
+        let Some(first) = self.split(from) else { return false };
+        let Some(behind) = self.split(to) else { return false };
         for index in first..behind {
             let start = self.start_of(index);
-            let Some(run) = self.runs.get_mut(index) else { return };
+            let Some(run) = self.runs.get_mut(index) else { break };
             let was = *run;
             change(run);
             let (is, len) = (*run, run.end - start);
@@ -279,10 +307,14 @@ impl Flight {
             match is.fate {
                 Fate::Pending => {}
                 Fate::Sacked => self.sacked_len += len,
-                Fate::Lost => self.lost_len += len,
+                Fate::Lost => {
+                    self.note_lost(start);
+                    self.lost_len += len;
+                }
             }
         }
         self.merge(first, behind);
+        true
     }
 
     fn start_of(&self, index: usize) -> Seq {
@@ -295,7 +327,8 @@ impl Flight {
         if self.start_of(index) == at {
             return Some(index);
         }
-        if self.runs.len() >= RUNS_MAX {
+        let outstanding = self.end().map_or(0, |end| (end - self.start) as usize);
+        if self.runs.len() >= RUNS_MAX.max(outstanding / RUN_LEN) {
             return None;
         }
         let whole = *self.runs.get(index)?;
@@ -392,6 +425,43 @@ mod tests {
         assert!(!flight(&[(1000, 3000)]).is_past_dup_thresh(1000), "two segments may be reordering");
         assert!(flight(&[(1000, 3001)]).is_past_dup_thresh(1000));
         assert!(flight(&[(100, 110), (200, 210), (300, 310)]).is_past_dup_thresh(1000));
+    }
+
+    /// Small segments, more of them than may be told apart, all lost: each is sent again once, not one without end.
+    #[test]
+    fn what_cannot_be_told_apart_is_sent_again_once() {
+        let mut flight = Flight::new(Seq(0));
+        for turn in 1..=2000 {
+            flight.send(Seq(turn * 100), Instant::from_millis(turn.into()));
+        }
+        flight.lose_all();
+        let mut sent = 0;
+        while let Some((from, to)) = flight.next_lost() {
+            let to = to.min(from + 10);
+            flight.resend(from, to, Instant::from_millis(3000));
+            sent += 1;
+            assert!(sent <= 20_000, "{from:?} is sent without end");
+        }
+        assert_eq!(flight.lost_len(), 0);
+    }
+
+    /// A long fat path: six thousand segments in as many turns, every second one reported.
+    #[test]
+    fn the_reports_of_a_long_fat_path_are_kept() {
+        let mut flight = Flight::new(Seq(0));
+        for turn in 1..=6000 {
+            flight.send(Seq(turn * 1448), Instant::from_micros(turn.into()));
+        }
+        for pair in 0..3000 {
+            assert_eq!(flight.sack((Seq(pair * 2896 + 1448), Seq(pair * 2896 + 2896)), |_| {}), 1448);
+        }
+        flight.lose(Seq(0), Seq(6000 * 1448));
+        assert_eq!(flight.lost_len(), 3000 * 1448);
+        flight.resend(Seq(0), Seq(1000), Instant::from_millis(9));
+        assert_eq!(
+            (flight.lost_len(), flight.next_lost()),
+            (3000 * 1448 - 1000, Some((Seq(1000), Seq(1448))))
+        );
     }
 
     #[test]

@@ -351,9 +351,11 @@ impl<F: Frame> Tcp<F> {
         let spoke = work.iter().take_while(|index| self.transmit_one(**index, egress, config)).count();
         // Whoever the device turned away is first when it has room again.
         work.drain(..spoke);
+        // Whom a dry pool holds up has done nothing, or it would keep the thread awake.
+        let held_up = self.agenda.work.len();
         work.append(&mut self.agenda.work);
         self.agenda.work = work;
-        replied + spoke
+        replied + spoke.saturating_sub(held_up)
     }
 
     /// Sends what one connection has to say. Returns whether the device can take more.

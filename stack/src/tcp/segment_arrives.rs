@@ -335,11 +335,14 @@ impl<F: Frame> Connection<F> {
             self.enter_closed(None);
             return Err(Stop::Reset(reset));
         }
-        if cx.is_over_budget && self.receive_memory_len() >= super::RECEIVE_MEMORY_MIN {
+        // What fills a hole is not kept out by what lies beyond it: nobody could ever read either.
+        let is_next = segment.seq == self.rcv_nxt;
+        let held = if is_next { self.receive.memory_len() } else { self.receive_memory_len() };
+        if cx.is_over_budget && held >= super::RECEIVE_MEMORY_MIN {
             // The peer sends it again, and by then the application may have read.
             return Err(Stop::Drop(Drop::SocketRcvbuff));
         }
-        if segment.seq != self.rcv_nxt {
+        if !is_next {
             return self.keep_out_of_order(segment.seq, payload, cx);
         }
         self.take_next(payload, segment.len);
