@@ -7,7 +7,7 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, ItemFn, parse2};
 
-use crate::options::Options;
+use crate::options::{Options, Simulated, TestOptions};
 
 pub(crate) fn main(options: TokenStream, function: TokenStream) -> syn::Result<TokenStream> {
     let options = Options::parse(options)?;
@@ -24,14 +24,20 @@ pub(crate) fn main(options: TokenStream, function: TokenStream) -> syn::Result<T
 }
 
 pub(crate) fn test(options: TokenStream, function: TokenStream) -> syn::Result<TokenStream> {
-    if !options.is_empty() {
-        return Err(Error::new(options.span(), "#[hayase::test] has no options"));
-    }
+    let options = TestOptions::parse(options)?;
     let (mut attributes, function) = take(function, "test")?;
     if let Some(twice) = attributes.iter().find(|attribute| attribute.path().is_ident("test")) {
         return Err(Error::new(twice.span(), "#[hayase::test] makes it a test already: remove this"));
     }
     attributes.push(syn::parse_quote!(#[::core::prelude::v1::test]));
+    match options.simulated {
+        None => wired(&attributes, &function),
+        Some(simulated) => simulation(&attributes, &function, &simulated),
+    }
+}
+
+/// A test on the in-memory wire, in real time.
+fn wired(attributes: &[Attribute], function: &ItemFn) -> syn::Result<TokenStream> {
     let inputs = &function.sig.inputs;
     let run = |name: &TokenStream| match inputs.len() {
         0 => quote!(::hayase::__private::run_test(|_, _| #name())),
@@ -41,7 +47,39 @@ pub(crate) fn test(options: TokenStream, function: TokenStream) -> syn::Result<T
         let text = "a test takes both hosts, (client: Host, server: Host), or nothing";
         return Err(Error::new(argument.span(), text));
     }
-    Ok(wrap(&attributes, &function, &run))
+    Ok(wrap(attributes, function, &run))
+}
+
+/// A test in a simulation, through the public interface of the crate `hayase-sim`.
+fn simulation(
+    attributes: &[Attribute],
+    function: &ItemFn,
+    simulated: &Simulated,
+) -> syn::Result<TokenStream> {
+    let inputs = &function.sig.inputs;
+    if let Some(argument) = inputs.iter().nth(3) {
+        let text =
+            "a simulated test takes (sim: Sim), (client: Host, server: Host), both with sim last, or nothing";
+        return Err(Error::new(argument.span(), text));
+    }
+    let seeds = simulated.seeds.iter();
+    let link = simulated.link.iter();
+    let run = |name: &TokenStream| {
+        let call = match inputs.len() {
+            0 => quote!(#name()),
+            1 => quote!(#name(sim)),
+            2 => quote!(#name(sim.client(), sim.server())),
+            _ => quote!(#name(sim.client(), sim.server(), sim)),
+        };
+        let (seeds, link) = (seeds.clone(), link.clone());
+        quote! {
+            ::hayase_sim::Sim::builder()
+                #(.seeds(#seeds))*
+                #(.link(#link))*
+                .run(|sim: ::hayase_sim::Sim| #call)
+        }
+    };
+    Ok(wrap(attributes, function, &run))
 }
 
 /// Parses the function and takes its attributes off.
@@ -146,6 +184,30 @@ mod tests {
     }
 
     #[test]
+    fn simulated_tests_get_what_they_ask_for() {
+        for (inputs, call) in [
+            (quote!(), "t ()"),
+            (quote!(sim: Sim), "t (sim)"),
+            (quote!(a: Host, b: Host), "t (sim . client () , sim . server ())"),
+            (quote!(a: Host, b: Host, sim: Sim), "t (sim . client () , sim . server () , sim)"),
+        ] {
+            let options = quote!(sim, seeds = 7, link = Link::default());
+            let text = test(options, quote!(async fn t(#inputs) {})).unwrap().to_string();
+            assert!(text.contains(". seeds (7) . link (Link :: default ()) . run ("), "{text}");
+            assert!(text.contains(&format!("| sim : :: hayase_sim :: Sim | {call}")), "{text}");
+        }
+        let text = test(
+            quote!(sim),
+            quote!(
+                async fn t() {}
+            ),
+        )
+        .unwrap()
+        .to_string();
+        assert!(text.contains("builder () . run ("), "{text}");
+    }
+
+    #[test]
     fn wrong_uses_are_explained() {
         for (result, part) in [
             (
@@ -209,7 +271,25 @@ mod tests {
                         async fn t() {}
                     ),
                 ),
-                "no options",
+                "no option `cores`",
+            ),
+            (
+                test(
+                    quote!(seeds = 3),
+                    quote!(
+                        async fn t() {}
+                    ),
+                ),
+                "write `sim, seeds",
+            ),
+            (
+                test(
+                    quote!(sim),
+                    quote!(
+                        async fn t(a: Host, b: Host, sim: Sim, c: Host) {}
+                    ),
+                ),
+                "sim last",
             ),
             (
                 test(

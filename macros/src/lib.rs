@@ -42,6 +42,23 @@ pub fn main(options: TokenStream, function: TokenStream) -> TokenStream {
 ///
 /// The function takes both hosts, client first, or nothing. Its body runs on the client, 10.7.0.1 and
 /// fd00:7::1; the server is 10.7.0.2 and fd00:7::2, and is the client's `peer()`.
+///
+/// # Simulations
+/// `#[hayase::test(sim, seeds = 100)]` runs the test in a deterministic simulation, once with each of so many seeds, on
+/// virtual time and over a network that is a bad one in another way with each seed. A failure prints the seed that
+/// replays it and writes captures. `link = EXPRESSION`, of the type `hayase_sim::Link`, chooses the network. The
+/// function may take the `hayase_sim::Sim` as its last argument, or as its only one; it returns `()` or a `Result`.
+///
+/// This needs the crate `hayase-sim` among the dev-dependencies: a compiler that says "cannot find `hayase_sim`" misses
+/// it.
+///
+/// ```ignore
+/// #[hayase::test(sim, seeds = 100)]
+/// async fn greets_over_bad_networks(client: Host, server: Host) -> std::io::Result<()> {
+///     // as above
+///     Ok(())
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, function: TokenStream) -> TokenStream {
     expand::test(options.into(), function.into()).unwrap_or_else(syn::Error::into_compile_error).into()
