@@ -63,6 +63,8 @@ pub struct Builder {
     pool: PoolConfig,
     time_max: Duration,
     captures: Option<PathBuf>,
+    /// What replays a failure, where that is no test.
+    replay: Option<String>,
 }
 
 impl Builder {
@@ -78,6 +80,7 @@ impl Builder {
             pool: PoolConfig::default(),
             time_max: TIME_MAX,
             captures: None,
+            replay: None,
         }
     }
 
@@ -92,6 +95,12 @@ impl Builder {
     pub fn seeds(mut self, count: u64) -> Builder {
         self.count = count;
         self
+    }
+
+    /// Runs this seed, whatever the environment says; `replay` does it again.
+    pub(crate) fn exactly(mut self, seed: u64, replay: String) -> Builder {
+        self.replay = Some(replay);
+        self.seed(seed)
     }
 
     /// Joins a client and a server by this link, in both directions.
@@ -169,6 +178,9 @@ impl Builder {
     }
 
     fn chosen_seeds(&self) -> Vec<u64> {
+        if self.replay.is_some() {
+            return vec![self.first];
+        }
         if let Some(seed) = number(SEED_VARIABLE) {
             return vec![seed];
         }
@@ -181,7 +193,7 @@ impl Builder {
         // After a panic, the world is only looked at: its network is plain data, and whole between two events.
         let result = catch_unwind(AssertUnwindSafe(|| simulate(&world, scenario)));
         if result.as_ref().map_or(true, Outcome::is_failure) {
-            eprintln!("{}", Failure::of(&world, self.captures.as_deref()));
+            eprintln!("{}", Failure::of(&world, self.captures.as_deref(), self.replay.clone()));
         }
         result.unwrap_or_else(|panic| resume_unwind(panic))
     }

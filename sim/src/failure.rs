@@ -17,14 +17,14 @@ const FOLDER_VARIABLE: &str = "HAYASE_SIM_PCAP";
 pub(crate) struct Failure {
     seed: u64,
     elapsed: Duration,
-    test: String,
+    replay: String,
     cables: Vec<String>,
     captures: io::Result<Vec<(PathBuf, u64)>>,
 }
 
 impl Failure {
     /// Takes down what is to be known, and writes the captures.
-    pub(crate) fn of(world: &World, folder: Option<&Path>) -> Failure {
+    pub(crate) fn of(world: &World, folder: Option<&Path>, replay: Option<String>) -> Failure {
         let test = test_name();
         let captures = write_captures(world, &test, folder);
         let pipes = &world.network.borrow().pipes;
@@ -32,7 +32,9 @@ impl Failure {
             [forth, back] if forth.link != back.link => format!("{}; back: {}", forth.link, back.link),
             ways => ways[0].link.to_string(),
         });
-        Failure { seed: world.seed, elapsed: world.elapsed(), test, cables: links.collect(), captures }
+        let (seed, elapsed) = (world.seed, world.elapsed());
+        let replay = replay.unwrap_or_else(|| format!("HAYASE_SIM_SEED={seed} cargo test {test}"));
+        Failure { seed, elapsed, replay, cables: links.collect(), captures }
     }
 }
 
@@ -41,7 +43,7 @@ const CABLES_MAX: usize = 4;
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure { seed, elapsed, test, cables, .. } = self;
+        let Failure { seed, elapsed, replay, cables, .. } = self;
         writeln!(f, "hayase-sim: seed {seed} failed after {elapsed:?} of virtual time")?;
         for (index, cable) in cables.iter().enumerate().take(CABLES_MAX) {
             writeln!(f, "  cable {index}: {cable}")?;
@@ -53,7 +55,7 @@ impl fmt::Display for Failure {
                 writeln!(f, "  capture: {}{note}", path.display())
             })?,
         }
-        write!(f, "  replay:  HAYASE_SIM_SEED={seed} cargo test {test}")
+        write!(f, "  replay:  {replay}")
     }
 }
 

@@ -33,6 +33,7 @@
 //!
 //! - [`Sim`] and its [`Builder`]; [`Link`], [`Topology`] and [`Cable`]: the network, and its faults.
 //! - [`Flow`]: bytes that are checked on arrival. [`TcpForge`]: packets of attackers. [`Random`]: chance.
+//! - [`storm`]: random worlds with random faults.
 //!
 //! Rules that hold in every simulation are always watched: acknowledged is only what arrived, windows never shrink, no
 //! connection forgets what it has outstanding, counters add up, memory stays within its budget, and at the end every
@@ -55,6 +56,7 @@ mod pipe;
 mod random;
 mod sim;
 mod station;
+pub mod storm;
 mod topology;
 mod trace;
 mod world;

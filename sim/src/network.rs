@@ -7,7 +7,8 @@ use hayase::time::Instant;
 
 use crate::forge;
 use crate::oracle::Observers;
-use crate::pipe::{ETHERNET_LEN, Event, Fate, Packet, Pipe, Schedule};
+use crate::packet::is_intact;
+use crate::pipe::{ETHERNET_LEN, Event, Fate, Origin, Packet, Pipe, Schedule};
 use crate::random::Random;
 use crate::station::Station;
 use crate::topology::{Node, Topology};
@@ -109,7 +110,7 @@ impl Network {
             let uplink = station.uplink;
             for bytes in sent.drain(..) {
                 self.observers.sent(now, host, &bytes);
-                self.send(now, uplink, Packet { bytes, is_genuine: true });
+                self.send(now, uplink, Packet { bytes, origin: Origin::Genuine });
             }
         }
         count
@@ -117,7 +118,7 @@ impl Network {
 
     /// Lets a frame that nobody sent reach a host, at `at`.
     pub(crate) fn inject(&mut self, at: Instant, host: usize, frame: &[u8]) {
-        let packet = Packet { bytes: frame.into(), is_genuine: false };
+        let packet = Packet { bytes: frame.into(), origin: Origin::Forged };
         self.schedule.push(at, Event::Forged { host, packet });
     }
 
@@ -137,7 +138,7 @@ impl Network {
             && let Some(answer) = forge::too_big(&bytes, mtu, ROUTER_MAC)
         {
             // The way back is the other pipe of the cable.
-            self.send(now, pipe ^ 1, Packet { bytes: answer.into(), is_genuine: true });
+            self.send(now, pipe ^ 1, Packet { bytes: answer.into(), origin: Origin::Genuine });
         }
     }
 
@@ -153,7 +154,10 @@ impl Network {
     fn deliver(&mut self, now: Instant, host: usize, packet: &Packet) {
         if !self.stations[host].deliver(now, &packet.bytes) {
             self.trace.note(now, host as u64, REFUSED, &packet.bytes);
-        } else if packet.is_genuine {
+        } else if packet.origin == Origin::Genuine
+            || (packet.origin == Origin::Damaged && is_intact(&packet.bytes))
+        {
+            // Damage that no checksum covers, such as a changed hop limit of IPv6, is none.
             self.observers.received(host, &packet.bytes);
         }
     }

@@ -63,6 +63,16 @@ impl<'a> Segment<'a> {
     }
 }
 
+/// Whether the transport checksum of a TCP segment is right.
+pub(crate) fn is_intact(frame: &[u8]) -> bool {
+    let Some(headers) = Headers::parse(frame).filter(|headers| headers.protocol == TCP) else { return false };
+    let end = headers.transport + headers.transport_len;
+    let Some(segment) = frame.get(headers.transport..end) else { return false };
+    let mut sum = headers.pseudo_header(frame, headers.transport_len);
+    sum.add(segment);
+    sum.is_valid()
+}
+
 fn addresses(frame: &[u8], headers: &Headers) -> Option<(IpAddr, IpAddr)> {
     let network = frame.get(headers.network..)?;
     if headers.ipv6 {
@@ -102,6 +112,10 @@ mod tests {
                 (7, 9, 100, &b"hello"[..])
             );
             assert_eq!((segment.sequence_len(), segment.scale), (6, None));
+            assert!(is_intact(&frame));
+            let mut damaged = frame.clone();
+            damaged[frame.len() - 1] ^= 1;
+            assert!(!is_intact(&damaged) && !is_intact(&frame[..frame.len() - 1]));
             for len in 0..frame.len() {
                 assert_eq!(Segment::read(&frame[..len]), None, "{len} bytes of {}", frame.len());
             }

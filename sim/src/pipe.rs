@@ -19,12 +19,22 @@ const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
 /// A frame that waits to be overtaken waits no longer: nothing else may come.
 const HOLD_MAX: Duration = Duration::from_millis(100);
 
+/// Whose words a frame holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A host, or a router, has sent just this.
+    Genuine,
+    /// A host has sent it, and it was changed on its way.
+    Damaged,
+    /// An attacker's.
+    Forged,
+}
+
 /// A frame in flight.
 #[derive(Debug, Clone)]
 pub(crate) struct Packet {
     pub(crate) bytes: Rc<[u8]>,
-    /// A host has sent just this: it was neither damaged on its way nor forged.
-    pub(crate) is_genuine: bool,
+    pub(crate) origin: Origin,
 }
 
 /// What happens next in the network.
@@ -243,21 +253,25 @@ impl Pipe {
         self.random.chance(loss)
     }
 
-    /// Changes one byte, which no checksum of the Internet misses, or cuts the end off.
+    /// Changes one byte, which no checksum of the Internet misses, or cuts the end off. Once: two changes can cancel
+    /// each other in the sum.
     fn damage(&mut self, packet: Packet) -> Packet {
         let len = packet.bytes.len();
+        if packet.origin == Origin::Damaged {
+            return packet;
+        }
         let is_arp = packet.bytes.get(12..14) == Some(&ETHERTYPE_ARP);
         if len > ETHERNET_LEN && !is_arp && self.random.chance(self.link.corrupt) {
             let mut bytes = packet.bytes.to_vec();
             let at = self.random.between(ETHERNET_LEN as u64..=len as u64 - 1) as usize;
             bytes[at] ^= self.random.between(1..=255) as u8;
             self.stats.damaged += 1;
-            return Packet { bytes: bytes.into(), is_genuine: false };
+            return Packet { bytes: bytes.into(), origin: Origin::Damaged };
         }
         if len > ETHERNET_LEN && self.random.chance(self.link.truncate) {
             let kept = self.random.between(ETHERNET_LEN as u64..=len as u64 - 1) as usize;
             self.stats.damaged += 1;
-            return Packet { bytes: packet.bytes[..kept].into(), is_genuine: false };
+            return Packet { bytes: packet.bytes[..kept].into(), origin: Origin::Damaged };
         }
         packet
     }
@@ -313,7 +327,7 @@ mod tests {
         for number in 0..count {
             let mut bytes = vec![0; len];
             bytes[0] = number;
-            pipe.send(Instant::ZERO, Packet { bytes: bytes.into(), is_genuine: true }, &mut schedule);
+            pipe.send(Instant::ZERO, Packet { bytes: bytes.into(), origin: Origin::Genuine }, &mut schedule);
         }
         let mut arrived = Vec::new();
         while let Some(at) = schedule.next_at() {
@@ -382,15 +396,19 @@ mod tests {
         assert_eq!(sent(&mut doubling, 2, 60).len(), 4);
         for link in [Link { corrupt: 1.0, ..Link::default() }, Link { truncate: 1.0, ..Link::default() }] {
             let mut pipe = pipe(link);
-            let damaged = pipe.damage(Packet { bytes: vec![7; 60].into(), is_genuine: true });
-            assert!(!damaged.is_genuine && *damaged.bytes != [7; 60] && damaged.bytes[..14] == [7; 14]);
+            let damaged = pipe.damage(Packet { bytes: vec![7; 60].into(), origin: Origin::Genuine });
+            assert!(
+                damaged.origin == Origin::Damaged
+                    && *damaged.bytes != [7; 60]
+                    && damaged.bytes[..14] == [7; 14]
+            );
         }
     }
 
     #[test]
     fn long_packets_and_cut_links_are_refused() {
         let mut schedule = Schedule::default();
-        let packet = Packet { bytes: vec![0; 1015].into(), is_genuine: true };
+        let packet = Packet { bytes: vec![0; 1015].into(), origin: Origin::Genuine };
         for (link, fate) in [
             (Link { mtu: Some(1000), ..Link::default() }, Fate::TooLong(1000)),
             (Link { silent_mtu: Some(1000), ..Link::default() }, Fate::Swallowed),

@@ -80,13 +80,19 @@ impl Sim {
         world::address_v6(index)
     }
 
+    /// Number of cables.
+    #[must_use]
+    pub fn cables(&self) -> usize {
+        self.world.network.borrow().pipes.len() / 2
+    }
+
     /// The cable of this number, to look at it or to change it.
     ///
     /// # Panics
     /// If there is none.
     #[must_use]
     pub fn cable(&self, index: usize) -> Cable {
-        let count = self.world.network.borrow().pipes.len() / 2;
+        let count = self.cables();
         assert!(index < count, "there are {count} cables, and no number {index}");
         Cable { world: Rc::clone(&self.world), index }
     }

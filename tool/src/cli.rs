@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Connect(ConnectArgs),
     /// Measure round trips or throughput through the async API
     Bench(BenchArgs),
+    /// Simulate networks and hosts on virtual time
+    Sim(SimArgs),
     /// Look at this machine and say which devices would work, why others would not, and what to do
     Doctor(DoctorArgs),
 }
@@ -186,6 +188,42 @@ pub(crate) struct ConnectArgs {
 Nothing is changed: what is opened to see whether it may be is closed again. The exit code is 0 whatever is found.")]
 pub(crate) struct DoctorArgs {
     /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimArgs {
+    #[command(subcommand)]
+    pub(crate) kind: SimKind,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SimKind {
+    /// Run random worlds with random faults until the time is over or a rule is broken
+    Storm(StormArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hayase sim storm --minutes 10 --seed 1
+  hayase sim storm --seed 17 --count 1          replays one storm
+
+Each storm has a seed of its own: the first, the one after it, and so on. Whatever is random in it comes from there, so
+the same seed is the same storm. A storm that breaks a rule says which, leaves captures for Wireshark, and ends the
+command with exit code 1. docs/SIMULATION.md lists the rules.")]
+pub(crate) struct StormArgs {
+    /// Begin no storm after so long
+    #[arg(long, value_name = "MINUTES", default_value = "1", value_parser = minutes)]
+    pub(crate) minutes: Duration,
+    /// The seed of the first storm
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Run exactly so many storms instead
+    #[arg(long, value_name = "N", conflicts_with = "minutes", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Print one JSON object at the end, and nothing else on standard output
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -361,6 +399,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give a number of seconds above 0, such as 3 or 0.5".into())
 }
 
+fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes = text.parse().ok().filter(|minutes| *minutes > 0.0 && *minutes <= SECONDS_MAX / 60.0);
+    minutes
+        .map(|minutes: f64| Duration::from_secs_f64(60.0 * minutes))
+        .ok_or_else(|| "give a number of minutes above 0, such as 10 or 0.5".into())
+}
+
 fn number(text: &str, min: usize, max: usize) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (min..=max).contains(number));
     number.ok_or_else(|| format!("give a number from {min} to {max}"))
@@ -415,6 +460,8 @@ mod tests {
             "hayase bench pingpong --device wire --cores 2 --json",
             "hayase bench bulk --device wire --cores 2 --json",
             "hayase doctor --json",
+            "hayase sim storm --minutes 0.5 --seed 7 --json",
+            "hayase sim storm --seed 7 --count 1",
             "hayase bench pingpong --connections 32 --idle 10000 --payload 1 --duration 0.5 --offloads all --json",
             "hayase serve echo --model split --port 7",
             "hayase bench pingpong --model merge --connections 8",
@@ -439,6 +486,8 @@ mod tests {
             ("hayase bench bulk --offloads gro", "tx-checksum"),
             ("hayase serve echo --model divided", "only unified, split and merge"),
             ("hayase bench models --connections 1,0", "from 1 to"),
+            ("hayase sim storm --minutes 0", "number of minutes"),
+            ("hayase sim storm --minutes 1 --count 1", "cannot be used with"),
             ("hayase serve ftp", "echo"),
             ("hayase serve echo --device tap", "tap:name=hy0,addr=10.7.0.2/24"),
             ("hayase ping example.org", "invalid IP address"),

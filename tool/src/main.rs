@@ -12,12 +12,13 @@ mod pattern;
 mod ping;
 mod serve;
 mod signal;
+mod storm;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, SimKind};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
@@ -26,6 +27,9 @@ fn main() -> ExitCode {
         Command::Ping(args) => ping::run(&args),
         Command::Connect(args) => connect::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Sim(args) => match args.kind {
+            SimKind::Storm(args) => storm::run(&args),
+        },
         Command::Doctor(args) => doctor::run(&args),
     };
     outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

@@ -6,9 +6,9 @@ use hayase::stack::{Config, Drop};
 use super::{SegmentCount, Verdict, Violation};
 use crate::pipe::PipeStats;
 
-/// What a connection may keep however much there is of others: the stack's two least amounts, in buffers that are not
-/// full.
-const CONNECTION_LEN: usize = 2 * (64 + 16) * 1024;
+/// What a connection may keep however much there is of others: the stack's least amounts of what is in order, beyond a
+/// hole, and to be sent, in buffers that are not full.
+const CONNECTION_LEN: usize = 2 * (64 + 64 + 16) * 1024;
 
 /// The rings of a device, each way, and what is under way in a turn.
 const RINGS_LEN: usize = 4 * 1024 * 2048;
