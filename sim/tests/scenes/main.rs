@@ -1,2 +1,25 @@
-//! Named scenes.
+//! Named scenes: what happens between two hosts over time, each with many seeds.
 #![forbid(unsafe_code)]
+
+mod bandwidth;
+mod blackout;
+mod common;
+mod congestion;
+mod corruption;
+mod crowd;
+mod datagrams;
+mod duplication;
+mod fairness;
+mod flood;
+mod half_open;
+mod icmp;
+mod keepalive;
+mod latency;
+mod loss;
+mod memory;
+mod mtu;
+mod one_way;
+mod reboot;
+mod reordering;
+mod slow_reader;
+mod time_wait;

@@ -1,0 +1,26 @@
+//! Echo requests over bad paths.
+
+use hayase::net::EchoSocket;
+use hayase::time::timeout;
+use hayase_sim::{Link, Sim};
+
+use crate::common::{millis, seconds};
+
+#[test]
+fn echoes_come_back_or_do_not() {
+    let link = Link { loss: 0.1, corrupt: 0.1, reorder: 0.2, duplicate: 0.1, ..Link::with_delay(millis(30)) };
+    Sim::builder().link(link).seeds(100).run(|sim| async move {
+        let socket = EchoSocket::open().unwrap();
+        for sequence in 0..100 {
+            socket.send(sim.address(1), sequence, &[sequence as u8; 56]).unwrap();
+            hayase::time::sleep(millis(10)).await;
+        }
+        let mut replies = 0;
+        while let Ok(reply) = timeout(seconds(2), socket.recv()).await {
+            let reply = reply.unwrap();
+            assert!(reply.from == sim.address(1) && reply.len == 56 && reply.sequence < 100);
+            replies += 1;
+        }
+        assert!((40..130).contains(&replies), "{replies} replies to 100 requests");
+    });
+}

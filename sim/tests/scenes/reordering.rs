@@ -1,0 +1,27 @@
+//! Segments that others overtake: up to a hundred of them.
+
+use hayase_sim::{Link, Sim};
+
+use crate::common::{count, millis, transfer};
+
+#[test]
+fn by_up_to_a_hundred_segments_is_put_right() {
+    for frames_max in [1, 3, 10, 30, 100] {
+        let link = Link { reorder: 0.05, reorder_frames_max: frames_max, ..Link::with_delay(millis(10)) };
+        Sim::builder().link(link).seeds(60).run(|sim| async move {
+            transfer(&sim, 400_000).await;
+        });
+    }
+}
+
+/// RACK learns how far segments are overtaken here (RFC 8985 §6.2): little is sent again, and the window stays.
+#[test]
+fn within_a_quarter_of_a_round_trip_is_no_loss() {
+    let link = Link { reorder: 0.05, reorder_frames_max: 5, ..Link::with_rate(50_000_000, millis(20)) };
+    Sim::builder().link(link).seeds(60).run(|sim| async move {
+        let took = transfer(&sim, 2_000_000).await;
+        let again = count(sim.client(), "TcpRetransSegs");
+        assert!(again < 150, "{again} of 1,400 segments were sent again, none was lost");
+        assert!(took < millis(2_500), "{took:?}");
+    });
+}
