@@ -19,8 +19,8 @@ use std::time::Duration;
 use hayase_device::{Burst, Caps, Device, Interest, Offloads, SharedBytes};
 use hayase_executor::Handle;
 use hayase_stack::{
-    Cidr, Config, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket, Stack, State,
-    TcpId, TcpInfo, UdpId,
+    AddressState, Cidr, Config, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket,
+    Stack, State, TcpId, TcpInfo, UdpId,
 };
 use hayase_time::Instant;
 
@@ -678,6 +678,10 @@ impl<D: Device> Door for Shard<D> {
 
     fn addresses(&self) -> io::Result<Vec<Cidr>> {
         self.call(|core, _| Ok(core.stack.addresses().collect()))
+    }
+
+    fn address_states(&self) -> io::Result<Vec<(Cidr, AddressState)>> {
+        self.call(|core, _| Ok(core.stack.address_states().collect()))
     }
 
     fn add_address(&self, cidr: Cidr) -> io::Result<()> {

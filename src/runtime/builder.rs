@@ -11,7 +11,7 @@ use super::Runtime;
 use super::apart::Placement;
 use super::device::{self, Queue};
 use super::model::Model;
-use super::network::{Choices, attach};
+use super::network::{Choices, attach, settle_addresses};
 use super::spec::{DeviceSpec, TapSpec, WireSpec};
 use super::workers::Workers;
 use crate::host::Host;
@@ -160,6 +160,7 @@ impl Builder {
         let mut reactor = Reactor::new();
         let (hosts, queues) = attach(&self, &mut reactor, &executor.handle())?;
         let workers = Workers::start(&cores, &self.executor, &self.network, queues)?;
+        settle_addresses(&reactor, &hosts)?;
         Ok(Runtime { executor: Some(executor), reactor, workers, hosts })
     }
 

@@ -75,6 +75,13 @@ pub struct Config {
     pub routes_max: usize,
     /// Addresses of this host.
     pub addresses_max: usize,
+    /// How often the link is asked whether another host has an IPv6 address before it is used, a second apart (RFC 4862
+    /// §5.4, Linux's `dad_transmits`); 0: it is used at once. `None` leaves it to whoever puts the stack on a device:
+    /// by itself that is 0.
+    pub dad_transmits: Option<u8>,
+    /// Whether the link hears of addresses as they come: by gratuitous ARP (RFC 5227 §2.3). `None` leaves it to whoever
+    /// puts the stack on a device: by itself it does not.
+    pub announce: Option<bool>,
 }
 
 impl Default for Config {
@@ -110,6 +117,8 @@ impl Default for Config {
             neighbors_max: 1024,
             routes_max: 64,
             addresses_max: 16,
+            dad_transmits: None,
+            announce: None,
         }
     }
 }

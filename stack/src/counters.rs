@@ -96,6 +96,8 @@ counters! {
         OtherHost = "OTHERHOST",
         /// An EtherType nobody here speaks, an 802.1Q tag among them.
         UnhandledProto = "UNHANDLED_PROTO",
+        /// Somebody else claims an address of ours, by ARP or neighbour discovery.
+        AddrConflict = "ADDR_CONFLICT",
         /// A malformed ARP packet.
         ArpInvalid = "ARP_INVALID",
         /// A malformed IP header.

@@ -74,7 +74,10 @@ impl<F: Frame> Stack<F> {
             WireError::HopLimit | WireError::OptionLength | WireError::Address => Drop::Ipv6NdiscBad,
             error => icmp_error(error),
         })?;
-        if header.src.is_unspecified() && !matches!(message, icmpv6::Message::Ndp(_)) {
+        // Neighbour discovery comes from nobody when an address is tried, and from our own address when another host
+        // has it.
+        let is_strange = header.src.is_unspecified() || self.link.is_martian(packet.src);
+        if is_strange && !matches!(message, icmpv6::Message::Ndp(_)) {
             return Err(Drop::IpInvalidSource);
         }
         let quote = bytes.get(icmpv6::LEN..).unwrap_or(&[]);

@@ -9,7 +9,7 @@ use crate::chain;
 use crate::counters::{Count, Drop};
 use crate::egress::Egress;
 use crate::icmp::Complaint;
-use crate::ip::address::{is_host_source, solicited_node};
+use crate::ip::address::is_host_source;
 use crate::ip::reassembly::{Fragment, Refused};
 use crate::stack::Stack;
 use crate::tcp::flow::Tuple;
@@ -165,7 +165,7 @@ impl<F: Frame> Stack<F> {
     ) -> Result<(), Drop> {
         let header = ipv6::parse(frame.bytes(), frame.total_len()).map_err(ip_error)?;
         let dst = IpAddr::V6(header.dst);
-        if !self.link.is_ours(dst) && !self.is_our_group(header.dst) {
+        if !self.link.is_ours(dst) && !self.link.is_our_group(header.dst) {
             return Err(Drop::IpInAddr);
         }
         // The unspecified address is the source of one thing: duplicate address detection.
@@ -199,26 +199,16 @@ impl<F: Frame> Stack<F> {
             is_group,
             next_header_at: extensions.next_header_at,
         };
-        if packet.protocol != Protocol::TCP && self.link.is_martian(packet.src) {
-            return Err(Drop::IpInvalidSource);
-        }
         if packet.protocol == Protocol::ICMPV6 {
             return self.receive_icmpv6(now, packet, &header, frame, device);
+        }
+        if packet.protocol != Protocol::TCP && self.link.is_martian(packet.src) {
+            return Err(Drop::IpInvalidSource);
         }
         if header.src.is_unspecified() {
             return Err(Drop::IpInvalidSource);
         }
         self.receive_packet(now, packet, frame, meta, device)
-    }
-
-    /// All nodes, and the groups in which our neighbours ask for our addresses.
-    fn is_our_group(&self, dst: core::net::Ipv6Addr) -> bool {
-        const ALL_NODES: core::net::Ipv6Addr = core::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-        dst == ALL_NODES
-            || self.link.addresses().any(|cidr| match cidr.addr() {
-                IpAddr::V6(addr) => solicited_node(addr) == dst,
-                IpAddr::V4(_) => false,
-            })
     }
 
     fn reassemble<D: Device<Frame = F>>(

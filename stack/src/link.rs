@@ -1,16 +1,18 @@
 //! The host on its link: addresses, routes, neighbours, and what the device can do.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hayase_device::{Caps, Frame, RxMeta, TxMeta};
 
 use crate::config::Config;
+use crate::duties::Duty;
 use crate::error::Error;
-use crate::ip::address::{self, Cidr};
+use crate::ip::address::{self, Cidr, solicited_node};
+use crate::ip::addresses::{Address, AddressState, Addresses};
 use crate::ip::{Neighbors, Route, Routes};
 use crate::random::Random;
+use crate::timetable::Timetable;
 use crate::wire::Mac;
 
 /// Frames that this host sends to itself and that wait for the next turn.
@@ -28,10 +30,15 @@ pub(crate) struct Waiting<F> {
 pub(crate) struct Link<F> {
     pub(crate) mac: Mac,
     pub(crate) caps: Caps,
-    addresses: Vec<Cidr>,
-    addresses_max: usize,
+    pub(crate) addresses: Addresses,
     routes: Routes,
     pub(crate) neighbors: Neighbors<Waiting<F>>,
+    /// What is to be done without anybody asking.
+    pub(crate) duties: Timetable<Duty>,
+    /// Questions before an IPv6 address is used.
+    pub(crate) dad_transmits: u8,
+    /// Whether the link hears of new addresses.
+    pub(crate) announces: bool,
     /// Identification of the next IPv4 packet, and of the next IPv6 packet in fragments.
     pub(crate) ident: u32,
     pub(crate) loopback: VecDeque<(F, RxMeta)>,
@@ -44,10 +51,13 @@ impl<F: Frame> Link<F> {
         Link {
             mac,
             caps: *caps,
-            addresses: Vec::new(),
-            addresses_max: config.addresses_max,
+            addresses: Addresses::new(config.addresses_max),
             routes: Routes::new(config.routes_max),
             neighbors: Neighbors::new(config.neighbors_max, random.next()),
+            duties: Timetable::new(),
+            dad_transmits: config.dad_transmits.unwrap_or(0),
+            // What several queues of a NIC would say, the first one says for all.
+            announces: config.announce.unwrap_or(false) && caps.queue == 0,
             ident: random.next() as u32,
             loopback: VecDeque::new(),
             is_looping: false,
@@ -61,10 +71,10 @@ impl<F: Frame> Link<F> {
                 "an interface address must be a host's: no group, broadcast or loopback",
             ));
         }
-        if self.is_ours(cidr.addr()) {
+        if self.addresses.get(cidr.addr()).is_some() {
             return Err(Error::AddrInUse);
         }
-        if self.addresses.len() >= self.addresses_max {
+        if self.addresses.is_full() {
             return Err(Error::TooManySockets);
         }
         // Several addresses of one network share its route.
@@ -74,21 +84,26 @@ impl<F: Frame> Link<F> {
                 .add(route)
                 .map_err(|_| Error::InvalidInput("the routing table is full: raise routes_max"))?;
         }
-        self.addresses.push(cidr);
+        let mut address = Address::new(cidr);
+        self.take_up(&mut address);
+        self.addresses.push(address);
         Ok(())
     }
 
     pub(crate) fn remove_address(&mut self, addr: IpAddr) -> Result<(), Error> {
-        let at = self.addresses.iter().position(|cidr| cidr.addr() == addr).ok_or(Error::AddrNotAvailable)?;
-        let removed = self.addresses.remove(at);
-        if !self.addresses.iter().any(|cidr| cidr.network() == removed.network()) {
+        let removed = self.addresses.remove(addr).ok_or(Error::AddrNotAvailable)?.cidr;
+        if !self.addresses.iter().any(|address| address.cidr.network() == removed.network()) {
             self.routes.remove(removed.network());
         }
+        self.duties.retain(|duty| match *duty {
+            Duty::Probe(probed) => IpAddr::V6(probed) != addr,
+            Duty::Announce(announced, _) => IpAddr::V4(announced) != addr,
+        });
         Ok(())
     }
 
     pub(crate) fn add_route(&mut self, destination: Cidr, gateway: IpAddr) -> Result<(), Error> {
-        if !self.addresses.iter().any(|cidr| cidr.contains(gateway)) {
+        if !self.addresses.iter().any(|address| address.cidr.contains(gateway)) {
             return Err(Error::InvalidInput("the gateway is on none of this host's networks"));
         }
         let route = Route { destination, gateway: Some(gateway) };
@@ -101,14 +116,20 @@ impl<F: Frame> Link<F> {
         self.routes.remove(destination).map(|_| ()).ok_or(Error::NetworkUnreachable)
     }
 
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = Cidr> + '_ {
-        self.addresses.iter().copied()
+    /// The addresses that may be used.
+    pub(crate) fn assigned(&self) -> impl Iterator<Item = Cidr> + '_ {
+        self.addresses.assigned()
+    }
+
+    /// What an address is good for; `None` if it is none of ours.
+    pub(crate) fn address_state(&self, addr: IpAddr) -> Option<AddressState> {
+        self.addresses.get(addr).map(|address| address.state)
     }
 
     /// Whether an address is this host's.
     #[inline]
     pub(crate) fn is_ours(&self, addr: IpAddr) -> bool {
-        self.addresses.iter().any(|cidr| cidr.addr() == addr)
+        self.addresses.is_assigned(addr)
     }
 
     /// Whether a packet from the wire says that we sent it: somebody wants us to answer ourselves.
@@ -120,7 +141,17 @@ impl<F: Frame> Link<F> {
     /// Whether an IPv4 address reaches every host of a network of ours.
     #[inline]
     pub(crate) fn is_broadcast(&self, addr: Ipv4Addr) -> bool {
-        addr.is_broadcast() || self.addresses.iter().any(|cidr| cidr.broadcast() == Some(addr))
+        addr.is_broadcast() || self.assigned().any(|cidr| cidr.broadcast() == Some(addr))
+    }
+
+    /// All nodes, and the groups in which our neighbours ask for our addresses, those included that are still in
+    /// question.
+    pub(crate) fn is_our_group(&self, dst: Ipv6Addr) -> bool {
+        dst == address::ALL_NODES
+            || self.addresses.iter().any(|address| match address.cidr.addr() {
+                IpAddr::V6(addr) => solicited_node(addr) == dst && address.state != AddressState::Duplicate,
+                IpAddr::V4(_) => false,
+            })
     }
 
     /// The next hop to an address. A host's own networks come before any gateway.
@@ -136,8 +167,8 @@ impl<F: Frame> Link<F> {
         }
         let group = !address::is_unicast(dst);
         let near = if group { dst } else { self.route(dst).ok_or(Error::NetworkUnreachable)? };
-        let on_link = self.addresses().find(|cidr| cidr.contains(near)).map(|cidr| cidr.addr());
-        on_link.or_else(|| address::select_source(dst, self.addresses())).ok_or(Error::NetworkUnreachable)
+        let on_link = self.assigned().find(|cidr| cidr.contains(near)).map(|cidr| cidr.addr());
+        on_link.or_else(|| address::select_source(dst, self.assigned())).ok_or(Error::NetworkUnreachable)
     }
 
     /// Queues a frame of this host to itself. False if too many wait.

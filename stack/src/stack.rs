@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::hearsay::Heard;
 use crate::icmp;
 use crate::ip::address::{Cidr, link_local};
+use crate::ip::addresses::AddressState;
 use crate::ip::limiter::Limiter;
 use crate::ip::{HostLimiter, Reassembly};
 use crate::link::Link;
@@ -102,7 +103,8 @@ impl<F: Frame> Stack<F> {
 
     // Addresses and routes
 
-    /// Gives this host an address, and a route to its network.
+    /// Gives this host an address, and a route to its network. With [`Config::dad_transmits`], an IPv6 address is used
+    /// once it is known that no other host of the link has it: [`address_state`](Self::address_state) tells.
     ///
     /// # Errors
     /// If it is no host's address, is here already, or a limit is reached.
@@ -118,9 +120,19 @@ impl<F: Frame> Stack<F> {
         self.link.remove_address(addr)
     }
 
-    /// The addresses of this host.
+    /// The addresses of this host that are in use.
     pub fn addresses(&self) -> impl Iterator<Item = Cidr> + '_ {
-        self.link.addresses()
+        self.link.assigned()
+    }
+
+    /// All addresses of this host, those included that cannot be used (yet), and what they are good for.
+    pub fn address_states(&self) -> impl Iterator<Item = (Cidr, AddressState)> + '_ {
+        self.link.addresses.iter().map(|address| (address.cidr, address.state))
+    }
+
+    /// What an address is good for. `None` if it was never given to this host.
+    pub fn address_state(&self, addr: IpAddr) -> Option<AddressState> {
+        self.link.address_state(addr)
     }
 
     /// Routes a network through a gateway; `0.0.0.0/0` and `::/0` are everything.
@@ -170,6 +182,7 @@ impl<F: Frame> Stack<F> {
         let mut egress = Egress { now, device, link: &mut self.link, counters: &mut self.counters };
         self.tcp.expire(&mut egress, &self.config);
         self.expire_reassembly(now, device);
+        self.run_duties(now, device);
         self.expire_neighbors(now, device);
     }
 
@@ -185,6 +198,9 @@ impl<F: Frame> Stack<F> {
         }
         if self.udp.is_blocked() && device.room() > 0 {
             self.udp.unblock();
+        }
+        if self.link.duties.deadline() <= now {
+            self.run_duties(now, device);
         }
         // A packet to an unknown neighbour has raised a question, which is due at once.
         if self.link.neighbors.deadline().is_some_and(|at| at <= now) {
@@ -225,7 +241,8 @@ impl<F: Frame> Stack<F> {
     pub fn deadline(&self) -> Option<Instant> {
         let neighbors = self.link.neighbors.deadline().unwrap_or(Instant::MAX);
         let reassembly = self.reassembly.deadline().unwrap_or(Instant::MAX);
-        let at = self.tcp.deadline().min(neighbors).min(reassembly).min(self.retry_at);
+        let chores = self.link.duties.deadline().min(self.retry_at);
+        let at = self.tcp.deadline().min(neighbors).min(reassembly).min(chores);
         (at != Instant::MAX).then_some(at)
     }
 
@@ -744,6 +761,14 @@ impl<F: Frame> Stack<F> {
     }
 
     fn check_local(&self, ip: IpAddr) -> Result<(), Error> {
-        if ip.is_unspecified() || self.link.is_ours(ip) { Ok(()) } else { Err(Error::AddrNotAvailable) }
+        if ip.is_unspecified() {
+            return Ok(());
+        }
+        match self.link.address_state(ip) {
+            Some(AddressState::Preferred) => Ok(()),
+            Some(AddressState::Tentative) => Err(Error::AddrTentative),
+            Some(AddressState::Duplicate) => Err(Error::AddrDuplicate),
+            None => Err(Error::AddrNotAvailable),
+        }
     }
 }

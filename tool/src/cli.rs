@@ -27,6 +27,9 @@ Devices (SPEC):
   kernel
       the operating system's own sockets, without a stack of ours: for laptops, containers and comparison; needs no
       rights (ping: CAP_NET_RAW, or a group in the sysctl net.ipv4.ping_group_range)
+  all but wire and kernel also take
+    dad=N     how often the link is asked whether another host has an IPv6 address before it is used: once, by default,
+              and the program is ready a second later; 0 for at once
   without --device: the environment variable HAYASE_DEVICE; else tap:name=hy0 with 10.7.0.2/24 and fd00:7::2/64
       if that may be opened, else the wire (bench: the wire, unless --connect is given)
 Offloads (LIST):

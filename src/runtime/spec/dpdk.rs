@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{ETHERNET_MTU, cidr, common_options, gateway, mac, mtu, offloads};
+use super::{ETHERNET_MTU, LinkSpec, cidr, common_options, gateway, mac, mtu, offloads};
 
 /// A device of one of DPDK's drivers.
 ///
 /// In its text form, `vdev=` or `pci=` begins the device's own list of arguments: from there on, what is no option of
-/// ours (`addr`, `gateway`, `mac`, `mtu`, `offloads`, `eal`) belongs to the driver, in the order in which it is written.
+/// ours (`addr`, `gateway`, `mac`, `mtu`, `offloads`, `dad`, `eal`) belongs to the driver, in the order in which it is written.
 /// So in `dpdk:vdev=net_virtio_user0,path=/run/x.sock,queues=2,addr=10.7.0.2/24` the driver gets
 /// `net_virtio_user0,path=/run/x.sock,queues=2`. An argument of a driver that has the name of an option of ours cannot be
 /// given this way; ours does the same (`mac=`). As many queue pairs are used as there are cores, if the device has them.
@@ -32,6 +32,8 @@ pub struct DpdkSpec {
     pub mtu: usize,
     /// The offloads to be used, as far as the device has them.
     pub offloads: Offloads,
+    /// How the host behaves on its link.
+    pub link: LinkSpec,
 }
 
 impl DpdkSpec {
@@ -50,6 +52,7 @@ pub(super) fn parse(list: &str) -> Result<DpdkSpec, String> {
         mac: None,
         mtu: ETHERNET_MTU,
         offloads: Offloads::ALL,
+        link: LinkSpec::default(),
     };
     for option in list.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
@@ -60,10 +63,11 @@ pub(super) fn parse(list: &str) -> Result<DpdkSpec, String> {
             Some(("offloads", value)) => spec.offloads = offloads(value)?,
             Some(("eal", value)) => spec.eal.extend(value.split_whitespace().map(str::to_owned)),
             Some((key @ ("vdev" | "pci"), value)) => begin(&mut spec, key, value)?,
+            Some((key, value)) if spec.link.take(key, value)? => {}
             _ if spec.device.is_empty() => {
                 return Err(format!(
-                    "`{option}` is no option of a DPDK device, which are vdev, pci, addr, gateway, mac, mtu, offloads and \
-                     eal; a driver's own come after vdev= or pci="
+                    "`{option}` is no option of a DPDK device, which are vdev, pci, addr, gateway, mac, mtu, offloads, \
+                     dad and eal; a driver's own come after vdev= or pci="
                 ));
             }
             _ => {
@@ -112,6 +116,7 @@ impl fmt::Display for DpdkSpec {
         options
             .extend(self.mac.map(|mac| format!("mac={}", mac.map(|byte| format!("{byte:02x}")).join(":"))));
         common_options(&mut options, self.mtu, self.offloads);
+        options.extend(self.link.options());
         write!(f, "dpdk:{}", options.join(","))
     }
 }

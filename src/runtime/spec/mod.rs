@@ -2,12 +2,14 @@
 
 mod dpdk;
 mod kernel;
+mod link;
 mod netmap;
 mod tap;
 mod wire;
 mod xdp;
 
 pub use dpdk::DpdkSpec;
+pub use link::LinkSpec;
 pub use netmap::NetmapSpec;
 pub use tap::TapSpec;
 pub use wire::WireSpec;
@@ -41,7 +43,8 @@ const MTU_MAX: usize = 65_535;
 /// dpdk:vdev=net_virtio_user0,path=/run/x.sock|pci=0000:01:00.0,addr=10.7.0.2/24[,gateway=10.7.0.1][,mac=..][,mtu=1500][,offloads=all][,eal=-m 512]
 /// ```
 ///
-/// `addr`, `host` and `gateway` may come several times. Offloads are `all`, `none`, or names joined by `+` of
+/// `addr`, `host` and `gateway` may come several times. All but the wire and the kernel also take `dad=N`
+/// ([`LinkSpec`]). Offloads are `all`, `none`, or names joined by `+` of
 /// `tx-checksum rx-checksum tso lro sg`.
 ///
 /// ```
@@ -182,7 +185,7 @@ mod tests {
             "kernel",
             "tap:name=hy0,addr=10.7.0.2/24",
             "tap:name=hy0,addr=10.7.0.2/24,addr=fd00::2/64,host=10.7.0.1/24,gateway=10.7.0.1,gateway=fd00::1,\
-             mac=02:00:00:00:00:2a,mtu=9000,offloads=tx-checksum+tso",
+             mac=02:00:00:00:00:2a,mtu=9000,offloads=tx-checksum+tso,dad=2",
         ] {
             assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
         }
@@ -206,6 +209,7 @@ mod tests {
             ("tap:name=hy0,addr=10.7.0.2/24,mac=01:02:03:04:05:06", "single station"),
             ("tap:name=hy0,addr=10.7.0.2/24,gateway=x", "gateway=x"),
             ("tap:name=hy0,addr=10.7.0.2/24,offloads=gro", "`gro`"),
+            ("tap:name=hy0,addr=10.7.0.2/24,dad=11", "dad=11"),
         ] {
             let error = text.parse::<DeviceSpec>().unwrap_err();
             let words = error.to_string();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{ETHERNET_MTU, cidr, common_options, gateway, mac, mtu, offloads, options};
+use super::{ETHERNET_MTU, LinkSpec, cidr, common_options, gateway, mac, mtu, offloads, options};
 
 /// A netmap port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct NetmapSpec {
     pub mtu: usize,
     /// The offloads to be used, as far as the port has them.
     pub offloads: Offloads,
+    /// How the host behaves on its link.
+    pub link: LinkSpec,
 }
 
 pub(super) fn parse(list: &str) -> Result<NetmapSpec, String> {
@@ -33,6 +35,7 @@ pub(super) fn parse(list: &str) -> Result<NetmapSpec, String> {
         mac: None,
         mtu: ETHERNET_MTU,
         offloads: Offloads::ALL,
+        link: LinkSpec::default(),
     };
     for option in options(list) {
         match option? {
@@ -42,9 +45,10 @@ pub(super) fn parse(list: &str) -> Result<NetmapSpec, String> {
             ("mac", value) => spec.mac = Some(mac(value)?),
             ("mtu", value) => spec.mtu = mtu(value)?,
             ("offloads", value) => spec.offloads = offloads(value)?,
+            (key, value) if spec.link.take(key, value)? => {}
             (key, _) => {
                 return Err(format!(
-                    "a netmap device has no option `{key}`, only port, addr, gateway, mac, mtu and offloads"
+                    "a netmap device has no option `{key}`, only port, addr, gateway, mac, mtu, offloads and dad"
                 ));
             }
         }
@@ -66,6 +70,7 @@ impl fmt::Display for NetmapSpec {
         options
             .extend(self.mac.map(|mac| format!("mac={}", mac.map(|byte| format!("{byte:02x}")).join(":"))));
         common_options(&mut options, self.mtu, self.offloads);
+        options.extend(self.link.options());
         write!(f, "netmap:{}", options.join(","))
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{ETHERNET_MTU, cidr, common_options, gateway, mac, mtu, offloads, options};
+use super::{ETHERNET_MTU, LinkSpec, cidr, common_options, gateway, mac, mtu, offloads, options};
 
 /// A TAP interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct TapSpec {
     pub mtu: usize,
     /// The offloads to be used, as far as the device has them.
     pub offloads: Offloads,
+    /// How the host behaves on its link.
+    pub link: LinkSpec,
 }
 
 impl Default for TapSpec {
@@ -40,6 +42,7 @@ impl Default for TapSpec {
             mac: None,
             mtu: ETHERNET_MTU,
             offloads: Offloads::ALL,
+            link: LinkSpec::default(),
         }
     }
 }
@@ -56,9 +59,10 @@ pub(super) fn parse(list: &str) -> Result<TapSpec, String> {
             ("mac", value) => spec.mac = Some(mac(value)?),
             ("mtu", value) => spec.mtu = mtu(value)?,
             ("offloads", value) => spec.offloads = offloads(value)?,
+            (key, value) if spec.link.take(key, value)? => {}
             (key, _) => {
                 return Err(format!(
-                    "a TAP device has no option `{key}`, only name, addr, host, gateway, mac, mtu and offloads"
+                    "a TAP device has no option `{key}`, only name, addr, host, gateway, mac, mtu, offloads and dad"
                 ));
             }
         }
@@ -81,6 +85,7 @@ impl fmt::Display for TapSpec {
         options
             .extend(self.mac.map(|mac| format!("mac={}", mac.map(|byte| format!("{byte:02x}")).join(":"))));
         common_options(&mut options, self.mtu, self.offloads);
+        options.extend(self.link.options());
         write!(f, "tap:{}", options.join(","))
     }
 }

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{cidr, gateway, mac, mtu, offloads, options};
+use super::{LinkSpec, cidr, gateway, mac, mtu, offloads, options};
 
 /// The queues of a network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct XdpSpec {
     pub mtu: Option<usize>,
     /// The offloads to be used, as far as there are any.
     pub offloads: Offloads,
+    /// How the host behaves on its link.
+    pub link: LinkSpec,
     /// Whether the other end of the link is on this machine, so that a checksum which its kernel left out is right.
     pub trust: bool,
 }
@@ -71,6 +73,7 @@ pub(super) fn parse(list: &str) -> Result<XdpSpec, String> {
         mac: None,
         mtu: None,
         offloads: Offloads::ALL,
+        link: LinkSpec::default(),
         trust: false,
     };
     for option in options(list) {
@@ -85,10 +88,11 @@ pub(super) fn parse(list: &str) -> Result<XdpSpec, String> {
             ("mtu", value) => spec.mtu = Some(mtu(value)?),
             ("offloads", value) => spec.offloads = offloads(value)?,
             ("trust", value) => spec.trust = switch("trust", value)?,
+            (key, value) if spec.link.take(key, value)? => {}
             (key, _) => {
                 return Err(format!(
                     "an AF_XDP device has no option `{key}`, only if, addr, gateway, queues, mode, keep, mac, mtu, \
-                     offloads and trust"
+                     offloads, trust and dad"
                 ));
             }
         }
@@ -195,6 +199,7 @@ impl fmt::Display for XdpSpec {
         if self.trust {
             options.push("trust=on".into());
         }
+        options.extend(self.link.options());
         write!(f, "xdp:{}", options.join(","))
     }
 }
@@ -208,7 +213,7 @@ mod tests {
         for text in [
             "xdp:if=eth1,addr=10.0.0.2/24",
             "xdp:if=eth1,addr=10.0.0.2/24,addr=fd00::2/64,gateway=10.0.0.1,queues=0-3,mode=zerocopy,keep=tcp:22,\
-             keep=udp:67-68,keep=icmp,keep=arp,keep=fd00::1,mac=02:00:00:00:00:2a,mtu=9000,offloads=sg,trust=on",
+             keep=udp:67-68,keep=icmp,keep=arp,keep=fd00::1,mac=02:00:00:00:00:2a,mtu=9000,offloads=sg,trust=on,dad=0",
             "xdp:if=eth1,addr=10.0.0.2/24,queues=2,mode=skb",
         ] {
             assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);

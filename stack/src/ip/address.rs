@@ -181,6 +181,9 @@ pub fn is_unicast(addr: IpAddr) -> bool {
     }
 }
 
+/// Every node of the link.
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
 /// The group that questions for the link-layer address of `addr` go to (RFC 4291 §2.7.1).
 pub const fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
     let [.., b, c, d] = addr.octets();

@@ -4,6 +4,7 @@
 //! done comes out as data.
 
 pub mod address;
+pub(crate) mod addresses;
 pub mod fragment;
 pub mod limiter;
 pub mod neighbor;
@@ -11,6 +12,7 @@ pub mod reassembly;
 pub mod route;
 
 pub use address::{Cidr, ParseCidrError};
+pub use addresses::AddressState;
 pub use limiter::{HostLimiter, Limiter};
 pub use neighbor::{Evidence, NeighborId, Neighbors};
 pub use reassembly::Reassembly;

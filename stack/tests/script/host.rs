@@ -137,7 +137,9 @@ impl Host {
         assert_eq!(heard.src_mac, STACK_MAC);
         assert_ne!(heard.dst_mac, [0; 6], "sent to nobody");
         let Body::Ip(ip) = &heard.body else { return };
-        let is_ours = self.stack.addresses().any(|cidr| cidr.addr() == ip.src);
+        // The unspecified address speaks for one that is not ours yet.
+        let is_nobody = ip.src == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let is_ours = is_nobody || self.stack.addresses().any(|cidr| cidr.addr() == ip.src);
         assert!(is_ours, "MUST-44: a source address {} that is not ours", ip.src);
         let is_ndp = matches!(ip.payload, Payload::Icmp { kind: 133..=137, .. }) && ip.src.is_ipv6();
         assert_eq!(ip.ttl, if is_ndp { 255 } else { self.ttl }, "MUST-49: hop limit");
@@ -155,7 +157,9 @@ impl Host {
                 let answer = Arp { operation: 2, sender: (PEER_MAC, arp.target.1), target: arp.sender };
                 Some(answer.frame(STACK_MAC))
             }
-            Body::Ip(Ip { src, payload: Payload::Icmp { kind: 135, rest, .. }, .. }) if src.is_ipv6() => {
+            Body::Ip(Ip { src, payload: Payload::Icmp { kind: 135, rest, .. }, .. })
+                if !src.is_unspecified() && src.is_ipv6() =>
+            {
                 let target = IpAddr::from(<[u8; 16]>::try_from(&rest[..16]).unwrap());
                 Some(codec::frame(STACK_MAC, PEER_MAC, &neighbor_advert(target, *src, 0x6000_0000)))
             }

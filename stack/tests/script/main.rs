@@ -12,6 +12,7 @@ mod dsl;
 mod host;
 mod oracle;
 
+mod address;
 mod ip;
 mod ip6;
 mod tcp_attack;

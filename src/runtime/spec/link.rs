@@ -1,0 +1,33 @@
+//! How a host behaves on its link: options that all devices have which lead to other hosts.
+
+/// How a host behaves on its link.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkSpec {
+    /// How often the link is asked whether another host has an IPv6 address, before it is used (`dad=`): by default
+    /// once, and a runtime is ready a second later; with 0 addresses are used at once.
+    pub dad_transmits: Option<u8>,
+}
+
+impl LinkSpec {
+    /// Takes an option, if it is one of these. Returns whether it was.
+    pub(super) fn take(&mut self, key: &str, value: &str) -> Result<bool, String> {
+        match key {
+            "dad" => self.dad_transmits = Some(dad(value)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Those options that were given, as they are written.
+    pub(super) fn options(&self) -> impl Iterator<Item = String> {
+        self.dad_transmits.map(|count| format!("dad={count}")).into_iter()
+    }
+}
+
+/// As many questions as anybody waits for the answers of.
+const DAD_MAX: u8 = 10;
+
+fn dad(value: &str) -> Result<u8, String> {
+    let count = value.parse().ok().filter(|count| *count <= DAD_MAX);
+    count.ok_or_else(|| format!("dad={value} is no number of questions from 0 to {DAD_MAX}"))
+}
