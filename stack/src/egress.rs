@@ -185,7 +185,7 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
     #[cold]
     fn resolve(&mut self, dst: IpAddr, cached: &mut Option<NeighborId>) -> Hop {
         *cached = None;
-        if self.link.is_ours(dst) {
+        if self.link.is_here(dst) {
             return Hop { mac: self.link.mac, in_doubt: false, way: Way::Loopback };
         }
         if let Some(mac) = self.group_mac(dst) {

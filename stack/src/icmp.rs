@@ -12,7 +12,6 @@ use crate::echo::EchoReply;
 use crate::egress::Envelope;
 use crate::error::Error;
 use crate::ingress::{Packet, from};
-use crate::ip::address::is_host_source;
 use crate::stack::Stack;
 use crate::tcp::icmp::Trouble;
 use crate::wire::icmpv4::{self, Echo};
@@ -171,7 +170,7 @@ impl<F: Frame> Stack<F> {
         quote: &[u8],
         trouble: Trouble,
     ) -> Result<(), Drop> {
-        if !self.link.is_ours(local) {
+        if !self.link.is_for_us(local) {
             return Err(Drop::IcmpUnrelated);
         }
         let is_ours = match protocol {
@@ -256,11 +255,11 @@ impl<F: Frame> Stack<F> {
                 (IpAddr::V6(header.src), IpAddr::V6(header.dst), icmpv6::is_error(packet))
             }
         };
-        if is_error || !is_host_source(src) {
+        if is_error || !self.link.is_host_source(src) {
             return None;
         }
         // Of what went to a group only the exceptions of RFC 4443 §2.4(e.3) come here.
-        let answer = if self.link.is_ours(dst) { dst } else { self.link.source_for(src).ok()? };
+        let answer = if self.link.is_for_us(dst) { dst } else { self.link.source_for(src).ok()? };
         Some((src, answer))
     }
 }

@@ -9,7 +9,6 @@ use crate::chain;
 use crate::counters::{Count, Drop};
 use crate::egress::Egress;
 use crate::icmp::Complaint;
-use crate::ip::address::is_host_source;
 use crate::ip::reassembly::{Fragment, Refused};
 use crate::stack::Stack;
 use crate::tcp::flow::Tuple;
@@ -107,13 +106,17 @@ impl<F: Frame> Stack<F> {
     ) -> Result<(), Drop> {
         let (header, header_len) = ipv4::parse(frame.bytes(), frame.total_len()).map_err(ip_error)?;
         let (src, dst) = (IpAddr::V4(header.src), IpAddr::V4(header.dst));
+        // Connections over loopback are as easy to guess as others, and the link has no part in them.
+        if !self.link.is_looping && (header.src.is_loopback() || header.dst.is_loopback()) {
+            return Err(Drop::IpInvalidSource);
+        }
         let packet_len = header_len + usize::from(header.payload_len);
         if frame.total_len() > packet_len {
             chain::truncate(&mut frame, packet_len);
         }
         if let Some(fragment) = Fragment::ipv4(&header, header_len) {
             // Fragments of somebody else's packets take no memory.
-            if !self.link.is_ours(dst) && !self.link.is_broadcast(header.dst) {
+            if !self.link.is_for_us(dst) && !self.link.is_broadcast(header.dst) {
                 return Err(Drop::IpInAddr);
             }
             let Some(whole) = self.reassemble(now, fragment, frame, device)? else { return Ok(()) };
@@ -142,13 +145,13 @@ impl<F: Frame> Stack<F> {
             return Err(Drop::IpInvalidSource);
         }
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (packet.src, packet.dst) else { return Ok(packet) };
-        if !self.link.is_ours(packet.dst) {
+        if !self.link.is_for_us(packet.dst) {
             if !self.link.is_broadcast(dst) {
                 return Err(Drop::IpInAddr);
             }
             packet.is_group = true;
         }
-        if !is_host_source(packet.src) || self.link.is_broadcast(src) {
+        if !self.link.is_host_source(packet.src) || self.link.is_broadcast(src) {
             return Err(Drop::IpInvalidSource);
         }
         Ok(packet)
@@ -165,11 +168,11 @@ impl<F: Frame> Stack<F> {
     ) -> Result<(), Drop> {
         let header = ipv6::parse(frame.bytes(), frame.total_len()).map_err(ip_error)?;
         let dst = IpAddr::V6(header.dst);
-        if !self.link.is_ours(dst) && !self.link.is_our_group(header.dst) {
+        if !self.link.is_for_us(dst) && !self.link.is_our_group(header.dst) {
             return Err(Drop::IpInAddr);
         }
         // The unspecified address is the source of one thing: duplicate address detection.
-        if !is_host_source(IpAddr::V6(header.src)) && !header.src.is_unspecified() {
+        if !self.link.is_host_source(IpAddr::V6(header.src)) && !header.src.is_unspecified() {
             return Err(Drop::IpInvalidSource);
         }
         let packet_len = ipv6::LEN + usize::from(header.payload_len);

@@ -132,10 +132,29 @@ impl<F: Frame> Link<F> {
         self.addresses.is_assigned(addr)
     }
 
+    /// Whether what is sent to an address stays here: one of ours, or a loopback address (RFC 1122 §3.2.1.3 (g)).
+    #[inline]
+    pub(crate) fn is_here(&self, addr: IpAddr) -> bool {
+        addr.is_loopback() || self.is_ours(addr)
+    }
+
+    /// Whether the packet that is being received is for us. Loopback addresses are only ours as long as it comes from
+    /// ourselves.
+    #[inline]
+    pub(crate) fn is_for_us(&self, dst: IpAddr) -> bool {
+        self.is_ours(dst) || self.is_looping && dst.is_loopback()
+    }
+
     /// Whether a packet from the wire says that we sent it: somebody wants us to answer ourselves.
     #[inline]
     pub(crate) fn is_martian(&self, src: IpAddr) -> bool {
         !self.is_looping && self.is_ours(src)
+    }
+
+    /// Whether the packet that is being received may come from this host.
+    #[inline]
+    pub(crate) fn is_host_source(&self, src: IpAddr) -> bool {
+        address::is_host_source(src) || self.is_looping && src.is_loopback()
     }
 
     /// Whether an IPv4 address reaches every host of a network of ours.
@@ -162,6 +181,9 @@ impl<F: Frame> Link<F> {
 
     /// The address to send from: the one nearest to the next hop.
     pub(crate) fn source_for(&self, dst: IpAddr) -> Result<IpAddr, Error> {
+        if dst.is_loopback() {
+            return Ok(address::loopback(dst));
+        }
         if self.is_ours(dst) {
             return Ok(dst);
         }
@@ -169,6 +191,15 @@ impl<F: Frame> Link<F> {
         let near = if group { dst } else { self.route(dst).ok_or(Error::NetworkUnreachable)? };
         let on_link = self.assigned().find(|cidr| cidr.contains(near)).map(|cidr| cidr.addr());
         on_link.or_else(|| address::select_source(dst, self.assigned())).ok_or(Error::NetworkUnreachable)
+    }
+
+    /// Whether packets may go between these addresses. A loopback address never shows on the wire (RFC 1122 §3.2.1.3 (g),
+    /// RFC 4291 §2.5.3).
+    pub(crate) fn check_ends(&self, src: IpAddr, dst: IpAddr) -> Result<(), Error> {
+        if src.is_loopback() && !self.is_here(dst) {
+            return Err(Error::InvalidInput("a socket at a loopback address reaches only its own host"));
+        }
+        Ok(())
     }
 
     /// Queues a frame of this host to itself. False if too many wait.

@@ -330,6 +330,7 @@ impl<F: Frame> Stack<F> {
         if local.is_ipv4() != remote.is_ipv4() {
             return Err(Error::InvalidInput("local and remote address are of different IP versions"));
         }
+        self.link.check_ends(local.ip(), remote.ip())?;
         if matches!(remote.ip(), IpAddr::V4(v4) if self.link.is_broadcast(v4)) {
             return Err(Error::InvalidInput("cannot connect to a broadcast address: TCP needs one peer"));
         }
@@ -761,7 +762,7 @@ impl<F: Frame> Stack<F> {
     }
 
     fn check_local(&self, ip: IpAddr) -> Result<(), Error> {
-        if ip.is_unspecified() {
+        if ip.is_unspecified() || ip.is_loopback() {
             return Ok(());
         }
         match self.link.address_state(ip) {

@@ -343,6 +343,7 @@ impl<F: Frame> UdpSocket<F> {
                 "socket and destination are of different IP versions",
             )));
         }
+        egress.link.check_ends(src, to.ip()).map_err(Refusal::Error)?;
         let payload_max = if src.is_ipv4() { PAYLOAD_MAX_V4 } else { PAYLOAD_MAX_V6 };
         if bytes.len() > payload_max {
             return Err(Refusal::Error(Error::MessageTooLong));

@@ -181,6 +181,14 @@ pub fn is_unicast(addr: IpAddr) -> bool {
     }
 }
 
+/// The loopback address to send from to another one.
+pub(crate) const fn loopback(dst: IpAddr) -> IpAddr {
+    match dst {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    }
+}
+
 /// Every node of the link.
 pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 

@@ -87,8 +87,10 @@ impl Host {
     pub(crate) fn turn(&mut self) {
         let mut burst = Burst::new(64);
         loop {
-            while self.device.receive(&mut burst) > 0 {
+            // What the stack sends to itself comes without the device.
+            while self.device.receive(&mut burst) > 0 || self.stack.has_work() {
                 self.stack.receive(self.now, &mut burst, &mut self.device);
+                self.stack.transmit(self.now, &mut self.device);
             }
             if self.stack.deadline().is_some_and(|at| at <= self.now) {
                 self.stack.expire(self.now, &mut self.device);

@@ -15,6 +15,7 @@ mod oracle;
 mod address;
 mod ip;
 mod ip6;
+mod loopback;
 mod tcp_attack;
 mod tcp_close;
 mod tcp_congestion;
