@@ -12,6 +12,7 @@ use super::apart::Placement;
 use super::device::{self, Queue};
 use super::model::Model;
 use super::network::{Choices, attach, settle_addresses};
+use super::secret::stable_secret;
 use super::spec::{DeviceSpec, TapSpec, WireSpec};
 use super::workers::Workers;
 use crate::host::Host;
@@ -154,6 +155,7 @@ impl Builder {
         if self.cores == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a runtime needs at least one core"));
         }
+        self.network.stack.stable_secret.get_or_insert(stable_secret()?);
         self.executor.spin = self.model.spin(self.spin, self.spin_of_device()?);
         let cores = Cores::new(self.cores)?;
         let executor = Executor::builder().config(self.executor.clone()).core(&cores, 0).build()?;

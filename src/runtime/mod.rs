@@ -5,6 +5,7 @@ mod builder;
 mod device;
 mod model;
 mod network;
+mod secret;
 mod spec;
 mod workers;
 

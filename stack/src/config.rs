@@ -79,6 +79,12 @@ pub struct Config {
     /// §5.4, Linux's `dad_transmits`); 0: it is used at once. `None` leaves it to whoever puts the stack on a device:
     /// by itself that is 0.
     pub dad_transmits: Option<u8>,
+    /// Whether routers of the link are asked and believed: for default routes, networks, addresses and the MTU (Linux's
+    /// `accept_ra` and `autoconf`). Off, since a server's addresses are chosen, and anybody on the link can play router.
+    pub autoconf: bool,
+    /// What addresses that this host makes itself come from, beside their network and the link-layer address (RFC 7217,
+    /// Linux's `stable_secret`): with the same one a host has the same addresses after a restart. `None`: new ones.
+    pub stable_secret: Option<[u8; 16]>,
     /// Whether the link hears of addresses as they come: by gratuitous ARP (RFC 5227 §2.3). `None` leaves it to whoever
     /// puts the stack on a device: by itself it does not.
     pub announce: Option<bool>,
@@ -118,6 +124,8 @@ impl Default for Config {
             routes_max: 64,
             addresses_max: 16,
             dad_transmits: None,
+            autoconf: false,
+            stable_secret: None,
             announce: None,
         }
     }

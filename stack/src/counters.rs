@@ -130,6 +130,8 @@ counters! {
         IcmpRateLimit = "ICMP_RATELIMIT",
         /// A neighbour discovery message that breaks RFC 4861's rules of validity.
         Ipv6NdiscBad = "IPV6_NDISC_BAD",
+        /// A router that tells of more routers, prefixes or addresses than are kept.
+        RouterBudget = "IPV6_ROUTER_BUDGET",
         /// A malformed UDP header.
         UdpInvalid = "UDP_INVALID",
         /// A wrong UDP checksum.

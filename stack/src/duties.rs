@@ -15,9 +15,6 @@ use crate::link::Link;
 use crate::stack::Stack;
 use crate::wire::{Mac, arp, ndp};
 
-/// How long an answer to a probe may take (`RETRANS_TIMER`, RFC 4861 §10).
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-
 /// How often an IPv4 address is announced, and how far apart (`ANNOUNCE_NUM` and `ANNOUNCE_INTERVAL`, RFC 5227 §1.1).
 pub(crate) const ANNOUNCE_COUNT: u8 = 2;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
@@ -31,6 +28,10 @@ const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) enum Duty {
     /// The next step of duplicate address detection.
     Probe(Ipv6Addr),
+    /// Ask for routers; so many times that was done already.
+    SolicitRouters(u8),
+    /// The lifetime of something that a router said ends.
+    Expire,
     /// Tell everybody about an IPv4 address, so many times yet.
     Announce(Ipv4Addr, u8),
 }
@@ -41,6 +42,8 @@ impl<F: Frame> Stack<F> {
         while let Some(duty) = self.link.duties.pop(now) {
             match duty {
                 Duty::Probe(addr) => self.probe(now, addr, device),
+                Duty::SolicitRouters(count) => self.solicit_routers(now, count, device),
+                Duty::Expire => self.expire_lifetimes(now),
                 Duty::Announce(addr, count) => self.announce(now, addr, count, device),
             }
         }
@@ -51,7 +54,8 @@ impl<F: Frame> Stack<F> {
         let nonce = self.random.next().to_be_bytes();
         let Some(address) = self.link.addresses.get_mut(IpAddr::V6(target)) else { return };
         if address.probes_left == 0 {
-            address.state = AddressState::Preferred;
+            let is_preferred = address.preferred_until > now;
+            address.state = if is_preferred { AddressState::Preferred } else { AddressState::Deprecated };
             return;
         }
         address.probes_left -= 1;
@@ -61,13 +65,14 @@ impl<F: Frame> Stack<F> {
         let question = ndp::Message::NeighborSolicit { target, source_mac: None, nonce: Some(nonce) };
         let mac = Mac::for_ipv6_multicast(group);
         self.send_ndp(Ipv6Addr::UNSPECIFIED, group, mac, question, device);
-        self.link.duties.push(now + PROBE_INTERVAL, Duty::Probe(target));
+        let at = now + self.link.neighbors.retransmit_time();
+        self.link.duties.push(at, Duty::Probe(target));
     }
 
     /// Somebody on the link has an address that we wanted, or wants it as well: neither gets it (RFC 4862 §5.4.5).
-    pub(crate) fn meet_duplicate(&mut self, addr: Ipv6Addr) -> Drop {
+    pub(crate) fn meet_duplicate(&mut self, now: Instant, addr: Ipv6Addr) -> Drop {
         self.heard.note(Hearsay(Rumour::Duplicate(addr)));
-        self.link.give_up(addr);
+        self.link.give_up(addr, now);
         Drop::AddrConflict
     }
 
@@ -96,28 +101,30 @@ impl<F: Frame> Stack<F> {
 }
 
 impl<F: Frame> Link<F> {
-    /// What is to be done about a new address before, and when, it is used.
-    pub(crate) fn take_up(&mut self, address: &mut Address) {
+    /// What is to be done about a new address before, and when, it is used; not earlier than `at`.
+    pub(crate) fn take_up(&mut self, address: &mut Address, at: Instant) {
         match address.cidr.addr() {
             IpAddr::V6(addr) if self.dad_transmits > 0 => {
                 address.state = AddressState::Tentative;
                 address.probes_left = self.dad_transmits;
-                self.duties.push(Instant::ZERO, Duty::Probe(addr));
+                self.duties.push(at, Duty::Probe(addr));
             }
             IpAddr::V4(addr) if self.announces => {
-                self.duties.push(Instant::ZERO, Duty::Announce(addr, ANNOUNCE_COUNT));
+                self.duties.push(at, Duty::Announce(addr, ANNOUNCE_COUNT));
             }
             _ => {}
         }
     }
 
     /// An address that is being tried belongs to another host.
-    pub(crate) fn give_up(&mut self, addr: Ipv6Addr) {
+    pub(crate) fn give_up(&mut self, addr: Ipv6Addr, now: Instant) {
         if let Some(address) = self.addresses.get_mut(IpAddr::V6(addr))
             && address.state == AddressState::Tentative
         {
             address.state = AddressState::Duplicate;
+            let taken = *address;
             self.duties.retain(|duty| *duty != Duty::Probe(addr));
+            self.make_another(&taken, now);
         }
     }
 }

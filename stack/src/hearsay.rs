@@ -10,6 +10,7 @@ use hayase_time::Instant;
 use crate::ip::neighbor::Evidence;
 use crate::stack::Stack;
 use crate::wire::Mac;
+use crate::wire::ndp::RouterAdvert;
 
 /// What is kept for the others between two turns. What is beyond is asked for again by whoever needs it.
 const HEARD_COUNT_MAX: usize = 256;
@@ -25,6 +26,8 @@ pub(crate) enum Rumour {
     Neighbor { addr: IpAddr, mac: Option<Mac>, evidence: Evidence },
     /// Another host has an address that we wanted.
     Duplicate(Ipv6Addr),
+    /// A router spoke to the link.
+    Router { src: Ipv6Addr, advert: RouterAdvert },
 }
 
 /// What was heard since the last look; `None` where nobody wants to know.
@@ -58,7 +61,9 @@ impl<F: Frame> Stack<F> {
     pub fn hear<D: Device<Frame = F>>(&mut self, now: Instant, hearsay: Hearsay, device: &mut D) {
         match hearsay.0 {
             Rumour::Neighbor { addr, mac, evidence } => self.learn(now, addr, mac, evidence, device),
-            Rumour::Duplicate(addr) => self.link.give_up(addr),
+            Rumour::Duplicate(addr) => self.link.give_up(addr, now),
+            // What there is no room for was counted where it arrived.
+            Rumour::Router { src, advert } => drop(self.obey_router(now, src, &advert, device)),
         }
     }
 }

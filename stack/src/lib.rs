@@ -23,6 +23,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod autoconf;
 mod bind;
 mod chain;
 mod config;

@@ -4,12 +4,14 @@ use alloc::collections::VecDeque;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hayase_device::{Caps, Frame, RxMeta, TxMeta};
+use hayase_time::Instant;
 
 use crate::config::Config;
 use crate::duties::Duty;
 use crate::error::Error;
 use crate::ip::address::{self, Cidr, solicited_node};
 use crate::ip::addresses::{Address, AddressState, Addresses};
+use crate::ip::discovered::Discovered;
 use crate::ip::{Neighbors, Route, Routes};
 use crate::random::Random;
 use crate::timetable::Timetable;
@@ -32,9 +34,15 @@ pub(crate) struct Link<F> {
     pub(crate) caps: Caps,
     pub(crate) addresses: Addresses,
     routes: Routes,
+    /// What routers have said.
+    pub(crate) discovered: Discovered,
     pub(crate) neighbors: Neighbors<Waiting<F>>,
     /// What is to be done without anybody asking.
     pub(crate) duties: Timetable<Duty>,
+    /// The MTU of the device; that of the link may be smaller.
+    pub(crate) mtu_max: usize,
+    /// What addresses are made from.
+    pub(crate) secret: [u8; 16],
     /// Questions before an IPv6 address is used.
     pub(crate) dad_transmits: u8,
     /// Whether the link hears of new addresses.
@@ -53,8 +61,13 @@ impl<F: Frame> Link<F> {
             caps: *caps,
             addresses: Addresses::new(config.addresses_max),
             routes: Routes::new(config.routes_max),
+            discovered: Discovered::default(),
             neighbors: Neighbors::new(config.neighbors_max, random.next()),
             duties: Timetable::new(),
+            mtu_max: caps.mtu,
+            secret: config.stable_secret.unwrap_or_else(|| {
+                (u128::from(random.next()) << 64 | u128::from(random.next())).to_be_bytes()
+            }),
             dad_transmits: config.dad_transmits.unwrap_or(0),
             // What several queues of a NIC would say, the first one says for all.
             announces: config.announce.unwrap_or(false) && caps.queue == 0,
@@ -85,7 +98,7 @@ impl<F: Frame> Link<F> {
                 .map_err(|_| Error::InvalidInput("the routing table is full: raise routes_max"))?;
         }
         let mut address = Address::new(cidr);
-        self.take_up(&mut address);
+        self.take_up(&mut address, Instant::ZERO);
         self.addresses.push(address);
         Ok(())
     }
@@ -95,11 +108,17 @@ impl<F: Frame> Link<F> {
         if !self.addresses.iter().any(|address| address.cidr.network() == removed.network()) {
             self.routes.remove(removed.network());
         }
+        self.forget(addr);
+        Ok(())
+    }
+
+    /// An address is gone: nothing is left to do about it.
+    pub(crate) fn forget(&mut self, addr: IpAddr) {
         self.duties.retain(|duty| match *duty {
             Duty::Probe(probed) => IpAddr::V6(probed) != addr,
             Duty::Announce(announced, _) => IpAddr::V4(announced) != addr,
+            Duty::SolicitRouters(_) | Duty::Expire => true,
         });
-        Ok(())
     }
 
     pub(crate) fn add_route(&mut self, destination: Cidr, gateway: IpAddr) -> Result<(), Error> {
@@ -173,13 +192,22 @@ impl<F: Frame> Link<F> {
             })
     }
 
-    /// The next hop to an address. A host's own networks come before any gateway.
+    /// The next hop to an address. A host's own networks come before any gateway, and what was configured before what
+    /// routers say.
     #[inline]
     pub(crate) fn route(&self, dst: IpAddr) -> Option<IpAddr> {
-        self.routes.lookup(dst).map(|hop| hop.addr)
+        let configured = self.routes.find(dst);
+        if configured.is_none_or(|route| route.destination.prefix() == 0) && self.discovered.is_on_link(dst) {
+            return Some(dst);
+        }
+        match configured {
+            Some(route) => Some(route.gateway.unwrap_or(dst)),
+            None if dst.is_ipv6() => self.discovered.router().map(IpAddr::V6),
+            None => None,
+        }
     }
 
-    /// The address to send from: the one nearest to the next hop.
+    /// The address to send from: for IPv4 the one nearest to the next hop, for IPv6 that of RFC 6724.
     pub(crate) fn source_for(&self, dst: IpAddr) -> Result<IpAddr, Error> {
         if dst.is_loopback() {
             return Ok(address::loopback(dst));
@@ -189,8 +217,10 @@ impl<F: Frame> Link<F> {
         }
         let group = !address::is_unicast(dst);
         let near = if group { dst } else { self.route(dst).ok_or(Error::NetworkUnreachable)? };
-        let on_link = self.assigned().find(|cidr| cidr.contains(near)).map(|cidr| cidr.addr());
-        on_link.or_else(|| address::select_source(dst, self.assigned())).ok_or(Error::NetworkUnreachable)
+        let on_link =
+            self.assigned().find(|cidr| near.is_ipv4() && cidr.contains(near)).map(|cidr| cidr.addr());
+        let source = on_link.or_else(|| address::select_source(dst, self.addresses.sources()));
+        source.ok_or(Error::NetworkUnreachable)
     }
 
     /// Whether packets may go between these addresses. A loopback address never shows on the wire (RFC 1122 §3.2.1.3 (g),

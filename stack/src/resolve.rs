@@ -67,7 +67,7 @@ impl<F: Frame> Stack<F> {
             ndp::Message::NeighborSolicit { target, nonce, .. }
                 if self.link.address_state(IpAddr::V6(target)) == Some(AddressState::Tentative) =>
             {
-                self.receive_rival(header.src, target, nonce)
+                self.receive_rival(now, header.src, target, nonce)
             }
             ndp::Message::NeighborSolicit { target, source_mac, .. } => {
                 self.receive_solicit(now, header.src, target, source_mac, device)
@@ -76,17 +76,17 @@ impl<F: Frame> Stack<F> {
                 let NeighborAdvert { target, target_mac, solicited, override_known, .. } = advert;
                 match self.link.address_state(IpAddr::V6(target)) {
                     None => {}
-                    Some(AddressState::Tentative) => return Err(self.meet_duplicate(target)),
+                    Some(AddressState::Tentative) => return Err(self.meet_duplicate(now, target)),
                     Some(_) => return Err(Drop::AddrConflict),
                 }
                 let evidence = Evidence::Advert { solicited, override_known };
                 self.learn_first(now, IpAddr::V6(target), target_mac, evidence, device);
                 Ok(())
             }
-            // Addresses and routes are configured; routers are not asked.
-            ndp::Message::RouterSolicit { .. }
-            | ndp::Message::RouterAdvert(_)
-            | ndp::Message::Redirect { .. } => Err(Drop::IcmpUnhandled),
+            ndp::Message::RouterAdvert(ref advert) => self.receive_router(now, header.src, advert, device),
+            // We are no router, and nobody tells us where to send: a redirect is easily forged, and a router forwards
+            // without it as well.
+            ndp::Message::RouterSolicit { .. } | ndp::Message::Redirect { .. } => Err(Drop::IcmpUnhandled),
         }
     }
 
@@ -94,6 +94,7 @@ impl<F: Frame> Stack<F> {
     /// from somebody who is trying it as well, unless it is our own that came back (RFC 7527 §4.2).
     fn receive_rival(
         &mut self,
+        now: Instant,
         src: Ipv6Addr,
         target: Ipv6Addr,
         nonce: Option<ndp::Nonce>,
@@ -102,7 +103,7 @@ impl<F: Frame> Stack<F> {
         if !src.is_unspecified() || nonce.is_some() && nonce == own {
             return Err(Drop::IpInAddr);
         }
-        Err(self.meet_duplicate(target))
+        Err(self.meet_duplicate(now, target))
     }
 
     /// RFC 4861 §7.2.3 and §7.2.4; from the unspecified address it is duplicate address detection
@@ -222,7 +223,8 @@ impl<F: Frame> Stack<F> {
         while let Some(output) = self.link.neighbors.poll(now) {
             match output {
                 Output::Solicit { target, unicast } => self.solicit(target, unicast, device),
-                Output::Unreachable { packets, .. } => {
+                Output::Unreachable { addr, packets } => {
+                    self.link.discovered.demote(addr);
                     for packet in packets {
                         self.counters.drop(Drop::NeighUnresolved);
                         let bytes = packet.frame.bytes();

@@ -7,8 +7,10 @@ use core::time::Duration;
 use hayase_device::{Burst, Caps, Device, Frame, SharedBytes, TxMeta};
 use hayase_time::Instant;
 
+use crate::autoconf::START_DELAY_MS;
 use crate::config::Config;
 use crate::counters::{Count, Counters};
+use crate::duties::Duty;
 use crate::echo::{EchoReply, Echoes};
 use crate::egress::{Egress, Envelope, Unsent, mss};
 use crate::error::Error;
@@ -82,13 +84,20 @@ impl<F: Frame> Stack<F> {
         // A link-local address is a host's and the table is empty: there is nothing to refuse.
         let added = own.map(|own| stack.link.add_address(own));
         debug_assert!(matches!(added, Some(Ok(()))));
+        // What several queues of a NIC would ask, the first one asks for all.
+        if stack.config.autoconf && caps.queue == 0 {
+            let delay = Duration::from_millis(stack.random.next() % START_DELAY_MS);
+            stack.link.duties.push(now + delay, Duty::SolicitRouters(0));
+        }
         stack
     }
 
     /// Takes over what the device can do now, after [`Device::set_offloads`].
     pub fn set_caps(&mut self, caps: &Caps) {
-        self.link.caps = *caps;
-        self.tcp.set_caps(caps);
+        // A router may have said that the link takes less than the device.
+        let mtu = if self.link.caps.mtu < self.link.mtu_max { self.link.caps.mtu } else { caps.mtu };
+        self.link.caps = Caps { mtu, ..*caps };
+        self.tcp.set_caps(&self.link.caps);
     }
 
     /// The limits in force.
@@ -766,7 +775,7 @@ impl<F: Frame> Stack<F> {
             return Ok(());
         }
         match self.link.address_state(ip) {
-            Some(AddressState::Preferred) => Ok(()),
+            Some(AddressState::Preferred | AddressState::Deprecated) => Ok(()),
             Some(AddressState::Tentative) => Err(Error::AddrTentative),
             Some(AddressState::Duplicate) => Err(Error::AddrDuplicate),
             None => Err(Error::AddrNotAvailable),

@@ -1,11 +1,16 @@
 //! How a host behaves on its link: options that all devices have which lead to other hosts.
 
+use super::switch;
+
 /// How a host behaves on its link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinkSpec {
     /// How often the link is asked whether another host has an IPv6 address, before it is used (`dad=`): by default
     /// once, and a runtime is ready a second later; with 0 addresses are used at once.
     pub dad_transmits: Option<u8>,
+    /// Whether routers of the link are asked and believed (`autoconf=on`): for IPv6 addresses, networks, default routes
+    /// and the MTU. Anybody on the link can play router; on a link that is not trusted, leave it off.
+    pub autoconf: bool,
 }
 
 impl LinkSpec {
@@ -13,6 +18,7 @@ impl LinkSpec {
     pub(super) fn take(&mut self, key: &str, value: &str) -> Result<bool, String> {
         match key {
             "dad" => self.dad_transmits = Some(dad(value)?),
+            "autoconf" => self.autoconf = switch("autoconf", value)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -20,7 +26,8 @@ impl LinkSpec {
 
     /// Those options that were given, as they are written.
     pub(super) fn options(&self) -> impl Iterator<Item = String> {
-        self.dad_transmits.map(|count| format!("dad={count}")).into_iter()
+        let dad = self.dad_transmits.map(|count| format!("dad={count}"));
+        dad.into_iter().chain(self.autoconf.then(|| "autoconf=on".to_owned()))
     }
 }
 

@@ -43,8 +43,8 @@ const MTU_MAX: usize = 65_535;
 /// dpdk:vdev=net_virtio_user0,path=/run/x.sock|pci=0000:01:00.0,addr=10.7.0.2/24[,gateway=10.7.0.1][,mac=..][,mtu=1500][,offloads=all][,eal=-m 512]
 /// ```
 ///
-/// `addr`, `host` and `gateway` may come several times. All but the wire and the kernel also take `dad=N`
-/// ([`LinkSpec`]). Offloads are `all`, `none`, or names joined by `+` of
+/// `addr`, `host` and `gateway` may come several times. All but the wire and the kernel also take `dad=N` and
+/// `autoconf=on` ([`LinkSpec`]), with which `addr` may be left out. Offloads are `all`, `none`, or names joined by `+` of
 /// `tx-checksum rx-checksum tso lro sg`.
 ///
 /// ```
@@ -141,6 +141,14 @@ fn gateway(value: &str) -> Result<IpAddr, String> {
     value.parse().map_err(|_| format!("gateway={value} is no IP address"))
 }
 
+fn switch(key: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("{key}={value} is neither on nor off")),
+    }
+}
+
 fn mac(value: &str) -> Result<[u8; 6], String> {
     let bytes: Result<Vec<u8>, _> = value.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect();
     let mac: Option<[u8; 6]> = bytes.ok().and_then(|bytes| bytes.try_into().ok());
@@ -185,7 +193,7 @@ mod tests {
             "kernel",
             "tap:name=hy0,addr=10.7.0.2/24",
             "tap:name=hy0,addr=10.7.0.2/24,addr=fd00::2/64,host=10.7.0.1/24,gateway=10.7.0.1,gateway=fd00::1,\
-             mac=02:00:00:00:00:2a,mtu=9000,offloads=tx-checksum+tso,dad=2",
+             mac=02:00:00:00:00:2a,mtu=9000,offloads=tx-checksum+tso,dad=2,autoconf=on",
         ] {
             assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
         }

@@ -48,7 +48,7 @@ pub(super) fn parse(list: &str) -> Result<NetmapSpec, String> {
             (key, value) if spec.link.take(key, value)? => {}
             (key, _) => {
                 return Err(format!(
-                    "a netmap device has no option `{key}`, only port, addr, gateway, mac, mtu, offloads and dad"
+                    "a netmap device has no option `{key}`, only port, addr, gateway, mac, mtu, offloads, dad and autoconf"
                 ));
             }
         }
@@ -56,8 +56,8 @@ pub(super) fn parse(list: &str) -> Result<NetmapSpec, String> {
     if spec.port.is_empty() {
         return Err("a netmap device needs a port: port=eth1, port=vale0:1 or port=pipe{1".into());
     }
-    if spec.addresses.is_empty() {
-        return Err("a netmap device needs an address: addr=ADDRESS/PREFIX".into());
+    if spec.addresses.is_empty() && !spec.link.autoconf {
+        return Err("a netmap device needs an address: addr=ADDRESS/PREFIX, or autoconf=on".into());
     }
     Ok(spec)
 }

@@ -62,7 +62,7 @@ pub(super) fn parse(list: &str) -> Result<TapSpec, String> {
             (key, value) if spec.link.take(key, value)? => {}
             (key, _) => {
                 return Err(format!(
-                    "a TAP device has no option `{key}`, only name, addr, host, gateway, mac, mtu, offloads and dad"
+                    "a TAP device has no option `{key}`, only name, addr, host, gateway, mac, mtu, offloads, dad and autoconf"
                 ));
             }
         }
@@ -70,8 +70,8 @@ pub(super) fn parse(list: &str) -> Result<TapSpec, String> {
     if spec.name.is_empty() {
         return Err("a TAP device needs a name".into());
     }
-    if spec.addresses.is_empty() {
-        return Err("a TAP device needs an address: addr=ADDRESS/PREFIX".into());
+    if spec.addresses.is_empty() && !spec.link.autoconf {
+        return Err("a TAP device needs an address: addr=ADDRESS/PREFIX, or autoconf=on".into());
     }
     Ok(spec)
 }

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{LinkSpec, cidr, gateway, mac, mtu, offloads, options};
+use super::{LinkSpec, cidr, gateway, mac, mtu, offloads, options, switch};
 
 /// The queues of a network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub(super) fn parse(list: &str) -> Result<XdpSpec, String> {
             (key, _) => {
                 return Err(format!(
                     "an AF_XDP device has no option `{key}`, only if, addr, gateway, queues, mode, keep, mac, mtu, \
-                     offloads, trust and dad"
+                     offloads, trust, dad and autoconf"
                 ));
             }
         }
@@ -100,8 +100,8 @@ pub(super) fn parse(list: &str) -> Result<XdpSpec, String> {
     if spec.interface.is_empty() {
         return Err("an AF_XDP device needs an interface: if=NAME, as `ip link` shows it".into());
     }
-    if spec.addresses.is_empty() {
-        return Err("an AF_XDP device needs an address: addr=ADDRESS/PREFIX".into());
+    if spec.addresses.is_empty() && !spec.link.autoconf {
+        return Err("an AF_XDP device needs an address: addr=ADDRESS/PREFIX, or autoconf=on".into());
     }
     Ok(spec)
 }
@@ -140,14 +140,6 @@ fn keep(value: &str) -> Result<XdpKeep, String> {
         _ => value.parse().ok().map(XdpKeep::Address),
     };
     kept.ok_or_else(wrong)
-}
-
-fn switch(key: &str, value: &str) -> Result<bool, String> {
-    match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(format!("{key}={value} is neither on nor off")),
-    }
 }
 
 /// A range as it is written.
@@ -213,7 +205,8 @@ mod tests {
         for text in [
             "xdp:if=eth1,addr=10.0.0.2/24",
             "xdp:if=eth1,addr=10.0.0.2/24,addr=fd00::2/64,gateway=10.0.0.1,queues=0-3,mode=zerocopy,keep=tcp:22,\
-             keep=udp:67-68,keep=icmp,keep=arp,keep=fd00::1,mac=02:00:00:00:00:2a,mtu=9000,offloads=sg,trust=on,dad=0",
+             keep=udp:67-68,keep=icmp,keep=arp,keep=fd00::1,mac=02:00:00:00:00:2a,mtu=9000,offloads=sg,trust=on,dad=0,\
+             autoconf=on",
             "xdp:if=eth1,addr=10.0.0.2/24,queues=2,mode=skb",
         ] {
             assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
@@ -231,6 +224,7 @@ mod tests {
             ("if=eth1,addr=10.0.0.2/24,keep=tcp:70000", "keep=tcp:70000"),
             ("if=eth1,addr=10.0.0.2/24,keep=ssh", "keep=ssh"),
             ("if=eth1,addr=10.0.0.2/24,trust=yes", "trust=yes"),
+            ("if=eth1,addr=10.0.0.2/24,autoconf=yes", "autoconf=yes"),
             ("if=eth1,addr=10.0.0.2/24,name=hy0", "`name`"),
         ] {
             let error = format!("xdp:{options}").parse::<DeviceSpec>().unwrap_err().to_string();

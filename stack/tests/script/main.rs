@@ -13,6 +13,7 @@ mod host;
 mod oracle;
 
 mod address;
+mod autoconf;
 mod ip;
 mod ip6;
 mod loopback;
