@@ -85,7 +85,8 @@ pub struct Config {
     /// What addresses that this host makes itself come from, beside their network and the link-layer address (RFC 7217,
     /// Linux's `stable_secret`): with the same one a host has the same addresses after a restart. `None`: new ones.
     pub stable_secret: Option<[u8; 16]>,
-    /// Whether the link hears of addresses as they come: by gratuitous ARP (RFC 5227 §2.3). `None` leaves it to whoever
+    /// Whether the link hears of addresses as they come: by gratuitous ARP (RFC 5227 §2.3), and by
+    /// reports of the multicast groups in which they are asked for (RFC 3810). `None` leaves it to whoever
     /// puts the stack on a device: by itself it does not.
     pub announce: Option<bool>,
 }

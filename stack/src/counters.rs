@@ -128,7 +128,7 @@ counters! {
         IcmpUnrelated = "ICMP_UNRELATED",
         /// An ICMP message that the rate limit held back.
         IcmpRateLimit = "ICMP_RATELIMIT",
-        /// A neighbour discovery message that breaks RFC 4861's rules of validity.
+        /// A message of neighbour discovery or multicast listener discovery that breaks the rules of RFC 4861 or RFC 3810.
         Ipv6NdiscBad = "IPV6_NDISC_BAD",
         /// A router that tells of more routers, prefixes or addresses than are kept.
         RouterBudget = "IPV6_ROUTER_BUDGET",

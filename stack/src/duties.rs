@@ -1,5 +1,5 @@
 //! What a host does on its link by itself: asking whether its addresses are free (RFC 4862 §5.4), telling that they are
-//! taken (RFC 5227).
+//! taken (RFC 5227); and the times of [`autoconf`](crate::autoconf) and [`membership`](crate::membership).
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
@@ -32,6 +32,10 @@ pub(crate) enum Duty {
     SolicitRouters(u8),
     /// The lifetime of something that a router said ends.
     Expire,
+    /// Answer routers that ask for multicast groups.
+    Report,
+    /// Tell routers and switches that we are in a group, or are no more, so many times yet.
+    ReportChange { group: Ipv6Addr, has_joined: bool, count: u8 },
     /// Tell everybody about an IPv4 address, so many times yet.
     Announce(Ipv4Addr, u8),
 }
@@ -44,6 +48,10 @@ impl<F: Frame> Stack<F> {
                 Duty::Probe(addr) => self.probe(now, addr, device),
                 Duty::SolicitRouters(count) => self.solicit_routers(now, count, device),
                 Duty::Expire => self.expire_lifetimes(now),
+                Duty::Report => self.report_all(now, device),
+                Duty::ReportChange { group, has_joined, count } => {
+                    self.report_change(now, group, has_joined, count, device);
+                }
                 Duty::Announce(addr, count) => self.announce(now, addr, count, device),
             }
         }
@@ -103,6 +111,8 @@ impl<F: Frame> Stack<F> {
 impl<F: Frame> Link<F> {
     /// What is to be done about a new address before, and when, it is used; not earlier than `at`.
     pub(crate) fn take_up(&mut self, address: &mut Address, at: Instant) {
+        // Whoever has the address already answers in its group (RFC 4862 §5.4.2).
+        self.note_change(address.cidr.addr(), true, at);
         match address.cidr.addr() {
             IpAddr::V6(addr) if self.dad_transmits > 0 => {
                 address.state = AddressState::Tentative;
@@ -124,6 +134,7 @@ impl<F: Frame> Link<F> {
             address.state = AddressState::Duplicate;
             let taken = *address;
             self.duties.retain(|duty| *duty != Duty::Probe(addr));
+            self.note_change(IpAddr::V6(addr), false, now);
             self.make_another(&taken, now);
         }
     }

@@ -15,7 +15,7 @@ use crate::ingress::{Packet, from};
 use crate::stack::Stack;
 use crate::tcp::icmp::Trouble;
 use crate::wire::icmpv4::{self, Echo};
-use crate::wire::{Protocol, WireError, icmpv6, ipv4, ipv6, pseudo_header, udp};
+use crate::wire::{Protocol, WireError, icmpv6, ipv4, ipv6, mld, pseudo_header, udp};
 
 /// What we tell the sender of a packet that we could not use.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +92,8 @@ impl<F: Frame> Stack<F> {
             icmpv6::Message::TimeExceeded(_) | icmpv6::Message::ParameterProblem { .. } => {
                 self.take_quote_v6(now, quote, Trouble::Soft(Error::HostUnreachable))
             }
+            icmpv6::Message::Query(_) if !mld::has_router_alert(frame.bytes()) => Err(Drop::Ipv6NdiscBad),
+            icmpv6::Message::Query(query) => self.receive_query(now, query),
             icmpv6::Message::Ndp(message) => self.receive_ndp(now, header, &message, device),
         }
     }

@@ -38,6 +38,7 @@ mod icmp;
 mod ingress;
 pub mod ip;
 mod link;
+mod membership;
 mod random;
 mod resolve;
 mod seq;

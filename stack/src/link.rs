@@ -9,10 +9,11 @@ use hayase_time::Instant;
 use crate::config::Config;
 use crate::duties::Duty;
 use crate::error::Error;
-use crate::ip::address::{self, Cidr, solicited_node};
+use crate::ip::address::{self, Cidr};
 use crate::ip::addresses::{Address, AddressState, Addresses};
 use crate::ip::discovered::Discovered;
 use crate::ip::{Neighbors, Route, Routes};
+use crate::membership::Membership;
 use crate::random::Random;
 use crate::timetable::Timetable;
 use crate::wire::Mac;
@@ -41,6 +42,8 @@ pub(crate) struct Link<F> {
     pub(crate) duties: Timetable<Duty>,
     /// The MTU of the device; that of the link may be smaller.
     pub(crate) mtu_max: usize,
+    /// What routers are told of multicast groups.
+    pub(crate) membership: Membership,
     /// What addresses are made from.
     pub(crate) secret: [u8; 16],
     /// Questions before an IPv6 address is used.
@@ -65,6 +68,7 @@ impl<F: Frame> Link<F> {
             neighbors: Neighbors::new(config.neighbors_max, random.next()),
             duties: Timetable::new(),
             mtu_max: caps.mtu,
+            membership: Membership::new(),
             secret: config.stable_secret.unwrap_or_else(|| {
                 (u128::from(random.next()) << 64 | u128::from(random.next())).to_be_bytes()
             }),
@@ -117,8 +121,9 @@ impl<F: Frame> Link<F> {
         self.duties.retain(|duty| match *duty {
             Duty::Probe(probed) => IpAddr::V6(probed) != addr,
             Duty::Announce(announced, _) => IpAddr::V4(announced) != addr,
-            Duty::SolicitRouters(_) | Duty::Expire => true,
+            _ => true,
         });
+        self.note_change(addr, false, Instant::ZERO);
     }
 
     pub(crate) fn add_route(&mut self, destination: Cidr, gateway: IpAddr) -> Result<(), Error> {
@@ -185,11 +190,7 @@ impl<F: Frame> Link<F> {
     /// All nodes, and the groups in which our neighbours ask for our addresses, those included that are still in
     /// question.
     pub(crate) fn is_our_group(&self, dst: Ipv6Addr) -> bool {
-        dst == address::ALL_NODES
-            || self.addresses.iter().any(|address| match address.cidr.addr() {
-                IpAddr::V6(addr) => solicited_node(addr) == dst && address.state != AddressState::Duplicate,
-                IpAddr::V4(_) => false,
-            })
+        dst == address::ALL_NODES || self.is_member(dst)
     }
 
     /// The next hop to an address. A host's own networks come before any gateway, and what was configured before what

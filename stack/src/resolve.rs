@@ -175,7 +175,7 @@ impl<F: Frame> Stack<F> {
         self.send_raw(&bytes[..len], device);
     }
 
-    fn send_raw<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) {
+    pub(crate) fn send_raw<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) {
         if device.room() == 0 {
             return self.counters.drop(Drop::FullRing);
         }

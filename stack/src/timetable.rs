@@ -30,7 +30,8 @@ impl<T> Timetable<T> {
         }
         let first = self.entries.iter().enumerate().min_by_key(|(_, (at, _))| *at);
         let index = first.filter(|(_, (at, _))| *at <= now).map(|(index, _)| index)?;
-        let (_, thing) = self.entries.swap_remove(index);
+        // In order, so that of two things due at once the first is done first.
+        let (_, thing) = self.entries.remove(index);
         self.find_next();
         Some(thing)
     }
@@ -67,6 +68,13 @@ mod tests {
         assert_eq!(
             (timetable.pop(at(25)), timetable.pop(at(25)), timetable.pop(at(25))),
             (Some('a'), Some('b'), None)
+        );
+        for name in ['1', '2', '3'] {
+            timetable.push(at(25), name);
+        }
+        assert_eq!(
+            [timetable.pop(at(25)), timetable.pop(at(25)), timetable.pop(at(25))],
+            [Some('1'), Some('2'), Some('3')]
         );
         timetable.retain(|name| *name != 'c');
         assert_eq!(timetable.deadline(), at(40));

@@ -23,6 +23,9 @@ pub(crate) const UDP: u8 = 17;
 pub(crate) const FRAGMENT: u8 = 44;
 pub(crate) const ICMPV6: u8 = 58;
 
+/// A hop-by-hop header in front of ICMPv6: router alert, and two bytes of padding.
+pub(crate) const ROUTER_ALERT: [u8; 8] = [ICMPV6, 0, 5, 2, 0, 0, 1, 0];
+
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -419,6 +422,10 @@ impl Ip {
                 be32(bytes, 4),
                 Payload::Fragment { protocol: bytes[0], offset, more, bytes: bytes[8..].to_vec() },
             )
+        } else if packet[6] == 0 {
+            assert_eq!(bytes[..8], ROUTER_ALERT, "the only hop-by-hop options of a host");
+            assert!(matches!(bytes[8], 131 | 132 | 143), "RFC 2711: on multicast listener discovery");
+            (0, Payload::parse(src, dst, ICMPV6, &bytes[8..]))
         } else {
             (0, Payload::parse(src, dst, packet[6], bytes))
         };

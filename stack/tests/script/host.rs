@@ -144,7 +144,13 @@ impl Host {
         let is_ours = is_nobody || self.stack.addresses().any(|cidr| cidr.addr() == ip.src);
         assert!(is_ours, "MUST-44: a source address {} that is not ours", ip.src);
         let is_ndp = matches!(ip.payload, Payload::Icmp { kind: 133..=137, .. }) && ip.src.is_ipv6();
-        assert_eq!(ip.ttl, if is_ndp { 255 } else { self.ttl }, "MUST-49: hop limit");
+        let is_mld = matches!(ip.payload, Payload::Icmp { kind: 131 | 132 | 143, .. }) && ip.src.is_ipv6();
+        let ttl = match (is_ndp, is_mld) {
+            (true, _) => 255,
+            (_, true) => 1,
+            _ => self.ttl,
+        };
+        assert_eq!(ip.ttl, ttl, "MUST-49: hop limit");
         if let Payload::Tcp(tcp) = &ip.payload {
             assert_eq!(ip.tos, self.tos, "MUST-48: type of service");
             assert!(ip.dont_fragment, "RFC 1191: TCP discovers the path's MTU");

@@ -17,6 +17,7 @@ mod autoconf;
 mod ip;
 mod ip6;
 mod loopback;
+mod membership;
 mod tcp_attack;
 mod tcp_close;
 mod tcp_congestion;
