@@ -701,7 +701,7 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn caps(&self) -> io::Result<Caps> {
-        self.call(|core, _| Ok(*core.device.caps()))
+        self.call(|core, _| Ok(*core.stack.caps()))
     }
 
     fn set_offloads(&self, wanted: Offloads) -> io::Result<Offloads> {

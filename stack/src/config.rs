@@ -3,6 +3,7 @@
 use core::ops::RangeInclusive;
 
 use crate::tcp::Congestion;
+use crate::wire::VlanId;
 
 /// Limits and habits of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +76,9 @@ pub struct Config {
     pub routes_max: usize,
     /// Addresses of this host.
     pub addresses_max: usize,
+    /// The VLAN that this host is in (802.1Q): its frames carry a tag with this number, and others are not for it. A tag
+    /// takes four bytes of what the device's MTU leaves. `None`: no tag.
+    pub vlan: Option<VlanId>,
     /// How often the link is asked whether another host has an IPv6 address before it is used, a second apart (RFC 4862
     /// §5.4, Linux's `dad_transmits`); 0: it is used at once. `None` leaves it to whoever puts the stack on a device:
     /// by itself that is 0.
@@ -124,6 +128,7 @@ impl Default for Config {
             neighbors_max: 1024,
             routes_max: 64,
             addresses_max: 16,
+            vlan: None,
             dad_transmits: None,
             autoconf: false,
             stable_secret: None,

@@ -94,7 +94,9 @@ counters! {
         PktTooSmall = "PKT_TOO_SMALL",
         /// The Ethernet destination is another host.
         OtherHost = "OTHERHOST",
-        /// An EtherType nobody here speaks, an 802.1Q tag among them.
+        /// It is of another VLAN, or of none where there should be one.
+        OtherVlan = "OTHERVLAN",
+        /// An EtherType nobody here speaks.
         UnhandledProto = "UNHANDLED_PROTO",
         /// Somebody else claims an address of ours, by ARP or neighbour discovery.
         AddrConflict = "ADDR_CONFLICT",

@@ -86,12 +86,27 @@ impl<F: Frame> Stack<F> {
         if header.dst != self.link.mac && !is_group {
             return Err(Drop::OtherHost);
         }
-        frame.trim_front(ethernet::LEN);
-        match header.ethertype {
+        let (ethertype, ether_len) = self.check_vlan(&header, frame.bytes())?;
+        frame.trim_front(ether_len);
+        match ethertype {
             EtherType::IPV4 => self.receive_ipv4(now, frame, meta, is_group, device),
             EtherType::IPV6 => self.receive_ipv6(now, frame, meta, is_group, device),
             EtherType::ARP => self.receive_arp(now, &frame, device),
             _ => Err(Drop::UnhandledProto),
+        }
+    }
+
+    /// Whether a frame is of our VLAN; what it carries, and where. What has a tag for its priority alone is everybody's.
+    #[inline]
+    fn check_vlan(&self, header: &ethernet::Header, frame: &[u8]) -> Result<(EtherType, usize), Drop> {
+        if header.ethertype != EtherType::VLAN {
+            let is_ours = self.link.vlan.is_none();
+            return if is_ours { Ok((header.ethertype, ethernet::LEN)) } else { Err(Drop::OtherVlan) };
+        }
+        let (vlan, ethertype) = ethernet::parse_tag(frame).map_err(|_| Drop::PktTooSmall)?;
+        match vlan {
+            Some(_) if vlan != self.link.vlan => Err(Drop::OtherVlan),
+            _ => Ok((ethertype, ethernet::LEN + ethernet::TAG_LEN)),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::ip::{Neighbors, Route, Routes};
 use crate::membership::Membership;
 use crate::random::Random;
 use crate::timetable::Timetable;
-use crate::wire::Mac;
+use crate::wire::{Mac, VlanId, ethernet};
 
 /// Frames that this host sends to itself and that wait for the next turn.
 const LOOPBACK_COUNT_MAX: usize = 1024;
@@ -32,6 +32,8 @@ pub(crate) struct Waiting<F> {
 #[derive(Debug)]
 pub(crate) struct Link<F> {
     pub(crate) mac: Mac,
+    /// The VLAN, whose number every frame carries.
+    pub(crate) vlan: Option<VlanId>,
     pub(crate) caps: Caps,
     pub(crate) addresses: Addresses,
     routes: Routes,
@@ -61,13 +63,14 @@ impl<F: Frame> Link<F> {
     pub(crate) fn new(config: &Config, caps: &Caps, mac: Mac, random: &mut Random) -> Link<F> {
         Link {
             mac,
-            caps: *caps,
+            vlan: config.vlan,
+            caps: in_vlan(caps, config.vlan),
             addresses: Addresses::new(config.addresses_max),
             routes: Routes::new(config.routes_max),
             discovered: Discovered::default(),
             neighbors: Neighbors::new(config.neighbors_max, random.next()),
             duties: Timetable::new(),
-            mtu_max: caps.mtu,
+            mtu_max: in_vlan(caps, config.vlan).mtu,
             membership: Membership::new(),
             secret: config.stable_secret.unwrap_or_else(|| {
                 (u128::from(random.next()) << 64 | u128::from(random.next())).to_be_bytes()
@@ -79,6 +82,20 @@ impl<F: Frame> Link<F> {
             loopback: VecDeque::new(),
             is_looping: false,
         }
+    }
+
+    /// Bytes in front of an IP packet.
+    #[inline]
+    pub(crate) fn ether_len(&self) -> usize {
+        ethernet::LEN + if self.vlan.is_some() { ethernet::TAG_LEN } else { 0 }
+    }
+
+    /// Takes over what the device can do now.
+    pub(crate) fn set_caps(&mut self, caps: &Caps) {
+        // A router may have said that the link takes less than the device.
+        let narrowed = (self.caps.mtu < self.mtu_max).then_some(self.caps.mtu);
+        let caps = in_vlan(caps, self.vlan);
+        self.caps = Caps { mtu: narrowed.unwrap_or(caps.mtu), ..caps };
     }
 
     /// Adds an address and the route to its network.
@@ -241,4 +258,10 @@ impl<F: Frame> Link<F> {
         }
         has_room
     }
+}
+
+/// What a device can do with frames that have a tag: it counts that as part of the packet.
+fn in_vlan(caps: &Caps, vlan: Option<VlanId>) -> Caps {
+    let tag_len = vlan.map_or(0, |_| ethernet::TAG_LEN);
+    Caps { mtu: caps.mtu - tag_len, tso_len_max: caps.tso_len_max - tag_len, ..*caps }
 }

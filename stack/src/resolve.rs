@@ -175,13 +175,19 @@ impl<F: Frame> Stack<F> {
         self.send_raw(&bytes[..len], device);
     }
 
+    /// Sends a frame that was written as if there were no VLANs.
     pub(crate) fn send_raw<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) {
+        let Some((ether, packet)) = bytes.split_at_checked(ethernet::LEN) else { return };
+        let Ok(header) = ethernet::parse(ether) else { return };
         if device.room() == 0 {
             return self.counters.drop(Drop::FullRing);
         }
-        let Some(mut frame) = device.alloc(bytes.len()) else { return self.counters.drop(Drop::NoMem) };
-        if let Some(out) = frame.extend(bytes.len()) {
-            out.copy_from_slice(bytes);
+        let ether_len = self.link.ether_len();
+        let len = ether_len + packet.len();
+        let Some(mut frame) = device.alloc(len) else { return self.counters.drop(Drop::NoMem) };
+        if let Some(out) = frame.extend(len) {
+            header.emit_tagged(self.link.vlan, &mut out[..ether_len]);
+            out[ether_len..].copy_from_slice(packet);
             device.transmit(frame, TxMeta::default());
         }
     }
@@ -228,7 +234,7 @@ impl<F: Frame> Stack<F> {
                     for packet in packets {
                         self.counters.drop(Drop::NeighUnresolved);
                         let bytes = packet.frame.bytes();
-                        self.unreachable(now, bytes.get(ethernet::LEN..).unwrap_or(&[]));
+                        self.unreachable(now, bytes.get(self.link.ether_len()..).unwrap_or(&[]));
                     }
                 }
             }

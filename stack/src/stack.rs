@@ -94,10 +94,14 @@ impl<F: Frame> Stack<F> {
 
     /// Takes over what the device can do now, after [`Device::set_offloads`].
     pub fn set_caps(&mut self, caps: &Caps) {
-        // A router may have said that the link takes less than the device.
-        let mtu = if self.link.caps.mtu < self.link.mtu_max { self.link.caps.mtu } else { caps.mtu };
-        self.link.caps = Caps { mtu, ..*caps };
+        self.link.set_caps(caps);
         self.tcp.set_caps(&self.link.caps);
+    }
+
+    /// What the device can do for this stack. The MTU is that of IP packets: less than the device's in a VLAN, and where a
+    /// router has said so.
+    pub fn caps(&self) -> &Caps {
+        &self.link.caps
     }
 
     /// The limits in force.

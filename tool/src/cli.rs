@@ -33,6 +33,7 @@ Devices (SPEC):
     autoconf=on
               IPv6 addresses, networks, default routes and the MTU as routers of the link advertise them; addr may be
               left out
+    vlan=N    the VLAN that the host is in: its frames carry a tag (802.1Q), and others are not for it
   without --device: the environment variable HAYASE_DEVICE; else tap:name=hy0 with 10.7.0.2/24 and fd00:7::2/64
       if that may be opened, else the wire (bench: the wire, unless --connect is given)
 Offloads (LIST):

@@ -79,6 +79,7 @@ fn addressed<D: hayase_device::Device + 'static>(
 fn on_link(config: &Config, spec: &LinkSpec) -> Config {
     let mut config = config.clone();
     config.dad_transmits = spec.dad_transmits.or(config.dad_transmits).or(Some(1));
+    config.vlan = spec.vlan.or(config.vlan);
     config.autoconf |= spec.autoconf;
     config.announce = config.announce.or(Some(true));
     config

@@ -67,7 +67,8 @@ fn kernel_addresses(spec: &TapSpec) -> Vec<Cidr> {
         let is_possible = |cidr: &&Cidr| cidr.addr().is_ipv4() || kernel_has_ipv6();
         return spec.host.iter().filter(is_possible).copied().collect();
     }
-    if !spec.host.is_empty() || is_bridged(&spec.name) {
+    // In a VLAN, the kernel's side is an interface of its own, which somebody has to make.
+    if !spec.host.is_empty() || spec.link.vlan.is_some() || is_bridged(&spec.name) {
         return spec.host.clone();
     }
     let kernel = |ours: &Cidr| {

@@ -12,7 +12,7 @@ use super::{ETHERNET_MTU, LinkSpec, cidr, common_options, gateway, mac, mtu, off
 ///
 /// In its text form, `vdev=` or `pci=` begins the device's own list of arguments: from there on, what is no option of
 /// ours (`addr`, `gateway`, `mac`, `mtu`, `offloads`, `dad`, `autoconf`,
-/// `eal`) belongs to the driver, in the order in which it is written.
+/// `vlan`, `eal`) belongs to the driver, in the order in which it is written.
 /// So in `dpdk:vdev=net_virtio_user0,path=/run/x.sock,queues=2,addr=10.7.0.2/24` the driver gets
 /// `net_virtio_user0,path=/run/x.sock,queues=2`. An argument of a driver that has the name of an option of ours cannot be
 /// given this way; ours does the same (`mac=`). As many queue pairs are used as there are cores, if the device has them.
@@ -68,7 +68,7 @@ pub(super) fn parse(list: &str) -> Result<DpdkSpec, String> {
             _ if spec.device.is_empty() => {
                 return Err(format!(
                     "`{option}` is no option of a DPDK device, which are vdev, pci, addr, gateway, mac, mtu, offloads, \
-                     dad, autoconf and eal; a driver's own come after vdev= or pci="
+                     dad, autoconf, vlan and eal; a driver's own come after vdev= or pci="
                 ));
             }
             _ => {

@@ -43,8 +43,8 @@ const MTU_MAX: usize = 65_535;
 /// dpdk:vdev=net_virtio_user0,path=/run/x.sock|pci=0000:01:00.0,addr=10.7.0.2/24[,gateway=10.7.0.1][,mac=..][,mtu=1500][,offloads=all][,eal=-m 512]
 /// ```
 ///
-/// `addr`, `host` and `gateway` may come several times. All but the wire and the kernel also take `dad=N` and
-/// `autoconf=on` ([`LinkSpec`]), with which `addr` may be left out. Offloads are `all`, `none`, or names joined by `+` of
+/// `addr`, `host` and `gateway` may come several times. All but the wire and the kernel also take `dad=N`,
+/// `vlan=N`, and `autoconf=on`, with which `addr` may be left out ([`LinkSpec`]). Offloads are `all`, `none`, or names joined by `+` of
 /// `tx-checksum rx-checksum tso lro sg`.
 ///
 /// ```
@@ -193,7 +193,7 @@ mod tests {
             "kernel",
             "tap:name=hy0,addr=10.7.0.2/24",
             "tap:name=hy0,addr=10.7.0.2/24,addr=fd00::2/64,host=10.7.0.1/24,gateway=10.7.0.1,gateway=fd00::1,\
-             mac=02:00:00:00:00:2a,mtu=9000,offloads=tx-checksum+tso,dad=2,autoconf=on",
+             mac=02:00:00:00:00:2a,mtu=9000,offloads=tx-checksum+tso,dad=2,autoconf=on,vlan=4094",
         ] {
             assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
         }
@@ -218,6 +218,7 @@ mod tests {
             ("tap:name=hy0,addr=10.7.0.2/24,gateway=x", "gateway=x"),
             ("tap:name=hy0,addr=10.7.0.2/24,offloads=gro", "`gro`"),
             ("tap:name=hy0,addr=10.7.0.2/24,dad=11", "dad=11"),
+            ("tap:name=hy0,addr=10.7.0.2/24,vlan=4095", "vlan=4095"),
         ] {
             let error = text.parse::<DeviceSpec>().unwrap_err();
             let words = error.to_string();

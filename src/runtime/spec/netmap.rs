@@ -48,7 +48,7 @@ pub(super) fn parse(list: &str) -> Result<NetmapSpec, String> {
             (key, value) if spec.link.take(key, value)? => {}
             (key, _) => {
                 return Err(format!(
-                    "a netmap device has no option `{key}`, only port, addr, gateway, mac, mtu, offloads, dad and autoconf"
+                    "a netmap device has no option `{key}`, only port, addr, gateway, mac, mtu, offloads, dad, autoconf and vlan"
                 ));
             }
         }

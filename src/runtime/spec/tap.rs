@@ -62,7 +62,7 @@ pub(super) fn parse(list: &str) -> Result<TapSpec, String> {
             (key, value) if spec.link.take(key, value)? => {}
             (key, _) => {
                 return Err(format!(
-                    "a TAP device has no option `{key}`, only name, addr, host, gateway, mac, mtu, offloads, dad and autoconf"
+                    "a TAP device has no option `{key}`, only name, addr, host, gateway, mac, mtu, offloads, dad, autoconf and vlan"
                 ));
             }
         }

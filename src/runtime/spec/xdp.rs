@@ -92,7 +92,7 @@ pub(super) fn parse(list: &str) -> Result<XdpSpec, String> {
             (key, _) => {
                 return Err(format!(
                     "an AF_XDP device has no option `{key}`, only if, addr, gateway, queues, mode, keep, mac, mtu, \
-                     offloads, trust, dad and autoconf"
+                     offloads, trust, dad, autoconf and vlan"
                 ));
             }
         }

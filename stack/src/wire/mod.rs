@@ -21,7 +21,7 @@ pub mod ndp;
 pub mod tcp;
 pub mod udp;
 
-pub use ethernet::{EtherType, Mac};
+pub use ethernet::{EtherType, Mac, VlanId};
 
 /// Why received bytes are not a valid header. Each is a counted drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -97,6 +97,17 @@ pub(crate) fn frame(dst: Mac, src: Mac, packet: &[u8]) -> Vec<u8> {
     ethernet(dst, src, ethertype, packet)
 }
 
+/// The same frame with a tag of 802.1Q.
+pub(crate) fn tagged(frame: &[u8], tag: u16) -> Vec<u8> {
+    [&frame[..12], &[0x81, 0x00], &tag.to_be_bytes(), &frame[12..]].concat()
+}
+
+/// A frame without its tag, which must be just this.
+pub(crate) fn untagged(frame: &[u8], tag: u16) -> Vec<u8> {
+    assert_eq!((be16(frame, 12), be16(frame, 14)), (0x8100, tag), "N8: the tag of the VLAN");
+    [&frame[..12], &frame[16..]].concat()
+}
+
 /// An IP header that is about to be written. The fields below `ttl` are IPv4's.
 #[derive(Debug, Clone)]
 pub(crate) struct IpOut {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hayase_device::heap::HeapFrame;
 use hayase_device::{Burst, Device, Frame, Offloads, TxMeta};
+use hayase_stack::wire::VlanId;
 use hayase_stack::{Config, Drop, Instant, Stack, UdpId};
 use hayase_wire::{EndConfig, Wire, WireConfig, WireDevice};
 
@@ -34,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) answers_neighbors: bool,
     /// The hop limit that everything but neighbor discovery has.
     pub(crate) ttl: u8,
+    /// The VLAN that both ends are in: the script's frames get its tag, and the stack's must have it.
+    pub(crate) vlan: Option<u16>,
     /// The type of service that TCP's packets have.
     pub(crate) tos: u8,
     wire: WireDevice,
@@ -55,16 +58,24 @@ impl Host {
         let b = EndConfig { offloads: Offloads::NONE, mac: PEER_MAC };
         let (device, wire) = Wire::pair(WireConfig { mtu, a, b, ..WireConfig::default() });
         let now = Instant::from_millis(10_000);
-        let ttl = config.ttl;
+        let (ttl, vlan) = (config.ttl, config.vlan.map(VlanId::get));
         let mut stack = Stack::new(config, device.caps(), device.mac(), [7; 32], now);
         stack.add_address("10.0.0.1/24".parse().unwrap()).unwrap();
         stack.add_address("fd00::1/64".parse().unwrap()).unwrap();
         let (oracle, heard) = (Oracle::default(), VecDeque::new());
-        Host { stack, device, now, oracle, answers_neighbors: true, ttl, tos: 0, wire, heard }
+        Host { vlan, stack, device, now, oracle, answers_neighbors: true, ttl, tos: 0, wire, heard }
     }
 
     /// Puts a frame on the wire. The stack sees it with its next turn.
     pub(crate) fn inject(&mut self, bytes: &[u8]) {
+        match self.vlan {
+            Some(vlan) => self.inject_raw(&codec::tagged(bytes, vlan)),
+            None => self.inject_raw(bytes),
+        }
+    }
+
+    /// The same for a frame that is whole already.
+    pub(crate) fn inject_raw(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= 14 + self.device.caps().mtu, "{} bytes do not fit the link", bytes.len());
         let mut frame = self.wire.pool().alloc(bytes.len()).expect("the pool has a buffer");
         frame.extend(bytes.len()).expect("the buffer has room").copy_from_slice(bytes);
@@ -120,6 +131,7 @@ impl Host {
         while self.wire.receive(&mut burst) > 0 {
             let frames: Vec<Vec<u8>> = burst.drain().map(|(frame, _)| bytes_of(&frame)).collect();
             for bytes in frames {
+                let bytes = self.vlan.map_or(bytes.clone(), |vlan| codec::untagged(&bytes, vlan));
                 let heard = Heard::parse(&bytes);
                 self.check(&heard);
                 match self.neighbor_answer(&heard) {

@@ -18,6 +18,8 @@ mod ip;
 mod ip6;
 mod loopback;
 mod membership;
+mod vlan;
+
 mod tcp_attack;
 mod tcp_close;
 mod tcp_congestion;
