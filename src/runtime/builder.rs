@@ -162,8 +162,13 @@ impl Builder {
         let mut reactor = Reactor::new();
         let (hosts, queues) = attach(&self, &mut reactor, &executor.handle())?;
         let workers = Workers::start(&cores, &self.executor, &self.network, queues)?;
-        settle_addresses(&reactor, &hosts)?;
+        settle_addresses(&reactor, &hosts, self.is_learning()?)?;
         Ok(Runtime { executor: Some(executor), reactor, workers, hosts })
+    }
+
+    /// Whether the addresses are to come from the link alone.
+    fn is_learning(&self) -> io::Result<bool> {
+        Ok(self.chosen_device()?.is_some_and(|spec| spec.is_learning()))
     }
 
     /// How long to spin where nobody has chosen.

@@ -46,12 +46,12 @@ pub(super) fn attach(
 /// The most that the addresses of a host take until it is known whether they can be used.
 const SETTLE_MAX: Duration = Duration::from_secs(12);
 
-/// Turns until the addresses that were given to these hosts are in use, or known to be somebody else's: who binds to one
-/// of them next need not wait.
-pub(super) fn settle_addresses(reactor: &Reactor, hosts: &[Host]) -> io::Result<()> {
+/// Turns until the addresses that were given to these hosts are in use, or known to be somebody else's; and, where
+/// they are to be learnt, until there is one. Who binds to an address next need not wait.
+pub(super) fn settle_addresses(reactor: &Reactor, hosts: &[Host], is_learning: bool) -> io::Result<()> {
     let end = Clock::Monotonic.now() + SETTLE_MAX;
     for host in hosts {
-        while is_unsettled(*host)? && Clock::Monotonic.now() < end {
+        while is_unsettled(*host, is_learning)? && Clock::Monotonic.now() < end {
             turn_until(reactor, || true);
             thread::sleep(NAP);
         }
@@ -59,11 +59,12 @@ pub(super) fn settle_addresses(reactor: &Reactor, hosts: &[Host]) -> io::Result<
     Ok(())
 }
 
-/// Whether it is not known yet if an address can be used, other than the link-local one, which nobody has asked for.
-fn is_unsettled(host: Host) -> io::Result<bool> {
+/// Whether it is not known yet if an address can be used, or which one there is, other than the link-local one.
+fn is_unsettled(host: Host, is_learning: bool) -> io::Result<bool> {
     let is_link_local = |addr| matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
-    let states = host.address_states()?;
-    Ok(states.iter().any(|(cidr, state)| *state == AddressState::Tentative && !is_link_local(cidr.addr())))
+    let mut states = host.address_states()?;
+    states.retain(|(cidr, _)| !is_link_local(cidr.addr()));
+    Ok(is_learning && states.is_empty() || states.iter().any(|(_, state)| *state == AddressState::Tentative))
 }
 
 /// Turns for as long as a stack has something to do soon, as a retransmission has that waits for its ACK.

@@ -70,6 +70,20 @@ pub enum DeviceSpec {
     Dpdk(DpdkSpec),
 }
 
+impl DeviceSpec {
+    /// Whether it names no addresses, because routers are asked for them.
+    pub(super) fn is_learning(&self) -> bool {
+        let (link, addresses) = match self {
+            DeviceSpec::Tap(spec) => (&spec.link, &spec.addresses),
+            DeviceSpec::Xdp(spec) => (&spec.link, &spec.addresses),
+            DeviceSpec::Netmap(spec) => (&spec.link, &spec.addresses),
+            DeviceSpec::Dpdk(spec) => (&spec.link, &spec.addresses),
+            DeviceSpec::Wire(_) | DeviceSpec::Kernel => return false,
+        };
+        link.autoconf && addresses.is_empty()
+    }
+}
+
 /// Why a text is no [`DeviceSpec`], and what one looks like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseSpecError {
@@ -199,6 +213,13 @@ mod tests {
         }
         let default = DeviceSpec::Tap(TapSpec::default());
         assert_eq!(default.to_string().parse(), Ok(default));
+    }
+
+    #[test]
+    fn without_addresses_they_are_to_be_learnt() {
+        let is_learning = |text: &str| text.parse::<DeviceSpec>().unwrap().is_learning();
+        assert!(is_learning("tap:name=hy0,autoconf=on") && is_learning("xdp:if=eth1,autoconf=on"));
+        assert!(!is_learning("tap:name=hy0,addr=10.7.0.2/24,autoconf=on") && !is_learning("wire"));
     }
 
     #[test]

@@ -1,0 +1,127 @@
+//! The stack on a link with another host: whose addresses are free, what routers advertise, VLANs.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::time::{Duration, Instant};
+
+use hayase_tests::site::{INTERFACE, PORT, listens_at};
+use hayase_tests::{Namespace, Process, binary, kernel, rights};
+use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, netdevice, sockopt};
+
+/// How long the program may take to say that it listens.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// A namespace; `None` where nobody may make one.
+fn namespace() -> Option<Namespace> {
+    rights::can_use_tap().then(|| Namespace::new().unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// Starts an echo server on a TAP interface with these options.
+fn serve(namespace: &Namespace, options: &str) -> Process {
+    let device = format!("tap:name={INTERFACE},{options}");
+    let mut command = binary::hayase();
+    command.args(["serve", "echo", "--port", &PORT.to_string(), "--device", &device]);
+    Process::spawn_in(namespace, &mut command)
+}
+
+/// Waits until a server listens at an address that `accepts` likes.
+fn address(server: &Process, accepts: impl Fn(IpAddr) -> bool) -> SocketAddr {
+    let line = server.line(START_MAX, |line| listens_at(line).is_some_and(|address| accepts(address.ip())));
+    listens_at(&line).expect("the line was accepted")
+}
+
+fn check_echo(namespace: &Namespace, server: SocketAddr) {
+    kernel::echo_of_pattern(&kernel::connect(namespace, server), 300_000);
+}
+
+/// The kernel's side is up with an address in the network of `ours`.
+fn kernel_has(namespace: &Namespace, interface: &str, address: &str) {
+    namespace.ip(&["address", "add", address, "dev", interface]);
+}
+
+#[test]
+fn an_ipv6_address_is_ready_when_the_program_is() {
+    let Some(namespace) = namespace() else { return };
+    let started_at = Instant::now();
+    let server = serve(&namespace, "addr=fd00:7::2/64,host=fd00:7::1/64");
+    let address = address(&server, |ip| ip.is_ipv6());
+    assert!(started_at.elapsed() >= Duration::from_secs(1), "it asked, and waited for an answer");
+    check_echo(&namespace, address);
+}
+
+#[test]
+fn an_address_that_the_kernel_has_is_not_used() {
+    let Some(namespace) = namespace() else { return };
+    let addresses = "addr=10.7.0.2/24,addr=fd00:7::9/64,addr=fd00:7::2/64";
+    let server = serve(&namespace, &format!("{addresses},host=10.7.0.1/24,host=fd00:7::9/64"));
+    let free: IpAddr = "fd00:7::2".parse().unwrap();
+    check_echo(&namespace, address(&server, |ip| ip == free));
+    server.interrupt();
+    let said = server.wait(START_MAX).text();
+    assert!(said.contains("fd00:7::2") && !said.contains("fd00:7::9"), "{said}");
+}
+
+/// A router advertisement to all nodes, from the kernel's link-local address, for a network in which hosts make addresses.
+fn advertise(namespace: &Namespace, network: Ipv6Addr) -> rustix::io::Result<()> {
+    let mut message = vec![134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
+    message.extend([3, 4, 64, 0xc0, 0, 0, 0x0e, 0x10, 0, 0, 0x0e, 0x10, 0, 0, 0, 0]);
+    message.extend(network.octets());
+    namespace.enter(|| {
+        let socket = rustix::net::socket(AddressFamily::INET6, SocketType::RAW, Some(ipproto::ICMPV6))?;
+        sockopt::set_ipv6_multicast_hops(&socket, 255)?;
+        let index = netdevice::name_to_index(&socket, INTERFACE)?;
+        let all_nodes = SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 0, 0, index);
+        rustix::net::sendto(&socket, &message, SendFlags::empty(), &all_nodes).map(|_| ())
+    })
+}
+
+#[test]
+fn an_address_is_made_of_what_a_router_advertises() {
+    let Some(namespace) = namespace() else { return };
+    let server = serve(&namespace, "autoconf=on");
+    let network: Ipv6Addr = "2001:db8:7::".parse().unwrap();
+    // Until the interface is there and up, there is nobody to tell.
+    kernel::eventually("a router advertisement is sent", || advertise(&namespace, network).ok());
+    let is_made = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.to_bits() >> 64 == network.to_bits() >> 64);
+    let repeated = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| address(&server, is_made));
+        while !waiting.is_finished() {
+            std::thread::sleep(Duration::from_millis(500));
+            advertise(&namespace, network).unwrap();
+        }
+        waiting.join().unwrap()
+    });
+    kernel_has(&namespace, INTERFACE, "2001:db8:7::1/64");
+    kernel::eventually("the address is the kernel's", || {
+        kernel::is_local(&namespace, "2001:db8:7::1".parse().unwrap()).then_some(())
+    });
+    check_echo(&namespace, repeated);
+}
+
+/// Both ends in a VLAN, the kernel by an interface of its own.
+fn in_a_vlan(offloads: &str) {
+    let Some(namespace) = namespace() else { return };
+    let addresses = "addr=10.7.0.2/24,addr=fd00:7::2/64";
+    let server = serve(&namespace, &format!("{addresses},vlan=5,dad=0,offloads={offloads}"));
+    let ours = [address(&server, |ip| ip.is_ipv4()), address(&server, |ip| ip.is_ipv6())];
+    let vlan = format!("{INTERFACE}.5");
+    namespace.ip(&["link", "add", "link", INTERFACE, "name", &vlan, "type", "vlan", "id", "5"]);
+    namespace.ip(&["link", "set", &vlan, "up"]);
+    kernel_has(&namespace, &vlan, "10.7.0.1/24");
+    kernel_has(&namespace, &vlan, "fd00:7::1/64");
+    kernel::eventually("the address is the kernel's", || {
+        kernel::is_local(&namespace, "fd00:7::1".parse().unwrap()).then_some(())
+    });
+    for address in ours {
+        check_echo(&namespace, address);
+    }
+}
+
+#[test]
+fn a_vlan_with_every_offload() {
+    in_a_vlan("all");
+}
+
+#[test]
+fn a_vlan_with_no_offload() {
+    in_a_vlan("none");
+}
