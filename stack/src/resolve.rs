@@ -75,7 +75,7 @@ impl<F: Frame> Stack<F> {
             ndp::Message::NeighborAdvert(advert) => {
                 let NeighborAdvert { target, target_mac, solicited, override_known, .. } = advert;
                 match self.link.address_state(IpAddr::V6(target)) {
-                    None => {}
+                    None | Some(AddressState::Duplicate) => {}
                     Some(AddressState::Tentative) => return Err(self.meet_duplicate(now, target)),
                     Some(_) => return Err(Drop::AddrConflict),
                 }

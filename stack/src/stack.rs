@@ -67,9 +67,10 @@ impl<F: Frame> Stack<F> {
             Limiter::new(config.icmp_per_second.div_ceil(10), config.icmp_per_second.div_ceil(10)),
             random.next(),
         );
+        let link = Link::new(&config, caps, Mac(mac), &mut random);
         let mut stack = Stack {
-            link: Link::new(&config, caps, Mac(mac), &mut random),
-            tcp: Tcp::new(&config, caps, &random, now),
+            tcp: Tcp::new(&config, &link.caps, &random, now),
+            link,
             udp: Udp::new(&config),
             echoes: Echoes::new(&config),
             reassembly: Reassembly::new(config.reassembly_len_max, random.next()),

@@ -137,6 +137,12 @@ fn l1_an_address_that_another_host_has_is_not_used() {
     host.silence();
     let refused = host.stack.tcp_listen((STACK_V6, 80).into(), 1).unwrap_err();
     assert_eq!(refused, Error::AddrDuplicate);
+    let id = host.stack.udp_bind("[::]:9".parse().unwrap()).unwrap();
+    host.stack.add_address("fd00::3/64".parse().unwrap()).unwrap();
+    host.wait(ms(1100));
+    host.drain();
+    host.udp_send(id, b"x", (STACK_V6, 9));
+    assert!(matches!(host.next_ip().payload, Payload::Udp { .. }), "its owner is a neighbour like any other");
     host.stack.remove_address(STACK_V6).unwrap();
     host.stack.add_address("fd00::1/64".parse().unwrap()).unwrap();
     host.wait(ms(1100));
