@@ -132,11 +132,6 @@ pub(crate) enum Unsent {
 
 impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
     #[inline]
-    pub(crate) fn mac(&self) -> Mac {
-        self.link.mac
-    }
-
-    #[inline]
     pub(crate) fn station(&self) -> Station {
         Station { mac: self.link.mac, vlan: self.link.vlan }
     }
