@@ -89,6 +89,8 @@ pub(crate) trait Door {
     fn tcp_set_linger(&self, id: TcpId, linger: Option<Duration>) -> io::Result<()>;
     fn tcp_keepalive(&self, id: TcpId) -> io::Result<Option<Keepalive>>;
     fn tcp_set_keepalive(&self, id: TcpId, keepalive: Option<Keepalive>) -> io::Result<()>;
+    fn tcp_user_timeout(&self, id: TcpId) -> io::Result<Option<Duration>>;
+    fn tcp_set_user_timeout(&self, id: TcpId, limit: Option<Duration>) -> io::Result<()>;
     fn tcp_ttl(&self, id: TcpId) -> io::Result<u8>;
     fn tcp_set_ttl(&self, id: TcpId, ttl: u8) -> io::Result<()>;
     fn tcp_tos(&self, id: TcpId) -> io::Result<u8>;
@@ -166,7 +168,7 @@ pub(crate) trait Door {
 /// The error of a shard that is the whole of its host.
 pub(crate) fn alone() -> io::Error {
     let text = "a connection can move between the cores of one runtime whose device is one network: not with a single \
-                core, on the in-memory wire, with the operating system's sockets, or from a thread without a stack";
+                core, on the in-memory wire, or with the operating system's sockets";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 

@@ -407,6 +407,14 @@ impl Door for KernelShard {
         self.call(|sockets| sockets.tcp(id.key())?.set_keepalive(keepalive))
     }
 
+    fn tcp_user_timeout(&self, id: TcpId) -> io::Result<Option<Duration>> {
+        self.call(|sockets| sockets.tcp(id.key())?.user_timeout())
+    }
+
+    fn tcp_set_user_timeout(&self, id: TcpId, limit: Option<Duration>) -> io::Result<()> {
+        self.call(|sockets| sockets.tcp(id.key())?.set_user_timeout(limit))
+    }
+
     fn tcp_ttl(&self, id: TcpId) -> io::Result<u8> {
         self.call(|sockets| sockets.tcp(id.key())?.ttl())
     }

@@ -504,6 +504,14 @@ impl<D: Device> Door for Shard<D> {
         self.call(|core, now| core.stack.tcp_set_keepalive(now, id, keepalive))
     }
 
+    fn tcp_user_timeout(&self, id: TcpId) -> io::Result<Option<Duration>> {
+        self.call(|core, _| core.stack.tcp_user_timeout(id))
+    }
+
+    fn tcp_set_user_timeout(&self, id: TcpId, limit: Option<Duration>) -> io::Result<()> {
+        self.call(|core, _| core.stack.tcp_set_user_timeout(id, limit))
+    }
+
     fn tcp_ttl(&self, id: TcpId) -> io::Result<u8> {
         self.call(|core, _| core.stack.tcp_ttl(id))
     }

@@ -9,7 +9,9 @@ use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::ops::Range;
 
+use crate::pooled::{Buffer, PooledFrame};
 use crate::{Frame, SharedBytes};
 
 /// Limits of a [`Pool`].
@@ -112,15 +114,14 @@ impl Pool {
             None => class(&self.inner).grow(&self.inner)?,
         };
         let start = HeapFrame::HEADROOM as u32;
-        Some(HeapFrame { slab, start, end: start, next: None })
+        Some(HeapFrame::new(slab, start, start))
     }
 
     /// A frame on somebody else's bytes. It has no room, and can only be read and sent.
     /// `None` if it is 4 GiB or longer.
     pub fn wrap(bytes: SharedBytes) -> Option<HeapFrame> {
         let end = u32::try_from(bytes.len()).ok()?;
-        let slab = Rc::new(Slab::Foreign(bytes));
-        Some(HeapFrame { slab, start: 0, end, next: None })
+        Some(HeapFrame::new(Rc::new(Slab(Memory::Foreign(bytes))), 0, end))
     }
 
     /// Buffers in use: frames, leases and what is queued anywhere. 0 when all came home.
@@ -164,7 +165,7 @@ impl Class {
         }
         self.count.set(self.count.get() + 1);
         let bytes = vec![0; self.buffer_len].into_boxed_slice();
-        Some(Rc::new(Slab::Pooled { bytes, pool: Rc::clone(pool) }))
+        Some(Rc::new(Slab(Memory::Pooled { bytes, pool: Rc::clone(pool) })))
     }
 
     fn in_use(&self) -> usize {
@@ -185,10 +186,13 @@ impl Inner {
     }
 }
 
-/// A buffer.
+/// A buffer of a [`Pool`], or foreign bytes in the place of one.
 #[derive(Debug)]
-enum Slab {
-    /// One of a pool, and the way home.
+pub struct Slab(Memory);
+
+#[derive(Debug)]
+enum Memory {
+    /// A piece of the heap, and the way home.
     Pooled {
         bytes: Box<[u8]>,
         pool: Rc<Inner>,
@@ -199,9 +203,9 @@ enum Slab {
 impl AsRef<[u8]> for Slab {
     #[inline]
     fn as_ref(&self) -> &[u8] {
-        match self {
-            Slab::Pooled { bytes, .. } => bytes,
-            Slab::Foreign(bytes) => foreign(bytes),
+        match &self.0 {
+            Memory::Pooled { bytes, .. } => bytes,
+            Memory::Foreign(bytes) => foreign(bytes),
         }
     }
 }
@@ -213,158 +217,62 @@ fn foreign(bytes: &SharedBytes) -> &[u8] {
 }
 
 impl Drop for Slab {
-    /// Frames recycle the whole `Slab` ([`HeapFrame::drop`]); this is the way home for one whose last handle
+    /// Frames recycle the whole `Slab` ([`Buffer::release`]); this is the way home for one whose last handle
     /// was a [`SharedBytes`].
     fn drop(&mut self) {
-        if let Slab::Pooled { bytes, pool } = self
+        if let Memory::Pooled { bytes, pool } = &mut self.0
             && pool.is_open()
         {
             let free = &pool.class_of(bytes.len()).free;
-            let slab = Slab::Pooled { bytes: core::mem::take(bytes), pool: Rc::clone(pool) };
+            let slab = Slab(Memory::Pooled { bytes: core::mem::take(bytes), pool: Rc::clone(pool) });
             free.borrow_mut().push(Rc::new(slab));
         }
     }
 }
 
 /// A [`Frame`] in a buffer of a [`Pool`], or on [foreign bytes](Pool::wrap). 24 bytes.
-#[derive(Debug)]
-pub struct HeapFrame {
-    slab: Rc<Slab>,
-    start: u32,
-    end: u32,
-    next: Option<Box<HeapFrame>>,
-}
+pub type HeapFrame = PooledFrame<Slab>;
 
-impl HeapFrame {
-    /// The whole buffer, if it is a pooled one and this is its only handle.
-    #[inline]
-    fn buffer_mut(&mut self) -> Option<&mut [u8]> {
-        match Rc::get_mut(&mut self.slab)? {
-            Slab::Pooled { bytes, .. } => Some(bytes),
-            Slab::Foreign(_) => None,
-        }
-    }
-
-    #[inline]
-    fn has_room(&self) -> bool {
-        self.is_unique() && matches!(*self.slab, Slab::Pooled { .. })
-    }
-}
-
-impl Drop for HeapFrame {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if Rc::strong_count(&self.slab) == 1 {
-            go_home(&self.slab);
-        }
-    }
-}
-
-/// The last handle goes: the buffer goes home, reference count and all, without a trip to the allocator.
-#[inline(never)]
-fn go_home(slab: &Rc<Slab>) {
-    if let Slab::Pooled { bytes, pool } = &**slab
-        && pool.is_open()
-    {
-        pool.class_of(bytes.len()).free.borrow_mut().push(Rc::clone(slab));
-    }
-}
-
-impl Frame for HeapFrame {
-    #[inline]
-    fn bytes(&self) -> &[u8] {
-        let bytes: &[u8] = (*self.slab).as_ref();
-        &bytes[self.start as usize..self.end as usize]
-    }
-
-    #[inline]
-    fn bytes_mut(&mut self) -> Option<&mut [u8]> {
-        let (start, end) = (self.start as usize, self.end as usize);
-        Some(&mut self.buffer_mut()?[start..end])
-    }
-
-    #[inline]
-    fn headroom(&self) -> usize {
-        if self.has_room() { self.start as usize } else { 0 }
-    }
-
-    #[inline]
-    fn tailroom(&self) -> usize {
-        if self.has_room() { (*self.slab).as_ref().len() - self.end as usize } else { 0 }
-    }
-
-    #[inline(always)]
-    fn prepend(&mut self, len: usize) -> Option<&mut [u8]> {
-        let (start, end) = ((self.start as usize).checked_sub(len)?, self.end as usize);
-        let Slab::Pooled { bytes, .. } = Rc::get_mut(&mut self.slab)? else { return None };
-        self.start = start as u32;
-        Some(&mut bytes[start..end])
-    }
-
-    #[inline(always)]
-    fn extend(&mut self, len: usize) -> Option<&mut [u8]> {
-        let (old, new) = (self.end as usize, (self.end as usize).checked_add(len)?);
-        let Slab::Pooled { bytes, .. } = Rc::get_mut(&mut self.slab)? else { return None };
-        let tail = bytes.get_mut(old..new)?;
-        self.end = new as u32;
-        Some(tail)
-    }
-
-    #[inline]
-    fn trim_front(&mut self, len: usize) {
-        self.start += len.min(self.len()) as u32;
-    }
-
-    #[inline]
-    fn truncate(&mut self, len: usize) {
-        self.end = self.start + len.min(self.len()) as u32;
-    }
-
-    #[inline]
-    fn share(&self) -> HeapFrame {
-        HeapFrame { slab: Rc::clone(&self.slab), start: self.start, end: self.end, next: None }
-    }
-
-    #[inline]
-    fn is_unique(&self) -> bool {
-        Rc::strong_count(&self.slab) == 1
-    }
-
+impl Buffer for Slab {
     #[inline]
     fn capacity(&self) -> usize {
-        (*self.slab).as_ref().len()
-    }
-
-    fn chain(&mut self, next: HeapFrame) {
-        let mut end = &mut self.next;
-        while let Some(frame) = end {
-            end = &mut frame.next;
-        }
-        *end = Some(Box::new(next));
+        self.as_ref().len()
     }
 
     #[inline]
-    fn next(&self) -> Option<&HeapFrame> {
-        self.next.as_deref()
+    fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.as_ref()[range]
     }
 
     #[inline]
-    fn unchain(&mut self) -> Option<HeapFrame> {
-        self.next.take().map(|frame| *frame)
-    }
-
-    #[inline]
-    fn into_shared(self) -> SharedBytes {
-        let range = self.start as usize..self.end as usize;
-        match &*self.slab {
-            Slab::Foreign(bytes) => bytes.slice(range),
-            Slab::Pooled { .. } => SharedBytes::with_range(Rc::clone(&self.slab) as _, range),
+    fn bytes_mut(&mut self, range: Range<usize>) -> Option<&mut [u8]> {
+        match &mut self.0 {
+            Memory::Pooled { bytes, .. } => bytes.get_mut(range),
+            Memory::Foreign(_) => None,
         }
     }
 
     #[inline]
-    fn len(&self) -> usize {
-        (self.end - self.start) as usize
+    fn is_writable(&self) -> bool {
+        matches!(self.0, Memory::Pooled { .. })
+    }
+
+    /// The buffer goes home, reference count and all, without a trip to the allocator.
+    #[inline(never)]
+    fn release(this: &Rc<Slab>) {
+        if let Memory::Pooled { bytes, pool } = &this.0
+            && pool.is_open()
+        {
+            pool.class_of(bytes.len()).free.borrow_mut().push(Rc::clone(this));
+        }
+    }
+
+    #[inline]
+    fn lease(this: &Rc<Slab>, range: Range<usize>) -> SharedBytes {
+        match &this.0 {
+            Memory::Foreign(bytes) => bytes.slice(range),
+            Memory::Pooled { .. } => SharedBytes::with_range(Rc::clone(this) as _, range),
+        }
     }
 }
 

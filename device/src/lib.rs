@@ -9,6 +9,7 @@
 //!
 //! * [`Frame`]: bytes with headroom, a second handle on the same buffer, a chain.
 //! * [`heap`]: a pool of frames in ordinary memory, in safe Rust, for backends without memory of their own.
+//! * [`pooled`]: what frames in buffers have in common, for backends with memory of their own.
 //! * [`SharedBytes`]: bytes somebody else owns, by reference count: how application memory becomes a frame
 //!   and how a received frame becomes application memory, both without a copy.
 //! * [`checksum`], [`segment`] and [`verify`]: the jobs of an offload engine, in software, for backends that must
@@ -30,6 +31,7 @@ mod frame;
 pub mod headers;
 pub mod heap;
 mod meta;
+pub mod pooled;
 mod rss;
 pub mod segment;
 mod shared;

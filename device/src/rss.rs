@@ -2,13 +2,19 @@
 //!
 //! The hash is Toeplitz's: each set bit of the input adds (exclusive or) the 32 bits of the key that begin at that
 //! bit. The result's low bits choose an entry of the indirection table, and the entry names the queue.
+//!
+//! In software that is one look-up for each byte of input: what its bits add follows from the key, and is in a table.
 
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::{BitOr, BitOrAssign};
 
-/// The longest key that an input of ours needs: two IPv6 addresses, two ports, and the hash's own width.
-const KEY_LEN_MIN: usize = 40;
+/// The longest input, in bytes: two IPv6 addresses and two ports.
+const INPUT_LEN_MAX: usize = 36;
+
+/// What a key needs at least: so much input, and the hash's own width behind it.
+const KEY_LEN_MIN: usize = INPUT_LEN_MAX + 4;
 
 /// The key of Microsoft's RSS verification suite, which most drivers start with.
 pub const HASH_KEY_MICROSOFT: [u8; KEY_LEN_MIN] = [
@@ -67,11 +73,13 @@ pub struct FlowKey {
 }
 
 /// The key, the table and the fields of a NIC's receive-side scaling.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Rss {
     key: Vec<u8>,
     table: Vec<u16>,
     fields: HashFields,
+    /// For each place in the input, what each value of its byte adds to the hash.
+    sums: Vec<[u32; 256]>,
 }
 
 impl Rss {
@@ -79,7 +87,7 @@ impl Rss {
     #[must_use]
     pub fn new(key: &[u8], table: &[u16], fields: HashFields) -> Option<Rss> {
         let is_sound = key.len() >= KEY_LEN_MIN && table.len().is_power_of_two();
-        is_sound.then(|| Rss { key: key.to_vec(), table: table.to_vec(), fields })
+        is_sound.then(|| Rss::with_table(key, table.to_vec(), fields))
     }
 
     /// Spreads all flows evenly over `queues` queues, with the usual key: for steering in software.
@@ -91,13 +99,18 @@ impl Rss {
         assert!(queues > 0, "there is at least one queue");
         let table_len = usize::from(queues).next_power_of_two().max(128);
         let table = (0..queues).cycle().take(table_len).collect();
-        Rss { key: HASH_KEY_MICROSOFT.to_vec(), table, fields: HashFields::ALL }
+        Rss::with_table(&HASH_KEY_MICROSOFT, table, HashFields::ALL)
+    }
+
+    fn with_table(key: &[u8], table: Vec<u16>, fields: HashFields) -> Rss {
+        let sums = key.windows(5).take(INPUT_LEN_MAX).map(sums).collect();
+        Rss { key: key.to_vec(), table, fields, sums }
     }
 
     /// The hash of a flow, as the NIC reports it beside a frame.
     #[must_use]
     pub fn hash(&self, flow: &FlowKey) -> u32 {
-        let mut hash = Toeplitz { key: &self.key, at: 0, sum: 0 };
+        let mut hash = Toeplitz { sums: self.sums.iter(), sum: 0 };
         let with_ports = match (flow.source.ip(), flow.destination.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 hash.add(&source.octets());
@@ -137,32 +150,39 @@ fn v6_octets(addr: IpAddr) -> [u8; 16] {
     }
 }
 
+/// What each value of a byte adds, whose place in the input is that of the first of five bytes of the key.
+fn sums(key: &[u8]) -> [u32; 256] {
+    let five = key.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    let mut sums = [0; 256];
+    for value in 1..256_usize {
+        // Its lowest bit adds the 32 bits of the key from that bit on; what the others add is known by now.
+        let lowest = value.trailing_zeros();
+        sums[value] = sums[value & (value - 1)] ^ (five >> (lowest + 1)) as u32;
+    }
+    sums
+}
+
 /// The hash so far.
 struct Toeplitz<'a> {
-    key: &'a [u8],
-    /// Bytes of input so far.
-    at: usize,
+    /// Those of the places that come.
+    sums: core::slice::Iter<'a, [u32; 256]>,
     sum: u32,
 }
 
 impl Toeplitz<'_> {
+    #[inline]
     fn add(&mut self, input: &[u8]) {
-        for byte in input {
-            for bit in 0..8 {
-                if byte & (0x80 >> bit) != 0 {
-                    self.sum ^= self.window(bit);
-                }
-            }
-            self.at += 1;
+        for (byte, sums) in input.iter().zip(&mut self.sums) {
+            self.sum ^= sums[usize::from(*byte)];
         }
     }
+}
 
-    /// The 32 bits of the key from `bit` of the current byte on.
-    fn window(&self, bit: u32) -> u32 {
-        let byte = |offset| u64::from(self.key[self.at + offset]);
-        let five = byte(0) << 32 | byte(1) << 24 | byte(2) << 16 | byte(3) << 8 | byte(4);
-        // The low 32 bits of what is shifted down are the window.
-        (five >> (8 - bit)) as u32
+impl fmt::Debug for Rss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rss { key, table, fields, sums: _ } = self;
+        let mut debug = f.debug_struct("Rss");
+        debug.field("key", key).field("table", table).field("fields", fields).finish_non_exhaustive()
     }
 }
 
@@ -183,10 +203,48 @@ mod tests {
             ("66.9.149.187:2794", "161.142.100.80:1766", 0x51cc_c178, 0x323e_8fc2),
             ("199.92.111.2:14230", "65.69.140.83:4739", 0xc626_b0ea, 0xd718_262a),
             ("24.19.198.95:12898", "12.22.207.184:38024", 0x5c2b_394a, 0xd2d0_a5de),
+            ("38.27.205.30:48228", "209.142.163.6:2217", 0xafc7_327f, 0x8298_9176),
+            ("153.39.163.191:44251", "202.188.127.2:1303", 0x10e8_28a2, 0x5d18_09c5),
             ("[3ffe:2501:200:1fff::7]:2794", "[3ffe:2501:200:3::1]:1766", 0x4020_7d3d, 0x2cc1_8cd5),
+            ("[3ffe:501:8::260:97ff:fe40:efab]:14230", "[ff02::1]:4739", 0xdde5_1bbf, 0x0f0c_461c),
+            (
+                "[3ffe:1900:4545:3:200:f8ff:fe21:67cf]:44251",
+                "[fe80::200:f8ff:fe21:67cf]:38024",
+                0x02d1_feef,
+                0x4b61_e985,
+            ),
         ] {
             let flow = flow(source, destination);
             assert_eq!((with_ports.hash(&flow), without.hash(&flow)), (ports, addresses), "{source}");
+        }
+    }
+
+    /// Bit by bit, as the suite defines it.
+    fn plain(key: &[u8], input: &[u8]) -> u32 {
+        let bit = |bytes: &[u8], at: usize| u32::from(bytes[at / 8] >> (7 - at % 8) & 1);
+        let window = |from: usize| (from..from + 32).fold(0, |sum, at| sum << 1 | bit(key, at));
+        (0..input.len() * 8).filter(|&at| bit(input, at) == 1).fold(0, |sum, at| sum ^ window(at))
+    }
+
+    #[test]
+    fn the_tables_say_what_the_bits_do_for_any_key() {
+        let mut state = 1u32;
+        let mut byte = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        for key_len in [40, 52] {
+            let key: Vec<u8> = (0..key_len).map(|_| byte()).collect();
+            let rss = Rss::new(&key, &[0], HashFields::ALL).unwrap();
+            for _ in 0..100 {
+                let input: [u8; 36] = core::array::from_fn(|_| byte());
+                let addr = |at: usize| <[u8; 16]>::try_from(&input[at..at + 16]).unwrap();
+                let port = |at: usize| u16::from_be_bytes([input[at], input[at + 1]]);
+                let source = SocketAddr::new(addr(0).into(), port(32));
+                let destination = SocketAddr::new(addr(16).into(), port(34));
+                let flow = FlowKey { source, destination, udp: true };
+                assert_eq!(rss.hash(&flow), plain(&key, &input));
+            }
         }
     }
 

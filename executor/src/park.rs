@@ -107,7 +107,9 @@ impl Park for VirtualPark {
 mod tests {
     use super::*;
     use crate::mailbox::Mailbox;
+    use rustix::io::Errno;
     use rustix::pipe::pipe;
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
     use std::os::fd::{AsFd, AsRawFd, OwnedFd};
     use std::time::Instant;
 
@@ -204,5 +206,35 @@ mod tests {
                 assert!(is_quick(&mut *park, &bell, &interests), "{}", park.name());
             }
         }
+    }
+
+    /// Forbids io_uring to this thread, as containers do: `io_uring_setup`, `io_uring_enter` and `io_uring_register`.
+    fn forbid_io_uring() {
+        let rules = [425, 426, 427].into_iter().map(|call| (call, Vec::new())).collect();
+        let (allow, forbid) = (SeccompAction::Allow, SeccompAction::Errno(Errno::PERM.raw_os_error() as u32));
+        let arch = std::env::consts::ARCH.try_into().unwrap();
+        let filter = SeccompFilter::new(rules, allow, forbid, arch).unwrap();
+        seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn where_io_uring_is_forbidden_ppoll_serves() {
+        let sandboxed = || {
+            // A policy may come into force before the start or after it.
+            let late = system(Parking::Auto).unwrap();
+            forbid_io_uring();
+            let early = system(Parking::Auto).unwrap();
+            let error = system(Parking::IoUring).unwrap_err().to_string();
+            assert_eq!((early.name(), error.contains("Parking::Ppoll")), ("ppoll", true), "{error}");
+            for mut park in [late, early] {
+                let (bell, (read, write)) = (Mailbox::new(0).unwrap(), pipe().unwrap());
+                let time = Duration::from_millis(5);
+                assert!(sleep(&mut *park, &bell, &[readable(&read)], time) >= time);
+                rustix::io::write(&write, b"x").unwrap();
+                assert!(is_quick(&mut *park, &bell, &[readable(&read)]));
+                assert_eq!(park.name(), "ppoll");
+            }
+        };
+        std::thread::spawn(sandboxed).join().unwrap();
     }
 }

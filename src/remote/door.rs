@@ -21,6 +21,7 @@ use super::{DATAGRAMS_MAX, mirror};
 use crate::counters::Counters;
 use crate::door::Door;
 use crate::error::io_error;
+use crate::steering::Moved;
 use crate::wakers::{Notify, Side};
 
 /// The longest payload of an IPv4 or IPv6 packet with a UDP header.
@@ -165,6 +166,13 @@ impl Door for RemoteDoor {
 
     fn listener_local_addr(&self, id: ListenerId) -> io::Result<SocketAddr> {
         self.ask(move |desk| desk.door.listener_local_addr(id))
+    }
+
+    /// What is under way between the two threads belongs to both, and cannot be taken from them.
+    fn tcp_migrate(&self, _id: TcpId, _to: usize) -> io::Result<Moved> {
+        let text = "a connection of a stack with a thread of its own (Model::Split, Model::Merge) cannot move: it can with \
+                    Model::Unified; or listen on the core where it is to be served";
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
     }
 
     fn tcp_accept(&self, id: ListenerId, notify: Notify<'_>) -> Poll<io::Result<(TcpId, SocketAddr)>> {
@@ -345,6 +353,14 @@ impl Door for RemoteDoor {
     /// Unlike the other options, it can make no sense.
     fn tcp_set_keepalive(&self, id: TcpId, keepalive: Option<Keepalive>) -> io::Result<()> {
         self.ask(move |desk| desk.door.tcp_set_keepalive(id, keepalive))
+    }
+
+    fn tcp_user_timeout(&self, id: TcpId) -> io::Result<Option<Duration>> {
+        self.ask(move |desk| desk.door.tcp_user_timeout(id))
+    }
+
+    fn tcp_set_user_timeout(&self, id: TcpId, limit: Option<Duration>) -> io::Result<()> {
+        self.set(id, move |door| door.tcp_set_user_timeout(id, limit))
     }
 
     fn tcp_ttl(&self, id: TcpId) -> io::Result<u8> {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 
+use hayase_device::segment::{PieceChecksum, fill_checksum, segment};
 use hayase_device::{Burst, Caps, Device, Frame, Interest, Offloads, Rss, RxMeta, SharedBytes, TxMeta};
 
 use super::arrival::classify;
@@ -22,7 +23,7 @@ pub(crate) struct Steered<D: Device> {
     inner: D,
     station: Rc<Station>,
     from: Vec<Option<Receiver>>,
-    downlinks: Vec<Receiver>,
+    downlinks: Vec<Receiver<TxMeta>>,
     raw: Burst<D::Frame>,
     /// Frames that were taken and not looked at yet, with the number of shards that passed them on.
     gathered: VecDeque<(D::Frame, RxMeta, u8)>,
@@ -62,7 +63,7 @@ impl<D: Device> Steered<D> {
         for receiver in from.iter_mut().flatten() {
             for _ in 0..receiver.len() {
                 receiver.take(|parcel| match copy(inner, &parcel.bytes) {
-                    Some(frame) => gathered.push_back((frame, parcel.meta, parcel.hops)),
+                    Some(frame) => gathered.push_back((frame, parcel.label.meta, parcel.label.hops)),
                     None => *rx_no_buffer += 1,
                 });
             }
@@ -76,7 +77,7 @@ impl<D: Device> Steered<D> {
         for downlink in downlinks {
             for _ in 0..downlink.len().min(inner.room()) {
                 downlink.take(|parcel| match copy(inner, &parcel.bytes) {
-                    Some(frame) => inner.transmit(frame, TxMeta::default()),
+                    Some(frame) => *tx_no_buffer += u64::from(!transmit(inner, frame, parcel.label)),
                     None => *tx_no_buffer += 1,
                 });
                 count += 1;
@@ -84,6 +85,26 @@ impl<D: Device> Steered<D> {
         }
         count
     }
+}
+
+/// Sends a frame of a shard that believes in the offloads of the start: what has been switched off since is done here.
+/// False if no buffer is left for that.
+fn transmit<D: Device>(device: &mut D, frame: D::Frame, meta: TxMeta) -> bool {
+    if meta.is_promised_by(device.caps().offloads) {
+        device.transmit(frame, meta);
+        return true;
+    }
+    let mut done = Vec::new();
+    let alloc = |len| device.alloc(len);
+    let is_whole = match (meta.segmentation, meta.checksum) {
+        (Some(request), _) => {
+            segment(&frame, request, PieceChecksum::Complete, alloc, |piece| done.push(piece)).is_ok()
+        }
+        (None, Some(request)) => fill_checksum(frame, request, alloc).map(|frame| done.push(frame)).is_ok(),
+        (None, None) => true,
+    };
+    done.into_iter().for_each(|frame| device.transmit(frame, TxMeta::default()));
+    is_whole
 }
 
 /// A frame of the device with these bytes, in several fragments if its buffers are smaller.

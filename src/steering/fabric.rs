@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use hayase_device::{Caps, FlowKey, Rss};
+use hayase_device::{Caps, FlowKey, Rss, TxMeta};
 use hayase_executor::Handle;
 use hayase_stack::{Hearsay, Migrant};
 
@@ -157,9 +157,9 @@ pub(crate) struct Seat {
     pub(super) to: Vec<Option<Sender>>,
     pub(super) from: Vec<Option<Receiver>>,
     /// For a core without a queue pair: to the one through which it sends, which is that core.
-    pub(super) uplink: Option<(usize, Sender)>,
+    pub(super) uplink: Option<(usize, Sender<TxMeta>)>,
     /// From those that send through us.
-    pub(super) downlinks: Vec<Receiver>,
+    pub(super) downlinks: Vec<Receiver<TxMeta>>,
     /// Whether each core has a queue pair.
     pub(super) is_complete: bool,
 }

@@ -11,57 +11,64 @@ const BUFFER_LEN_KEPT: usize = 4096;
 
 /// A frame between two shards, in memory that belongs to neither device.
 #[derive(Debug)]
-pub(super) struct Parcel {
+pub(super) struct Parcel<L> {
     pub(super) bytes: Vec<u8>,
+    /// What is written on it.
+    pub(super) label: L,
+}
+
+/// What is written on a frame that was received.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Passed {
     pub(super) meta: RxMeta,
     /// How many shards have passed it on.
     pub(super) hops: u8,
 }
 
 #[derive(Debug)]
-pub(super) struct Sender {
-    parcels: Producer<Parcel>,
+pub(super) struct Sender<L = Passed> {
+    parcels: Producer<Parcel<L>>,
     empties: Consumer<Vec<u8>>,
 }
 
 #[derive(Debug)]
-pub(super) struct Receiver {
-    parcels: Consumer<Parcel>,
+pub(super) struct Receiver<L = Passed> {
+    parcels: Consumer<Parcel<L>>,
     empties: Producer<Vec<u8>>,
 }
 
-pub(super) fn ring() -> (Sender, Receiver) {
+pub(super) fn ring<L>() -> (Sender<L>, Receiver<L>) {
     let (to, from) = RingBuffer::new(RING_LEN);
     let (give, get) = RingBuffer::new(RING_LEN);
     (Sender { parcels: to, empties: get }, Receiver { parcels: from, empties: give })
 }
 
-impl Sender {
+impl<L> Sender<L> {
     /// Frames for which there is room.
     pub(super) fn room(&self) -> usize {
         self.parcels.slots()
     }
 
     /// Sends a copy. `false` if the ring is full.
-    pub(super) fn send<F: Frame>(&mut self, frame: &F, meta: RxMeta, hops: u8) -> bool {
+    pub(super) fn send<F: Frame>(&mut self, frame: &F, label: L) -> bool {
         if self.parcels.is_full() {
             return false;
         }
         let mut bytes = self.empties.pop().unwrap_or_default();
         bytes.clear();
         frame.fragments().for_each(|fragment| bytes.extend_from_slice(fragment));
-        self.parcels.push(Parcel { bytes, meta, hops }).is_ok()
+        self.parcels.push(Parcel { bytes, label }).is_ok()
     }
 }
 
-impl Receiver {
+impl<L> Receiver<L> {
     /// Frames that are there.
     pub(super) fn len(&self) -> usize {
         self.parcels.slots()
     }
 
     /// Hands the next frame to `f`, and its buffer back to the sender.
-    pub(super) fn take<T>(&mut self, f: impl FnOnce(&Parcel) -> T) -> Option<T> {
+    pub(super) fn take<T>(&mut self, f: impl FnOnce(&Parcel<L>) -> T) -> Option<T> {
         let parcel = self.parcels.pop().ok()?;
         let result = f(&parcel);
         if parcel.bytes.capacity() <= BUFFER_LEN_KEPT {

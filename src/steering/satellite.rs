@@ -4,19 +4,25 @@ use std::io;
 use std::sync::Arc;
 
 use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
-use hayase_device::{Burst, Caps, Device, Interest, Offloads, RxMeta, SharedBytes, TxMeta};
+use hayase_device::{Burst, Caps, Device, Interest, Offloads, SharedBytes, TxMeta};
 
 use super::fabric::{Fabric, Seat};
 use super::ring::Sender;
 
-/// A device whose transmit queue is a ring to the core that has a real one. It offers no offload for what is sent: a
-/// frame then needs nothing but its bytes, whatever the real device can do when it gets there.
+/// Fragments of a frame that is sent. The ring makes one piece of them, so there is no reason for fewer.
+const FRAGMENTS_MAX: usize = 64;
+
+/// A device whose transmit queue is a ring to the core that has a real one.
+///
+/// It promises what the real one did at the start, and what is asked for travels with the frame. Should the real one
+/// lack it by then, its core does it in software. What is received is as the real device gave it.
 #[derive(Debug)]
 pub(crate) struct Satellite {
     caps: Caps,
+    available: Offloads,
     mac: [u8; 6],
     pool: Pool,
-    uplink: Sender,
+    uplink: Sender<TxMeta>,
     owner: usize,
     fabric: Arc<Fabric>,
     /// Whether something was sent since the last flush.
@@ -34,8 +40,9 @@ impl Satellite {
         let (owner, uplink) =
             uplink.ok_or_else(|| io::Error::other("this core has a queue pair of its own"))?;
         let real = seat.fabric.uplink(owner)?;
-        Ok(Satellite {
-            caps: Caps { queue: seat.core as u16, ..Caps::ethernet(real.caps.mtu) },
+        let mut satellite = Satellite {
+            caps: Caps { queue: seat.core as u16, ..real.caps },
+            available: real.caps.offloads | Offloads::SG,
             mac: real.mac,
             pool: Pool::new(PoolConfig::default()),
             uplink,
@@ -43,7 +50,9 @@ impl Satellite {
             fabric: Arc::clone(&seat.fabric),
             is_dirty: false,
             dropped: 0,
-        })
+        };
+        satellite.set_offloads(Offloads::ALL);
+        Ok(satellite)
     }
 }
 
@@ -54,8 +63,10 @@ impl Device for Satellite {
         &self.caps
     }
 
-    fn set_offloads(&mut self, _wanted: Offloads) -> Offloads {
-        Offloads::NONE
+    fn set_offloads(&mut self, wanted: Offloads) -> Offloads {
+        self.caps.offloads = (wanted & self.available).consistent();
+        self.caps.fragments_max = if self.caps.offloads.contains(Offloads::SG) { FRAGMENTS_MAX } else { 1 };
+        self.caps.offloads
     }
 
     fn mac(&self) -> [u8; 6] {
@@ -71,16 +82,17 @@ impl Device for Satellite {
         self.pool.alloc(len)
     }
 
-    fn wrap(&mut self, _bytes: &SharedBytes) -> Option<HeapFrame> {
-        None
+    /// The ring copies, whatever the memory.
+    fn wrap(&mut self, bytes: &SharedBytes) -> Option<HeapFrame> {
+        Pool::wrap(bytes.clone())
     }
 
     fn room(&self) -> usize {
         self.uplink.room()
     }
 
-    fn transmit(&mut self, frame: HeapFrame, _meta: TxMeta) {
-        if self.uplink.send(&frame, RxMeta::default(), 0) {
+    fn transmit(&mut self, frame: HeapFrame, meta: TxMeta) {
+        if self.uplink.send(&frame, meta) {
             self.is_dirty = true;
         } else {
             self.dropped += 1;
@@ -101,5 +113,83 @@ impl Device for Satellite {
 
     fn drops(&self, count: &mut dyn FnMut(&'static str, u64)) {
         count("tx_dropped", self.dropped);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steering::fabric::seats;
+    use crate::steering::{AcceptPolicy, Station, Steered};
+    use hayase_device::conformance::PEER_MAC;
+    use hayase_device::conformance::packet::{Ip, Packet, assert_pieces};
+    use hayase_device::{Frame, RxMeta};
+    use hayase_wire::{EndConfig, Wire, WireConfig, WireDevice};
+
+    /// A core with a wire, whose other end leaves nothing undone or everything, and one without.
+    fn bed(peer: Offloads) -> (Steered<WireDevice>, Satellite, WireDevice) {
+        let config = WireConfig::default();
+        let (real, peer) = Wire::pair(WireConfig { b: EndConfig { offloads: peer, ..config.b }, ..config });
+        let mut seats = seats(2, 1, AcceptPolicy::Local).unwrap().into_iter();
+        let (mut first, mut second) = (seats.next().unwrap(), seats.next().unwrap());
+        let station = Station::new(&mut first, &real);
+        let satellite = Satellite::new(&mut second).unwrap();
+        (Steered::new(real, &mut first, station), satellite, peer)
+    }
+
+    /// What the peer gets of a super-segment that the satellite sends as two fragments.
+    fn sent(
+        real: &mut Steered<WireDevice>,
+        satellite: &mut Satellite,
+        peer: &mut WireDevice,
+        packet: &Packet,
+    ) -> Vec<(Vec<u8>, RxMeta)> {
+        let bytes = packet.build_partial();
+        let mut frame = satellite.alloc(packet.header_len()).unwrap();
+        frame.extend(packet.header_len()).unwrap().copy_from_slice(&bytes[..packet.header_len()]);
+        let payload = SharedBytes::from(bytes[packet.header_len()..].to_vec());
+        frame.chain(satellite.wrap(&payload).unwrap());
+        satellite.transmit(frame, packet.segmentation_meta(1000));
+        satellite.flush();
+        assert_eq!(real.gather(), 1);
+        real.flush();
+        let mut burst = Burst::new(32);
+        peer.receive(&mut burst);
+        burst.drain().map(|(frame, meta)| (frame.fragments().flatten().copied().collect(), meta)).collect()
+    }
+
+    fn packet(satellite: &Satellite) -> Packet {
+        Packet::tcp(Ip::V4, 10_500).between(satellite.mac(), PEER_MAC)
+    }
+
+    #[test]
+    fn what_is_asked_for_travels_with_the_frame() {
+        let (mut real, mut satellite, mut peer) = bed(Offloads::ALL);
+        assert_eq!(satellite.caps().offloads, real.caps().offloads);
+        let packet = packet(&satellite);
+        let arrived = sent(&mut real, &mut satellite, &mut peer, &packet);
+        assert_eq!(arrived.len(), 1, "handed over uncut");
+        assert_eq!((&arrived[0].0, arrived[0].1.segment_len), (&packet.build_partial(), 1000));
+    }
+
+    #[test]
+    fn what_was_switched_off_since_is_done_in_software() {
+        let (mut real, mut satellite, mut peer) = bed(Offloads::NONE);
+        real.set_offloads(Offloads::NONE);
+        let packet = packet(&satellite);
+        let arrived = sent(&mut real, &mut satellite, &mut peer, &packet);
+        let pieces: Vec<_> = arrived.into_iter().map(|(bytes, _)| bytes).collect();
+        assert_eq!(pieces.len(), 11);
+        assert_pieces(&packet, 1000, &pieces);
+    }
+
+    #[test]
+    fn what_the_owner_lacks_is_not_promised() {
+        let (mut real, ..) = bed(Offloads::NONE);
+        real.set_offloads(Offloads::NONE);
+        let mut seats = seats(2, 1, AcceptPolicy::Local).unwrap().into_iter();
+        let (mut first, mut second) = (seats.next().unwrap(), seats.next().unwrap());
+        let _station = Station::new(&mut first, &real);
+        assert_eq!(Satellite::new(&mut second).unwrap().caps().offloads, Offloads::SG);
     }
 }

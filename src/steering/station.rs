@@ -18,7 +18,7 @@ use super::arrival::Arrival;
 use super::fabric::{Fabric, News, Seat, Spread, Uplink};
 use super::policy::AcceptPolicy;
 use super::reply::{Moved, Reply};
-use super::ring::Sender;
+use super::ring::{Passed, Sender};
 use super::setting::Setting;
 use super::table::{Kind, Service, Table};
 
@@ -103,7 +103,7 @@ impl Station {
     pub(super) fn pass_on<F: Frame>(&self, core: usize, frame: &F, meta: RxMeta, hops: u8) {
         let mut to = self.to.borrow_mut();
         let sender = to.get_mut(core).and_then(Option::as_mut);
-        if sender.is_some_and(|sender| sender.send(frame, meta, hops)) {
+        if sender.is_some_and(|sender| sender.send(frame, Passed { meta, hops })) {
             self.dirty.set(self.dirty.get() | 1 << core);
         } else {
             self.dropped.set(self.dropped.get() + 1);

@@ -11,7 +11,7 @@ use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
 use hayase_device::{Burst, Caps, Device, Frame, Interest, Offloads, Rss, RxMeta, SharedBytes, TxMeta};
 
 use super::AcceptPolicy;
-use super::ring::{Receiver, Sender, ring};
+use super::ring::{Passed, Receiver, Sender, ring};
 use crate::host::Host;
 use crate::net::{EchoSocket, TcpListener, TcpSocket, TcpStream, UdpSocket};
 use crate::reactor::Reactor;
@@ -112,7 +112,7 @@ impl Device for Nic {
 
     fn transmit(&mut self, frame: HeapFrame, _meta: TxMeta) {
         let cable = self.cable_of(frame.bytes());
-        self.dropped += u64::from(!self.cables[cable].0.send(&frame, RxMeta::default(), 0));
+        self.dropped += u64::from(!self.cables[cable].0.send(&frame, passed(0)));
     }
 
     fn flush(&mut self) {}
@@ -205,6 +205,10 @@ where
 }
 
 /// What a device is made of, which may travel where the device may not.
+fn passed(hops: u8) -> Passed {
+    Passed { meta: RxMeta::default(), hops }
+}
+
 struct Parts(Vec<(Sender, Receiver)>, Spreading, Option<Rss>, u8);
 
 fn send(nic: Nic) -> Parts {
@@ -526,8 +530,8 @@ fn a_full_ring_drops_and_keeps_what_it_has() {
     let (mut sender, mut receiver) = ring();
     let pool = Pool::new(PoolConfig::default());
     let frame = pool.alloc(64).unwrap();
-    let sent = (0..10_000).take_while(|_| sender.send(&frame, RxMeta::default(), 0)).count();
+    let sent = (0..10_000).take_while(|_| sender.send(&frame, passed(0))).count();
     assert!(sent > 0 && sender.room() == 0 && receiver.len() == sent);
-    assert_eq!(receiver.take(|parcel| parcel.hops), Some(0));
-    assert!(sender.send(&frame, RxMeta::default(), 3) && !sender.send(&frame, RxMeta::default(), 0));
+    assert_eq!(receiver.take(|parcel| parcel.label.hops), Some(0));
+    assert!(sender.send(&frame, passed(3)) && !sender.send(&frame, passed(0)));
 }

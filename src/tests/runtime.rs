@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::task::{Context, Poll, Waker};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::device::wire::{Wire, WireConfig};
 use crate::net::{TcpListener, TcpSocket, TcpStream};
 use crate::time::Instant;
@@ -10,6 +12,23 @@ use crate::{DeviceSpec, Host, Offloads, Parking, Reactor, Runtime, WireSpec};
 
 fn on_a_wire() -> Runtime {
     Runtime::builder().device(DeviceSpec::Wire(WireSpec::default())).build().unwrap()
+}
+
+/// With both ends on one thread and connections between them. On other devices, the end-to-end tests measure it.
+#[test]
+fn an_idle_wire_uses_no_cpu() {
+    let cpu_time = || std::time::Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+    let runtime = on_a_wire();
+    let (server, client) = (runtime.host(), runtime.peer().unwrap());
+    let used = runtime.block_on(client.scope(async {
+        let _connections = [super::connected(server).await, super::connected(server).await];
+        crate::time::sleep(std::time::Duration::from_millis(500)).await;
+        let before = cpu_time();
+        crate::time::sleep(std::time::Duration::from_secs(2)).await;
+        cpu_time() - before
+    }));
+    println!("the wire: {:.3} % of a processor", used.as_secs_f64() / 2.0 * 100.0);
+    assert!(used < std::time::Duration::from_millis(10), "0.5 % of a processor, and not {used:?} of 2 s");
 }
 
 #[test]

@@ -241,6 +241,9 @@ everywhere! {
         let keepalive = Keepalive { idle: Duration::from_secs(9), ..Keepalive::default() };
         stream.set_keepalive(Some(keepalive)).unwrap();
         assert_eq!(stream.keepalive().unwrap(), Some(keepalive));
+        assert_eq!(stream.user_timeout().unwrap(), None);
+        stream.set_user_timeout(Some(Duration::from_secs(30))).unwrap();
+        assert_eq!(stream.user_timeout().unwrap(), Some(Duration::from_secs(30)));
         stream.set_ttl(9).unwrap();
         assert_eq!(stream.ttl().unwrap(), 9);
         assert_eq!(stream.set_ttl(256).unwrap_err().kind(), ErrorKind::InvalidInput);

@@ -2,7 +2,7 @@
 
 use core::ops::RangeInclusive;
 
-use crate::tcp::Congestion;
+use crate::tcp::{Congestion, Ecn};
 use crate::wire::VlanId;
 
 /// Limits and habits of a stack.
@@ -21,19 +21,29 @@ pub struct Config {
     pub echo_sockets_max: usize,
     /// Upper bound of a listener's backlog (Linux's `net.core.somaxconn`).
     pub backlog_max: usize,
-    /// Half-open connections per listener (Linux's `tcp_max_syn_backlog`). The oldest makes room for a new SYN,
-    /// so a flood shortens the time that a peer has for its handshake, and does not lock anybody out.
+    /// Half-open connections per listener (Linux's `tcp_max_syn_backlog`).
     pub syn_backlog_max: usize,
+    /// Whether a listener with so many answers further SYNs by cookies, and keeps nothing of them (RFC 4987 §3.6,
+    /// Linux's `tcp_syncookies`). Without, the oldest makes room: a flood then shortens the time that a peer has for its
+    /// handshake.
+    pub syn_cookies: bool,
     /// Bytes of buffers that all TCP connections together hold for long (Linux's `tcp_mem`). Beyond it a connection
     /// keeps only a little more than it needs to go on, so that peers who do not read, or who send what cannot be
     /// put in order, leave buffers for the others. A good deal less than the device's pool.
     pub memory_len_max: usize,
-    /// Bytes that a connection keeps unsent and unacknowledged before `write` waits.
+    /// Bytes that a connection keeps unsent and unacknowledged before `write` waits, as long as its congestion window is
+    /// no larger than half of that.
     pub send_buffer_len: usize,
-    /// Bytes that a connection keeps for the application: the largest receive window.
+    /// The same for a connection with a large congestion window, of which it keeps two (Linux's `tcp_wmem`). No more
+    /// than `send_buffer_len`: nothing grows.
+    pub send_buffer_len_max: usize,
+    /// Bytes that a new connection keeps for the application: the largest receive window.
     pub receive_buffer_len: usize,
-    /// Segments that one connection keeps out of order. With the window it bounds what a sender of tiny
-    /// fragments can make us hold.
+    /// The same for a connection whose application takes much in a round trip (Linux's `tcp_rmem`). Enough for 100 ms at
+    /// 1 Gbit/s. No more than `receive_buffer_len`: nothing grows.
+    pub receive_buffer_len_max: usize,
+    /// Segments that one connection keeps out of order, or as many full ones as fit its receive buffer. With the window
+    /// it bounds what a sender of tiny fragments can make us hold.
     pub out_of_order_count_max: usize,
     /// Bytes of frames that a UDP socket keeps for the application.
     pub udp_receive_buffer_len: usize,
@@ -53,8 +63,13 @@ pub struct Config {
     pub rto_min_us: u32,
     /// The largest retransmission timeout, in microseconds (at least 60 s, RFC 6298 §2.5).
     pub rto_max_us: u32,
+    /// What turns and timers of both ends may add to two round trips before a tail loss probe goes out, in microseconds
+    /// (RFC 8985 §7.2; Linux's `TCP_TIMEOUT_MIN`).
+    pub loss_probe_margin_us: u32,
     /// The congestion control of new connections (Linux's `tcp_congestion_control`).
     pub congestion: Congestion,
+    /// Explicit congestion notification (RFC 3168, Linux's `tcp_ecn`).
+    pub ecn: Ecn,
     /// Whether a large window leaves over a round trip instead of at once.
     pub pacing: bool,
     /// How long an ACK may wait for company, in microseconds (at most 500 ms, RFC 9293 §3.8.6.3).
@@ -105,9 +120,12 @@ impl Default for Config {
             echo_sockets_max: 256,
             backlog_max: 4096,
             syn_backlog_max: 1024,
+            syn_cookies: true,
             memory_len_max: 64 * 1024 * 1024,
             send_buffer_len: 512 * 1024,
+            send_buffer_len_max: 16 * 1024 * 1024,
             receive_buffer_len: 512 * 1024,
+            receive_buffer_len_max: 16 * 1024 * 1024,
             out_of_order_count_max: 1024,
             udp_receive_buffer_len: 256 * 1024,
             ephemeral_ports: 32_768..=60_999,
@@ -117,7 +135,9 @@ impl Default for Config {
             synack_retries_max: 5,
             rto_min_us: 200_000,
             rto_max_us: 120_000_000,
+            loss_probe_margin_us: 2_000,
             congestion: Congestion::default(),
+            ecn: Ecn::default(),
             pacing: true,
             delayed_ack_us: 40_000,
             time_wait_us: 60_000_000,

@@ -28,6 +28,8 @@ counters! {
     Count {
         /// Frames handed to the stack.
         InReceives = "IpInReceives",
+        /// Segments that met congestion on their way (RFC 3168).
+        InCePkts = "IpExtInCEPkts",
         /// Connections opened by us.
         ActiveOpens = "TcpActiveOpens",
         /// Connections accepted by a listener.
@@ -48,6 +50,8 @@ counters! {
         Timeouts = "TcpExtTCPTimeouts",
         /// Fast recoveries begun by SACK or duplicate ACKs.
         FastRetrans = "TcpExtTCPFastRetrans",
+        /// Times that the window became smaller because the peer echoed a mark (RFC 3168).
+        EcnReductions = "TcpExtTCPEcnReductions",
         /// Tail loss probes sent (RFC 8985 §7).
         LossProbes = "TcpExtTCPLossProbes",
         /// Losses that a tail loss probe repaired.
@@ -68,6 +72,12 @@ counters! {
         DelayedAcks = "TcpExtDelayedACKs",
         /// Challenge ACKs (RFC 5961).
         ChallengeAck = "TcpExtTCPChallengeACK",
+        /// SYNs answered by a cookie (RFC 4987).
+        SyncookiesSent = "TcpExtSyncookiesSent",
+        /// Connections opened by a cookie that came back.
+        SyncookiesRecv = "TcpExtSyncookiesRecv",
+        /// Acknowledgements that were no cookie, while cookies were expected.
+        SyncookiesFailed = "TcpExtSyncookiesFailed",
         /// Segments kept out of order.
         OfoQueue = "TcpExtTCPOFOQueue",
         /// TIME_WAIT connections taken over by a newer SYN.

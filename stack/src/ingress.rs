@@ -17,6 +17,9 @@ use crate::usual::{TCP_V4, TCP_V6, tcp_at};
 use crate::wire::tcp::TcpHeader;
 use crate::wire::{EtherType, Protocol, WireError, ethernet, icmpv6, ipv4, ipv6, pseudo_header, udp};
 
+/// The lower two bits of the type of service; both set: congestion was met (CE, RFC 3168 §5).
+const ECN: u8 = 0b11;
+
 /// An IP packet whose header was read; the frame starts with that header.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Packet {
@@ -26,6 +29,8 @@ pub(crate) struct Packet {
     /// Where the transport header starts.
     pub(crate) offset: usize,
     pub(crate) ttl: u8,
+    /// Type of service, or traffic class.
+    pub(crate) tos: u8,
     /// Sent to a group or to everybody, on any layer: no TCP (MUST-57), and no ICMP errors about it.
     pub(crate) is_group: bool,
     /// IPv6: where the field is that names the protocol.
@@ -143,6 +148,7 @@ impl<F: Frame> Stack<F> {
             protocol: header.protocol,
             offset: header_len,
             ttl: header.ttl,
+            tos: header.tos,
             is_group,
             next_header_at: 0,
         };
@@ -214,6 +220,7 @@ impl<F: Frame> Stack<F> {
             protocol: extensions.protocol,
             offset: extensions.offset,
             ttl: header.hop_limit,
+            tos: header.traffic_class,
             is_group,
             next_header_at: extensions.next_header_at,
         };
@@ -308,7 +315,12 @@ impl<F: Frame> Stack<F> {
         frame.trim_front(packet.offset + header_len);
         let local = (packet.dst, header.dst_port).into();
         let tuple = Tuple::new(local, (packet.src, header.src_port).into());
-        let (tcp, mut turn) = self.tcp_turn(now);
+        let is_marked = packet.tos & ECN == ECN;
+        let (tcp, turn) = self.tcp_turn(now);
+        let mut turn = Turn { is_marked, ..turn };
+        if is_marked {
+            turn.counters.count(Count::InCePkts);
+        }
         match tcp.receive(&tuple, &header, frame, &mut turn) {
             Ok(result) => result,
             Err(frame) => self.receive_stranger(now, packet, &tuple, &header, frame),
@@ -323,6 +335,7 @@ impl<F: Frame> Stack<F> {
             counters: &mut self.counters,
             random: &self.random,
             mtu: self.link.caps.mtu,
+            is_marked: false,
         };
         (&mut self.tcp, turn)
     }

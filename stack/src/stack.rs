@@ -533,6 +533,24 @@ impl<F: Frame> Stack<F> {
         self.tcp.keepalive(id)
     }
 
+    /// How long what was written may stay unacknowledged, or unsent because the peer's window is shut, before the
+    /// connection fails with `TimedOut` (`TCP_USER_TIMEOUT`, RFC 5482 §2). It takes the place of
+    /// [`Config::retries_max`] and of keep-alive's count. `None`, the default, or zero: those hold.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn tcp_set_user_timeout(&mut self, id: TcpId, limit: Option<Duration>) -> Result<(), Error> {
+        self.tcp.set_user_timeout(id, limit)
+    }
+
+    /// The user timeout.
+    ///
+    /// # Errors
+    /// `StaleHandle`
+    pub fn tcp_user_timeout(&self, id: TcpId) -> Result<Option<Duration>, Error> {
+        self.tcp.user_timeout(id)
+    }
+
     /// The hop limit of what this connection sends.
     ///
     /// # Errors

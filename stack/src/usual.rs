@@ -1,5 +1,6 @@
 //! The usual frame, read and written in one go: Ethernet, an IP header without options, fragments or extensions,
-//! TCP with the timestamps option or none, flags ACK or ACK and PSH, and nothing behind the packet.
+//! TCP with the timestamps option or none, flags ACK or ACK and PSH, no mark of congestion, and nothing behind the
+//! packet.
 //!
 //! Nearly all frames of established connections are like this, and their fields stand at fixed places. What is
 //! said here is what layer after layer would say of the same frame; of any other frame nothing is said, and the
@@ -51,7 +52,7 @@ fn is(raw: u32, mask: u32, bits: u32) -> bool {
     raw & mask.to_be() == bits.to_be()
 }
 
-/// Whole, intact, of TCP, and all of the frame.
+/// Whole, intact, not marked (RFC 3168 §5), of TCP, and all of the frame.
 #[inline(always)]
 fn is_usual_v4(head: &[u8; TCP_V4 + TcpHeader::LEN], frame_len: usize) -> bool {
     let total_len = usize::from(u16::from_be_bytes([head[16], head[17]]));
@@ -60,17 +61,20 @@ fn is_usual_v4(head: &[u8; TCP_V4 + TcpHeader::LEN], frame_len: usize) -> bool {
     let sum = u64::from(a) + u64::from(b) + u64::from(c) + u64::from(src) + u64::from(dst);
     // More fragments and their offset; the protocol behind the TTL.
     let is_whole_tcp = is(b, 0x0000_3fff, 0) && is(c, 0x00ff_0000, u32::from(Protocol::TCP.0) << 16);
-    is_whole_tcp && fold(sum) == 0xffff && ethernet::LEN + total_len == frame_len
+    let is_marked = is(a, 0x0003_0000, 0x0003_0000);
+    is_whole_tcp && !is_marked && fold(sum) == 0xffff && ethernet::LEN + total_len == frame_len
 }
 
-/// Of TCP, all of the frame, and between addresses that are not IPv4's: mapped ones begin with zeros, and on a link
+/// Not marked, of TCP, all of the frame, and between addresses that are not IPv4's: mapped ones begin with zeros, and on a link
 /// only a forger uses them.
 #[inline(always)]
 fn is_usual_v6(bytes: &[u8]) -> bool {
     let Some(head) = bytes.first_chunk::<{ TCP_V6 + TcpHeader::LEN }>() else { return false };
     let payload_len = usize::from(u16::from_be_bytes([head[18], head[19]]));
     let is_mapped = |at: usize| head[at..at + 8] == [0; 8];
-    head[20] == Protocol::TCP.0 && TCP_V6 + payload_len == bytes.len() && !is_mapped(22) && !is_mapped(38)
+    let is_marked = head[15] & 0x30 == 0x30;
+    let is_whole_tcp = head[20] == Protocol::TCP.0 && TCP_V6 + payload_len == bytes.len();
+    is_whole_tcp && !is_marked && !is_mapped(22) && !is_mapped(38)
 }
 
 #[inline(always)]

@@ -2,6 +2,7 @@
 //! recovery make of it over time. Rows D, H3, N1 and N2.
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -111,7 +112,7 @@ impl Host {
         let mut burst = Burst::new(64);
         while self.wire.receive(&mut burst) > 0 {
             for (frame, _) in burst.drain() {
-                let bytes = frame.fragments().flatten().copied().collect();
+                let bytes = frame.fragments().collect::<Vec<_>>().concat();
                 self.out.take(now, bytes);
             }
         }
@@ -134,8 +135,22 @@ struct Scene {
     flows: Vec<Flow>,
 }
 
-fn byte(at: u64) -> u8 {
-    (at ^ at >> 8 ^ at >> 16).wrapping_mul(31) as u8
+/// The stream's bytes, which repeat after so many.
+const PERIOD: u64 = 1 << 24;
+
+/// The longest piece of the stream that is written or read at once.
+const PIECE: usize = 16_384;
+
+/// A period of the stream, and a piece more.
+static STREAM: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let byte = |at: u64| (at ^ at >> 8 ^ at >> 16).wrapping_mul(31) as u8;
+    (0..PERIOD + PIECE as u64).map(|at| byte(at % PERIOD)).collect()
+});
+
+/// The piece of the stream from `at` on.
+fn piece(at: u64) -> &'static [u8] {
+    let at = (at % PERIOD) as usize;
+    &STREAM[at..at + PIECE]
 }
 
 impl Scene {
@@ -182,18 +197,16 @@ impl Scene {
     }
 
     fn applications(&mut self) {
-        let mut buf = [0; 16_384];
+        let mut buf = [0; PIECE];
         for flow in &mut self.flows {
             while self.a.stack.tcp_ready(flow.from).contains(Ready::WRITABLE) {
-                (0..).zip(&mut buf).for_each(|(n, out)| *out = byte(flow.written + n));
-                let written = self.a.stack.tcp_write(self.now, flow.from, &buf, &mut self.a.device);
+                let bytes = piece(flow.written);
+                let written = self.a.stack.tcp_write(self.now, flow.from, bytes, &mut self.a.device);
                 let Poll::Ready(Ok(len)) = written else { break };
                 flow.written += len as u64;
             }
             while let Poll::Ready(Ok(len @ 1..)) = self.b.stack.tcp_read(self.now, flow.to, &mut buf) {
-                for (n, got) in (0..).zip(&buf[..len]) {
-                    assert_eq!(*got, byte(flow.read + n), "a wrong byte");
-                }
+                assert!(buf[..len] == piece(flow.read)[..len], "a wrong byte");
                 flow.read += len as u64;
             }
         }
@@ -282,6 +295,26 @@ fn n2_a_clean_path_is_filled_by_either_algorithm() {
         let rate = scene.info().delivery_rate;
         assert!((70..=110).contains(&use_of(rate, PATH)), "{congestion}: delivery rate {rate}");
     }
+}
+
+/// 1 Gbit/s, 100 ms there and back, a queue of a bandwidth-delay product.
+const LONG: Link = Link { delay: ms(50), bytes_per_second: 125_000_000, queue_len_max: 12_500_000, ..PATH };
+
+#[test]
+fn n6_buffers_grow_until_a_gigabit_over_100_ms_is_filled() {
+    let mut scene = one_flow(LONG, Congestion::Cubic, 1);
+    scene.run(Duration::from_secs(3));
+    let used = use_of(scene.run(Duration::from_secs(2))[0], LONG);
+    assert!(used >= 90, "{used} %");
+    assert!(scene.info().snd_wnd > 8 << 20, "the window grew with what the application took");
+}
+
+#[test]
+fn n6_buffers_stay_small_where_the_path_is() {
+    let mut scene = one_flow(PATH, Congestion::Cubic, 1);
+    scene.run(Duration::from_secs(20));
+    let info = scene.b.stack.tcp_info(scene.flows[0].to).unwrap();
+    assert!(info.rcv_wnd <= 512 << 10, "{} bytes", info.rcv_wnd);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hayase_device::checksum::pseudo_header;
 use hayase_device::heap::HeapFrame;
 use hayase_device::{Burst, Device, Frame, Offloads, TxMeta};
-use hayase_stack::{Config, Instant, Stack, State, TcpId};
+use hayase_stack::{Config, Ecn, Instant, Stack, State, TcpId};
 use hayase_wire::{EndConfig, Wire, WireConfig, WireDevice};
 use proptest::prelude::*;
 
@@ -18,12 +18,14 @@ const ACK: u8 = 0x10;
 const PSH: u8 = 0x08;
 const SYN: u8 = 0x02;
 const FIN: u8 = 0x01;
+const ECE: u8 = 0x40;
+const CWR: u8 = 0x80;
 
 /// What the peer, the application or time does next.
 #[derive(Debug, Clone)]
 enum Step {
     /// A segment: where it starts relative to what we expect, its length, how much of what is outstanding it
-    /// leaves unacknowledged, its window, how far its timestamp is ahead, and its flags.
+    /// leaves unacknowledged, its window, how far its timestamp is ahead, its flags, and its packet's ECN field.
     Segment {
         offset: i32,
         len: u16,
@@ -31,6 +33,7 @@ enum Step {
         window: u16,
         ahead: i32,
         flags: u8,
+        ecn: u8,
     },
     Write(u16),
     Read(u16),
@@ -43,15 +46,18 @@ fn step() -> impl Strategy<Value = Step> {
     let unacked = prop_oneof![6 => Just(0u32), 2 => 0..3000u32];
     let window = prop_oneof![6 => Just(u16::MAX), 1 => Just(0), 1 => any::<u16>()];
     let ahead = prop_oneof![8 => 0..50i32, 1 => -10..0];
-    let flags = prop_oneof![12 => Just(ACK), 8 => Just(ACK | PSH), 1 => Just(ACK | FIN), 1 => Just(0)];
-    let segment = (offset, len, unacked, window, ahead, flags).prop_map(
-        |(offset, len, unacked, window, ahead, flags)| Step::Segment {
+    let flags = prop_oneof![12 => Just(ACK), 8 => Just(ACK | PSH), 1 => Just(ACK | FIN), 1 => Just(0),
+        1 => Just(ACK | ECE), 1 => Just(ACK | CWR)];
+    let ecn = prop_oneof![8 => Just(2u8), 1 => Just(3), 1 => Just(0)];
+    let segment = (offset, len, unacked, window, ahead, flags, ecn).prop_map(
+        |(offset, len, unacked, window, ahead, flags, ecn)| Step::Segment {
             offset,
             len,
             unacked,
             window,
             ahead,
             flags,
+            ecn,
         },
     );
     prop_oneof![
@@ -72,11 +78,13 @@ struct Twin {
 }
 
 impl Twin {
-    fn new(padding: usize, now: Instant) -> Twin {
+    fn new(padding: usize, ecn: Ecn, now: Instant) -> Twin {
         let a = EndConfig { offloads: Offloads::NONE, mac: OURS };
         let b = EndConfig { offloads: Offloads::NONE, mac: PEER };
         let (device, wire) = Wire::pair(WireConfig { a, b, ..WireConfig::default() });
-        let mut stack = Stack::new(Config::default(), device.caps(), device.mac(), [5; 32], now);
+        let mut config = Config::default();
+        config.ecn = ecn;
+        let mut stack = Stack::new(config, device.caps(), device.mac(), [5; 32], now);
         stack.add_address("10.0.0.1/24".parse().unwrap()).unwrap();
         let id = stack.tcp_connect(now, "10.0.0.2:80".parse().unwrap(), None).unwrap();
         stack.tcp_set_nodelay(now, id, true).unwrap();
@@ -161,12 +169,12 @@ impl Peer {
         let mut sum = pseudo_header(&[10, 0, 0, 2], &[10, 0, 0, 1], 6, tcp.len() as u32);
         sum.add(&tcp);
         tcp[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
-        packet(&tcp)
+        tcp
     }
 }
 
-fn packet(tcp: &[u8]) -> Vec<u8> {
-    let mut ip = vec![0x45, 0, 0, 0, 0, 9, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1];
+fn packet(tcp: &[u8], tos: u8) -> Vec<u8> {
+    let mut ip = vec![0x45, tos, 0, 0, 0, 9, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1];
     ip[2..4].copy_from_slice(&((20 + tcp.len()) as u16).to_be_bytes());
     let sum = hayase_device::checksum::checksum(&ip);
     ip[10..12].copy_from_slice(&sum.to_be_bytes());
@@ -186,18 +194,19 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(timestamps: bool) -> Scene {
+    fn new(timestamps: bool, has_ecn: bool) -> Scene {
+        let (ecn, agreement) = if has_ecn { (Ecn::Request, ECE) } else { (Ecn::Off, 0) };
         let now = Instant::from_millis(1000);
         let peer = Peer { port: 0, snd_nxt: 1000, rcv_nxt: 0, ts_val: 77, ts_ecr: 0, timestamps };
-        let mut scene = Scene { twins: [Twin::new(0, now), Twin::new(1, now)], peer, now };
+        let mut scene = Scene { twins: [Twin::new(0, ecn, now), Twin::new(1, ecn, now)], peer, now };
         scene.turn();
         scene.say(&arp_reply());
         let syn = scene.turn().pop().expect("a SYN");
         scene.peer.rcv_nxt = u32::from_be_bytes(syn[38..42].try_into().unwrap());
         scene.peer.note(&syn);
         let peer = &scene.peer;
-        let answer = peer.segment(999, peer.rcv_nxt, SYN | ACK, 60_000, peer.ts_val, &[]);
-        scene.say(&answer);
+        let answer = peer.segment(999, peer.rcv_nxt, SYN | ACK | agreement, 60_000, peer.ts_val, &[]);
+        scene.say(&packet(&answer, 0));
         scene.turn();
         assert!(scene.twins.iter().all(|twin| twin.stack.tcp_state(twin.id) == State::Established));
         scene
@@ -216,8 +225,9 @@ impl Scene {
 
     fn run(&mut self, step: &Step) {
         match *step {
-            Step::Segment { offset, len, unacked, window, ahead, flags } => {
-                self.segment(offset, len, unacked, window, ahead, flags);
+            Step::Segment { offset, len, unacked, window, ahead, flags, ecn } => {
+                let segment = self.segment(offset, len, unacked, window, ahead, flags);
+                self.say(&packet(&segment, ecn));
             }
             Step::Write(len) => self.write(usize::from(len)),
             Step::Read(len) => self.read(usize::from(len)),
@@ -233,7 +243,15 @@ impl Scene {
         }
     }
 
-    fn segment(&mut self, offset: i32, len: u16, unacked: u32, window: u16, ahead: i32, flags: u8) {
+    fn segment(
+        &mut self,
+        offset: i32,
+        len: u16,
+        unacked: u32,
+        window: u16,
+        ahead: i32,
+        flags: u8,
+    ) -> Vec<u8> {
         let peer = &mut self.peer;
         let text: Vec<u8> = (0..len).map(|i| i as u8).collect();
         let seq = peer.snd_nxt.wrapping_add_signed(offset);
@@ -243,7 +261,7 @@ impl Scene {
         if offset == 0 && flags & ACK != 0 {
             peer.snd_nxt = seq.wrapping_add(u32::from(len) + u32::from(flags & FIN));
         }
-        self.say(&segment);
+        segment
     }
 
     fn write(&mut self, len: usize) {
@@ -284,9 +302,10 @@ proptest! {
     #[test]
     fn the_short_way_leads_to_the_same_place(
         timestamps: bool,
+        has_ecn: bool,
         steps in proptest::collection::vec(step(), 1..120),
     ) {
-        let mut scene = Scene::new(timestamps);
+        let mut scene = Scene::new(timestamps, has_ecn);
         for step in &steps {
             scene.run(step);
         }

@@ -17,6 +17,7 @@ pub mod namespace;
 pub mod pattern;
 pub mod process;
 pub mod rights;
+pub mod sandbox;
 pub mod site;
 
 pub use namespace::Namespace;

@@ -142,6 +142,17 @@ impl Process {
         self.child.try_wait().expect("a child can be waited for").is_none()
     }
 
+    /// Whether it has an io_uring open.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn has_io_uring(&self) -> bool {
+        let path = format!("/proc/{}/fd", self.child.id());
+        let descriptors = fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut files = descriptors.flatten().filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+        files.any(|file| file.to_string_lossy().contains("[io_uring]"))
+    }
+
     /// The processor time that its threads have used so far, to the nanosecond.
     ///
     /// # Panics

@@ -43,6 +43,22 @@ fn bulk_moves_exactly_its_bytes() {
 }
 
 #[test]
+fn two_cores_do_it_twice() {
+    let figures = bench(&["pingpong", "--cores", "2", "--connections", "3", "--round-trips", "1000"]);
+    assert_eq!(
+        (&figures["round_trips"], &figures["connections"], &figures["cores"]),
+        (&2000.into(), &6.into(), &2.into()),
+        "{figures}"
+    );
+    let figures = bench(&["bulk", "--cores", "2", "--connections", "3", "--bytes", "1000000", "--owned"]);
+    assert_eq!(
+        (&figures["bytes"], &figures["connections"], &figures["cores"]),
+        (&2_000_000.into(), &6.into(), &2.into()),
+        "{figures}"
+    );
+}
+
+#[test]
 fn round_trips_are_shared_by_the_connections() {
     let counts = ["--connections", "7", "--round-trips", "1000", "--payload", "2000"];
     let figures = bench(&[&["pingpong"], &counts[..]].concat());

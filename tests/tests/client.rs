@@ -106,4 +106,13 @@ matrix! {
         assert_eq!(figures["bytes"], 20_000_000, "{figures}");
         assert_eq!(carried.iter().sum::<u64>(), 20_000_000, "{carried:?}");
     }
+
+    /// Each core sends all of them, on connections of its own.
+    fn bulk_on_two_cores_sends_twice_its_bytes(site) {
+        let counts = ["--cores", "2", "--connections", "2", "--bytes", "5000000"];
+        let (figures, carried) = bench(site, &[&["bulk"], &counts[..]].concat(), 4, kernel::discard_to_end);
+        assert_eq!(figures["bytes"], 10_000_000, "{figures}");
+        assert_eq!((&figures["cores"], &figures["connections"]), (&2.into(), &4.into()), "{figures}");
+        assert_eq!(carried, [2_500_000; 4]);
+    }
 }

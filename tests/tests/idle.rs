@@ -1,9 +1,13 @@
-//! Nobody talks to a server, so it must not run either.
+//! Nobody talks to a server, so it must not run either; and when somebody does, it must be there.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hayase_tests::{Device, Family, Offloads, Site};
+use hayase_tests::sandbox::without_io_uring;
+use hayase_tests::site::heavy;
+use hayase_tests::{Device, Family, Offloads, Process, Site, kernel};
 
 /// What the start of a server and of connections leaves behind: spins, delayed ACKs, neighbours.
 const SETTLING_TIME: Duration = Duration::from_millis(700);
@@ -23,9 +27,17 @@ const ARRANGEMENTS: [&[&str]; 5] = [
     &["--cores", "2", "--model", "split"],
 ];
 
+/// How many first requests are timed.
+const REQUESTS: usize = 101;
+
+/// How long nothing happens before each: longer than any spin.
+const IDLE: Duration = Duration::from_millis(10);
+
+/// How many wake-ups of a thread the first request may cost.
+const WAKE_UPS_MAX: u32 = 3;
+
 /// The share of a processor that a server with idle connections uses, which must answer afterwards.
-fn idle_share(site: &Site, arrangement: &[&str]) -> f64 {
-    let server = site.serve("echo", &[&["--udp"], arrangement].concat());
+fn idle_share(site: &Site, server: &Process) -> f64 {
     let _idle: Vec<_> = (0..10).map(|_| site.connect()).collect();
     site.check_echo();
     thread::sleep(SETTLING_TIME);
@@ -36,13 +48,74 @@ fn idle_share(site: &Site, arrangement: &[&str]) -> f64 {
     used.as_secs_f64() / WATCHED.as_secs_f64()
 }
 
+/// From a byte to an echo server until it is back, if nothing happened before: the lower quartile, since what the machine
+/// does besides comes on top, and not always.
+fn first_request(mut stream: TcpStream) -> Duration {
+    stream.set_nodelay(true).unwrap();
+    let mut request = || {
+        thread::sleep(IDLE);
+        let start = Instant::now();
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        start.elapsed()
+    };
+    let mut times: Vec<_> = (0..REQUESTS).map(|_| request()).collect();
+    times.sort_unstable();
+    times[REQUESTS / 4]
+}
+
+/// The same of a thread that sleeps in `read`, on the kernel's loopback interface: what a wake-up costs.
+fn wake_up(site: &Site) -> Duration {
+    let listener = kernel::listen(&site.namespace, site.family);
+    let address = site.kernel(kernel::port(&listener));
+    thread::scope(|scope| {
+        scope.spawn(|| kernel::serve(&listener, 1, kernel::echo_to_end));
+        first_request(kernel::connect(&site.namespace, address))
+    })
+}
+
+#[test]
+fn the_first_request_after_idle_costs_three_wake_ups_at_most() {
+    for device in [Device::Tap, Device::Xdp, Device::Kernel] {
+        Site::run(device, Family::V4, Offloads::All, |site| {
+            let _alone = heavy();
+            let _server = site.serve("echo", &[]);
+            let (wake_up, request) = (wake_up(site), first_request(site.connect()));
+            println!("{device:?}: the first request {request:?}, where a wake-up costs {wake_up:?}");
+            assert!(request < wake_up * WAKE_UPS_MAX, "{device:?}: {request:?}, a wake-up costs {wake_up:?}");
+        });
+    }
+}
+
+/// Containers forbid io_uring; `ppoll` takes its place.
+#[test]
+fn without_io_uring_a_server_sleeps_and_wakes_as_well() {
+    for device in [Device::Tap, Device::Xdp, Device::Kernel] {
+        Site::run(device, Family::V4, Offloads::All, |site| {
+            let arguments = ["--udp", "--cores", "2"];
+            let allowed = site.serve("echo", &arguments);
+            let has_ring = allowed.has_io_uring();
+            drop(allowed);
+            let server = without_io_uring(|| site.serve("echo", &arguments));
+            assert!(!server.has_io_uring(), "the filter has no effect");
+            if !has_ring {
+                println!("{device:?}: io_uring is forbidden here in any case");
+            }
+            let share = idle_share(site, &server);
+            println!("{device:?} without io_uring: {:.3} % of a processor", share * 100.0);
+            assert!(share < SHARE_MAX, "{device:?} without io_uring: {share} of a processor");
+        });
+    }
+}
+
 /// All arrangements at the same time: what is measured is the time of each process alone.
 fn no_idle_server_runs(device: Device) {
     thread::scope(|scope| {
         for arrangement in ARRANGEMENTS {
             scope.spawn(move || {
                 Site::run(device, Family::V4, Offloads::All, |site| {
-                    let share = idle_share(site, arrangement);
+                    let server = site.serve("echo", &[&["--udp"], arrangement].concat());
+                    let share = idle_share(site, &server);
                     println!("{device:?} {arrangement:?}: {:.3} % of a processor", share * 100.0);
                     assert!(share < SHARE_MAX, "{device:?} {arrangement:?}: {share} of a processor");
                 });

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hayase_tests::kernel::{self, connect_from};
-use hayase_tests::matrix;
-use hayase_tests::pattern::{expect_pattern, hash_to_end, pattern, pattern_hash};
-use hayase_tests::site::{CONTROL_PORT, INTERFACE, address};
+use hayase_tests::pattern::{expect_pattern, hash_to_end, pattern, pattern_hash, write_pattern};
+use hayase_tests::site::{CONTROL_PORT, INTERFACE, PORT, address};
+use hayase_tests::{Process, binary, matrix};
 
 /// More than the buffers of both ends hold together.
 const LEN: usize = 64 << 20;
@@ -118,5 +118,36 @@ matrix! {
             site.check_echo();
             thread::sleep(Duration::from_millis(300));
         }
+    }
+
+    /// The kernel speaks for processes that are gone: it resets what they had.
+    fn a_peer_that_is_killed_disturbs_nobody(site) {
+        let server = site.serve("echo", &[]);
+        for _ in 0..3 {
+            let mut command = binary::hayase();
+            command.args(["connect", &site.hayase(PORT).to_string(), "--device", "kernel"]);
+            let mut peer = Process::spawn_in(&site.namespace, &mut command);
+            let stdin = peer.stdin();
+            let sender = thread::spawn(move || write_pattern(stdin, u64::MAX));
+            peer.printed(kernel::PATIENCE, 1_000_000);
+            drop(peer);
+            assert!(sender.join().unwrap().is_err(), "its input ended with it");
+            site.check_echo();
+        }
+        server.interrupt();
+        server.wait(kernel::PATIENCE).success();
+    }
+
+    /// What it had of the system goes with it, however it ends.
+    fn a_server_that_is_killed_is_followed_by_another(site) {
+        for _ in 0..3 {
+            let server = site.serve("echo", &[]);
+            site.check_echo();
+            let mut half_way = site.connect();
+            half_way.write_all(&pattern(100_000)).unwrap();
+            drop(server);
+        }
+        let _server = site.serve("echo", &[]);
+        site.check_echo();
     }
 }

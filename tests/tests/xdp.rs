@@ -43,21 +43,6 @@ fn one_core_serves_all_queues() {
     });
 }
 
-/// Rings and program go with the process, however it ends, and the next one has the queues at once.
-#[test]
-fn a_server_that_was_killed_can_be_started_again() {
-    on_xdp(|site| {
-        for _ in 0..3 {
-            let server = site.serve("echo", &[]);
-            site.check_echo();
-            let _half_way = site.connect();
-            drop(server);
-        }
-        let _server = site.serve("echo", &[]);
-        site.check_echo();
-    });
-}
-
 #[test]
 fn a_transfer_survives_an_interface_that_goes_down() {
     on_xdp(|site| {

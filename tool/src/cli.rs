@@ -245,7 +245,7 @@ pub(crate) struct PingpongArgs {
     pub(crate) cores: usize,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = format!("\
 Examples:
   hayase bench bulk
@@ -268,6 +268,9 @@ pub(crate) struct BulkArgs {
     /// Send without a copy, from memory that is held until acknowledged
     #[arg(long)]
     pub(crate) owned: bool,
+    /// Send as much on so many cores at once, each with a stack and connections of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = cores)]
+    pub(crate) cores: usize,
 }
 
 #[derive(Debug, Args)]
@@ -417,6 +420,7 @@ mod tests {
             "hayase bench pingpong --device kernel --connect 127.0.0.1:7",
             "hayase serve echo --device tap:name=hy0,addr=10.7.0.2/24 --cores 2",
             "hayase bench pingpong --device wire --cores 2 --json",
+            "hayase bench bulk --device wire --cores 2 --json",
             "hayase doctor --json",
             "hayase bench pingpong --connections 32 --idle 10000 --payload 1 --duration 0.5 --offloads all --json",
             "hayase serve echo --model split --port 7",

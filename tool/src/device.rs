@@ -1,6 +1,6 @@
 //! From `--device` to a runtime.
 
-use hayase::{DeviceSpec, Model, Offloads, Runtime};
+use hayase::{Builder, DeviceSpec, Model, Offloads, Runtime};
 
 use crate::failure::Result;
 
@@ -22,6 +22,16 @@ pub(crate) fn runtime_of(
     device: Option<&DeviceSpec>,
     offloads: Option<Offloads>,
 ) -> Result<Runtime> {
+    Ok(builder(cores, model, device, offloads).build()?)
+}
+
+/// What such a runtime is built by.
+pub(crate) fn builder(
+    cores: usize,
+    model: Model,
+    device: Option<&DeviceSpec>,
+    offloads: Option<Offloads>,
+) -> Builder {
     let mut builder = Runtime::builder().cores(cores).model(model);
     if let Some(spec) = device {
         builder = builder.device(spec.clone());
@@ -29,5 +39,5 @@ pub(crate) fn runtime_of(
     if let Some(offloads) = offloads {
         builder = builder.offloads(offloads);
     }
-    Ok(builder.build()?)
+    builder
 }

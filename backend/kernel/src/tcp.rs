@@ -372,6 +372,27 @@ impl Tcp {
         Ok(sockopt::set_socket_keepalive(fd, keepalive.is_some())?)
     }
 
+    /// How long what was written may stay unacknowledged before the connection fails. `None`: as long as the kernel's
+    /// retransmissions take.
+    ///
+    /// # Errors
+    /// As all of these: if the kernel refuses.
+    pub fn user_timeout(&self) -> io::Result<Option<Duration>> {
+        let millis = sockopt::tcp_user_timeout(self.source.fd())?;
+        Ok((millis > 0).then(|| Duration::from_millis(millis.into())))
+    }
+
+    /// Sets it, in whole milliseconds: less is a millisecond.
+    ///
+    /// # Errors
+    /// As all of these: if the kernel refuses.
+    pub fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        let limit = limit.filter(|limit| !limit.is_zero());
+        // The kernel keeps it as a signed number.
+        let millis = limit.map_or(0, |limit| limit.as_millis().clamp(1, 0x7fff_ffff) as u32);
+        Ok(sockopt::set_tcp_user_timeout(self.source.fd(), millis)?)
+    }
+
     /// The hop limit of what is sent.
     ///
     /// # Errors

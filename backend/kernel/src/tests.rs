@@ -111,6 +111,9 @@ fn both_versions_of_ip_reach_one_listener() {
     assert!(sockets.tcp(server).unwrap().peer_addr().unwrap().is_ipv4(), "no address mapped into IPv6");
     assert!(sockets.tcp(server).unwrap().local_addr().unwrap().is_ipv4());
     sockets.tcp(server).unwrap().set_ttl(9).unwrap();
+    let user_timeout = Some(Duration::from_millis(1500));
+    sockets.tcp(server).unwrap().set_user_timeout(user_timeout).unwrap();
+    assert_eq!(sockets.tcp(server).unwrap().user_timeout().unwrap(), user_timeout);
     assert_eq!(sockets.tcp(server).unwrap().ttl().unwrap(), 9);
 }
 

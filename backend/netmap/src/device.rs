@@ -7,6 +7,7 @@ use hayase_device::headers::ETHERNET_LEN;
 use hayase_device::{Burst, Caps, Device, Frame, Interest, Offloads, SharedBytes, TxMeta};
 use netmap_sys::NmreqRegister;
 
+use crate::frame;
 use crate::memory::{Kernel, Memory, RECEIVE_RESERVE};
 use crate::receiver::Receiver;
 use crate::sys::{Binding, Region, RingView};
@@ -202,7 +203,7 @@ impl Device for NetmapDevice {
         if self.memory.spare_count() <= RECEIVE_RESERVE {
             return None;
         }
-        self.memory.take().map(NetmapFrame::empty)
+        self.memory.take().map(frame::empty)
     }
 
     /// netmap sends from its own memory only.

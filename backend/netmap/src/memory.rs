@@ -110,9 +110,9 @@ impl Drop for Memory {
     }
 }
 
-/// A buffer.
+/// A buffer of netmap's.
 #[derive(Debug)]
-pub(crate) struct Buffer {
+pub struct Buffer {
     /// Always there, but for the moment in which it is dropped.
     id: Option<BufferId>,
     /// How many slots of a transmit ring name it, and own it when all handles are gone: more than one if it is sent
@@ -147,22 +147,9 @@ impl Buffer {
         Rc::ptr_eq(&self.memory, memory)
     }
 
-    #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.id.as_ref().map_or(&[], |id| self.memory.region.bytes(id))
-    }
-
-    #[inline]
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        match &mut self.id {
-            Some(id) => self.memory.region.bytes_mut(id),
-            None => &mut [],
-        }
-    }
-
     /// Sends a buffer home whose last handle is about to go.
     #[inline]
-    pub(crate) fn release(this: &Rc<Buffer>) {
+    pub(crate) fn send_home(this: &Rc<Buffer>) {
         if Rc::strong_count(this) == 1 && this.lent.get() == 0 && this.memory.open.get() {
             this.memory.used.borrow_mut().push(Rc::clone(this));
         }
@@ -170,8 +157,19 @@ impl Buffer {
 }
 
 impl AsRef<[u8]> for Buffer {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
-        self.bytes()
+        self.id.as_ref().map_or(&[], |id| self.memory.region.bytes(id))
+    }
+}
+
+impl AsMut<[u8]> for Buffer {
+    #[inline]
+    fn as_mut(&mut self) -> &mut [u8] {
+        match &mut self.id {
+            Some(id) => self.memory.region.bytes_mut(id),
+            None => &mut [],
+        }
     }
 }
 

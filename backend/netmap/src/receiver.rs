@@ -6,7 +6,7 @@ use hayase_device::headers::is_linear_enough;
 use hayase_device::{Burst, Frame, RxMeta};
 use netmap_sys::{FRAGMENTS_MAX, NS_MOREFRAG};
 
-use crate::frame::NetmapFrame;
+use crate::frame::{self, NetmapFrame};
 use crate::memory::Memory;
 use crate::sys::RingView;
 
@@ -84,7 +84,7 @@ impl Receiver {
             fragment.into_iter().for_each(|fragment| frame.chain(fragment));
         }
         // The stack wants all headers in one piece.
-        if is_linear_enough(frame.bytes()) || frame.pack(memory) {
+        if is_linear_enough(frame.bytes()) || frame::pack(&mut frame, memory) {
             Ok(Some(frame))
         } else {
             Err(Loss::NoBuffer)
@@ -104,7 +104,7 @@ impl Receiver {
         let mut buffer = memory.take().ok_or(Loss::NoBuffer)?;
         let id = Rc::get_mut(&mut buffer).and_then(|buffer| buffer.id_mut());
         let exchanged = id.is_some_and(|id| self.ring.exchange(at, id));
-        let frame = NetmapFrame::new(buffer, start, end);
+        let frame = NetmapFrame::new(buffer, start as u32, end as u32);
         if exchanged { Ok(Some(frame)) } else { Err(Loss::Malformed) }
     }
 }

@@ -120,7 +120,7 @@ fn assert_each_once(region: &Region, slots: Vec<u32>, extra: Vec<u32>) {
 
 /// Where a frame is: the number of its buffer and the offset in it.
 fn place(frame: &NetmapFrame) -> (u32, usize) {
-    (frame.buffer().id().expect("a live buffer").number(), frame.offset())
+    (frame.buffer().id().expect("a live buffer").number(), frame.start() as usize)
 }
 
 impl Harness for NicLink {
@@ -336,7 +336,7 @@ fn without_offsets_a_frame_moves_to_the_start_and_a_shared_one_is_copied() {
         let mut burst = Burst::new(1);
         ends.peer.receive(&mut burst);
         let (arrived, _) = burst.drain().next().expect("a frame");
-        assert_eq!((arrived.bytes(), arrived.offset()), (&bytes[..], 0));
+        assert_eq!((arrived.bytes(), arrived.start()), (&bytes[..], 0));
         assert_eq!(
             place(&arrived).0 == number,
             !shared,

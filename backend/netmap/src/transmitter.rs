@@ -6,7 +6,7 @@ use std::{io, mem};
 use hayase_device::Frame;
 use netmap_sys::NS_MOREFRAG;
 
-use crate::frame::NetmapFrame;
+use crate::frame::{self, NetmapFrame};
 use crate::memory::{Buffer, Memory};
 use crate::receiver::{advance, distance};
 use crate::sys::RingView;
@@ -94,16 +94,16 @@ impl Transmitter {
     #[inline]
     fn make_lendable(&self, frame: &mut NetmapFrame, memory: &Rc<Memory>) -> bool {
         if frame.next().is_some() {
-            return self.can_lend_chain(frame, memory) || frame.pack(memory);
+            return self.can_lend_chain(frame, memory) || frame::pack(frame, memory);
         }
         let is_ours = frame.buffer().is_of(memory);
-        is_ours && (self.can_lend(frame) || frame.move_to_start()) || frame.pack(memory)
+        is_ours && (self.can_lend(frame) || frame::move_to_start(frame)) || frame::pack(frame, memory)
     }
 
     /// Whether a slot can name a fragment of this memory where it is.
     #[inline]
     fn can_lend(&self, fragment: &NetmapFrame) -> bool {
-        let start = fragment.offset();
+        let start = fragment.start() as usize;
         start <= self.rules.offset_max
             && start & (self.ring.align() - 1) == 0
             && (self.rules.keeps_buffer || fragment.is_unique())
@@ -127,7 +127,7 @@ impl Transmitter {
         while let Some(fragment) = next {
             next = fragment.next();
             let flags = if next.is_some() { NS_MOREFRAG } else { 0 };
-            let at = (fragment.offset() as u64, fragment.len() as u16);
+            let at = (u64::from(fragment.start()), fragment.len() as u16);
             self.lend(self.head, Rc::clone(fragment.buffer()), at, flags);
             self.head = advance(self.head, 1, self.ring.count());
         }
@@ -144,7 +144,7 @@ impl Transmitter {
         buffer.lend();
         let old = mem::replace(&mut self.lent[slot as usize], buffer);
         old.take_back();
-        Buffer::release(&old);
+        Buffer::send_home(&old);
     }
 
     /// Takes back what the kernel is done with, after a synchronisation or a `poll`.

@@ -11,7 +11,7 @@ use hayase_device::{
 
 use crate::config::Mode;
 use crate::error::XdpError;
-use crate::frame::XdpFrame;
+use crate::frame::{self, XdpFrame};
 use crate::neighbours::Neighbours;
 use crate::open::{Attachment, Facts, XdpQueue};
 use crate::pool::Pool;
@@ -139,7 +139,7 @@ impl XdpDevice {
             && let Some(arrival) = channel.receive()
         {
             taken += 1;
-            let Some(fragment) = XdpFrame::received(arrival.chunk, arrival.start, arrival.len) else {
+            let Some(fragment) = frame::received(arrival.chunk, arrival.start, arrival.len) else {
                 continue;
             };
             let Some(frame) = whole(partial, fragment, arrival.continued) else { continue };
@@ -190,10 +190,10 @@ impl XdpDevice {
     #[inline]
     fn has_fragments_of_ours(&self, frame: &XdpFrame) -> bool {
         if frame.next().is_none() {
-            return self.pool.owns(frame.chunk());
+            return self.pool.owns(frame.buffer());
         }
         let fragments = std::iter::successors(Some(frame), |fragment| fragment.next());
-        let is_stranger = |fragment: &XdpFrame| !self.pool.owns(fragment.chunk());
+        let is_stranger = |fragment: &XdpFrame| !self.pool.owns(fragment.buffer());
         let fragments = fragments.take(self.caps.fragments_max + 1);
         fragments
             .enumerate()
@@ -205,15 +205,15 @@ impl XdpDevice {
     fn send(&mut self, frame: &XdpFrame, requests: bool) {
         let channel = &mut self.channels[0].channel;
         if frame.next().is_none() {
-            return channel.transmit(frame.chunk(), frame.start(), frame.len() as u32, requests, false);
+            return channel.transmit(frame.buffer(), frame.start(), frame.len() as u32, requests, false);
         }
         let mut requests = requests;
         let mut next = Some(frame);
         while let Some(fragment) = next {
             // The kernel takes no fragment without bytes.
-            next = fragment.next_with_bytes();
+            next = frame::next_with_bytes(fragment);
             channel.transmit(
-                fragment.chunk(),
+                fragment.buffer(),
                 fragment.start(),
                 fragment.len() as u32,
                 requests,
@@ -229,7 +229,7 @@ impl XdpDevice {
         let needed = checksum.map_or(ETHERNET_LEN, field_end);
         let frame = if frame.len() < needed { linearise(&frame, |_| self.pool.alloc()).ok()? } else { frame };
         let Some(request) = checksum else { return Some((frame, false)) };
-        if frame.chunk().memory.request_checksum(frame.start(), request.start, request.offset) {
+        if frame.buffer().memory.request_checksum(frame.start(), request.start, request.offset) {
             return Some((frame, true));
         }
         // Another handle may see the place in front of it.

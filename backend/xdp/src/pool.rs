@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::frame::XdpFrame;
+use crate::frame::{self, XdpFrame};
 use crate::sys::{Memory, Part};
 
 /// A chunk: a buffer of the UMEM, and its way home.
 #[derive(Debug)]
-pub(crate) struct Chunk {
+pub struct Chunk {
     pub(crate) memory: Memory,
     home: Rc<Home>,
 }
@@ -47,7 +47,7 @@ impl Pool {
     /// An empty frame. `None` if the pool is dry.
     #[inline]
     pub fn alloc(&self) -> Option<XdpFrame> {
-        XdpFrame::empty(self.take()?)
+        frame::empty(self.take()?)
     }
 
     /// Chunks that are free.

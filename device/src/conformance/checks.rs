@@ -15,6 +15,7 @@ type Check<H> = fn(&mut Bench<H>);
 pub(super) fn all<H: Harness>() -> Vec<(&'static str, Check<H>)> {
     let checks: Box<[(&'static str, Check<H>)]> = Box::new([
         ("fresh frames have room", fresh_frames_have_room),
+        ("a frame's capacity is its buffer's, whatever is done to it", capacity_stays),
         ("frames of every length cross unchanged and in order", every_length_crosses),
         ("receive honours the burst's room", receive_honours_the_bursts_room),
         ("pending agrees with receive", pending_agrees_with_receive),
@@ -42,6 +43,43 @@ fn fresh_frames_have_room<H: Harness>(bench: &mut Bench<H>) {
         assert!(frame.tailroom() >= len.clamp(1, 1448), "tailroom for {len} bytes: {}", frame.tailroom());
         assert!(frame.is_empty() && frame.is_unique() && frame.next().is_none());
     }
+}
+
+/// Who holds frames adds up their capacities when they come and subtracts them when they go.
+fn capacity_stays<H: Harness>(bench: &mut Bench<H>) {
+    let mac = bench.mac();
+    let fresh = bench.frame(&packet::raw(mac, PEER_MAC, 600));
+    let long = bench.frame(&packet::raw(mac, PEER_MAC, 1400));
+    bench.harness.peer_send(&packet::raw(PEER_MAC, mac, 600), TxMeta::default());
+    let (received, _) = bench.expect_at_device();
+    let foreign = bench.device().wrap(&SharedBytes::from(packet::pattern(600)));
+    for frame in [fresh, long, received].into_iter().chain(foreign) {
+        capacity_of_one_stays(frame);
+    }
+}
+
+fn capacity_of_one_stays<F: Frame>(mut frame: F) {
+    let capacity = frame.capacity();
+    assert!(capacity >= frame.len(), "{capacity} bytes for {}", frame.len());
+    let mut stays = |what: &str, change: &mut dyn FnMut(&mut F)| {
+        change(&mut frame);
+        assert_eq!(frame.capacity(), capacity, "after {what}");
+    };
+    stays("trim_front", &mut |frame| frame.trim_front(100));
+    stays("prepend", &mut |frame| frame.prepend(40).into_iter().for_each(|front| front.fill(1)));
+    stays("truncate", &mut |frame| frame.truncate(200));
+    stays("extend", &mut |frame| frame.extend(40).into_iter().for_each(|back| back.fill(2)));
+    stays("share", &mut |frame| {
+        let mut second = frame.share();
+        second.trim_front(10);
+        assert_eq!(second.capacity(), capacity, "of a second handle");
+        frame.chain(second);
+    });
+    stays("unchain", &mut |frame| {
+        let second = frame.unchain().expect("chained just now");
+        assert_eq!(second.capacity(), capacity, "of what was chained");
+    });
+    stays("trim_front of everything", &mut |frame| frame.trim_front(usize::MAX));
 }
 
 fn every_length_crosses<H: Harness>(bench: &mut Bench<H>) {

@@ -111,7 +111,8 @@ impl TcpStream {
     /// ```
     ///
     /// # Errors
-    /// [`io::ErrorKind::Unsupported`] where the cores are no single network; if there is no such core, or the
+    /// [`io::ErrorKind::Unsupported`] where the cores are no single network (the in-memory wire, the operating system's
+    /// sockets), or the stack has a thread of its own ([`Model`](crate::Model)); if there is no such core, or the
     /// connection is not established any more; and if the other core has no room for it, when it is lost.
     ///
     /// # Cancel safety
@@ -640,6 +641,26 @@ impl TcpStream {
     /// As all of these.
     pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
         self.handle.call(|door, id| door.tcp_set_keepalive(id, keepalive))
+    }
+
+    /// How long what was written may stay unacknowledged.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn user_timeout(&self) -> io::Result<Option<Duration>> {
+        self.handle.call(|door, id| door.tcp_user_timeout(id))
+    }
+
+    /// How long what was written may stay unacknowledged, or unsent because the peer takes nothing, before the
+    /// connection fails with [`io::ErrorKind::TimedOut`] (`TCP_USER_TIMEOUT`). `None`, the default, or zero: as long as
+    /// [`Config::retries_max`](crate::stack::Config::retries_max) retransmissions take, a quarter of an hour, and a
+    /// window may stay shut for ever. It is found out when a retransmission or a probe is due, and where keep-alive is
+    /// on, it takes the place of its count.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.handle.call(|door, id| door.tcp_set_user_timeout(id, limit))
     }
 
     /// How the connection is doing, as Linux's `TCP_INFO` tells it: round-trip time, windows, losses, rates.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{ETHERNET_MTU, LinkSpec, cidr, common_options, gateway, mac, mtu, offloads};
+use super::{ETHERNET_MTU, Link, LinkSpec, address_options, common_options};
 
 /// A device of one of DPDK's drivers.
 ///
@@ -45,44 +45,35 @@ impl DpdkSpec {
 }
 
 pub(super) fn parse(list: &str) -> Result<DpdkSpec, String> {
-    let mut spec = DpdkSpec {
-        device: String::new(),
-        eal: Vec::new(),
-        addresses: Vec::new(),
-        gateways: Vec::new(),
-        mac: None,
-        mtu: ETHERNET_MTU,
-        offloads: Offloads::ALL,
-        link: LinkSpec::default(),
-    };
+    let (mut device, mut eal, mut link) = (String::new(), Vec::new(), Link::new());
     for option in list.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
-            Some(("addr", value)) => spec.addresses.push(cidr("addr", value)?),
-            Some(("gateway", value)) => spec.gateways.push(gateway(value)?),
-            Some(("mac", value)) => spec.mac = Some(mac(value)?),
-            Some(("mtu", value)) => spec.mtu = mtu(value)?,
-            Some(("offloads", value)) => spec.offloads = offloads(value)?,
-            Some(("eal", value)) => spec.eal.extend(value.split_whitespace().map(str::to_owned)),
-            Some((key @ ("vdev" | "pci"), value)) => begin(&mut spec, key, value)?,
-            Some((key, value)) if spec.link.take(key, value)? => {}
-            _ if spec.device.is_empty() => {
+            Some(("eal", value)) => eal.extend(value.split_whitespace().map(str::to_owned)),
+            Some((key @ ("vdev" | "pci"), value)) => begin(&mut device, key, value)?,
+            Some((key, value)) if link.takes(key, value)? => {}
+            _ if device.is_empty() => {
                 return Err(format!(
                     "`{option}` is no option of a DPDK device, which are vdev, pci, addr, gateway, mac, mtu, offloads, \
                      dad, autoconf, vlan and eal; a driver's own come after vdev= or pci="
                 ));
             }
             _ => {
-                spec.device.push(',');
-                spec.device.push_str(option);
+                device.push(',');
+                device.push_str(option);
             }
         }
     }
-    complete(spec)
+    if device.is_empty() {
+        return Err("a DPDK device needs vdev= or pci=".into());
+    }
+    let Link { addresses, gateways, mac, mtu, offloads, manners } = link.complete("a DPDK device")?;
+    let mtu = mtu.unwrap_or(ETHERNET_MTU);
+    Ok(DpdkSpec { device, eal, addresses, gateways, mac, mtu, offloads, link: manners })
 }
 
 /// The device's name.
-fn begin(spec: &mut DpdkSpec, key: &str, value: &str) -> Result<(), String> {
-    if !spec.device.is_empty() {
+fn begin(device: &mut String, key: &str, value: &str) -> Result<(), String> {
+    if !device.is_empty() {
         return Err(format!("{key}={value} is a second device; there is one for each SPEC"));
     }
     if value.is_empty() || (key == "pci") != value.contains(':') {
@@ -91,18 +82,8 @@ fn begin(spec: &mut DpdkSpec, key: &str, value: &str) -> Result<(), String> {
              pci=0000:01:00.0"
         ));
     }
-    spec.device = value.to_owned();
+    value.clone_into(device);
     Ok(())
-}
-
-fn complete(spec: DpdkSpec) -> Result<DpdkSpec, String> {
-    if spec.device.is_empty() {
-        return Err("a DPDK device needs vdev= or pci=".into());
-    }
-    if spec.addresses.is_empty() && !spec.link.autoconf {
-        return Err("a DPDK device needs an address: addr=ADDRESS/PREFIX, or autoconf=on".into());
-    }
-    Ok(spec)
 }
 
 impl fmt::Display for DpdkSpec {
@@ -112,10 +93,7 @@ impl fmt::Display for DpdkSpec {
         if !self.eal.is_empty() {
             options.push(format!("eal={}", self.eal.join(" ")));
         }
-        options.extend(self.addresses.iter().map(|cidr| format!("addr={cidr}")));
-        options.extend(self.gateways.iter().map(|gateway| format!("gateway={gateway}")));
-        options
-            .extend(self.mac.map(|mac| format!("mac={}", mac.map(|byte| format!("{byte:02x}")).join(":"))));
+        options.extend(address_options(&self.addresses, &self.gateways, self.mac));
         common_options(&mut options, self.mtu, self.offloads);
         options.extend(self.link.options());
         write!(f, "dpdk:{}", options.join(","))

@@ -184,6 +184,52 @@ impl fmt::Display for DeviceSpec {
     }
 }
 
+/// What there is to say of every link but the wire.
+#[derive(Debug)]
+struct Link {
+    addresses: Vec<Cidr>,
+    gateways: Vec<IpAddr>,
+    mac: Option<[u8; 6]>,
+    mtu: Option<usize>,
+    offloads: Offloads,
+    manners: LinkSpec,
+}
+
+impl Link {
+    fn new() -> Link {
+        let (addresses, gateways, manners) = (Vec::new(), Vec::new(), LinkSpec::default());
+        Link { addresses, gateways, mac: None, mtu: None, offloads: Offloads::ALL, manners }
+    }
+
+    /// Takes an option, if it is one of these.
+    fn takes(&mut self, key: &str, value: &str) -> Result<bool, String> {
+        match key {
+            "addr" => self.addresses.push(cidr("addr", value)?),
+            "gateway" => self.gateways.push(gateway(value)?),
+            "mac" => self.mac = Some(mac(value)?),
+            "mtu" => self.mtu = Some(mtu(value)?),
+            "offloads" => self.offloads = offloads(value)?,
+            _ => return self.manners.take(key, value),
+        }
+        Ok(true)
+    }
+
+    /// The link, which needs an address, of `device`.
+    fn complete(self, device: &str) -> Result<Link, String> {
+        if self.addresses.is_empty() && !self.manners.autoconf {
+            return Err(format!("{device} needs an address: addr=ADDRESS/PREFIX, or autoconf=on"));
+        }
+        Ok(self)
+    }
+}
+
+fn address_options(addresses: &[Cidr], gateways: &[IpAddr], mac: Option<[u8; 6]>) -> Vec<String> {
+    let addresses = addresses.iter().map(|cidr| format!("addr={cidr}"));
+    let gateways = gateways.iter().map(|gateway| format!("gateway={gateway}"));
+    let mac = mac.map(|mac| format!("mac={}", mac.map(|byte| format!("{byte:02x}")).join(":")));
+    addresses.chain(gateways).chain(mac).collect()
+}
+
 /// What differs from the default.
 fn common_options(options: &mut Vec<String>, mtu: usize, offloads: Offloads) {
     if mtu != ETHERNET_MTU {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{ETHERNET_MTU, LinkSpec, cidr, common_options, gateway, mac, mtu, offloads, options};
+use super::{ETHERNET_MTU, Link, LinkSpec, address_options, common_options, options};
 
 /// A netmap port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,24 +28,11 @@ pub struct NetmapSpec {
 }
 
 pub(super) fn parse(list: &str) -> Result<NetmapSpec, String> {
-    let mut spec = NetmapSpec {
-        port: String::new(),
-        addresses: Vec::new(),
-        gateways: Vec::new(),
-        mac: None,
-        mtu: ETHERNET_MTU,
-        offloads: Offloads::ALL,
-        link: LinkSpec::default(),
-    };
+    let (mut port, mut link) = (String::new(), Link::new());
     for option in options(list) {
         match option? {
-            ("port", value) => spec.port = value.to_owned(),
-            ("addr", value) => spec.addresses.push(cidr("addr", value)?),
-            ("gateway", value) => spec.gateways.push(gateway(value)?),
-            ("mac", value) => spec.mac = Some(mac(value)?),
-            ("mtu", value) => spec.mtu = mtu(value)?,
-            ("offloads", value) => spec.offloads = offloads(value)?,
-            (key, value) if spec.link.take(key, value)? => {}
+            ("port", value) => port = value.to_owned(),
+            (key, value) if link.takes(key, value)? => {}
             (key, _) => {
                 return Err(format!(
                     "a netmap device has no option `{key}`, only port, addr, gateway, mac, mtu, offloads, dad, autoconf and vlan"
@@ -53,22 +40,25 @@ pub(super) fn parse(list: &str) -> Result<NetmapSpec, String> {
             }
         }
     }
-    if spec.port.is_empty() {
+    if port.is_empty() {
         return Err("a netmap device needs a port: port=eth1, port=vale0:1 or port=pipe{1".into());
     }
-    if spec.addresses.is_empty() && !spec.link.autoconf {
-        return Err("a netmap device needs an address: addr=ADDRESS/PREFIX, or autoconf=on".into());
-    }
-    Ok(spec)
+    let Link { addresses, gateways, mac, mtu, offloads, manners } = link.complete("a netmap device")?;
+    Ok(NetmapSpec {
+        port,
+        addresses,
+        gateways,
+        mac,
+        mtu: mtu.unwrap_or(ETHERNET_MTU),
+        offloads,
+        link: manners,
+    })
 }
 
 impl fmt::Display for NetmapSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut options = vec![format!("port={}", self.port)];
-        options.extend(self.addresses.iter().map(|cidr| format!("addr={cidr}")));
-        options.extend(self.gateways.iter().map(|gateway| format!("gateway={gateway}")));
-        options
-            .extend(self.mac.map(|mac| format!("mac={}", mac.map(|byte| format!("{byte:02x}")).join(":"))));
+        options.extend(address_options(&self.addresses, &self.gateways, self.mac));
         common_options(&mut options, self.mtu, self.offloads);
         options.extend(self.link.options());
         write!(f, "netmap:{}", options.join(","))

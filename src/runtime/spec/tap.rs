@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{ETHERNET_MTU, LinkSpec, cidr, common_options, gateway, mac, mtu, offloads, options};
+use super::{ETHERNET_MTU, Link, LinkSpec, address_options, cidr, common_options, options};
 
 /// A TAP interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,18 +48,12 @@ impl Default for TapSpec {
 }
 
 pub(super) fn parse(list: &str) -> Result<TapSpec, String> {
-    let mut spec =
-        TapSpec { name: String::new(), addresses: Vec::new(), host: Vec::new(), ..TapSpec::default() };
+    let (mut name, mut host, mut link) = (String::new(), Vec::new(), Link::new());
     for option in options(list) {
         match option? {
-            ("name", value) => spec.name = value.to_owned(),
-            ("addr", value) => spec.addresses.push(cidr("addr", value)?),
-            ("host", value) => spec.host.push(cidr("host", value)?),
-            ("gateway", value) => spec.gateways.push(gateway(value)?),
-            ("mac", value) => spec.mac = Some(mac(value)?),
-            ("mtu", value) => spec.mtu = mtu(value)?,
-            ("offloads", value) => spec.offloads = offloads(value)?,
-            (key, value) if spec.link.take(key, value)? => {}
+            ("name", value) => name = value.to_owned(),
+            ("host", value) => host.push(cidr("host", value)?),
+            (key, value) if link.takes(key, value)? => {}
             (key, _) => {
                 return Err(format!(
                     "a TAP device has no option `{key}`, only name, addr, host, gateway, mac, mtu, offloads, dad, autoconf and vlan"
@@ -67,23 +61,28 @@ pub(super) fn parse(list: &str) -> Result<TapSpec, String> {
             }
         }
     }
-    if spec.name.is_empty() {
+    if name.is_empty() {
         return Err("a TAP device needs a name".into());
     }
-    if spec.addresses.is_empty() && !spec.link.autoconf {
-        return Err("a TAP device needs an address: addr=ADDRESS/PREFIX, or autoconf=on".into());
-    }
-    Ok(spec)
+    let Link { addresses, gateways, mac, mtu, offloads, manners } = link.complete("a TAP device")?;
+    Ok(TapSpec {
+        name,
+        addresses,
+        host,
+        gateways,
+        mac,
+        mtu: mtu.unwrap_or(ETHERNET_MTU),
+        offloads,
+        link: manners,
+    })
 }
 
 impl fmt::Display for TapSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut options = vec![format!("name={}", self.name)];
-        options.extend(self.addresses.iter().map(|cidr| format!("addr={cidr}")));
+        options.extend(address_options(&self.addresses, &[], None));
         options.extend(self.host.iter().map(|cidr| format!("host={cidr}")));
-        options.extend(self.gateways.iter().map(|gateway| format!("gateway={gateway}")));
-        options
-            .extend(self.mac.map(|mac| format!("mac={}", mac.map(|byte| format!("{byte:02x}")).join(":"))));
+        options.extend(address_options(&[], &self.gateways, self.mac));
         common_options(&mut options, self.mtu, self.offloads);
         options.extend(self.link.options());
         write!(f, "tap:{}", options.join(","))

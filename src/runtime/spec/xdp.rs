@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{LinkSpec, cidr, gateway, mac, mtu, offloads, options, switch};
+use super::{Link, LinkSpec, address_options, options, switch};
 
 /// The queues of a network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,7 @@ pub enum XdpKeep {
 }
 
 pub(super) fn parse(list: &str) -> Result<XdpSpec, String> {
+    let mut link = Link::new();
     let mut spec = XdpSpec {
         interface: String::new(),
         addresses: Vec::new(),
@@ -79,16 +80,11 @@ pub(super) fn parse(list: &str) -> Result<XdpSpec, String> {
     for option in options(list) {
         match option? {
             ("if", value) => spec.interface = value.to_owned(),
-            ("addr", value) => spec.addresses.push(cidr("addr", value)?),
-            ("gateway", value) => spec.gateways.push(gateway(value)?),
             ("queues", value) => spec.queues = Some(queues(value)?),
             ("mode", value) => spec.mode = Some(mode(value)?),
             ("keep", value) => spec.keep.push(keep(value)?),
-            ("mac", value) => spec.mac = Some(mac(value)?),
-            ("mtu", value) => spec.mtu = Some(mtu(value)?),
-            ("offloads", value) => spec.offloads = offloads(value)?,
             ("trust", value) => spec.trust = switch("trust", value)?,
-            (key, value) if spec.link.take(key, value)? => {}
+            (key, value) if link.takes(key, value)? => {}
             (key, _) => {
                 return Err(format!(
                     "an AF_XDP device has no option `{key}`, only if, addr, gateway, queues, mode, keep, mac, mtu, \
@@ -100,10 +96,8 @@ pub(super) fn parse(list: &str) -> Result<XdpSpec, String> {
     if spec.interface.is_empty() {
         return Err("an AF_XDP device needs an interface: if=NAME, as `ip link` shows it".into());
     }
-    if spec.addresses.is_empty() && !spec.link.autoconf {
-        return Err("an AF_XDP device needs an address: addr=ADDRESS/PREFIX, or autoconf=on".into());
-    }
-    Ok(spec)
+    let Link { addresses, gateways, mac, mtu, offloads, manners } = link.complete("an AF_XDP device")?;
+    Ok(XdpSpec { addresses, gateways, mac, mtu, offloads, link: manners, ..spec })
 }
 
 /// `3`, or `0-3`.
@@ -177,13 +171,11 @@ impl fmt::Display for XdpKeep {
 impl fmt::Display for XdpSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut options = vec![format!("if={}", self.interface)];
-        options.extend(self.addresses.iter().map(|cidr| format!("addr={cidr}")));
-        options.extend(self.gateways.iter().map(|gateway| format!("gateway={gateway}")));
+        options.extend(address_options(&self.addresses, &self.gateways, None));
         options.extend(self.queues.as_ref().map(|queues| format!("queues={}", Shown(queues))));
         options.extend(self.mode.map(|mode| format!("mode={mode}")));
         options.extend(self.keep.iter().map(|keep| format!("keep={keep}")));
-        options
-            .extend(self.mac.map(|mac| format!("mac={}", mac.map(|byte| format!("{byte:02x}")).join(":"))));
+        options.extend(address_options(&[], &[], self.mac));
         options.extend(self.mtu.map(|mtu| format!("mtu={mtu}")));
         if self.offloads != Offloads::ALL {
             options.push(format!("offloads={}", self.offloads));

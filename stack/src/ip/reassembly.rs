@@ -31,6 +31,9 @@ const FRAGMENT_COUNT_MAX: usize = 128;
 /// The most packets at once: each costs some 200 bytes beside its frames, and is found by one hash.
 const PACKET_COUNT_MAX: usize = 1024;
 
+/// Congestion experienced: both bits (RFC 3168 §5).
+const CE: u8 = 0b11;
+
 /// What the fragments of one packet have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
@@ -50,6 +53,8 @@ pub struct Fragment {
     end: u32,
     /// Whether it has the end of the packet.
     last: bool,
+    /// What it says of congestion: the lower two bits of type of service or traffic class.
+    ecn: u8,
     /// Where its payload starts in the packet that it came in.
     payload_at: u32,
     /// Length of the headers that the whole packet keeps.
@@ -72,6 +77,7 @@ impl Fragment {
             start,
             end: start + u32::from(header.payload_len),
             last: !header.more_fragments,
+            ecn: header.tos & CE,
             payload_at: header_len as u32,
             header_len: header_len as u32,
             next_header: None,
@@ -92,6 +98,7 @@ impl Fragment {
             start,
             end: start + packet_len.checked_sub(extensions.offset)? as u32,
             last: !fragment.more,
+            ecn: header.traffic_class & CE,
             payload_at: extensions.offset as u32,
             header_len: extensions.offset.checked_sub(ipv6::FRAGMENT_LEN)? as u32,
             next_header: Some((extensions.next_header_at as u32, fragment.next_header)),
@@ -122,6 +129,8 @@ pub enum Refused {
     Budget,
     /// The packet would be longer than 65,535 bytes, and is given up.
     TooLong,
+    /// The packet is complete, but one fragment met congestion and another cannot say so (RFC 3168 §5.3).
+    Marks,
     /// The packet is complete, but the pool has no frames to put it together, and it is given up.
     NoFrames,
 }
@@ -338,6 +347,17 @@ impl<F: Frame> Packet<F> {
         }
     }
 
+    /// What the whole packet says of congestion: no mark is lost, and none put on a packet whose sender does not
+    /// understand it (RFC 3168 §5.3).
+    fn ecn(&self) -> Option<u8> {
+        let mut all = self.pieces.iter().map(|piece| piece.fragment.ecn);
+        let first = all.clone().next()?;
+        if all.clone().all(|ecn| ecn != CE) {
+            return Some(first);
+        }
+        all.all(|ecn| ecn != 0).then_some(CE)
+    }
+
     /// Copies the pieces into a packet of their own.
     fn assemble(self, alloc: impl FnMut(usize) -> Option<F>) -> Result<F, Refused> {
         let (Some(first), Some(payload_len)) = (self.pieces.first(), self.total_len) else {
@@ -350,6 +370,7 @@ impl<F: Frame> Packet<F> {
         if packet_len > packet_len_max {
             return Err(Refused::TooLong);
         }
+        let ecn = self.ecn().ok_or(Refused::Marks)?;
         let mut writer = Writer { alloc, frames: Vec::new(), left: packet_len };
         writer.append(&first.frame, 0, header_len).ok_or(Refused::NoFrames)?;
         for Piece { fragment, frame } in &self.pieces {
@@ -357,16 +378,17 @@ impl<F: Frame> Packet<F> {
             writer.append(frame, fragment.payload_at as usize, len).ok_or(Refused::NoFrames)?;
         }
         let header = writer.frames.first_mut().and_then(|frame| frame.bytes_mut()?.get_mut(..header_len));
-        mend_header(header.ok_or(Refused::NoFrames)?, packet_len, first.fragment.next_header);
+        mend_header(header.ok_or(Refused::NoFrames)?, packet_len, ecn, first.fragment.next_header);
         writer.finish().ok_or(Refused::NoFrames)
     }
 }
 
 /// Makes the header of a first fragment that of the whole packet.
-fn mend_header(header: &mut [u8], packet_len: usize, next_header: Option<(u32, Protocol)>) {
+fn mend_header(header: &mut [u8], packet_len: usize, ecn: u8, next_header: Option<(u32, Protocol)>) {
     match next_header {
         None => {
             header[2..4].copy_from_slice(&(packet_len as u16).to_be_bytes());
+            header[1] = header[1] & !CE | ecn;
             header[6..8].fill(0);
             header[10..12].fill(0);
             let sum = checksum::checksum(header);
@@ -374,6 +396,7 @@ fn mend_header(header: &mut [u8], packet_len: usize, next_header: Option<(u32, P
         }
         Some((at, protocol)) => {
             header[4..6].copy_from_slice(&((packet_len - ipv6::LEN) as u16).to_be_bytes());
+            header[1] = header[1] & !(CE << 4) | ecn << 4;
             header[at as usize] = protocol.0;
         }
     }
@@ -663,7 +686,7 @@ mod tests {
             let key = Key { src: [1, 1, 1, 1].into(), dst: [1, 1, 1, 2].into(), ident: 1, protocol: None };
             let (start, end) = (start as u32, end as u32);
             let fragment =
-                Fragment { key, start, end, last, payload_at: 20, header_len: 20, next_header: None };
+                Fragment { key, start, end, last, ecn: 0, payload_at: 20, header_len: 20, next_header: None };
             let frame = frame(&host, (end - start) as usize);
             let result = host.receive(fragment, frame, at(0)).err();
             assert_eq!(result, last.then_some(Refused::TooLong));
@@ -710,8 +733,16 @@ mod tests {
         let mut send = |i: usize, dry: bool| {
             let key = Key { src: [1, 1, 1, 1].into(), dst: [1, 1, 1, 2].into(), ident: 1, protocol: None };
             let (start, end) = (i as u32 * 8, i as u32 * 8 + 8);
-            let fragment =
-                Fragment { key, start, end, last: dry, payload_at: 0, header_len: 8, next_header: None };
+            let fragment = Fragment {
+                key,
+                start,
+                end,
+                last: dry,
+                ecn: 0,
+                payload_at: 0,
+                header_len: 8,
+                next_header: None,
+            };
             let frame = host.frame(&[&payload[..8]]);
             host.reassembly.receive(fragment, frame, at(0), |_| None)
         };
@@ -724,8 +755,16 @@ mod tests {
         let mut host = self::host();
         let frame = host.frame(&[&payload[..16]]);
         let key = Key { src: [1, 1, 1, 1].into(), dst: [1, 1, 1, 2].into(), ident: 1, protocol: None };
-        let fragment =
-            Fragment { key, start: 0, end: 8, last: true, payload_at: 8, header_len: 8, next_header: None };
+        let fragment = Fragment {
+            key,
+            start: 0,
+            end: 8,
+            last: true,
+            ecn: 0,
+            payload_at: 8,
+            header_len: 8,
+            next_header: None,
+        };
         assert_eq!(host.reassembly.receive(fragment, frame, at(0), |_| None).unwrap_err(), Refused::NoFrames);
         assert_eq!((host.pool.in_use(), host.reassembly.memory_len()), (0, 0));
     }

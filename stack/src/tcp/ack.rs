@@ -25,12 +25,20 @@ impl<F: Frame> Connection<F> {
         let shift = if segment.has(Flags::SYN) { 0 } else { self.snd_wscale };
         let window = u32::from(segment.header.window) << shift;
         let window_moved = self.update_window(segment.seq, ack, window);
+        let is_echo = self.take_echo(segment, cx);
         let (una, arrived) = (self.snd_una, self.recovery.arrived_len(self.snd_una, self.mss));
         let mut report = Report::default();
         if ack.after(una) {
             report.has_progress = true;
             report.echo = segment.header.options.timestamps.map(|timestamps| timestamps.ecr);
+            let (was_waiting, cwnd) = (self.retries > 0, self.congestion.cwnd());
             self.advance(ack, segment.header.options.timestamps, cx.now, cx.config);
+            if is_echo {
+                self.congestion.set_cwnd(self.congestion.cwnd().min(cwnd));
+            }
+            if was_waiting {
+                self.goes_on(cx.now);
+            }
         }
         let (newly_sacked, dsack) = self.take_sack(segment, cx.now);
         report.dsack = dsack;
@@ -167,7 +175,11 @@ impl<F: Frame> Connection<F> {
     /// A blocked writer is woken once a third of the buffer is free, not for every segment.
     #[inline]
     pub(super) fn wake_writer(&mut self, config: &Config) {
-        if self.write_blocked && self.send.room(config.send_buffer_len) >= config.send_buffer_len / 3 {
+        if !self.write_blocked {
+            return;
+        }
+        let buffer_len = self.send_buffer_len(config);
+        if self.send.room(buffer_len) >= buffer_len / 3 {
             self.write_blocked = false;
             self.events |= Ready::WRITABLE;
         }

@@ -1,6 +1,6 @@
 //! Segments that arrived before their turn, and what SACK says of them.
 
-use alloc::vec::Vec;
+use alloc::collections::VecDeque;
 
 use hayase_device::Frame;
 
@@ -24,7 +24,7 @@ impl<F> Held<F> {
 /// The out-of-order queue: sorted, without overlaps.
 #[derive(Debug)]
 pub(super) struct Assembler<F> {
-    held: Vec<Held<F>>,
+    held: VecDeque<Held<F>>,
     /// A sequence number in each of the ranges that changed last, latest first (RFC 2018 §4: the first block
     /// holds the segment that caused the ACK, the others repeat what was reported last).
     recent: [Option<Seq>; SACK_BLOCKS_MAX],
@@ -35,7 +35,7 @@ pub(super) struct Assembler<F> {
 
 impl<F> Default for Assembler<F> {
     fn default() -> Assembler<F> {
-        Assembler { held: Vec::new(), recent: [None; SACK_BLOCKS_MAX], len: 0, memory_len: 0 }
+        Assembler { held: VecDeque::new(), recent: [None; SACK_BLOCKS_MAX], len: 0, memory_len: 0 }
     }
 }
 
@@ -119,8 +119,8 @@ impl<F: Frame> Assembler<F> {
 
     /// Takes out the segment that starts at or before `rcv_nxt`, trimmed to what is new.
     pub(super) fn pop(&mut self, rcv_nxt: Seq) -> Option<F> {
-        while self.held.first()?.seq.at_or_before(rcv_nxt) {
-            let held = self.held.remove(0);
+        while self.held.front()?.seq.at_or_before(rcv_nxt) {
+            let held = self.held.pop_front()?;
             self.len -= held.len;
             self.memory_len -= chain::capacity(&held.frame);
             if self.held.is_empty() {
@@ -162,13 +162,13 @@ impl<F: Frame> Assembler<F> {
         let at = self.held.partition_point(|held| held.end().at_or_before(seq));
         let hit = self.held.get(at).filter(|held| held.seq.at_or_before(seq))?;
         let (mut left, mut right) = (hit.seq, hit.end());
-        for held in self.held[..at].iter().rev() {
+        for held in self.held.range(..at).rev() {
             if held.end() != left {
                 break;
             }
             left = held.seq;
         }
-        for held in &self.held[at + 1..] {
+        for held in self.held.range(at + 1..) {
             if held.seq != right {
                 break;
             }
@@ -182,6 +182,7 @@ impl<F: Frame> Assembler<F> {
 mod tests {
     use super::*;
     use alloc::vec;
+    use alloc::vec::Vec;
     use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
     use proptest::prelude::*;
 

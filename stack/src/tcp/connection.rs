@@ -1,12 +1,12 @@
 //! One connection: the transmission control block (RFC 9293 §3.3.1).
 
 use alloc::boxed::Box;
-use core::time::Duration;
 
 use hayase_device::Frame;
 use hayase_time::{Instant, TimerKey};
 
 use super::assembler::Assembler;
+use super::buffers::Space;
 use super::congestion::Controller;
 use super::flow::Tuple;
 use super::info::Tally;
@@ -17,6 +17,7 @@ use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::send_queue::SendQueue;
 use super::state::State;
+use super::user_timeout::Patience;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ip::neighbor::NeighborId;
@@ -119,6 +120,7 @@ pub(crate) struct Connection<F> {
     /// Right edge of the window that the peer knows of: RCV.NXT + RCV.WND. Never moves left (SHLD-14).
     pub(super) rcv_adv: Seq,
     pub(super) rcv_wscale: u8,
+    pub(super) space: Space,
     /// Bytes received since the last acknowledgement went out.
     pub(super) unacked_len: u32,
 
@@ -190,8 +192,8 @@ pub(crate) struct Connection<F> {
     pub(super) events: Ready,
     pub(super) error: Option<Error>,
     pub(super) soft_error: Option<Error>,
-    pub(super) linger: Option<Duration>,
     pub(super) probing: Option<Box<Probing>>,
+    pub(super) patience: Patience,
 }
 
 /// What the first segments of a connection are made of.
@@ -206,28 +208,28 @@ pub(super) struct Opening {
 
 impl<F: Frame> Connection<F> {
     pub(super) fn new(opening: Opening, config: &Config) -> Connection<F> {
-        let Opening { tuple, state, iss, ts_offset, mss, now } = opening;
         Connection {
-            tuple,
-            state,
+            tuple: opening.tuple,
+            state: opening.state,
             neighbor: None,
             ttl: config.ttl,
             tos: 0,
-            iss,
-            snd_una: iss,
-            snd_nxt: iss,
+            iss: opening.iss,
+            snd_una: opening.iss,
+            snd_nxt: opening.iss,
             snd_wnd: 0,
             snd_wl1: Seq(0),
-            snd_wl2: iss,
+            snd_wl2: opening.iss,
             max_snd_wnd: 0,
             snd_wscale: 0,
-            mss,
+            mss: opening.mss,
             path_mtu: None,
             irs: Seq(0),
             rcv_nxt: Seq(0),
             rcv_up: None,
             rcv_adv: Seq(0),
-            rcv_wscale: window_scale_for(config.receive_buffer_len),
+            rcv_wscale: window_scale(config),
+            space: Space::new(config),
             unacked_len: 0,
             sack_ok: true,
             timestamps_ok: true,
@@ -236,16 +238,16 @@ impl<F: Frame> Connection<F> {
             ts_recent_at: 0,
             challenged_at: None,
             last_ack_sent: Seq(0),
-            ts_offset,
+            ts_offset: opening.ts_offset,
             rtt: Rtt::default(),
-            congestion: Controller::new(config.congestion, mss),
-            recovery: Recovery::new(iss),
+            congestion: Controller::new(config.congestion, opening.mss),
+            recovery: Recovery::new(opening.iss),
             backoff: 0,
             retries: 0,
-            last_sent_at: now,
-            pace_at: now,
+            last_sent_at: opening.now,
+            pace_at: opening.now,
             tally: Tally::default(),
-            send: SendQueue::new(iss + 1),
+            send: SendQueue::new(opening.iss + 1),
             receive: ReceiveQueue::default(),
             out_of_order: None,
             dsack: None,
@@ -271,8 +273,8 @@ impl<F: Frame> Connection<F> {
             events: Ready::EMPTY,
             error: None,
             soft_error: None,
-            linger: None,
             probing: None,
+            patience: Patience::default(),
         }
     }
 
@@ -325,6 +327,7 @@ impl<F: Frame> Connection<F> {
             && self.probing.is_none()
             && !self.force
             && !self.starved
+            && self.recovery.ecn.is_quiet()
             && (self.owned || self.listener.is_some())
     }
 
@@ -355,13 +358,13 @@ impl<F: Frame> Connection<F> {
     /// The right edge that we could advertise: what the buffer has room for, never left of what was promised,
     /// and moving only by steps worth a segment (silly window avoidance, RFC 9293 §3.8.6.2.2).
     #[inline]
-    pub(super) fn window_edge(&self, config: &Config) -> Seq {
-        let room = config.receive_buffer_len.saturating_sub(self.receive.len()) as u32;
+    pub(super) fn window_edge(&self) -> Seq {
+        let room = self.space.len.saturating_sub(self.receive.len() as u32);
         // No more than the window field can say.
         let room = room.min(u32::from(u16::MAX) << self.rcv_wscale);
         let edge = self.rcv_nxt + room;
         let gain = edge.since(self.rcv_adv);
-        let step = self.mss.min(config.receive_buffer_len as u32 / 2);
+        let step = self.mss.min(self.space.len / 2);
         if gain >= step { edge } else { self.rcv_adv }
     }
 
@@ -371,7 +374,7 @@ impl<F: Frame> Connection<F> {
     }
 
     /// The next byte that the application reads.
-    fn consumed(&self) -> Seq {
+    pub(super) fn consumed(&self) -> Seq {
         self.rcv_nxt - self.receive.len() as u32 - u32::from(self.fin_received)
     }
 
@@ -444,7 +447,7 @@ impl<F: Frame> Connection<F> {
             ready |= Ready::WRITABLE | Ready::WRITE_CLOSED;
         } else if self.state.can_send()
             && self.state.is_synchronized()
-            && self.send.room(config.send_buffer_len) > 0
+            && self.send.room(self.send_buffer_len(config)) > 0
         {
             ready |= Ready::WRITABLE;
         }
@@ -479,6 +482,11 @@ const MSS_MIN: u32 = 64;
 
 /// Bytes that the timestamps option takes in every segment.
 pub(super) const TIMESTAMPS_LEN: u32 = 12;
+
+/// The shift of our windows: they cover the largest buffer that a connection may get.
+pub(super) fn window_scale(config: &Config) -> u8 {
+    window_scale_for(config.receive_buffer_len.max(config.receive_buffer_len_max))
+}
 
 /// The smallest shift with which the whole buffer can be advertised (RFC 7323 §2.2).
 fn window_scale_for(buffer_len: usize) -> u8 {

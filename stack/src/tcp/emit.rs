@@ -14,7 +14,7 @@ use crate::counters::{Count, Drop};
 use crate::egress::{Egress, Envelope, Hop, NetworkHeader};
 use crate::ip::neighbor::NeighborId;
 use crate::seq::Seq;
-use crate::wire::tcp::{Flags, Options, TcpHeader};
+use crate::wire::tcp::{Flags, TcpHeader};
 use crate::wire::{Protocol, pseudo_header};
 
 /// The next hop to a peer. `None` if the device takes nothing now; a destination that cannot be reached counts
@@ -113,7 +113,7 @@ where
         flags: if reply.ack.is_some() { reply.flags | Flags::ACK } else { reply.flags },
         window: reply.window,
         urgent: 0,
-        options: Options { timestamps: reply.timestamps, ..Options::default() },
+        options: reply.options,
     };
     let sent = bare(&envelope(&reply.tuple, ttl, 0), &header, &mut None, egress);
     if sent == Output::Done && header.flags.contains(Flags::RST) {

@@ -245,6 +245,11 @@ impl Flight {
         self.sacked_len > (DUP_THRESH - 1) * mss || (self.sacked_len > 0 && ranges() >= DUP_THRESH as usize)
     }
 
+    /// When the oldest of what is outstanding was sent last.
+    pub(super) fn first_sent_at(&self) -> Option<Instant> {
+        self.runs.front().map(|run| run.sent_at)
+    }
+
     /// Where the run starts that was sent last.
     pub(super) fn last_start(&self) -> Seq {
         self.start_of(self.runs.len().saturating_sub(1))

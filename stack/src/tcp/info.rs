@@ -28,6 +28,8 @@ pub struct TcpInfo {
     pub timestamps: bool,
     /// SACK is in use (RFC 2018).
     pub sack: bool,
+    /// ECN is in use (RFC 3168).
+    pub ecn: bool,
     /// Shifts of the peer's windows and ours (RFC 7323 §2).
     pub snd_wscale: u8,
     /// See `snd_wscale`.
@@ -122,6 +124,7 @@ impl<F: Frame> Connection<F> {
             backoff: self.backoff,
             timestamps: self.timestamps_ok,
             sack: self.sack_ok,
+            ecn: self.recovery.ecn.ect != 0,
             snd_wscale: self.snd_wscale,
             rcv_wscale: self.rcv_wscale,
             rto_us: self.rtt.rto_us(self.backoff, config),

@@ -4,6 +4,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
+use hayase_time::Instant;
+
 use crate::bind::covers;
 use crate::config::Config;
 use crate::error::Error;
@@ -18,6 +20,8 @@ pub(super) struct Listener {
     /// Half-open connections, oldest first. Entries that finished or died are skipped when they come up.
     half_open: VecDeque<TcpId>,
     pub(super) half_open_count: usize,
+    /// Until then an ACK may bring back a cookie.
+    pub(super) cookies_until: Instant,
     /// Connections that wait to be accepted.
     pub(super) accept_queue: VecDeque<TcpId>,
     pub(super) in_ready: bool,
@@ -27,6 +31,11 @@ impl Listener {
     /// Whether another connection may finish its handshake.
     pub(super) fn has_room(&self) -> bool {
         self.accept_queue.len() < self.backlog
+    }
+
+    /// Whether as many connections are half open as may be.
+    pub(super) fn is_flooded(&self, config: &Config) -> bool {
+        self.half_open_count >= config.syn_backlog_max
     }
 
     /// Notes a half-open connection; returns the oldest if there are too many now.
@@ -86,6 +95,7 @@ impl Listeners {
             backlog: backlog.max(1),
             half_open: VecDeque::new(),
             half_open_count: 0,
+            cookies_until: Instant::ZERO,
             accept_queue: VecDeque::new(),
             in_ready: false,
         };

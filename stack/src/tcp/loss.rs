@@ -129,6 +129,7 @@ impl<F: Frame> Connection<F> {
         counters.count(Count::FastRetrans);
         let undo = self.undo_point();
         self.congestion.on_loss(self.flight(), self.mss);
+        self.recovery.ecn.on_reduction(self.snd_nxt);
         self.recovery.enter_fast(self.snd_una, self.snd_nxt, undo);
         // The first retransmission goes whatever the window says.
         self.force = true;

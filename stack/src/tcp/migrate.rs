@@ -7,13 +7,13 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use hayase_device::{Device, Frame};
 use hayase_time::Instant;
 
 use super::Tcp;
 use super::assembler::Assembler;
+use super::buffers::Space;
 use super::congestion::Controller;
 use super::connection::{AckDebt, Connection, Deadlines, Opening};
 use super::flow::{Flow, Tuple};
@@ -25,6 +25,7 @@ use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::send_queue::{Filling, SendQueue};
 use super::state::State;
+use super::user_timeout::Patience;
 use crate::chain;
 use crate::config::Config;
 use crate::error::Error;
@@ -83,7 +84,7 @@ luggage! {
         tuple: Tuple, state: State, ttl: u8, tos: u8,
         iss: Seq, snd_una: Seq, snd_nxt: Seq, snd_wnd: u32, snd_wl1: Seq, snd_wl2: Seq, max_snd_wnd: u32,
         snd_wscale: u8, mss: u32,
-        irs: Seq, rcv_nxt: Seq, rcv_adv: Seq, rcv_up: Option<Seq>, rcv_wscale: u8, unacked_len: u32,
+        irs: Seq, rcv_nxt: Seq, rcv_adv: Seq, rcv_up: Option<Seq>, rcv_wscale: u8, space: Space, unacked_len: u32,
         sack_ok: bool, timestamps_ok: bool, window_scaling_ok: bool, ts_recent: u32, ts_recent_at: u32,
         challenged_at: Option<Instant>, last_ack_sent: Seq, ts_offset: u32,
         rtt: Rtt, congestion: Controller, recovery: Recovery, backoff: u8, retries: u8, last_sent_at: Instant,
@@ -91,7 +92,8 @@ luggage! {
         dsack: Option<(Seq, Seq)>, early_fin: Option<Seq>, deadlines: Deadlines,
         ack_debt: AckDebt, duplicates_owed: u8, nodelay: bool, fin_queued: bool, fin_received: bool, force: bool,
         window_due: bool,
-        error: Option<Error>, soft_error: Option<Error>, linger: Option<Duration>, probing: Option<Box<Probing>>,
+        error: Option<Error>, soft_error: Option<Error>, probing: Option<Box<Probing>>,
+        patience: Patience,
         path_mtu: Option<Box<PathMtu>>,
     }
     stays {

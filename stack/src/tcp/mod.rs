@@ -7,9 +7,12 @@
 mod ack;
 mod agenda;
 mod assembler;
+mod buffers;
 mod congestion;
 pub(crate) mod connection;
+mod cookie;
 mod cubic;
+pub(crate) mod ecn;
 mod emit;
 mod flight;
 pub(crate) mod flow;
@@ -37,11 +40,13 @@ mod segment_arrives;
 mod send_queue;
 mod socket;
 mod state;
+mod stateless;
 mod syn_sent;
 mod time_wait;
 mod timers;
 mod tlp;
 mod undo;
+mod user_timeout;
 mod usual;
 
 use alloc::collections::VecDeque;
@@ -67,6 +72,7 @@ use crate::socket::{ListenerId, Ready, Socket, TcpId};
 use crate::wire::tcp::{Flags, TcpHeader};
 
 pub use self::congestion::Congestion;
+pub use self::ecn::Ecn;
 pub use self::info::TcpInfo;
 pub use self::keepalive::Keepalive;
 pub use self::state::State;
@@ -185,6 +191,7 @@ impl<F: Frame> Tcp<F> {
             counters: turn.counters,
             challenges: &mut self.challenges,
             is_over_budget: self.agenda.memory_len > turn.config.memory_len_max,
+            is_marked: turn.is_marked,
         };
         let result = connection.segment_arrives(segment, &mut cx);
         if was_half_open && connection.state != State::SynReceived {
@@ -376,7 +383,7 @@ impl<F: Frame> Tcp<F> {
         let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
             return true;
         };
-        connection.open_window(config);
+        connection.open_window();
         let output = connection.output(egress, config);
         let fed = connection.feed(egress);
         // Output moves deadlines and may feed a writer; it ends no connection.
@@ -472,4 +479,6 @@ pub(crate) struct Turn<'a> {
     pub(crate) random: &'a Random,
     /// The largest packet that our link takes.
     pub(crate) mtu: usize,
+    /// The packet met congestion on its way (CE, RFC 3168 §5).
+    pub(crate) is_marked: bool,
 }

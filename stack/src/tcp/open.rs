@@ -8,7 +8,6 @@ use hayase_time::Instant;
 use super::connection::{Connection, Opening};
 use super::flow::{Flow, Tuple};
 use super::segment::{Reply, Segment};
-use super::segment_arrives::Context;
 use super::state::State;
 use super::{Tcp, Turn, isn};
 use crate::bind::ephemeral_ports;
@@ -43,6 +42,11 @@ impl<F: Frame> Tcp<F> {
             return Err(Drop::IpInvalidSource);
         }
         let Some(listener) = listener.filter(|_| segment.has(Flags::SYN) && !segment.has(Flags::ACK)) else {
+            if let Some(id) = listener
+                && let Some(connection) = self.recall(tuple, id, &segment, turn)
+            {
+                return self.open_recalled(connection, segment, turn);
+            }
             // Second: an ACK draws a reset, and so does anything sent to a closed port.
             if listener.is_none() || segment.has(Flags::ACK) {
                 Reply::to_nobody(tuple, &segment).into_iter().for_each(|reply| self.reply(reply));
@@ -64,8 +68,12 @@ impl<F: Frame> Tcp<F> {
         predecessor: Option<Seq>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Drop> {
-        if !self.listeners.get(id).is_some_and(super::listener::Listener::has_room) {
-            return Err(Drop::ListenOverflow);
+        let listener = self.listeners.get(id).filter(|listener| listener.has_room());
+        let is_flooded = listener.ok_or(Drop::ListenOverflow)?.is_flooded(turn.config);
+        // A predecessor's sequence numbers bind this one's: no place for a cookie.
+        if is_flooded && turn.config.syn_cookies && predecessor.is_none() {
+            self.answer_by_cookie(tuple, id, &segment, turn);
+            return Ok(());
         }
         let opening =
             opening(tuple, State::SynReceived, mss(turn.mtu, tuple.local_ip()) as u32, turn.random, turn.now);
@@ -73,14 +81,7 @@ impl<F: Frame> Tcp<F> {
         let iss = predecessor.map_or(opening.iss, |last| opening.iss.max(last + ISS_STEP));
         let mut connection = Connection::new(Opening { iss, ..opening }, turn.config);
         connection.listener = Some(id);
-        let cx = Context {
-            now: turn.now,
-            config: turn.config,
-            counters: turn.counters,
-            challenges: &mut self.challenges,
-            is_over_budget: false,
-        };
-        connection.take_syn(&segment, &cx);
+        connection.take_syn(segment.header, turn.now, turn.config);
         let Some(index) = self.insert(connection) else { return Err(Drop::TooManySockets) };
         let child = TcpId { index, generation: self.connections.generation(index) };
         self.enqueue_half_open(id, child, turn);
@@ -157,7 +158,7 @@ impl<F: Frame> Tcp<F> {
         Ok(TcpId { index, generation: self.connections.generation(index) })
     }
 
-    fn insert(&mut self, mut connection: Connection<F>) -> Option<u32> {
+    pub(super) fn insert(&mut self, mut connection: Connection<F>) -> Option<u32> {
         connection.listed.flows = true;
         let tuple = connection.tuple;
         let (index, _) = self.connections.insert(connection).ok()?;
@@ -192,7 +193,7 @@ impl<F: Frame> Tcp<F> {
 /// How far a connection's sequence numbers start from its predecessor's: farther than an unscaled window.
 const ISS_STEP: u32 = 1 << 17;
 
-fn opening(tuple: Tuple, state: State, mss: u32, random: &Random, now: Instant) -> Opening {
+pub(super) fn opening(tuple: Tuple, state: State, mss: u32, random: &Random, now: Instant) -> Opening {
     let iss = isn::initial_sequence(random, &tuple, now);
     Opening { tuple, state, iss, ts_offset: isn::timestamp_offset(random, &tuple), mss, now }
 }

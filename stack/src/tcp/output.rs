@@ -82,7 +82,8 @@ impl<F: Frame> Connection<F> {
             sack_permitted: self.sack_ok,
             ..header.options
         };
-        header.flags = if is_answer { Flags::SYN | Flags::ACK } else { Flags::SYN };
+        let kind = if is_answer { Flags::SYN | Flags::ACK } else { Flags::SYN };
+        header.flags = kind | self.ecn_setup_flags(is_answer, config);
         if !is_answer {
             header.ack = Seq(0);
         }
@@ -156,6 +157,10 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
+        if self.recovery.ecn.cwr_due {
+            // One segment says CWR, and not all into which a device cuts it.
+            return self.mss;
+        }
         let max = egress.tso_payload_max(self.tuple.is_v4(), self.header_len()).unwrap_or(self.mss);
         (max - max % self.mss).max(self.mss).min(self.pacing_quantum(config))
     }
@@ -204,7 +209,7 @@ impl<F: Frame> Connection<F> {
     {
         let mut header = self.header(plan.seq, egress.now);
         let sent = if plan.len == 0 {
-            header.flags = Flags::FIN | Flags::ACK;
+            header.flags = header.flags | Flags::FIN;
             match self.emit_bare(&header, egress) {
                 Output::Done => Some((0, true)),
                 Output::Blocked => None,
@@ -231,7 +236,13 @@ impl<F: Frame> Connection<F> {
         if hop.in_doubt && core::mem::take(&mut self.progressed) {
             egress.confirm(self.neighbor);
         }
-        let envelope = emit::envelope(&self.tuple, self.ttl, self.tos);
+        let is_new = !plan.retransmission && self.snd_wnd > 0;
+        if is_new && self.recovery.ecn.cwr_due {
+            header.flags = header.flags | Flags::CWR;
+        }
+        // Neither what goes again nor what probes a window (RFC 3168 §6.1.5, §6.1.6).
+        let ect = if is_new { self.recovery.ecn.ect } else { 0 };
+        let envelope = emit::envelope(&self.tuple, self.ttl, self.tos | ect);
         let headers_len = egress.headers_len(envelope.src) + header.len();
         let last = self.send.end();
         let (wanted, mss) = self.beside_blocks(plan.len, header.len() as u32);
@@ -246,6 +257,7 @@ impl<F: Frame> Connection<F> {
             header.flags = header.flags | Flags::FIN;
         }
         emit::data(&envelope, header, payload, hop, mss, egress)?;
+        self.recovery.ecn.cwr_due &= !is_new;
         Some((len, fin))
     }
 
@@ -414,7 +426,7 @@ impl<F: Frame> Connection<F> {
             dst_port: self.tuple.remote_port(),
             seq,
             ack: self.rcv_nxt,
-            flags: Flags::ACK,
+            flags: if self.recovery.ecn.echoes { Flags::ACK | Flags::ECE } else { Flags::ACK },
             window: self.window_field(),
             urgent: 0,
             options: Options { timestamps: self.timestamps(now), ..Options::default() },
@@ -456,9 +468,9 @@ impl<F: Frame> Connection<F> {
 
     /// Moves the advertised window as far as the buffer allows. Called before anything is sent.
     #[inline]
-    pub(super) fn open_window(&mut self, config: &Config) {
+    pub(super) fn open_window(&mut self) {
         self.window_due = false;
-        self.rcv_adv = self.window_edge(config);
+        self.rcv_adv = self.window_edge();
     }
 
     /// A writer that a dry pool stopped is woken once there are buffers again.

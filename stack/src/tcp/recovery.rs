@@ -8,6 +8,7 @@ use alloc::boxed::Box;
 
 use hayase_time::Instant;
 
+use super::ecn::Notification;
 use super::flight::{DUP_THRESH, Flight};
 use super::prr::Prr;
 use super::rack::{Path, Rack};
@@ -36,6 +37,8 @@ pub(super) struct Recovery {
     /// Duplicate ACKs since SND.UNA last moved.
     dup_acks: u32,
     pub(super) flight: Flight,
+    /// Congestion that is told rather than guessed from loss.
+    pub(super) ecn: Notification,
     repair: Option<Box<Repair>>,
 }
 
@@ -60,6 +63,7 @@ impl Recovery {
             recover: iss,
             dup_acks: 0,
             flight: Flight::new(iss),
+            ecn: Notification::default(),
             repair: None,
         }
     }

@@ -6,7 +6,7 @@ use super::flow::Tuple;
 use crate::chain;
 use crate::counters::Drop;
 use crate::seq::Seq;
-use crate::wire::tcp::{Flags, TcpHeader, Timestamps};
+use crate::wire::tcp::{Flags, Options, TcpHeader};
 
 /// A received segment. Checks trim it to what is new and within the window.
 #[derive(Debug)]
@@ -75,7 +75,8 @@ pub(super) enum Stop {
     Reset(Reply),
 }
 
-/// A segment without data that belongs to no connection's queue: a reset, or TIME_WAIT's answer.
+/// A segment without data that belongs to no connection's queue: a reset, TIME_WAIT's answer, or a SYN-ACK of which
+/// nothing is kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reply {
     pub(super) tuple: Tuple,
@@ -83,13 +84,13 @@ pub(super) struct Reply {
     pub(super) ack: Option<Seq>,
     pub(super) flags: Flags,
     pub(super) window: u16,
-    pub(super) timestamps: Option<Timestamps>,
+    pub(super) options: Options,
 }
 
 impl Reply {
     /// A reset that fits what the peer expects (RFC 9293 §3.5.2).
     pub(super) fn reset(tuple: Tuple, seq: Seq, ack: Option<Seq>) -> Reply {
-        Reply { tuple, seq, ack, flags: Flags::RST, window: 0, timestamps: None }
+        Reply { tuple, seq, ack, flags: Flags::RST, window: 0, options: Options::default() }
     }
 
     /// The answer to a segment for which there is no connection (RFC 9293 §3.10.7.1). None to a reset.

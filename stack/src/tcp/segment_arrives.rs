@@ -24,6 +24,8 @@ pub(super) struct Context<'a> {
     pub(super) challenges: &'a mut Limiter,
     /// TCP holds more buffers than it should.
     pub(super) is_over_budget: bool,
+    /// The segment's packet met congestion on its way.
+    pub(super) is_marked: bool,
 }
 
 /// How often one connection answers segments that cannot be its peer's (RFC 5961 §7; Linux's
@@ -52,6 +54,7 @@ impl<F: Frame> Connection<F> {
         self.note_timestamp(segment.seq, segment.header.options.timestamps, cx.now);
         self.check_ack(&segment, cx)?;
         self.check_urg(&segment);
+        self.check_marks(&segment, cx);
         self.take_text(&mut segment, cx)?;
         self.check_fin(&segment);
         Ok(())
@@ -128,6 +131,10 @@ impl<F: Frame> Connection<F> {
         if self.state == State::SynReceived && segment.has(Flags::SYN) && segment.seq == self.irs {
             // Our SYN-ACK was lost: the peer repeats its SYN, we repeat our answer.
             self.snd_nxt = self.iss;
+            if segment.flags.0 & super::ecn::SETUP.0 == 0 {
+                // One that asks no more for ECN must not find itself with it (RFC 3168 §6.1.1).
+                self.recovery.ecn.ect = 0;
+            }
             return Stop::Drop(Drop::TcpOldData);
         }
         let is_old = segment.seq.before(self.rcv_nxt);
@@ -373,8 +380,9 @@ impl<F: Frame> Connection<F> {
         }
         self.owe_ack(AckDebt::Now);
         let end = seq + payload.total_len() as u32;
+        let count_max = self.out_of_order_count_max(cx.config);
         let assembler = self.out_of_order.get_or_insert_default();
-        match assembler.insert(seq, payload, cx.config.out_of_order_count_max) {
+        match assembler.insert(seq, payload, count_max) {
             Ok(true) => {
                 cx.counters.count(Count::OfoQueue);
                 Ok(())

@@ -14,6 +14,7 @@ use super::keepalive::{Keepalive, Probing};
 use super::segment::Reply;
 use super::send_queue::Filling;
 use super::state::State;
+use super::user_timeout::UserTimeout;
 use super::{SEND_LEN_MIN, Tcp};
 use crate::config::Config;
 use crate::error::Error;
@@ -97,15 +98,11 @@ impl<F: Frame> Tcp<F> {
         }
     }
 
-    /// How much a connection may keep now: less while all of them together hold too much.
+    /// The most that a connection may keep now: little while all of them together hold too much.
     #[inline]
-    fn send_buffer_len(&self, config: &Config) -> usize {
+    fn send_len_max(&self, config: &Config) -> usize {
         let (held, limit) = (self.agenda.memory_len, config.memory_len_max);
-        if held < limit {
-            config.send_buffer_len
-        } else {
-            SEND_LEN_MIN[usize::from(held / 2 >= limit)].min(config.send_buffer_len)
-        }
+        if held < limit { usize::MAX } else { SEND_LEN_MIN[usize::from(held / 2 >= limit)] }
     }
 
     /// What a write may do: `Err` if it can never succeed.
@@ -175,7 +172,7 @@ impl<F: Frame> Tcp<F> {
         config: &Config,
         write: impl FnOnce(&mut Connection<F>, Filling) -> usize,
     ) -> Poll<Result<usize, Error>> {
-        let buffer_len = self.send_buffer_len(config);
+        let send_len_max = self.send_len_max(config);
         let Some(connection) =
             self.connections.get_generation_mut(id.index, id.generation).filter(|c| c.owned)
         else {
@@ -187,6 +184,7 @@ impl<F: Frame> Tcp<F> {
         if is_empty {
             return Poll::Ready(Ok(0));
         }
+        let buffer_len = connection.send_buffer_len(config).min(send_len_max);
         let filling = connection.filling(&self.caps, buffer_len);
         let written = write(connection, filling);
         if written == 0 {
@@ -252,7 +250,7 @@ impl<F: Frame> Tcp<F> {
         if connection.rcv_up.is_some() {
             connection.forget_urgent();
         }
-        if connection.state.can_receive() && connection.rcv_adv != connection.window_edge(config) {
+        if connection.state.can_receive() && connection.rcv_adv != connection.window_edge() {
             self.made_room(now, id.index, config);
         }
         result
@@ -261,9 +259,11 @@ impl<F: Frame> Tcp<F> {
     /// The application made room: the peer is told if that is worth a segment.
     #[inline(never)]
     fn made_room(&mut self, now: Instant, index: u32, config: &Config) {
+        let free_len = config.memory_len_max.saturating_sub(self.agenda.memory_len);
         if let Some(connection) = self.connections.get_mut(index) {
+            connection.size_receive_buffer(now, free_len, config);
             connection.window_due = true;
-            connection.owe_window_update(config);
+            connection.owe_window_update();
             self.settle(index, now, config);
         }
     }
@@ -305,14 +305,14 @@ impl<F: Frame> Tcp<F> {
     pub(crate) fn close(&mut self, now: Instant, id: TcpId, config: &Config) {
         let Ok(connection) = self.get_mut(id) else { return };
         let has_unread = !connection.receive.is_empty() || connection.out_of_order.is_some();
-        let is_hard = connection.linger == Some(Duration::ZERO) || has_unread;
+        let is_hard = connection.patience.linger == Some(Duration::ZERO) || has_unread;
         match connection.state {
             State::Closed | State::TimeWait => {}
             State::SynSent => connection.enter_closed(None),
             _ if is_hard => return self.abort(now, id, config),
             state => {
                 connection.queue_fin();
-                connection.deadlines.idle = match connection.linger {
+                connection.deadlines.idle = match connection.patience.linger {
                     Some(linger) => now + linger,
                     None if state == State::FinWait2 => now.after_micros(config.fin_timeout_us.into()),
                     None => Instant::MAX,
@@ -366,11 +366,11 @@ impl<F: Frame> Tcp<F> {
     }
 
     pub(crate) fn set_linger(&mut self, id: TcpId, linger: Option<Duration>) -> Result<(), Error> {
-        self.get_mut(id).map(|connection| connection.linger = linger)
+        self.get_mut(id).map(|connection| connection.patience.linger = linger)
     }
 
     pub(crate) fn linger(&self, id: TcpId) -> Result<Option<Duration>, Error> {
-        self.get(id).map(|connection| connection.linger)
+        self.get(id).map(|connection| connection.patience.linger)
     }
 
     pub(crate) fn set_ttl(&mut self, id: TcpId, ttl: u8) -> Result<(), Error> {
@@ -424,6 +424,16 @@ impl<F: Frame> Tcp<F> {
 
     pub(crate) fn keepalive(&self, id: TcpId) -> Result<Option<Keepalive>, Error> {
         self.get(id).map(|connection| connection.probing.as_ref().map(|probing| probing.settings))
+    }
+
+    pub(crate) fn set_user_timeout(&mut self, id: TcpId, limit: Option<Duration>) -> Result<(), Error> {
+        let limit = limit.filter(|limit| !limit.is_zero());
+        let timeout = limit.map(|limit| alloc::boxed::Box::new(UserTimeout::new(limit)));
+        self.get_mut(id).map(|connection| connection.patience.user_timeout = timeout)
+    }
+
+    pub(crate) fn user_timeout(&self, id: TcpId) -> Result<Option<Duration>, Error> {
+        self.get(id).map(|connection| connection.patience.user_timeout.as_ref().map(|timeout| timeout.limit))
     }
 
     pub(crate) fn take_error(&mut self, id: TcpId) -> Option<Error> {
@@ -488,8 +498,8 @@ impl<F: Frame> Connection<F> {
     /// After a read: an update is sent at once if the peer may be waiting for it, that is if its window was
     /// nearly shut; otherwise it travels with the next segment.
     #[inline]
-    fn owe_window_update(&mut self, config: &Config) {
-        if (self.rcv_wnd() as usize) < config.receive_buffer_len / 2 {
+    fn owe_window_update(&mut self) {
+        if self.rcv_wnd() < self.space.len / 2 {
             self.owe_ack(AckDebt::Now);
         }
     }

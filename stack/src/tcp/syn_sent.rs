@@ -1,15 +1,19 @@
 //! SYN-SENT (RFC 9293 §3.10.7.3).
 
+use core::net::IpAddr;
+
 use hayase_device::Frame;
+use hayase_time::Instant;
 
 use super::connection::{AckDebt, Connection};
 use super::segment::{Reply, Segment, Stop};
 use super::segment_arrives::{Context, age_stamp};
 use super::state::State;
+use crate::config::Config;
 use crate::counters::{Count, Drop};
 use crate::error::Error;
 use crate::seq::Seq;
-use crate::wire::tcp::Flags;
+use crate::wire::tcp::{Flags, TcpHeader};
 
 impl<F: Frame> Connection<F> {
     pub(super) fn arrives_in_syn_sent(
@@ -39,7 +43,7 @@ impl<F: Frame> Connection<F> {
         if !segment.has(Flags::SYN) {
             return Err(Stop::Drop(Drop::TcpFlags));
         }
-        self.take_syn(&segment, cx);
+        self.take_syn(segment.header, cx.now, cx.config);
         match ack {
             Some(ack) => self.syn_acknowledged(ack, segment, cx),
             None => self.simultaneous_open(),
@@ -49,19 +53,17 @@ impl<F: Frame> Connection<F> {
 
     /// IRS, RCV.NXT, options: what both kinds of open learn from a SYN. Data on it is left for the peer to send
     /// again: it is not acknowledged (RFC 9293 §3.4).
-    pub(super) fn take_syn(&mut self, segment: &Segment<'_, F>, cx: &Context<'_>) {
-        let header = segment.header;
-        let is_v4 = self.tuple.local_ip().is_ipv4();
+    pub(super) fn take_syn(&mut self, header: &TcpHeader, now: Instant, config: &Config) {
         self.irs = header.seq;
         self.rcv_nxt = header.seq + 1;
         self.last_ack_sent = self.rcv_nxt;
-        self.ts_recent_at = age_stamp(cx.now);
-        // MUST-15: without the option, 536 for IPv4 and 1220 for IPv6.
+        self.ts_recent_at = age_stamp(now);
         let mss_max = self.mss;
-        self.negotiate(&header.options, if is_v4 { 536 } else { 1220 }, mss_max);
+        self.negotiate(&header.options, mss_default(self.tuple.local_ip()), mss_max);
+        self.agree_on_ecn(header, config);
         self.snd_wnd = u32::from(header.window);
         self.max_snd_wnd = self.snd_wnd;
-        self.rcv_adv = self.rcv_nxt + initial_receive_window(cx.config.receive_buffer_len);
+        self.rcv_adv = self.rcv_nxt + initial_receive_window(config.receive_buffer_len);
     }
 
     fn syn_acknowledged(&mut self, ack: Seq, segment: Segment<'_, F>, cx: &mut Context<'_>) {
@@ -73,7 +75,7 @@ impl<F: Frame> Connection<F> {
         if let Some(sent_at) = sent_at {
             self.rtt.sample(cx.now.micros_since(sent_at));
         }
-        self.deadlines.retransmit = hayase_time::Instant::MAX;
+        self.deadlines.retransmit = Instant::MAX;
         // RFC 7323 §2.2: the window of a segment with SYN is never scaled.
         self.establish(&segment, cx.now, 0);
         self.owe_ack(AckDebt::Now);
@@ -84,6 +86,11 @@ impl<F: Frame> Connection<F> {
         self.state = State::SynReceived;
         self.snd_nxt = self.iss;
     }
+}
+
+/// What a peer takes that does not say its MSS (MUST-15).
+pub(super) fn mss_default(local: IpAddr) -> u32 {
+    if local.is_ipv4() { 536 } else { 1220 }
 }
 
 /// The window of the first segments, which is not scaled yet.

@@ -11,7 +11,7 @@ use super::segment::{Reply, Segment};
 use crate::config::Config;
 use crate::seq::Seq;
 use crate::slab::Slab;
-use crate::wire::tcp::{Flags, Timestamps};
+use crate::wire::tcp::{Flags, Options, Timestamps};
 
 /// A connection that both sides closed.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +94,10 @@ impl TimeWait {
             ack: Some(self.rcv_nxt),
             flags: Flags::ACK,
             window: self.window,
-            timestamps: self.has_timestamps.then_some(Timestamps { val, ecr: self.ts_recent }),
+            options: Options {
+                timestamps: self.has_timestamps.then_some(Timestamps { val, ecr: self.ts_recent }),
+                ..Options::default()
+            },
         }
     }
 }

@@ -47,12 +47,8 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        let limit = match self.state {
-            State::SynSent => config.syn_retries_max,
-            State::SynReceived => config.synack_retries_max,
-            _ => config.retries_max,
-        };
-        if self.retries >= limit {
+        let patience_ends_at = self.patience_ends_at(egress.now, config);
+        if self.is_past_r2(patience_ends_at, egress.now, config) {
             if !self.state.is_synchronized() {
                 egress.counters.count(Count::AttemptFails);
             }
@@ -60,13 +56,15 @@ impl<F: Frame> Connection<F> {
             return self.enter_closed(Some(self.soft_error.unwrap_or(Error::TimedOut)));
         }
         let is_repeated = self.retries > 0;
-        self.retries += 1;
+        self.retries = self.retries.saturating_add(1);
         self.backoff = self.backoff.saturating_add(1);
         self.neighbor = None;
         if !self.state.is_synchronized() || self.flight() > 0 || self.has_unsent() {
             // Before anything is sent: where no buffer can be had for it, patience ends as with a silent peer.
             self.deadlines.loss_timer = LossTimer::Timeout;
             self.deadlines.retransmit = egress.now.after_nanos(self.rto_ns(config));
+            self.deadlines.retransmit =
+                patience_ends_at.unwrap_or(Instant::MAX).min(self.deadlines.retransmit);
         }
         if !self.state.is_synchronized() {
             egress.counters.count(Count::RetransSegs);
@@ -78,6 +76,7 @@ impl<F: Frame> Connection<F> {
             let undo = self.undo_point();
             if self.snd_wnd > 0 {
                 self.congestion.on_timeout(self.flight(), self.mss, is_repeated);
+                self.recovery.ecn.on_reduction(self.snd_nxt);
             }
             self.suspect_black_hole(egress.now);
             self.rtt.forget_min();
@@ -86,6 +85,18 @@ impl<F: Frame> Connection<F> {
         } else if self.unsent_len() > 0 {
             self.probe_window(egress, config);
         }
+    }
+
+    /// Whether R2 is passed (RFC 9293 §3.8.3): as many retransmissions as may be, or the user timeout, which takes the
+    /// place of that once the handshake is over (Linux's `TCP_USER_TIMEOUT`).
+    fn is_past_r2(&self, patience_ends_at: Option<Instant>, now: Instant, config: &Config) -> bool {
+        let limit = match self.state {
+            State::SynSent => Some(config.syn_retries_max),
+            State::SynReceived => Some(config.synack_retries_max),
+            _ if patience_ends_at.is_some() => None,
+            _ => Some(config.retries_max),
+        };
+        limit.is_some_and(|limit| self.retries >= limit) || patience_ends_at.is_some_and(|at| now >= at)
     }
 
     /// One byte of new data, or as much as a window too small for silly-window avoidance has room for
@@ -121,7 +132,11 @@ impl<F: Frame> Connection<F> {
             self.deadlines.idle = probing.due_at().max(now + probing.settings.interval);
             return None;
         }
-        if probing.is_exhausted() {
+        let is_gone = match &self.patience.user_timeout {
+            Some(timeout) => probing.sent > 0 && now >= probing.heard_at + timeout.limit,
+            None => probing.is_exhausted(),
+        };
+        if is_gone {
             let reset = Reply::reset(self.tuple, self.snd_nxt, Some(self.rcv_nxt));
             self.enter_closed(Some(Error::TimedOut));
             return Some(reset);

@@ -16,9 +16,6 @@ use crate::seq::Seq;
 /// TLP.max_ack_delay: how long a peer may sit on the acknowledgement of a lone segment.
 const ACK_DELAY_MAX_NS: u64 = 200_000_000;
 
-/// What turns and timers of both ends add to a round trip (Linux's `TCP_TIMEOUT_MIN`).
-const MARGIN_NS: u64 = 2_000_000;
-
 /// A probe whose outcome is not known.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Probe {
@@ -33,7 +30,7 @@ impl<F: Frame> Connection<F> {
     /// nearer (RFC 8985 §7.2), else the timeout's (RFC 6298 §5).
     pub(super) fn arm_loss_timer(&mut self, now: Instant, config: &Config) {
         let rto_ns = self.rto_ns(config);
-        let pto_ns = if self.may_probe() { self.pto_ns() } else { u64::MAX };
+        let pto_ns = if self.may_probe() { self.pto_ns(config) } else { u64::MAX };
         self.deadlines.loss_timer = if pto_ns < rto_ns { LossTimer::Probe } else { LossTimer::Timeout };
         self.deadlines.retransmit = now.after_nanos(rto_ns.min(pto_ns));
     }
@@ -49,8 +46,8 @@ impl<F: Frame> Connection<F> {
         self.sack_ok && self.retries == 0 && self.recovery.is_quiet() && self.rtt.srtt_us() > 0
     }
 
-    fn pto_ns(&self) -> u64 {
-        let two_rtt_ns = u64::from(self.rtt.srtt_us()) * 2000 + MARGIN_NS;
+    fn pto_ns(&self, config: &Config) -> u64 {
+        let two_rtt_ns = u64::from(self.rtt.srtt_us()) * 2000 + u64::from(config.loss_probe_margin_us) * 1000;
         if self.flight() <= self.mss { two_rtt_ns + ACK_DELAY_MAX_NS } else { two_rtt_ns }
     }
 
@@ -102,6 +99,7 @@ impl<F: Frame> Connection<F> {
             cx.counters.count(Count::LossProbeRecovery);
             // What was outstanding when it was lost is acknowledged by now: the window says how much it was.
             self.congestion.on_loss(self.congestion.cwnd(), self.mss);
+            self.recovery.ecn.on_reduction(self.snd_nxt);
         }
     }
 }

@@ -34,7 +34,7 @@ impl<F: Frame> Connection<F> {
             return false;
         }
         if self.window_due {
-            self.open_window(config);
+            self.open_window();
         }
         match (self.tuple.is_v4(), self.timestamps_ok) {
             (true, true) => self.send_last::<TCP_V4, STAMPED_V4, D>(len, egress, config),
@@ -87,6 +87,7 @@ impl<F: Frame> Connection<F> {
         if egress.device.room() == 0 {
             return false;
         }
+        let tos = self.tos | self.recovery.ecn.ect;
         let Some(frame) = self.send.last_whole(self.snd_nxt, len) else { return false };
         let Some(bytes) = frame.prepend(LEN) else { return false };
         let Some(out) = bytes.first_chunk_mut::<LEN>() else { return false };
@@ -94,7 +95,7 @@ impl<F: Frame> Connection<F> {
             dst,
             src: &egress.link.mac,
             ttl: &self.ttl,
-            tos: &self.tos,
+            tos: &tos,
             ident,
             tuple: &self.tuple,
             flags: Flags(Flags::ACK.0 | Flags::PSH.0),
@@ -139,7 +140,7 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        if self.has_blocks() {
+        if self.has_blocks() | self.recovery.ecn.echoes {
             return false;
         }
         match (self.tuple.is_v4(), self.timestamps_ok) {

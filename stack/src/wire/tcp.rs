@@ -17,6 +17,8 @@ impl Flags {
     pub(crate) const PSH: Flags = Flags(0x08);
     pub(crate) const ACK: Flags = Flags(0x10);
     pub(crate) const URG: Flags = Flags(0x20);
+    pub(crate) const ECE: Flags = Flags(0x40);
+    pub(crate) const CWR: Flags = Flags(0x80);
 
     #[inline]
     pub(crate) fn contains(self, other: Flags) -> bool {

@@ -16,6 +16,12 @@ pub(crate) const RST: u8 = 0x04;
 pub(crate) const PSH: u8 = 0x08;
 pub(crate) const ACK: u8 = 0x10;
 pub(crate) const URG: u8 = 0x20;
+pub(crate) const ECE: u8 = 0x40;
+pub(crate) const CWR: u8 = 0x80;
+
+/// The ECN field of an IP header (RFC 3168 §5).
+pub(crate) const ECT_0: u8 = 0b10;
+pub(crate) const CE: u8 = 0b11;
 
 pub(crate) const ICMP: u8 = 1;
 pub(crate) const TCP: u8 = 6;
@@ -108,13 +114,15 @@ pub(crate) fn untagged(frame: &[u8], tag: u16) -> Vec<u8> {
     [&frame[..12], &frame[16..]].concat()
 }
 
-/// An IP header that is about to be written. The fields below `ttl` are IPv4's.
+/// An IP header that is about to be written. The fields below `tos` are IPv4's.
 #[derive(Debug, Clone)]
 pub(crate) struct IpOut {
     pub(crate) src: IpAddr,
     pub(crate) dst: IpAddr,
     pub(crate) protocol: u8,
     pub(crate) ttl: u8,
+    /// Type of service, or traffic class.
+    pub(crate) tos: u8,
     pub(crate) ident: u16,
     /// Offset in bytes, and whether more fragments follow.
     pub(crate) fragment: (u16, bool),
@@ -123,7 +131,7 @@ pub(crate) struct IpOut {
 
 impl IpOut {
     pub(crate) fn new(src: IpAddr, dst: IpAddr, protocol: u8) -> IpOut {
-        IpOut { src, dst, protocol, ttl: 64, ident: 0, fragment: (0, false), options: Vec::new() }
+        IpOut { src, dst, protocol, ttl: 64, tos: 0, ident: 0, fragment: (0, false), options: Vec::new() }
     }
 
     /// The packet: header and payload.
@@ -139,6 +147,7 @@ impl IpOut {
         let header_len = 20 + self.options.len();
         let mut packet = vec![0; 20];
         packet[0] = 0x40 | (header_len / 4) as u8;
+        packet[1] = self.tos;
         put(&mut packet, 2, (header_len + payload.len()) as u16);
         put(&mut packet, 4, self.ident);
         put(&mut packet, 6, (self.fragment.0 / 8) | (u16::from(self.fragment.1) << 13));
@@ -154,7 +163,7 @@ impl IpOut {
     }
 
     fn packet_v6(&self, src: Ipv6Addr, dst: Ipv6Addr, payload: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0x60, 0, 0, 0, 0, 0, self.protocol, self.ttl];
+        let mut packet = vec![0x60 | self.tos >> 4, self.tos << 4, 0, 0, 0, 0, self.protocol, self.ttl];
         put(&mut packet, 4, payload.len() as u16);
         packet.extend(src.octets());
         packet.extend(dst.octets());
@@ -202,7 +211,6 @@ impl Tcp {
         let header_len = usize::from(bytes[12] >> 4) * 4;
         assert!(header_len >= 20 && header_len <= bytes.len(), "MUST-69: data offset {header_len}");
         assert_eq!(bytes[12] & 0x0f, 0, "reserved bits");
-        assert!(bytes[13] & 0xc0 == 0, "ECN was never negotiated");
         assert!(bytes[13] & URG == 0 && be16(bytes, 18) == 0, "we send no urgent data");
         Tcp {
             src_port: be16(bytes, 0),

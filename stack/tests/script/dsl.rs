@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hayase_stack::{Config, Error, Instant, ListenerId, State, TcpId};
 
-use crate::codec::{ACK, Body, FIN, Heard, IpOut, Options, PSH, Payload, RST, SYN, TCP, Tcp, URG};
+use crate::codec::{ACK, Body, CE, FIN, Heard, IpOut, Options, PSH, Payload, RST, SYN, TCP, Tcp, URG};
 use crate::host::{Host, PEER_V4, PEER_V6, STACK_V4, STACK_V6};
 use crate::oracle::pattern;
 
@@ -32,6 +32,8 @@ pub(crate) struct Segment {
     /// Without the timestamps that were negotiated.
     bare: bool,
     sack: Option<Vec<(u32, u32)>>,
+    /// The ECN field of its packet.
+    ecn: u8,
 }
 
 pub(crate) fn syn() -> Segment {
@@ -79,6 +81,16 @@ impl Segment {
     /// Exactly these control bits.
     pub(crate) fn flags(self, flags: u8) -> Segment {
         Segment { flags, ..self }
+    }
+
+    /// With these control bits as well.
+    pub(crate) fn and(self, flags: u8) -> Segment {
+        Segment { flags: self.flags | flags, ..self }
+    }
+
+    /// Marked by a router that is congested.
+    pub(crate) fn marked(self) -> Segment {
+        Segment { ecn: CE, ..self }
     }
 
     /// With a FIN behind the data.
@@ -152,6 +164,8 @@ pub(crate) struct Got {
     pub(crate) sack: Vec<(u32, u32)>,
     /// The sequence number as it stood on the wire.
     pub(crate) wire_seq: u32,
+    /// The ECN field of its packet.
+    pub(crate) ecn: u8,
 }
 
 impl Got {
@@ -336,12 +350,13 @@ impl Script {
 
     /// A segment as an IP packet, completed by what a well-behaved peer would say.
     pub(crate) fn packet(&mut self, segment: Segment) -> Vec<u8> {
+        let tos = segment.ecn;
         let (tcp, options) = self.complete(segment);
         let (stack, peer) = (self.stack_addr, self.peer_addr);
         let key = (stack.ip(), stack.port(), peer.ip(), peer.port());
         self.host.oracle.peer_sent(key, &tcp, &options);
         let bytes = tcp.encode(peer.ip(), stack.ip());
-        IpOut::new(peer.ip(), stack.ip(), TCP).packet(&bytes)
+        IpOut { tos, ..IpOut::new(peer.ip(), stack.ip(), TCP) }.packet(&bytes)
     }
 
     fn complete(&mut self, segment: Segment) -> (Tcp, Options) {
@@ -395,10 +410,10 @@ impl Script {
         let Payload::Tcp(tcp) = ip.payload else { panic!("a segment expected, not {:?}", ip.payload) };
         let ends = ((ip.src, tcp.src_port).into(), (ip.dst, tcp.dst_port).into());
         assert_eq!(ends, (self.stack_addr, self.peer_addr), "a segment of somebody else");
-        Some(self.take(at, tcp))
+        Some(self.take(at, tcp, ip.tos & CE))
     }
 
-    fn take(&mut self, at: Instant, tcp: Tcp) -> Got {
+    fn take(&mut self, at: Instant, tcp: Tcp, ecn: u8) -> Got {
         if tcp.flags & SYN != 0 {
             self.stack_isn = Some(tcp.seq);
         }
@@ -424,6 +439,7 @@ impl Script {
             sack: sack.map(|(l, r)| (from_peer(l), from_peer(r))).collect(),
             options,
             wire_seq: tcp.seq,
+            ecn,
         }
     }
 

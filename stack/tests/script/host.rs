@@ -11,7 +11,7 @@ use hayase_stack::wire::VlanId;
 use hayase_stack::{Config, Drop, Instant, Stack, UdpId};
 use hayase_wire::{EndConfig, Wire, WireConfig, WireDevice};
 
-use crate::codec::{self, Arp, BROADCAST, Body, Heard, ICMPV6, Ip, IpOut, Mac, Payload};
+use crate::codec::{self, Arp, BROADCAST, Body, CE, Heard, ICMPV6, Ip, IpOut, Mac, Payload};
 use crate::oracle::Oracle;
 
 pub(crate) const STACK_MAC: Mac = [2, 0, 0, 0, 0, 0x0a];
@@ -164,9 +164,9 @@ impl Host {
         };
         assert_eq!(ip.ttl, ttl, "MUST-49: hop limit");
         if let Payload::Tcp(tcp) = &ip.payload {
-            assert_eq!(ip.tos, self.tos, "MUST-48: type of service");
+            assert_eq!(ip.tos & !CE, self.tos, "MUST-48: type of service");
             assert!(ip.dont_fragment, "RFC 1191: TCP discovers the path's MTU");
-            self.oracle.check((ip.src, tcp.src_port, ip.dst, tcp.dst_port), tcp);
+            self.oracle.check((ip.src, tcp.src_port, ip.dst, tcp.dst_port), tcp, ip.tos & CE);
         }
     }
 

@@ -21,12 +21,16 @@ mod membership;
 mod vlan;
 
 mod tcp_attack;
+mod tcp_buffers;
 mod tcp_close;
 mod tcp_congestion;
 mod tcp_data;
+mod tcp_ecn;
+mod tcp_flood;
 mod tcp_info;
 mod tcp_loss;
 mod tcp_open;
 mod tcp_options;
 mod tcp_recovery;
 mod tcp_send;
+mod tcp_user_timeout;

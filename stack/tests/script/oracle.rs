@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::codec::{ACK, FIN, Options, RST, SYN, Tcp};
+use crate::codec::{ACK, CWR, ECE, ECT_0, FIN, Options, RST, SYN, Tcp};
 
 /// Byte of a test stream at a sequence number relative to the ISN: both applications write this.
 pub(crate) fn pattern(seq: u32) -> u8 {
@@ -17,7 +17,7 @@ pub(crate) type FlowKey = (IpAddr, u16, IpAddr, u16);
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     /// The peer's latest SYN: it counts once the stack answers it.
-    syns: HashMap<FlowKey, Options>,
+    syns: HashMap<FlowKey, (Options, u8)>,
     flows: HashMap<FlowKey, Flow>,
 }
 
@@ -30,6 +30,9 @@ struct Flow {
     offer: Options,
     /// What the peer's SYN offered, once it is known.
     peer: Option<Options>,
+    /// The flags of the stack's last SYN, and of the peer's.
+    offer_flags: u8,
+    peer_flags: u8,
     /// The furthest that the peer ever let the stack send.
     send_edge: Option<u32>,
     ack: Option<u32>,
@@ -53,11 +56,12 @@ impl Oracle {
     /// The peer says something that the stack may rely on.
     pub(crate) fn peer_sent(&mut self, key: FlowKey, tcp: &Tcp, options: &Options) {
         if tcp.flags & SYN != 0 {
-            self.syns.insert(key, options.clone());
+            self.syns.insert(key, (options.clone(), tcp.flags));
         }
         let Some(flow) = self.flows.get_mut(&key) else { return };
         if tcp.flags & SYN != 0 && flow.peer.is_none() {
             flow.peer = Some(options.clone());
+            flow.peer_flags = tcp.flags;
         }
         if tcp.flags & FIN != 0 {
             flow.peer_fin = Some(tcp.seq.wrapping_add(tcp.payload.len() as u32 + 1));
@@ -72,9 +76,13 @@ impl Oracle {
     }
 
     /// The stack sent this: panics if it must not.
-    pub(crate) fn check(&mut self, key: FlowKey, tcp: &Tcp) {
+    pub(crate) fn check(&mut self, key: FlowKey, tcp: &Tcp, ecn: u8) {
         let options = Options::parse(&tcp.options);
+        if tcp.flags & (RST | SYN) != 0 {
+            assert_eq!(ecn, 0, "G1: only data is ECT");
+        }
         if tcp.flags & RST != 0 {
+            assert_eq!(tcp.flags & (ECE | CWR), 0, "a reset says nothing of congestion");
             assert!(tcp.payload.is_empty() && tcp.flags & (SYN | FIN) == 0, "a reset is nothing else");
             return;
         }
@@ -86,6 +94,7 @@ impl Oracle {
         assert!(options.window_scale.is_none(), "E1: window scale only on SYN");
         assert!(!options.sack_permitted, "D1: SACK-permitted only on SYN");
         let flow = self.flows.get_mut(&key).expect("a segment of no connection");
+        flow.check_ecn(tcp, ecn);
         flow.check_options(tcp, &options);
         flow.check_data(tcp, &options);
         flow.check_window(tcp);
@@ -97,12 +106,22 @@ impl Oracle {
         let is_answer = tcp.flags & ACK != 0;
         let known = self.flows.get(&key).filter(|flow| flow.isn == tcp.seq);
         let peer = if is_answer { self.syns.get(&key).cloned() } else { None };
+        let (peer, peer_flags) = peer.map_or((None, 0), |(options, flags)| (Some(options), flags));
+        let setup = tcp.flags & (ECE | CWR);
+        let may_agree = setup == ECE && peer_flags & (ECE | CWR) == ECE | CWR;
+        assert!(
+            setup == 0 || if is_answer { may_agree } else { setup == ECE | CWR },
+            "G1: the bits of a SYN"
+        );
         if let Some(peer) = &peer {
             assert!(options.window_scale.is_none() || peer.window_scale.is_some(), "E1: only if both offer");
             assert!(options.timestamps.is_none() || peer.timestamps.is_some(), "E4: only if both offer");
             assert!(!options.sack_permitted || peer.sack_permitted, "D1: only if both offer");
         }
         if known.is_some() && !is_answer {
+            if let Some(flow) = self.flows.get_mut(&key) {
+                flow.offer_flags = tcp.flags;
+            }
             return;
         }
         let edge = is_answer.then(|| tcp.ack.wrapping_add(u32::from(tcp.window)));
@@ -112,6 +131,8 @@ impl Oracle {
             ts_val: options.timestamps.map(|(val, _)| val),
             offer: options,
             peer,
+            offer_flags: tcp.flags,
+            peer_flags,
             send_edge: known.and_then(|flow| flow.send_edge),
             ack: is_answer.then_some(tcp.ack),
             receive_edge: edge,
@@ -153,6 +174,17 @@ impl Flow {
             let is_duplicate = i == 0;
             assert!(is_duplicate || is_before(tcp.ack, *left), "D2: what is acknowledged is not reported");
         }
+    }
+
+    /// ECN only where both agreed, ECT on new data alone, and CWR with such (RFC 3168 §6.1).
+    fn check_ecn(&self, tcp: &Tcp, ecn: u8) {
+        let agreed = |flags: u8| flags & (SYN | ECE) == SYN | ECE;
+        if !(agreed(self.offer_flags) && agreed(self.peer_flags)) {
+            assert_eq!((ecn, tcp.flags & (ECE | CWR)), (0, 0), "G2: ECN was not negotiated");
+        }
+        let is_new = !tcp.payload.is_empty() && !is_before(tcp.seq, self.end);
+        assert!(ecn == 0 || (ecn == ECT_0 && is_new), "G2: ECT on what is not new data");
+        assert!(tcp.flags & CWR == 0 || is_new, "G4: CWR on what is not new data");
     }
 
     fn check_data(&mut self, tcp: &Tcp, options: &Options) {

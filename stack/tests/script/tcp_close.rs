@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
 
-use hayase_stack::{Error, Keepalive, State};
+use hayase_stack::{Count, Error, Keepalive, State};
 
 use crate::codec::{ACK, FIN, RST};
 use crate::dsl::{Script, ack, data, fin, modern_syn, rst, syn, syn_ack};
@@ -244,6 +244,24 @@ fn may_2_a_newer_timestamp_reopens_whatever_the_sequence_number() {
     t.wait(ms(10));
     t.reborn(4000, t.peer_isn.wrapping_sub(100_000));
     t.established(modern_syn());
+}
+
+#[test]
+fn n7_time_wait_is_never_in_the_way_of_a_newer_connection() {
+    let mut t = Script::listening();
+    for n in 0..2000u32 {
+        t.reborn(4000, n.wrapping_mul(0x9e37_79b9));
+        t = t.established(modern_syn());
+        t.close();
+        t.expect(fin(1));
+        t.peer(ack(2));
+        t.peer(fin(1));
+        t.expect(ack(2).seq(2));
+        assert_eq!(t.host.stack.tcp_count(), 1, "one makes room for the next");
+        t.wait(ms(1));
+    }
+    assert_eq!(t.host.stack.counters().get(Count::TwRecycled), 1999);
+    t.host.assert_frames_home();
 }
 
 #[test]

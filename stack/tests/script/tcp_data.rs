@@ -11,7 +11,7 @@ use crate::host::ms;
 
 fn small_buffer(len: usize) -> Config {
     let mut config = Config::default();
-    config.receive_buffer_len = len;
+    (config.receive_buffer_len, config.receive_buffer_len_max) = (len, len);
     config
 }
 

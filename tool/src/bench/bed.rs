@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hayase::net::{TcpListener, TcpStream};
-use hayase::{DeviceSpec, Host, Model, Offloads, Runtime, TapSpec, WireSpec, time};
+use hayase::{DeviceSpec, Host, Model, Offloads, Runtime, TapSpec, WireSpec, stack, time};
 
 use super::join_all;
 use super::report::{Conditions, Counts};
@@ -22,6 +22,9 @@ const PER_PORT: usize = 20_000;
 
 /// Our server's first port.
 const PORT: u16 = 7;
+
+/// How long this process may have to wait for a processor, in microseconds.
+const PATIENCE_US: u32 = 1_000_000;
 
 /// How long new connections may take to finish what belongs to their beginning.
 const SETTLING_TIME: Duration = Duration::from_millis(20);
@@ -45,7 +48,11 @@ impl Bed {
     /// The bed of core 0 in a runtime with so many of them.
     pub(super) fn with_cores(common: &BenchCommon, cores: usize) -> Result<Bed> {
         let spec = device_spec(common)?;
-        let runtime = device::runtime_of(cores, common.model, Some(&spec), common.offloads)?;
+        let mut builder = device::builder(cores, common.model, Some(&spec), common.offloads);
+        if matches!(spec, DeviceSpec::Wire(_)) {
+            builder = builder.stack(patient());
+        }
+        let runtime = builder.build()?;
         let (server, model) = (runtime.peer(), common.model);
         Ok(Bed { runtime, spec, model, server, remote: common.connect })
     }
@@ -79,6 +86,15 @@ impl Bed {
     pub(super) fn counts(&self) -> io::Result<Counts> {
         counts_of(self.runtime.hosts())
     }
+}
+
+/// On a wire nothing is lost, and an answer is late because this process had to wait for its turn: neither probe nor
+/// timeout shall send again what waits in this very process.
+fn patient() -> stack::Config {
+    let mut config = stack::Config::default();
+    config.loss_probe_margin_us = PATIENCE_US;
+    config.rto_min_us = PATIENCE_US;
+    config
 }
 
 /// Opens connections from the current host, to `remote` or to our own `server`, where `serve` is what it does with each.

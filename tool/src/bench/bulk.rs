@@ -21,11 +21,9 @@ pub(super) fn run(args: &BulkArgs) -> Result {
     let bed = Bed::new(common)?;
     warn_of_missing(common.offloads, bed.runtime.host().offloads()?);
     let streams = bed.runtime.block_on(bed.connect(common.connections, read_to_end))?;
-    let writes = vec![Write { len: args.write, owned: args.owned }; streams.len()];
-
     let goal = Goal::new(args.bytes, common.duration);
     let before = bed.counts()?;
-    let sent = measured_bytes(&bed.runtime, streams, writes, goal);
+    let sent = measured_bytes(&bed.runtime, streams, args.write(), goal);
     let Sent { bytes, elapsed } = sent.attempt(|| "a transfer failed".into())?;
     let counts = bed.counts()?.since(&before);
 
@@ -34,7 +32,7 @@ pub(super) fn run(args: &BulkArgs) -> Result {
 }
 
 /// What our server does: it reads as programs do, with a copy, and closes.
-async fn read_to_end(mut stream: TcpStream) -> io::Result<()> {
+pub(super) async fn read_to_end(mut stream: TcpStream) -> io::Result<()> {
     let mut buf = vec![0; READ_LEN];
     while stream.read(&mut buf).await? > 0 {}
     Ok(())
@@ -42,35 +40,36 @@ async fn read_to_end(mut stream: TcpStream) -> io::Result<()> {
 
 /// How to write.
 #[derive(Debug, Clone, Copy)]
-struct Write {
+pub(super) struct Write {
     len: usize,
     owned: bool,
 }
 
+impl BulkArgs {
+    pub(super) fn write(&self) -> Write {
+        Write { len: self.write, owned: self.owned }
+    }
+}
+
 /// The result.
 #[derive(Debug)]
-struct Sent {
-    bytes: u64,
-    elapsed: Duration,
+pub(super) struct Sent {
+    pub(super) bytes: u64,
+    pub(super) elapsed: Duration,
 }
 
 /// All that is measured happens in here, the ends of the connections included, by which the servers say that they have
 /// everything. Profilers find it by its name, which the help names.
 #[inline(never)]
-fn measured_bytes(
-    runtime: &Runtime,
-    streams: Vec<TcpStream>,
-    writes: Vec<Write>,
-    goal: Goal,
-) -> io::Result<Sent> {
-    runtime.block_on(send_all(streams, writes, goal))
+fn measured_bytes(runtime: &Runtime, streams: Vec<TcpStream>, write: Write, goal: Goal) -> io::Result<Sent> {
+    runtime.block_on(send_all(streams, write, goal))
 }
 
-async fn send_all(streams: Vec<TcpStream>, writes: Vec<Write>, goal: Goal) -> io::Result<Sent> {
+pub(super) async fn send_all(streams: Vec<TcpStream>, write: Write, goal: Goal) -> io::Result<Sent> {
     let start = Instant::now();
     let shares = goal.shares(streams.len());
-    let senders = streams.into_iter().zip(writes).zip(shares);
-    let tasks = senders.map(|((stream, write), share)| hayase::spawn(send(stream, write, share))).collect();
+    let senders = streams.into_iter().zip(shares);
+    let tasks = senders.map(|(stream, share)| hayase::spawn(send(stream, write, share))).collect();
     let bytes = join_all(tasks).await?.into_iter().sum();
     Ok(Sent { bytes, elapsed: start.elapsed() })
 }

@@ -21,8 +21,9 @@ use crate::failure::Result;
 
 pub(crate) fn run(args: &BenchArgs) -> Result {
     match &args.kind {
-        BenchKind::Pingpong(args) if args.cores > 1 => cores::run(args),
+        BenchKind::Pingpong(args) if args.cores > 1 => cores::pingpong(args),
         BenchKind::Pingpong(args) => pingpong::run(args),
+        BenchKind::Bulk(args) if args.cores > 1 => cores::bulk(args),
         BenchKind::Bulk(args) => bulk::run(args),
         BenchKind::Models(args) => models::run(args),
     }

@@ -1,0 +1,264 @@
+//! A device without a stack: what is to be had from a link at most.
+//!
+//! One end answers each frame, the other keeps so many on their way. Both ends of a link, each in a process of its own,
+//! or both ends of a wire in one, are what `hayase bench` has at its disposal there.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use hayase_device::conformance::packet::{Ip, Packet};
+use hayase_device::{Burst, Caps, Device, Frame, Offloads, TxMeta};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "\
+usage: raw DEVICE echo [OFFLOADS]
+       raw DEVICE pingpong WINDOW [OFFLOADS]    frames of 60 bytes, WINDOW of them on their way at a time
+       raw DEVICE bulk WINDOW [OFFLOADS]        as large as the device takes them, each answered by one of 60 bytes
+
+DEVICE is tap:NAME, xdp:INTERFACE or dpdk:VDEV, with the echo at the other end; or wire, which has both in one thread.
+OFFLOADS is all or none, or a list as `hayase bench` takes it.";
+
+/// The shortest frame of Ethernet, in bytes.
+const SHORT_LEN: usize = 60;
+
+const ETHERNET_LEN: usize = 14;
+
+/// Headers of Ethernet, IPv4 and TCP.
+const HEADER_LEN: usize = 54;
+
+/// The IP packet of a super-segment: what fits a large buffer of every device.
+const SUPER_LEN: usize = 65_000;
+
+/// Where an answer says how many bytes it is for: in the payload of its segment.
+const COUNT_AT: usize = HEADER_LEN;
+
+/// How long is measured.
+const DURATION: Duration = Duration::from_secs(1);
+
+/// Looks at an empty queue before a nap, and its length.
+const LOOKS: u32 = 64;
+const NAP: Duration = Duration::from_micros(1);
+
+/// Frames that were not answered for so long are lost.
+const LOST_AFTER: Duration = Duration::from_millis(20);
+
+fn main() -> Result {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (device, game, rest) = match words[..] {
+        [device, "echo", ref rest @ ..] => (device, Game::Echo, rest),
+        [device, "pingpong", window, ref rest @ ..] => (device, Game::Pingpong(window.parse()?), rest),
+        [device, "bulk", window, ref rest @ ..] => (device, Game::Bulk(window.parse()?), rest),
+        _ => return Err(USAGE.into()),
+    };
+    let offloads = rest.first().map_or(Ok(Offloads::ALL), |list| list.parse())?;
+    match device.split_once(':') {
+        None if device == "wire" => on_wire(game, offloads),
+        Some(("tap", name)) => play(open_tap(name, offloads)?, game),
+        Some(("xdp", interface)) => play(open_xdp(interface, offloads)?, game),
+        #[cfg(feature = "dpdk")]
+        Some(("dpdk", vdev)) => play(open_dpdk(vdev, offloads)?, game),
+        _ => return Err(USAGE.into()),
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Game {
+    Echo,
+    Pingpong(usize),
+    Bulk(usize),
+}
+
+fn open_tap(name: &str, offloads: Offloads) -> Result<hayase_tap::TapDevice> {
+    let config = hayase_tap::TapConfig { name: name.into(), offloads, ..Default::default() };
+    let device = hayase_tap::TapDevice::open(&config)?;
+    hayase_tap::host::configure(name, config.mtu, &[])?;
+    Ok(device)
+}
+
+fn open_xdp(interface: &str, offloads: Offloads) -> Result<hayase_xdp::XdpDevice> {
+    let config = hayase_xdp::XdpConfig {
+        interface: interface.into(),
+        trust: true,
+        devices_max: 1,
+        offloads,
+        ..Default::default()
+    };
+    Ok(hayase_xdp::open(&config)?.pop().ok_or("an interface without queues")?.into_device()?)
+}
+
+#[cfg(feature = "dpdk")]
+fn open_dpdk(vdev: &str, offloads: Offloads) -> Result<hayase_dpdk::DpdkDevice> {
+    let config = hayase_dpdk::DpdkConfig { device: vdev.into(), queues: 1, offloads, ..Default::default() };
+    Ok(hayase_dpdk::open(&config)?.pop().ok_or("a port without queues")?.into_device()?)
+}
+
+fn on_wire(game: Game, offloads: Offloads) {
+    let (mut client, mut server) = hayase_wire::Wire::pair(hayase_wire::WireConfig::default());
+    client.set_offloads(offloads);
+    server.set_offloads(offloads);
+    let (mut burst, mut short) = (Burst::new(64), short(&server));
+    measure(&mut client, game, || {
+        answer(&mut server, &mut burst, &mut short);
+    });
+}
+
+/// Spends the time until something comes: the kernel, which carries the frames, may need the processor for that.
+#[derive(Debug, Default)]
+struct Patience(u32);
+
+impl Patience {
+    fn wait(&mut self) {
+        self.0 += 1;
+        if self.0.is_multiple_of(LOOKS) {
+            std::thread::sleep(NAP);
+        }
+    }
+}
+
+/// The other end is another process.
+fn play<D: Device>(mut device: D, game: Game) {
+    match game {
+        Game::Echo => {
+            println!("answering, offloads {}", device.caps().offloads);
+            let (mut burst, mut short, mut patience) = (Burst::new(64), short(&device), Patience::default());
+            loop {
+                if answer(&mut device, &mut burst, &mut short) == 0 {
+                    patience.wait();
+                }
+            }
+        }
+        game => {
+            let mut patience = Patience::default();
+            measure(&mut device, game, || patience.wait());
+        }
+    }
+}
+
+fn is_ours<F: Frame>(frame: &F) -> bool {
+    let bytes = frame.bytes();
+    bytes.len() >= HEADER_LEN && bytes[12..14] == [8, 0] && bytes[26..30] == [192, 0, 2, 1]
+}
+
+/// Frames of one kind: what is sent is a copy, with a few bytes of its own.
+#[derive(Debug)]
+struct Template {
+    bytes: Vec<u8>,
+    meta: TxMeta,
+}
+
+impl Template {
+    /// A frame to everybody, and as much of it left to the device as that does.
+    fn new(len: usize, mac: [u8; 6], caps: &Caps) -> Template {
+        let packet = Packet::tcp(Ip::V4, len - HEADER_LEN).between(mac, [0xff; 6]);
+        let segment_len = (caps.mtu + ETHERNET_LEN - HEADER_LEN) as u16;
+        if len > caps.mtu + ETHERNET_LEN {
+            Template { bytes: packet.build_partial(), meta: packet.segmentation_meta(segment_len) }
+        } else if caps.offloads.contains(Offloads::TX_CHECKSUM_TCP) {
+            Template { bytes: packet.build_partial(), meta: packet.checksum_meta() }
+        } else {
+            Template { bytes: packet.build(), meta: TxMeta::default() }
+        }
+    }
+
+    /// From now on, to the sender of this frame.
+    fn turn_to(&mut self, frame: &impl Frame) {
+        self.bytes[..6].copy_from_slice(&frame.bytes()[6..12]);
+    }
+
+    /// Queues one that is for `count` bytes. Whether there was room and memory for it.
+    fn send<D: Device>(&self, device: &mut D, count: usize) -> bool {
+        if device.room() == 0 {
+            return false;
+        }
+        let Some(mut frame) = device.alloc(self.bytes.len()) else { return false };
+        let Some(out) = frame.extend(self.bytes.len()) else { return false };
+        out.copy_from_slice(&self.bytes);
+        out[COUNT_AT..COUNT_AT + 4].copy_from_slice(&(count as u32).to_be_bytes());
+        device.transmit(frame, self.meta);
+        true
+    }
+}
+
+/// Answers what is there, each with a short frame. Returns how many came.
+fn answer<D: Device>(device: &mut D, burst: &mut Burst<D::Frame>, short: &mut Template) -> usize {
+    let received = device.receive(burst);
+    for (frame, _) in burst.drain().filter(|(frame, _)| is_ours(frame)) {
+        short.turn_to(&frame);
+        short.send(device, frame.total_len());
+    }
+    device.flush();
+    received
+}
+
+fn short<D: Device>(device: &D) -> Template {
+    Template::new(SHORT_LEN, device.mac(), device.caps())
+}
+
+fn full<D: Device>(device: &D) -> Template {
+    let caps = device.caps();
+    let is_cut = caps.offloads.contains(Offloads::TSO4);
+    let len = if is_cut { caps.tso_len_max.min(SUPER_LEN) } else { caps.mtu };
+    Template::new(len + ETHERNET_LEN, device.mac(), caps)
+}
+
+/// Waits for the link, which may take a moment to come up at both ends, and learns the other end's address.
+fn wait_for_answer<D: Device>(device: &mut D, template: &mut Template, mut idle: impl FnMut()) {
+    let mut burst = Burst::new(64);
+    loop {
+        short(device).send(device, 0);
+        device.flush();
+        std::thread::sleep(LOST_AFTER);
+        idle();
+        device.receive(&mut burst);
+        if let Some((frame, _)) = burst.drain().find(|(frame, _)| is_ours(frame)) {
+            return template.turn_to(&frame);
+        }
+    }
+}
+
+/// Keeps the window full until the time is over; `idle` is called when nothing has come.
+fn measure<D: Device>(device: &mut D, game: Game, mut idle: impl FnMut()) {
+    let (window, mut template) = match game {
+        Game::Echo => return,
+        Game::Pingpong(window) => (window, short(device)),
+        Game::Bulk(window) => (window, full(device)),
+    };
+    wait_for_answer(device, &mut template, &mut idle);
+    let room = window * template.bytes.len();
+    let (mut burst, mut on_their_way, mut answered) = (Burst::new(64), 0_usize, 0_u64);
+    let start = Instant::now();
+    let mut heard_at = start;
+    while start.elapsed() < DURATION {
+        while on_their_way + template.bytes.len() <= room && template.send(device, 0) {
+            on_their_way += template.bytes.len();
+        }
+        device.flush();
+        device.receive(&mut burst);
+        let mut count = 0;
+        for (frame, _) in burst.drain().filter(|(frame, _)| is_ours(frame)) {
+            count += count_in(&frame);
+        }
+        if count > 0 {
+            (on_their_way, heard_at) = (on_their_way.saturating_sub(count), Instant::now());
+            answered += count as u64;
+        } else {
+            idle();
+            if heard_at.elapsed() > LOST_AFTER {
+                (on_their_way, heard_at) = (0, Instant::now());
+            }
+        }
+    }
+    let (seconds, offloads) = (start.elapsed().as_secs_f64(), device.caps().offloads);
+    let (frames, bits) = (answered as f64 / template.bytes.len() as f64, answered as f64 * 8.0);
+    println!("{:.0} frames/s, {:.3} Gbit/s, offloads {offloads}", frames / seconds, bits / seconds / 1e9);
+}
+
+/// For how many bytes an answer is; none, if it is no answer.
+fn count_in<F: Frame>(frame: &F) -> usize {
+    let bytes = frame.bytes().get(COUNT_AT..COUNT_AT + 4).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u32::from_be_bytes) as usize
+}

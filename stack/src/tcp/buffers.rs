@@ -1,0 +1,84 @@
+//! How much a connection keeps for its application and for its peer: as much as the path holds. A path of 100 ms at
+//! 1 Gbit/s has 12 MB under way; a connection that gets as much from the start is a burden where it is not used.
+//!
+//! The receive buffer, and with it the window, grows with what the application takes in a round trip (dynamic
+//! right-sizing, as Linux's `tcp_rcv_space_adjust`); the send buffer with the congestion window. Both end at limits of
+//! [`Config`], and while TCP as a whole holds much, nothing grows.
+
+use alloc::boxed::Box;
+
+use hayase_device::Frame;
+use hayase_time::Instant;
+
+use super::connection::Connection;
+use crate::config::Config;
+use crate::seq::Seq;
+
+/// What a round trip is taken for that nobody measured: a continent's width.
+const RTT_UNKNOWN_US: u32 = 100_000;
+
+/// One connection gets no more than this part of what TCP as a whole may still hold.
+const SHARE: usize = 4;
+
+/// What a connection keeps for its application.
+#[derive(Debug)]
+pub(super) struct Space {
+    /// Bytes: the largest window.
+    pub(super) len: u32,
+    /// By what that grows, from the first read on.
+    intake: Option<Box<Intake>>,
+}
+
+impl Space {
+    pub(super) fn new(config: &Config) -> Space {
+        Space { len: config.receive_buffer_len.min(u32::MAX as usize) as u32, intake: None }
+    }
+}
+
+/// What the application takes in a round trip.
+#[derive(Debug)]
+pub(super) struct Intake {
+    /// The round trip that is going on: when it began, and at which byte.
+    since: Instant,
+    from: Seq,
+    /// The most that it took in any before.
+    most: u32,
+}
+
+impl<F: Frame> Connection<F> {
+    /// The application read. Once a round trip: if it took more than ever before, the buffer becomes twice that, and twice
+    /// the increase besides, since a sender in slow start goes on to double. `free_len`: what all connections together
+    /// may still take.
+    pub(super) fn size_receive_buffer(&mut self, now: Instant, free_len: usize, config: &Config) {
+        let limit = config.receive_buffer_len_max.min(free_len / SHARE).min(u32::MAX as usize) as u32;
+        if self.space.len >= limit || !self.window_scaling_ok {
+            return;
+        }
+        let (consumed, rtt_us) = (self.consumed(), self.rtt.srtt_us());
+        let rtt_us = if rtt_us == 0 { RTT_UNKNOWN_US } else { rtt_us };
+        let intake =
+            self.space.intake.get_or_insert_with(|| Intake { since: now, from: consumed, most: 0 }.into());
+        if now < intake.since.after_micros(rtt_us.into()) {
+            return;
+        }
+        let taken = consumed - intake.from;
+        (intake.since, intake.from) = (now, consumed);
+        if taken > intake.most {
+            let wanted = taken.saturating_add(taken - intake.most).saturating_mul(2);
+            self.space.len = self.space.len.max(wanted.min(limit));
+            intake.most = taken;
+        }
+    }
+
+    /// Segments that may wait out of order: a full window of full ones, and more if they are small.
+    pub(super) fn out_of_order_count_max(&self, config: &Config) -> usize {
+        config.out_of_order_count_max.max((self.space.len / self.mss) as usize)
+    }
+
+    /// What the connection keeps for its peer: the window that is under way, and as much again to go on with.
+    #[inline]
+    pub(super) fn send_buffer_len(&self, config: &Config) -> usize {
+        let two_windows = 2 * self.congestion.cwnd() as usize;
+        config.send_buffer_len.max(two_windows.min(config.send_buffer_len_max))
+    }
+}
