@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use hayase_device::{Caps, Offloads, SharedBytes};
 use hayase_stack::{
-    Cidr, Congestion, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State, TcpId, TcpInfo, UdpId,
+    AddressState, Cidr, Congestion, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State, TcpId,
+    TcpInfo, UdpId,
 };
 
 use crate::counters::Counters;
@@ -155,6 +156,7 @@ pub(crate) trait Door {
     fn close(&self, socket: Socket);
 
     fn addresses(&self) -> io::Result<Vec<Cidr>>;
+    fn address_states(&self) -> io::Result<Vec<(Cidr, AddressState)>>;
     fn add_address(&self, cidr: Cidr) -> io::Result<()>;
     fn remove_address(&self, addr: IpAddr) -> io::Result<()>;
     fn add_route(&self, destination: Cidr, gateway: IpAddr) -> io::Result<()>;

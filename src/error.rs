@@ -14,8 +14,10 @@ fn kind(error: Error) -> io::ErrorKind {
     use io::ErrorKind as Kind;
     match error {
         Error::AddrInUse => Kind::AddrInUse,
-        // Linux says EADDRNOTAVAIL for both.
-        Error::AddrNotAvailable | Error::PortsExhausted => Kind::AddrNotAvailable,
+        // Linux says EADDRNOTAVAIL for all.
+        Error::AddrNotAvailable | Error::AddrDuplicate | Error::AddrTentative | Error::PortsExhausted => {
+            Kind::AddrNotAvailable
+        }
         Error::ConnectionRefused => Kind::ConnectionRefused,
         Error::ConnectionReset => Kind::ConnectionReset,
         Error::ConnectionAborted => Kind::ConnectionAborted,

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use hayase_device::{Caps, Offloads};
 use hayase_executor::JoinHandle;
-use hayase_stack::{Cidr, TcpInfo};
+use hayase_stack::{AddressState, Cidr, TcpInfo};
 use pin_project_lite::pin_project;
 
 use crate::counters::Counters;
@@ -109,12 +109,21 @@ impl Host {
         Entered { before: CURRENT.replace(Some(self.shard)), here: PhantomData }
     }
 
-    /// The addresses, with the prefixes of their networks.
+    /// The addresses that are in use, with the prefixes of their networks.
     ///
     /// # Errors
     /// See [`Host`].
     pub fn addresses(self) -> io::Result<Vec<Cidr>> {
         self.call(|door| door.addresses())
+    }
+
+    /// All addresses, with what they are good for: an IPv6 address is not used before it is known that no other host of
+    /// the link has it, and never if one has.
+    ///
+    /// # Errors
+    /// See [`Host`].
+    pub fn address_states(self) -> io::Result<Vec<(Cidr, AddressState)>> {
+        self.call(|door| door.address_states())
     }
 
     /// Adds an address, and the route to its network.

@@ -18,7 +18,7 @@ use hayase_device::{Caps, Interest, Offloads, SharedBytes};
 use hayase_executor::Handle;
 use hayase_kernel::{Key, Kind, Lingering, Readiness, Sockets};
 use hayase_stack::{
-    Cidr, Count, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State, TcpId, UdpId,
+    AddressState, Cidr, Count, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State, TcpId, UdpId,
 };
 use hayase_time::Instant;
 
@@ -558,6 +558,10 @@ impl Door for KernelShard {
     fn addresses(&self) -> io::Result<Vec<Cidr>> {
         let addresses = hayase_kernel::addresses()?.into_iter();
         Ok(addresses.filter_map(|(addr, prefix)| Cidr::new(addr, prefix)).collect())
+    }
+
+    fn address_states(&self) -> io::Result<Vec<(Cidr, AddressState)>> {
+        Ok(self.addresses()?.into_iter().map(|cidr| (cidr, AddressState::Preferred)).collect())
     }
 
     fn add_address(&self, _cidr: Cidr) -> io::Result<()> {

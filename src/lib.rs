@@ -73,12 +73,12 @@ pub use hayase_device::Offloads;
 pub use hayase_executor::{Metrics, Parking};
 pub use hayase_macros::{main, test};
 pub use hayase_stack as stack;
-pub use hayase_stack::Cidr;
+pub use hayase_stack::{AddressState, Cidr};
 pub use host::{Entered, Host, Scope};
 pub use reactor::Reactor;
 pub use runtime::{
-    Builder, DeviceSpec, DpdkSpec, Model, NetmapSpec, ParseModelError, ParseSpecError, Runtime, TapSpec,
-    WireSpec, XdpKeep, XdpMode, XdpSpec,
+    Builder, DeviceSpec, DpdkSpec, LinkSpec, Model, NetmapSpec, ParseModelError, ParseSpecError, Runtime,
+    TapSpec, WireSpec, XdpKeep, XdpMode, XdpSpec,
 };
 pub use steering::AcceptPolicy;
 pub use task::{spawn, spawn_on};

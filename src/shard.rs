@@ -19,8 +19,8 @@ use std::time::Duration;
 use hayase_device::{Burst, Caps, Device, Interest, Offloads, SharedBytes};
 use hayase_executor::Handle;
 use hayase_stack::{
-    Cidr, Config, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket, Stack, State,
-    TcpId, TcpInfo, UdpId,
+    AddressState, Cidr, Config, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket,
+    Stack, State, TcpId, TcpInfo, UdpId,
 };
 use hayase_time::Instant;
 
@@ -699,6 +699,10 @@ impl<D: Device> Door for Shard<D> {
         self.call(|core, _| Ok(core.stack.addresses().collect()))
     }
 
+    fn address_states(&self) -> io::Result<Vec<(Cidr, AddressState)>> {
+        self.call(|core, _| Ok(core.stack.address_states().collect()))
+    }
+
     fn add_address(&self, cidr: Cidr) -> io::Result<()> {
         self.set(Setting::AddAddress(cidr))
     }
@@ -716,7 +720,7 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn caps(&self) -> io::Result<Caps> {
-        self.call(|core, _| Ok(*core.device.caps()))
+        self.call(|core, _| Ok(*core.stack.caps()))
     }
 
     fn set_offloads(&self, wanted: Offloads) -> io::Result<Offloads> {

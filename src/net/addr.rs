@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 /// [`SocketAddr`] and its kinds, pairs of address and port, slices of [`SocketAddr`], and text:
 /// `"10.7.0.2:80"`, `"[fd00::2]:80"`, `"localhost:80"`, or a pair of text and port. Other host names are an
 /// error: resolving one would block the thread, and with it every connection that it carries, so do that
-/// first and elsewhere. (`localhost` is 127.0.0.1 and ::1, which no host of ours has: it reaches itself through
-/// its own addresses.)
+/// first and elsewhere. `localhost` is 127.0.0.1 and ::1: the host itself, and of several cores
+/// the one that asks.
 pub trait ToSocketAddrs: sealed::Addresses {}
 
 impl<T: sealed::Addresses + ?Sized> ToSocketAddrs for T {}

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use hayase_device::{Caps, Offloads, SharedBytes};
 use hayase_stack::{
-    Cidr, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket, State as TcpState,
-    TcpId, TcpInfo, UdpId,
+    AddressState, Cidr, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket,
+    State as TcpState, TcpId, TcpInfo, UdpId,
 };
 
 use super::chunk::Chunk;
@@ -523,6 +523,10 @@ impl Door for RemoteDoor {
 
     fn addresses(&self) -> io::Result<Vec<Cidr>> {
         self.ask(|desk| desk.door.addresses())
+    }
+
+    fn address_states(&self) -> io::Result<Vec<(Cidr, AddressState)>> {
+        self.ask(|desk| desk.door.address_states())
     }
 
     fn add_address(&self, cidr: Cidr) -> io::Result<()> {

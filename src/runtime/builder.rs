@@ -11,7 +11,8 @@ use super::Runtime;
 use super::apart::Placement;
 use super::device::{self, Queue};
 use super::model::Model;
-use super::network::{Choices, attach};
+use super::network::{Choices, attach, settle_addresses};
+use super::secret::stable_secret;
 use super::spec::{DeviceSpec, TapSpec, WireSpec};
 use super::workers::Workers;
 use crate::host::Host;
@@ -154,13 +155,20 @@ impl Builder {
         if self.cores == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a runtime needs at least one core"));
         }
+        self.network.stack.stable_secret.get_or_insert(stable_secret()?);
         self.executor.spin = self.model.spin(self.spin, self.spin_of_device()?);
         let cores = Cores::new(self.cores)?;
         let executor = Executor::builder().config(self.executor.clone()).core(&cores, 0).build()?;
         let mut reactor = Reactor::new();
         let (hosts, queues) = attach(&self, &mut reactor, &executor.handle())?;
         let workers = Workers::start(&cores, &self.executor, &self.network, queues)?;
+        settle_addresses(&reactor, &hosts, self.is_learning()?)?;
         Ok(Runtime { executor: Some(executor), reactor, workers, hosts })
+    }
+
+    /// Whether the addresses are to come from the link alone.
+    fn is_learning(&self) -> io::Result<bool> {
+        Ok(self.chosen_device()?.is_some_and(|spec| spec.is_learning()))
     }
 
     /// How long to spin where nobody has chosen.

@@ -5,6 +5,7 @@ mod builder;
 mod device;
 mod model;
 mod network;
+mod secret;
 mod spec;
 mod workers;
 
@@ -13,7 +14,7 @@ pub use builder::Builder;
 pub(crate) use device::Queue;
 pub use model::{Model, ParseModelError};
 pub use spec::{
-    DeviceSpec, DpdkSpec, NetmapSpec, ParseSpecError, TapSpec, WireSpec, XdpKeep, XdpMode, XdpSpec,
+    DeviceSpec, DpdkSpec, LinkSpec, NetmapSpec, ParseSpecError, TapSpec, WireSpec, XdpKeep, XdpMode, XdpSpec,
 };
 
 use hayase_executor::{Executor, Metrics};

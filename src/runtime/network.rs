@@ -1,11 +1,13 @@
 //! A core's network: from a queue pair to hosts that are ready for use, and to its end.
 
 use std::io;
+use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
 use hayase_device::Offloads;
 use hayase_executor::{Clock, Handle};
+use hayase_stack::AddressState;
 
 use super::device::Queue;
 use crate::host::Host;
@@ -21,8 +23,8 @@ pub(super) struct Choices {
 /// How long a network that is being taken down goes on sending.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// How long it sleeps between two turns then.
-const LINGER_NAP: Duration = Duration::from_micros(200);
+/// How long a network sleeps between two turns while no executor turns it.
+const NAP: Duration = Duration::from_micros(200);
 
 /// Puts a stack on a queue pair, in the reactor of this thread, whose executor is that of `handle`.
 pub(super) fn attach(
@@ -39,6 +41,30 @@ pub(super) fn attach(
     }
     reactor.wake_through(handle);
     Ok(hosts)
+}
+
+/// The most that the addresses of a host take until it is known whether they can be used.
+const SETTLE_MAX: Duration = Duration::from_secs(12);
+
+/// Turns until the addresses that were given to these hosts are in use, or known to be somebody else's; and, where
+/// they are to be learnt, until there is one. Who binds to an address next need not wait.
+pub(super) fn settle_addresses(reactor: &Reactor, hosts: &[Host], is_learning: bool) -> io::Result<()> {
+    let end = Clock::Monotonic.now() + SETTLE_MAX;
+    for host in hosts {
+        while is_unsettled(*host, is_learning)? && Clock::Monotonic.now() < end {
+            turn_until(reactor, || true);
+            thread::sleep(NAP);
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is not known yet if an address can be used, or which one there is, other than the link-local one.
+fn is_unsettled(host: Host, is_learning: bool) -> io::Result<bool> {
+    let is_link_local = |addr| matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
+    let mut states = host.address_states()?;
+    states.retain(|(cidr, _)| !is_link_local(cidr.addr()));
+    Ok(is_learning && states.is_empty() || states.iter().any(|(_, state)| *state == AddressState::Tentative))
 }
 
 /// Turns for as long as a stack has something to do soon, as a retransmission has that waits for its ACK.
@@ -62,7 +88,7 @@ pub(super) fn turn_until(reactor: &Reactor, mut is_over: impl FnMut() -> bool) {
             break;
         }
         if !worked {
-            thread::sleep(LINGER_NAP);
+            thread::sleep(NAP);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Leases, owned sends, and reading through frames.
 
 use bytes::{Buf, Bytes};
+use futures_util::future;
 
 use super::{MORE_THAN_BUFFERS, connected, pattern};
 use crate::Host;
@@ -75,13 +76,14 @@ everywhere! {
         while stream.try_write_owned(&mut payload).is_ok_and(|len| len > 0) {}
         let left = payload.len();
         assert!(left > 0 && left < data.len());
+        let send = async move {
+            while !payload.is_empty() {
+                stream.writable().await.unwrap();
+                let _ = stream.try_write_owned(&mut payload);
+            }
+        };
         let mut received = Vec::new();
-        while !payload.is_empty() {
-            peer.read_buf(&mut received).await.unwrap();
-            let _ = stream.try_write_owned(&mut payload);
-        }
-        drop(stream);
-        peer.read_to_end(&mut received).await.unwrap();
+        future::join(send, peer.read_to_end(&mut received)).await.1.unwrap();
         assert!(received == data);
     }
 }

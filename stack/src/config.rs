@@ -3,6 +3,7 @@
 use core::ops::RangeInclusive;
 
 use crate::tcp::{Congestion, Ecn};
+use crate::wire::VlanId;
 
 /// Limits and habits of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +91,23 @@ pub struct Config {
     pub routes_max: usize,
     /// Addresses of this host.
     pub addresses_max: usize,
+    /// The VLAN that this host is in (802.1Q): its frames carry a tag with this number, and others are not for it. A tag
+    /// takes four bytes of what the device's MTU leaves. `None`: no tag.
+    pub vlan: Option<VlanId>,
+    /// How often the link is asked whether another host has an IPv6 address before it is used, a second apart (RFC 4862
+    /// §5.4, Linux's `dad_transmits`); 0: it is used at once. `None` leaves it to whoever puts the stack on a device:
+    /// by itself that is 0.
+    pub dad_transmits: Option<u8>,
+    /// Whether routers of the link are asked and believed: for default routes, networks, addresses and the MTU (Linux's
+    /// `accept_ra` and `autoconf`). Off, since a server's addresses are chosen, and anybody on the link can play router.
+    pub autoconf: bool,
+    /// What addresses that this host makes itself come from, beside their network and the link-layer address (RFC 7217,
+    /// Linux's `stable_secret`): with the same one a host has the same addresses after a restart. `None`: new ones.
+    pub stable_secret: Option<[u8; 16]>,
+    /// Whether the link hears of addresses as they come: by gratuitous ARP (RFC 5227 §2.3), and by
+    /// reports of the multicast groups in which they are asked for (RFC 3810). `None` leaves it to whoever
+    /// puts the stack on a device: by itself it does not.
+    pub announce: Option<bool>,
 }
 
 impl Default for Config {
@@ -130,6 +148,11 @@ impl Default for Config {
             neighbors_max: 1024,
             routes_max: 64,
             addresses_max: 16,
+            vlan: None,
+            dad_transmits: None,
+            autoconf: false,
+            stable_secret: None,
+            announce: None,
         }
     }
 }

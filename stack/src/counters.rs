@@ -104,8 +104,12 @@ counters! {
         PktTooSmall = "PKT_TOO_SMALL",
         /// The Ethernet destination is another host.
         OtherHost = "OTHERHOST",
-        /// An EtherType nobody here speaks, an 802.1Q tag among them.
+        /// It is of another VLAN, or of none where there should be one.
+        OtherVlan = "OTHERVLAN",
+        /// An EtherType nobody here speaks.
         UnhandledProto = "UNHANDLED_PROTO",
+        /// Somebody else claims an address of ours, by ARP or neighbour discovery.
+        AddrConflict = "ADDR_CONFLICT",
         /// A malformed ARP packet.
         ArpInvalid = "ARP_INVALID",
         /// A malformed IP header.
@@ -136,8 +140,10 @@ counters! {
         IcmpUnrelated = "ICMP_UNRELATED",
         /// An ICMP message that the rate limit held back.
         IcmpRateLimit = "ICMP_RATELIMIT",
-        /// A neighbour discovery message that breaks RFC 4861's rules of validity.
+        /// A message of neighbour discovery or multicast listener discovery that breaks the rules of RFC 4861 or RFC 3810.
         Ipv6NdiscBad = "IPV6_NDISC_BAD",
+        /// A router that tells of more routers, prefixes or addresses than are kept.
+        RouterBudget = "IPV6_ROUTER_BUDGET",
         /// A malformed UDP header.
         UdpInvalid = "UDP_INVALID",
         /// A wrong UDP checksum.

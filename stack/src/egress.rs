@@ -10,7 +10,7 @@ use crate::counters::{Count, Counters, Drop};
 use crate::ip::fragment;
 use crate::ip::neighbor::NeighborId;
 use crate::link::{Link, Waiting};
-use crate::wire::{EtherType, Mac, Protocol, ethernet, ipv4, ipv6};
+use crate::wire::{EtherType, Mac, Protocol, VlanId, ethernet, ipv4, ipv6};
 
 /// What a segment needs on its way out.
 pub(crate) struct Egress<'a, F, D> {
@@ -77,10 +77,18 @@ impl NetworkHeader {
         }
     }
 
+    #[inline]
+    fn len(&self) -> usize {
+        match self {
+            NetworkHeader::V4(_) => ipv4::LEN,
+            NetworkHeader::V6(_) => ipv6::LEN,
+        }
+    }
+
     /// Writes Ethernet and IP header into `front`, which has just their length.
     #[inline]
-    pub(crate) fn emit(&self, front: &mut [u8], dst: Mac, src: Mac) {
-        let (ether, network) = front.split_at_mut(ethernet::LEN);
+    pub(crate) fn emit(&self, front: &mut [u8], dst: Mac, src: Station) {
+        let (ether, network) = front.split_at_mut(front.len() - self.len());
         let ethertype = match self {
             NetworkHeader::V4(header) => {
                 header.emit(network);
@@ -91,8 +99,15 @@ impl NetworkHeader {
                 EtherType::IPV6
             }
         };
-        ethernet::Header { dst, src, ethertype }.emit(ether);
+        ethernet::Header { dst, src: src.mac, ethertype }.emit_tagged(src.vlan, ether);
     }
+}
+
+/// Who sends on the link.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Station {
+    pub(crate) mac: Mac,
+    pub(crate) vlan: Option<VlanId>,
 }
 
 /// Addresses and kind of a packet.
@@ -117,8 +132,8 @@ pub(crate) enum Unsent {
 
 impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
     #[inline]
-    pub(crate) fn mac(&self) -> Mac {
-        self.link.mac
+    pub(crate) fn station(&self) -> Station {
+        Station { mac: self.link.mac, vlan: self.link.vlan }
     }
 
     #[inline]
@@ -129,7 +144,7 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
     /// Bytes of Ethernet and IP header in front of a transport header.
     #[inline]
     pub(crate) fn headers_len(&self, local: IpAddr) -> usize {
-        ethernet::LEN + network_len(local)
+        self.link.ether_len() + network_len(local)
     }
 
     /// The MSS that we advertise: what fits our MTU, without options (RFC 6691).
@@ -185,7 +200,7 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
     #[cold]
     fn resolve(&mut self, dst: IpAddr, cached: &mut Option<NeighborId>) -> Hop {
         *cached = None;
-        if self.link.is_ours(dst) {
+        if self.link.is_here(dst) {
             return Hop { mac: self.link.mac, in_doubt: false, way: Way::Loopback };
         }
         if let Some(mac) = self.group_mac(dst) {
@@ -194,7 +209,8 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
         let nowhere = Hop { mac: Mac::UNSPECIFIED, in_doubt: false, way: Way::Nowhere };
         let Some(next) = self.link.route(dst) else { return nowhere };
         let Some(id) = self.link.neighbors.entry(next, self.now) else { return nowhere };
-        *cached = Some(id);
+        // Who remembers the neighbour may take the short way, which knows of no tags.
+        *cached = Some(id).filter(|_| self.link.vlan.is_none());
         match self.link.neighbors.mac(id, self.now) {
             Some(mac) => Hop { mac, in_doubt: true, way: Way::Direct },
             None => Hop { mac: Mac::UNSPECIFIED, in_doubt: false, way: Way::Unresolved(id) },
@@ -285,7 +301,7 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
             let mut frame = self.fill(&mut source, len)?;
             let headers_len = self.headers_len(envelope.src);
             let headers = frame.prepend(headers_len).ok_or(Unsent::Full)?;
-            network.emit(&mut headers[..headers_len], hop.mac, self.link.mac);
+            network.emit(&mut headers[..headers_len], hop.mac, self.station());
             self.transmit(hop, frame, meta);
             return Ok(());
         }
@@ -327,7 +343,7 @@ impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
             }
             let headers_len = self.headers_len(src);
             let headers = frame.prepend(headers_len).ok_or(Unsent::Full)?;
-            network.emit(&mut headers[..headers_len], hop.mac, self.link.mac);
+            network.emit(&mut headers[..headers_len], hop.mac, self.station());
             self.transmit(hop, frame, TxMeta::default());
         }
         self.counters.count(Count::FragOks);

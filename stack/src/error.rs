@@ -10,6 +10,10 @@ pub enum Error {
     AddrInUse,
     /// The address is none of this host's.
     AddrNotAvailable,
+    /// Another host of the link has this address (RFC 4862 §5.4): it is not used.
+    AddrDuplicate,
+    /// It is not known yet whether another host of the link has this address.
+    AddrTentative,
     /// Every ephemeral port towards this peer is taken.
     PortsExhausted,
     /// The peer refused the connection (RST to our SYN, or ICMP port unreachable).
@@ -44,6 +48,12 @@ impl fmt::Display for Error {
             Error::AddrInUse => "address in use: choose another port, or 0 for any free one",
             Error::AddrNotAvailable => {
                 "the address is none of this host's: bind to one of its addresses, or to 0.0.0.0 or [::]"
+            }
+            Error::AddrDuplicate => {
+                "another host on the link has this address: give one of the two another address"
+            }
+            Error::AddrTentative => {
+                "the address is still being checked for duplicates: try again in a second, or set dad_transmits to 0"
             }
             Error::PortsExhausted => {
                 "every ephemeral port towards this peer is in use: close connections or add an address"

@@ -2,7 +2,7 @@
 //! NIC, whichever stack asked.
 
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 
 use hayase_device::{Device, Frame};
 use hayase_time::Instant;
@@ -10,16 +10,24 @@ use hayase_time::Instant;
 use crate::ip::neighbor::Evidence;
 use crate::stack::Stack;
 use crate::wire::Mac;
+use crate::wire::ndp::RouterAdvert;
 
 /// What is kept for the others between two turns. What is beyond is asked for again by whoever needs it.
 const HEARD_COUNT_MAX: usize = 256;
 
 /// Something that ARP or neighbour discovery told one stack, and may tell another.
 #[derive(Debug, Clone, Copy)]
-pub struct Hearsay {
-    pub(crate) addr: IpAddr,
-    pub(crate) mac: Option<Mac>,
-    pub(crate) evidence: Evidence,
+pub struct Hearsay(pub(crate) Rumour);
+
+/// What there is to tell.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rumour {
+    /// Somebody said who has an address.
+    Neighbor { addr: IpAddr, mac: Option<Mac>, evidence: Evidence },
+    /// Another host has an address that we wanted.
+    Duplicate(Ipv6Addr),
+    /// A router spoke to the link.
+    Router { src: Ipv6Addr, advert: RouterAdvert },
 }
 
 /// What was heard since the last look; `None` where nobody wants to know.
@@ -51,7 +59,11 @@ impl<F: Frame> Stack<F> {
 
     /// Learns from another stack as from the link itself: the same evidence proves the same.
     pub fn hear<D: Device<Frame = F>>(&mut self, now: Instant, hearsay: Hearsay, device: &mut D) {
-        let Hearsay { addr, mac, evidence } = hearsay;
-        self.learn(now, addr, mac, evidence, device);
+        match hearsay.0 {
+            Rumour::Neighbor { addr, mac, evidence } => self.learn(now, addr, mac, evidence, device),
+            Rumour::Duplicate(addr) => self.link.give_up(addr, now),
+            // What there is no room for was counted where it arrived.
+            Rumour::Router { src, advert } => drop(self.obey_router(now, src, &advert, device)),
+        }
     }
 }

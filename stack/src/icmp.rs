@@ -12,11 +12,10 @@ use crate::echo::EchoReply;
 use crate::egress::Envelope;
 use crate::error::Error;
 use crate::ingress::{Packet, from};
-use crate::ip::address::is_host_source;
 use crate::stack::Stack;
 use crate::tcp::icmp::Trouble;
 use crate::wire::icmpv4::{self, Echo};
-use crate::wire::{Protocol, WireError, icmpv6, ipv4, ipv6, pseudo_header, udp};
+use crate::wire::{Protocol, WireError, icmpv6, ipv4, ipv6, mld, pseudo_header, udp};
 
 /// What we tell the sender of a packet that we could not use.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +73,10 @@ impl<F: Frame> Stack<F> {
             WireError::HopLimit | WireError::OptionLength | WireError::Address => Drop::Ipv6NdiscBad,
             error => icmp_error(error),
         })?;
-        if header.src.is_unspecified() && !matches!(message, icmpv6::Message::Ndp(_)) {
+        // Neighbour discovery comes from nobody when an address is tried, and from our own address when another host
+        // has it.
+        let is_strange = header.src.is_unspecified() || self.link.is_martian(packet.src);
+        if is_strange && !matches!(message, icmpv6::Message::Ndp(_)) {
             return Err(Drop::IpInvalidSource);
         }
         let quote = bytes.get(icmpv6::LEN..).unwrap_or(&[]);
@@ -90,6 +92,8 @@ impl<F: Frame> Stack<F> {
             icmpv6::Message::TimeExceeded(_) | icmpv6::Message::ParameterProblem { .. } => {
                 self.take_quote_v6(now, quote, Trouble::Soft(Error::HostUnreachable))
             }
+            icmpv6::Message::Query(_) if !mld::has_router_alert(frame.bytes()) => Err(Drop::Ipv6NdiscBad),
+            icmpv6::Message::Query(query) => self.receive_query(now, query),
             icmpv6::Message::Ndp(message) => self.receive_ndp(now, header, &message, device),
         }
     }
@@ -168,7 +172,7 @@ impl<F: Frame> Stack<F> {
         quote: &[u8],
         trouble: Trouble,
     ) -> Result<(), Drop> {
-        if !self.link.is_ours(local) {
+        if !self.link.is_for_us(local) {
             return Err(Drop::IcmpUnrelated);
         }
         let is_ours = match protocol {
@@ -253,11 +257,11 @@ impl<F: Frame> Stack<F> {
                 (IpAddr::V6(header.src), IpAddr::V6(header.dst), icmpv6::is_error(packet))
             }
         };
-        if is_error || !is_host_source(src) {
+        if is_error || !self.link.is_host_source(src) {
             return None;
         }
         // Of what went to a group only the exceptions of RFC 4443 §2.4(e.3) come here.
-        let answer = if self.link.is_ours(dst) { dst } else { self.link.source_for(src).ok()? };
+        let answer = if self.link.is_for_us(dst) { dst } else { self.link.source_for(src).ok()? };
         Some((src, answer))
     }
 }

@@ -9,7 +9,6 @@ use crate::chain;
 use crate::counters::{Count, Drop};
 use crate::egress::Egress;
 use crate::icmp::Complaint;
-use crate::ip::address::{is_host_source, solicited_node};
 use crate::ip::reassembly::{Fragment, Refused};
 use crate::stack::Stack;
 use crate::tcp::flow::Tuple;
@@ -92,12 +91,27 @@ impl<F: Frame> Stack<F> {
         if header.dst != self.link.mac && !is_group {
             return Err(Drop::OtherHost);
         }
-        frame.trim_front(ethernet::LEN);
-        match header.ethertype {
+        let (ethertype, ether_len) = self.check_vlan(&header, frame.bytes())?;
+        frame.trim_front(ether_len);
+        match ethertype {
             EtherType::IPV4 => self.receive_ipv4(now, frame, meta, is_group, device),
             EtherType::IPV6 => self.receive_ipv6(now, frame, meta, is_group, device),
             EtherType::ARP => self.receive_arp(now, &frame, device),
             _ => Err(Drop::UnhandledProto),
+        }
+    }
+
+    /// Whether a frame is of our VLAN; what it carries, and where. What has a tag for its priority alone is everybody's.
+    #[inline]
+    fn check_vlan(&self, header: &ethernet::Header, frame: &[u8]) -> Result<(EtherType, usize), Drop> {
+        if header.ethertype != EtherType::VLAN {
+            let is_ours = self.link.vlan.is_none();
+            return if is_ours { Ok((header.ethertype, ethernet::LEN)) } else { Err(Drop::OtherVlan) };
+        }
+        let (vlan, ethertype) = ethernet::parse_tag(frame).map_err(|_| Drop::PktTooSmall)?;
+        match vlan {
+            Some(_) if vlan != self.link.vlan => Err(Drop::OtherVlan),
+            _ => Ok((ethertype, ethernet::LEN + ethernet::TAG_LEN)),
         }
     }
 
@@ -112,13 +126,17 @@ impl<F: Frame> Stack<F> {
     ) -> Result<(), Drop> {
         let (header, header_len) = ipv4::parse(frame.bytes(), frame.total_len()).map_err(ip_error)?;
         let (src, dst) = (IpAddr::V4(header.src), IpAddr::V4(header.dst));
+        // Connections over loopback are as easy to guess as others, and the link has no part in them.
+        if !self.link.is_looping && (header.src.is_loopback() || header.dst.is_loopback()) {
+            return Err(Drop::IpInvalidSource);
+        }
         let packet_len = header_len + usize::from(header.payload_len);
         if frame.total_len() > packet_len {
             chain::truncate(&mut frame, packet_len);
         }
         if let Some(fragment) = Fragment::ipv4(&header, header_len) {
             // Fragments of somebody else's packets take no memory.
-            if !self.link.is_ours(dst) && !self.link.is_broadcast(header.dst) {
+            if !self.link.is_for_us(dst) && !self.link.is_broadcast(header.dst) {
                 return Err(Drop::IpInAddr);
             }
             let Some(whole) = self.reassemble(now, fragment, frame, device)? else { return Ok(()) };
@@ -148,13 +166,13 @@ impl<F: Frame> Stack<F> {
             return Err(Drop::IpInvalidSource);
         }
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (packet.src, packet.dst) else { return Ok(packet) };
-        if !self.link.is_ours(packet.dst) {
+        if !self.link.is_for_us(packet.dst) {
             if !self.link.is_broadcast(dst) {
                 return Err(Drop::IpInAddr);
             }
             packet.is_group = true;
         }
-        if !is_host_source(packet.src) || self.link.is_broadcast(src) {
+        if !self.link.is_host_source(packet.src) || self.link.is_broadcast(src) {
             return Err(Drop::IpInvalidSource);
         }
         Ok(packet)
@@ -171,11 +189,11 @@ impl<F: Frame> Stack<F> {
     ) -> Result<(), Drop> {
         let header = ipv6::parse(frame.bytes(), frame.total_len()).map_err(ip_error)?;
         let dst = IpAddr::V6(header.dst);
-        if !self.link.is_ours(dst) && !self.is_our_group(header.dst) {
+        if !self.link.is_for_us(dst) && !self.link.is_our_group(header.dst) {
             return Err(Drop::IpInAddr);
         }
         // The unspecified address is the source of one thing: duplicate address detection.
-        if !is_host_source(IpAddr::V6(header.src)) && !header.src.is_unspecified() {
+        if !self.link.is_host_source(IpAddr::V6(header.src)) && !header.src.is_unspecified() {
             return Err(Drop::IpInvalidSource);
         }
         let packet_len = ipv6::LEN + usize::from(header.payload_len);
@@ -206,26 +224,16 @@ impl<F: Frame> Stack<F> {
             is_group,
             next_header_at: extensions.next_header_at,
         };
-        if packet.protocol != Protocol::TCP && self.link.is_martian(packet.src) {
-            return Err(Drop::IpInvalidSource);
-        }
         if packet.protocol == Protocol::ICMPV6 {
             return self.receive_icmpv6(now, packet, &header, frame, device);
+        }
+        if packet.protocol != Protocol::TCP && self.link.is_martian(packet.src) {
+            return Err(Drop::IpInvalidSource);
         }
         if header.src.is_unspecified() {
             return Err(Drop::IpInvalidSource);
         }
         self.receive_packet(now, packet, frame, meta, device)
-    }
-
-    /// All nodes, and the groups in which our neighbours ask for our addresses.
-    fn is_our_group(&self, dst: core::net::Ipv6Addr) -> bool {
-        const ALL_NODES: core::net::Ipv6Addr = core::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-        dst == ALL_NODES
-            || self.link.addresses().any(|cidr| match cidr.addr() {
-                IpAddr::V6(addr) => solicited_node(addr) == dst,
-                IpAddr::V4(_) => false,
-            })
     }
 
     fn reassemble<D: Device<Frame = F>>(

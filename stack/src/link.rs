@@ -1,17 +1,22 @@
 //! The host on its link: addresses, routes, neighbours, and what the device can do.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hayase_device::{Caps, Frame, RxMeta, TxMeta};
+use hayase_time::Instant;
 
 use crate::config::Config;
+use crate::duties::Duty;
 use crate::error::Error;
 use crate::ip::address::{self, Cidr};
+use crate::ip::addresses::{Address, AddressState, Addresses};
+use crate::ip::discovered::Discovered;
 use crate::ip::{Neighbors, Route, Routes};
+use crate::membership::Membership;
 use crate::random::Random;
-use crate::wire::Mac;
+use crate::timetable::Timetable;
+use crate::wire::{Mac, VlanId, ethernet};
 
 /// Frames that this host sends to itself and that wait for the next turn.
 const LOOPBACK_COUNT_MAX: usize = 1024;
@@ -27,11 +32,26 @@ pub(crate) struct Waiting<F> {
 #[derive(Debug)]
 pub(crate) struct Link<F> {
     pub(crate) mac: Mac,
+    /// The VLAN, whose number every frame carries.
+    pub(crate) vlan: Option<VlanId>,
     pub(crate) caps: Caps,
-    addresses: Vec<Cidr>,
-    addresses_max: usize,
+    pub(crate) addresses: Addresses,
     routes: Routes,
+    /// What routers have said.
+    pub(crate) discovered: Discovered,
     pub(crate) neighbors: Neighbors<Waiting<F>>,
+    /// What is to be done without anybody asking.
+    pub(crate) duties: Timetable<Duty>,
+    /// The MTU of the device; that of the link may be smaller.
+    pub(crate) mtu_max: usize,
+    /// What routers are told of multicast groups.
+    pub(crate) membership: Membership,
+    /// What addresses are made from.
+    pub(crate) secret: [u8; 16],
+    /// Questions before an IPv6 address is used.
+    pub(crate) dad_transmits: u8,
+    /// Whether the link hears of new addresses.
+    pub(crate) announces: bool,
     /// Identification of the next IPv4 packet, and of the next IPv6 packet in fragments.
     pub(crate) ident: u32,
     pub(crate) loopback: VecDeque<(F, RxMeta)>,
@@ -43,15 +63,39 @@ impl<F: Frame> Link<F> {
     pub(crate) fn new(config: &Config, caps: &Caps, mac: Mac, random: &mut Random) -> Link<F> {
         Link {
             mac,
-            caps: *caps,
-            addresses: Vec::new(),
-            addresses_max: config.addresses_max,
+            vlan: config.vlan,
+            caps: in_vlan(caps, config.vlan),
+            addresses: Addresses::new(config.addresses_max),
             routes: Routes::new(config.routes_max),
+            discovered: Discovered::default(),
             neighbors: Neighbors::new(config.neighbors_max, random.next()),
+            duties: Timetable::new(),
+            mtu_max: in_vlan(caps, config.vlan).mtu,
+            membership: Membership::new(),
+            secret: config.stable_secret.unwrap_or_else(|| {
+                (u128::from(random.next()) << 64 | u128::from(random.next())).to_be_bytes()
+            }),
+            dad_transmits: config.dad_transmits.unwrap_or(0),
+            // What several queues of a NIC would say, the first one says for all.
+            announces: config.announce.unwrap_or(false) && caps.queue == 0,
             ident: random.next() as u32,
             loopback: VecDeque::new(),
             is_looping: false,
         }
+    }
+
+    /// Bytes in front of an IP packet.
+    #[inline]
+    pub(crate) fn ether_len(&self) -> usize {
+        ethernet::LEN + if self.vlan.is_some() { ethernet::TAG_LEN } else { 0 }
+    }
+
+    /// Takes over what the device can do now.
+    pub(crate) fn set_caps(&mut self, caps: &Caps) {
+        // A router may have said that the link takes less than the device.
+        let narrowed = (self.caps.mtu < self.mtu_max).then_some(self.caps.mtu);
+        let caps = in_vlan(caps, self.vlan);
+        self.caps = Caps { mtu: narrowed.unwrap_or(caps.mtu), ..caps };
     }
 
     /// Adds an address and the route to its network.
@@ -61,10 +105,10 @@ impl<F: Frame> Link<F> {
                 "an interface address must be a host's: no group, broadcast or loopback",
             ));
         }
-        if self.is_ours(cidr.addr()) {
+        if self.addresses.get(cidr.addr()).is_some() {
             return Err(Error::AddrInUse);
         }
-        if self.addresses.len() >= self.addresses_max {
+        if self.addresses.is_full() {
             return Err(Error::TooManySockets);
         }
         // Several addresses of one network share its route.
@@ -74,21 +118,33 @@ impl<F: Frame> Link<F> {
                 .add(route)
                 .map_err(|_| Error::InvalidInput("the routing table is full: raise routes_max"))?;
         }
-        self.addresses.push(cidr);
+        let mut address = Address::new(cidr);
+        self.take_up(&mut address, Instant::ZERO);
+        self.addresses.push(address);
         Ok(())
     }
 
     pub(crate) fn remove_address(&mut self, addr: IpAddr) -> Result<(), Error> {
-        let at = self.addresses.iter().position(|cidr| cidr.addr() == addr).ok_or(Error::AddrNotAvailable)?;
-        let removed = self.addresses.remove(at);
-        if !self.addresses.iter().any(|cidr| cidr.network() == removed.network()) {
+        let removed = self.addresses.remove(addr).ok_or(Error::AddrNotAvailable)?.cidr;
+        if !self.addresses.iter().any(|address| address.cidr.network() == removed.network()) {
             self.routes.remove(removed.network());
         }
+        self.forget(addr);
         Ok(())
     }
 
+    /// An address is gone: nothing is left to do about it.
+    pub(crate) fn forget(&mut self, addr: IpAddr) {
+        self.duties.retain(|duty| match *duty {
+            Duty::Probe(probed) => IpAddr::V6(probed) != addr,
+            Duty::Announce(announced, _) => IpAddr::V4(announced) != addr,
+            _ => true,
+        });
+        self.note_change(addr, false, Instant::ZERO);
+    }
+
     pub(crate) fn add_route(&mut self, destination: Cidr, gateway: IpAddr) -> Result<(), Error> {
-        if !self.addresses.iter().any(|cidr| cidr.contains(gateway)) {
+        if !self.addresses.iter().any(|address| address.cidr.contains(gateway)) {
             return Err(Error::InvalidInput("the gateway is on none of this host's networks"));
         }
         let route = Route { destination, gateway: Some(gateway) };
@@ -101,14 +157,33 @@ impl<F: Frame> Link<F> {
         self.routes.remove(destination).map(|_| ()).ok_or(Error::NetworkUnreachable)
     }
 
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = Cidr> + '_ {
-        self.addresses.iter().copied()
+    /// The addresses that may be used.
+    pub(crate) fn assigned(&self) -> impl Iterator<Item = Cidr> + '_ {
+        self.addresses.assigned()
+    }
+
+    /// What an address is good for; `None` if it is none of ours.
+    pub(crate) fn address_state(&self, addr: IpAddr) -> Option<AddressState> {
+        self.addresses.get(addr).map(|address| address.state)
     }
 
     /// Whether an address is this host's.
     #[inline]
     pub(crate) fn is_ours(&self, addr: IpAddr) -> bool {
-        self.addresses.iter().any(|cidr| cidr.addr() == addr)
+        self.addresses.is_assigned(addr)
+    }
+
+    /// Whether what is sent to an address stays here: one of ours, or a loopback address (RFC 1122 §3.2.1.3 (g)).
+    #[inline]
+    pub(crate) fn is_here(&self, addr: IpAddr) -> bool {
+        addr.is_loopback() || self.is_ours(addr)
+    }
+
+    /// Whether the packet that is being received is for us. Loopback addresses are only ours as long as it comes from
+    /// ourselves.
+    #[inline]
+    pub(crate) fn is_for_us(&self, dst: IpAddr) -> bool {
+        self.is_ours(dst) || self.is_looping && dst.is_loopback()
     }
 
     /// Whether a packet from the wire says that we sent it: somebody wants us to answer ourselves.
@@ -117,27 +192,62 @@ impl<F: Frame> Link<F> {
         !self.is_looping && self.is_ours(src)
     }
 
+    /// Whether the packet that is being received may come from this host.
+    #[inline]
+    pub(crate) fn is_host_source(&self, src: IpAddr) -> bool {
+        address::is_host_source(src) || self.is_looping && src.is_loopback()
+    }
+
     /// Whether an IPv4 address reaches every host of a network of ours.
     #[inline]
     pub(crate) fn is_broadcast(&self, addr: Ipv4Addr) -> bool {
-        addr.is_broadcast() || self.addresses.iter().any(|cidr| cidr.broadcast() == Some(addr))
+        addr.is_broadcast() || self.assigned().any(|cidr| cidr.broadcast() == Some(addr))
     }
 
-    /// The next hop to an address. A host's own networks come before any gateway.
+    /// All nodes, and the groups in which our neighbours ask for our addresses, those included that are still in
+    /// question.
+    pub(crate) fn is_our_group(&self, dst: Ipv6Addr) -> bool {
+        dst == address::ALL_NODES || self.is_member(dst)
+    }
+
+    /// The next hop to an address. A host's own networks come before any gateway, and what was configured before what
+    /// routers say.
     #[inline]
     pub(crate) fn route(&self, dst: IpAddr) -> Option<IpAddr> {
-        self.routes.lookup(dst).map(|hop| hop.addr)
+        let configured = self.routes.find(dst);
+        if configured.is_none_or(|route| route.destination.prefix() == 0) && self.discovered.is_on_link(dst) {
+            return Some(dst);
+        }
+        match configured {
+            Some(route) => Some(route.gateway.unwrap_or(dst)),
+            None if dst.is_ipv6() => self.discovered.router().map(IpAddr::V6),
+            None => None,
+        }
     }
 
-    /// The address to send from: the one nearest to the next hop.
+    /// The address to send from: for IPv4 the one nearest to the next hop, for IPv6 that of RFC 6724.
     pub(crate) fn source_for(&self, dst: IpAddr) -> Result<IpAddr, Error> {
+        if dst.is_loopback() {
+            return Ok(address::loopback(dst));
+        }
         if self.is_ours(dst) {
             return Ok(dst);
         }
         let group = !address::is_unicast(dst);
         let near = if group { dst } else { self.route(dst).ok_or(Error::NetworkUnreachable)? };
-        let on_link = self.addresses().find(|cidr| cidr.contains(near)).map(|cidr| cidr.addr());
-        on_link.or_else(|| address::select_source(dst, self.addresses())).ok_or(Error::NetworkUnreachable)
+        let on_link =
+            self.assigned().find(|cidr| near.is_ipv4() && cidr.contains(near)).map(|cidr| cidr.addr());
+        let source = on_link.or_else(|| address::select_source(dst, self.addresses.sources()));
+        source.ok_or(Error::NetworkUnreachable)
+    }
+
+    /// Whether packets may go between these addresses. A loopback address never shows on the wire (RFC 1122 §3.2.1.3 (g),
+    /// RFC 4291 §2.5.3).
+    pub(crate) fn check_ends(&self, src: IpAddr, dst: IpAddr) -> Result<(), Error> {
+        if src.is_loopback() && !self.is_here(dst) {
+            return Err(Error::InvalidInput("a socket at a loopback address reaches only its own host"));
+        }
+        Ok(())
     }
 
     /// Queues a frame of this host to itself. False if too many wait.
@@ -148,4 +258,10 @@ impl<F: Frame> Link<F> {
         }
         has_room
     }
+}
+
+/// What a device can do with frames that have a tag: it counts that as part of the packet.
+fn in_vlan(caps: &Caps, vlan: Option<VlanId>) -> Caps {
+    let tag_len = vlan.map_or(0, |_| ethernet::TAG_LEN);
+    Caps { mtu: caps.mtu - tag_len, tso_len_max: caps.tso_len_max - tag_len, ..*caps }
 }

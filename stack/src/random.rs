@@ -11,6 +11,16 @@ pub(crate) struct Random {
     counter: u64,
 }
 
+/// A function of `words` that nobody without `secret` can compute.
+pub(crate) fn keyed(secret: [u8; 16], words: &[u64]) -> u64 {
+    let [a, b] = *secret.as_chunks::<8>().0 else { unreachable!("16 bytes are twice eight") };
+    let mut hasher = SipHasher13::new_with_keys(u64::from_le_bytes(a), u64::from_le_bytes(b));
+    for word in words {
+        hasher.write_u64(*word);
+    }
+    hasher.finish()
+}
+
 impl Random {
     pub(crate) fn new(seed: [u8; 32]) -> Random {
         let mut key = [0; 4];

@@ -6,15 +6,14 @@ use hayase_device::{Device, Frame, TxMeta};
 use hayase_time::Instant;
 
 use crate::counters::{Count, Drop};
-use crate::hearsay::Hearsay;
-use crate::ip::address::{is_host_source, solicited_node};
+use crate::hearsay::{Hearsay, Rumour};
+use crate::ip::address::{ALL_NODES, is_host_source, solicited_node};
+use crate::ip::addresses::AddressState;
 use crate::ip::neighbor::{Evidence, Output};
 use crate::stack::Stack;
 use crate::wire::arp::{self, Operation};
 use crate::wire::ndp::{self, NeighborAdvert};
 use crate::wire::{EtherType, Mac, Protocol, ethernet, icmpv6, ipv6};
-
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 impl<F: Frame> Stack<F> {
     pub(crate) fn receive_arp<D: Device<Frame = F>>(
@@ -26,9 +25,13 @@ impl<F: Frame> Stack<F> {
         let packet = arp::parse(frame.bytes()).map_err(|_| Drop::ArpInvalid)?;
         let (sender, target) = (IpAddr::V4(packet.sender_ip), IpAddr::V4(packet.target_ip));
         let is_for_us = self.link.is_ours(target);
-        // Somebody claims our address (RFC 5227 §2.4): we keep it, and believe nothing else of that packet.
+        // Somebody claims our address: we keep it, and believe nothing else of that packet. Our own come back on some
+        // links, and claim nothing.
         if self.link.is_ours(sender) {
-            return Err(Drop::ArpInvalid);
+            if packet.sender_mac != self.link.mac {
+                self.defend(now, packet.sender_ip, device);
+            }
+            return Err(Drop::AddrConflict);
         }
         let evidence = match packet.operation {
             Operation::Request if is_for_us => Evidence::Request,
@@ -45,7 +48,7 @@ impl<F: Frame> Stack<F> {
         Ok(())
     }
 
-    fn send_arp<D: Device<Frame = F>>(&mut self, dst: Mac, packet: &arp::Packet, device: &mut D) {
+    pub(crate) fn send_arp<D: Device<Frame = F>>(&mut self, dst: Mac, packet: &arp::Packet, device: &mut D) {
         let header = ethernet::Header { dst, src: self.link.mac, ethertype: EtherType::ARP };
         let mut bytes = [0; ethernet::LEN + arp::LEN];
         header.emit(&mut bytes[..ethernet::LEN]);
@@ -61,23 +64,46 @@ impl<F: Frame> Stack<F> {
         device: &mut D,
     ) -> Result<(), Drop> {
         match *message {
-            ndp::Message::NeighborSolicit { target, source_mac } => {
+            ndp::Message::NeighborSolicit { target, nonce, .. }
+                if self.link.address_state(IpAddr::V6(target)) == Some(AddressState::Tentative) =>
+            {
+                self.receive_rival(now, header.src, target, nonce)
+            }
+            ndp::Message::NeighborSolicit { target, source_mac, .. } => {
                 self.receive_solicit(now, header.src, target, source_mac, device)
             }
             ndp::Message::NeighborAdvert(advert) => {
                 let NeighborAdvert { target, target_mac, solicited, override_known, .. } = advert;
-                if self.link.is_ours(IpAddr::V6(target)) {
-                    return Err(Drop::Ipv6NdiscBad);
+                match self.link.address_state(IpAddr::V6(target)) {
+                    None | Some(AddressState::Duplicate) => {}
+                    Some(AddressState::Tentative) => return Err(self.meet_duplicate(now, target)),
+                    Some(_) => return Err(Drop::AddrConflict),
                 }
                 let evidence = Evidence::Advert { solicited, override_known };
                 self.learn_first(now, IpAddr::V6(target), target_mac, evidence, device);
                 Ok(())
             }
-            // Addresses and routes are configured; routers are not asked.
-            ndp::Message::RouterSolicit { .. }
-            | ndp::Message::RouterAdvert(_)
-            | ndp::Message::Redirect { .. } => Err(Drop::IcmpUnhandled),
+            ndp::Message::RouterAdvert(ref advert) => self.receive_router(now, header.src, advert, device),
+            // We are no router, and nobody tells us where to send: a redirect is easily forged, and a router forwards
+            // without it as well.
+            ndp::Message::RouterSolicit { .. } | ndp::Message::Redirect { .. } => Err(Drop::IcmpUnhandled),
         }
+    }
+
+    /// A question about an address that we are trying ourselves (RFC 4862 §5.4.3): from the unspecified address it comes
+    /// from somebody who is trying it as well, unless it is our own that came back (RFC 7527 §4.2).
+    fn receive_rival(
+        &mut self,
+        now: Instant,
+        src: Ipv6Addr,
+        target: Ipv6Addr,
+        nonce: Option<ndp::Nonce>,
+    ) -> Result<(), Drop> {
+        let own = self.link.addresses.get(IpAddr::V6(target)).map(|address| address.nonce);
+        if !src.is_unspecified() || nonce.is_some() && nonce == own {
+            return Err(Drop::IpInAddr);
+        }
+        Err(self.meet_duplicate(now, target))
     }
 
     /// RFC 4861 §7.2.3 and §7.2.4; from the unspecified address it is duplicate address detection
@@ -94,6 +120,9 @@ impl<F: Frame> Stack<F> {
             return Err(Drop::IpInAddr);
         }
         let is_detection = src.is_unspecified();
+        if self.link.is_martian(IpAddr::V6(src)) {
+            return Err(Drop::AddrConflict);
+        }
         if let Some(mac) = source_mac.filter(|_| !is_detection) {
             self.learn_first(now, IpAddr::V6(src), Some(mac), Evidence::Request, device);
         }
@@ -115,7 +144,7 @@ impl<F: Frame> Stack<F> {
         Ok(())
     }
 
-    fn send_ndp<D: Device<Frame = F>>(
+    pub(crate) fn send_ndp<D: Device<Frame = F>>(
         &mut self,
         src: Ipv6Addr,
         dst: Ipv6Addr,
@@ -146,13 +175,19 @@ impl<F: Frame> Stack<F> {
         self.send_raw(&bytes[..len], device);
     }
 
-    fn send_raw<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) {
+    /// Sends a frame that was written as if there were no VLANs.
+    pub(crate) fn send_raw<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) {
+        let Some((ether, packet)) = bytes.split_at_checked(ethernet::LEN) else { return };
+        let Ok(header) = ethernet::parse(ether) else { return };
         if device.room() == 0 {
             return self.counters.drop(Drop::FullRing);
         }
-        let Some(mut frame) = device.alloc(bytes.len()) else { return self.counters.drop(Drop::NoMem) };
-        if let Some(out) = frame.extend(bytes.len()) {
-            out.copy_from_slice(bytes);
+        let ether_len = self.link.ether_len();
+        let len = ether_len + packet.len();
+        let Some(mut frame) = device.alloc(len) else { return self.counters.drop(Drop::NoMem) };
+        if let Some(out) = frame.extend(len) {
+            header.emit_tagged(self.link.vlan, &mut out[..ether_len]);
+            out[ether_len..].copy_from_slice(packet);
             device.transmit(frame, TxMeta::default());
         }
     }
@@ -166,7 +201,7 @@ impl<F: Frame> Stack<F> {
         evidence: Evidence,
         device: &mut D,
     ) {
-        self.heard.note(Hearsay { addr, mac, evidence });
+        self.heard.note(Hearsay(Rumour::Neighbor { addr, mac, evidence }));
         self.learn(now, addr, mac, evidence, device);
     }
 
@@ -194,11 +229,12 @@ impl<F: Frame> Stack<F> {
         while let Some(output) = self.link.neighbors.poll(now) {
             match output {
                 Output::Solicit { target, unicast } => self.solicit(target, unicast, device),
-                Output::Unreachable { packets, .. } => {
+                Output::Unreachable { addr, packets } => {
+                    self.link.discovered.demote(addr);
                     for packet in packets {
                         self.counters.drop(Drop::NeighUnresolved);
                         let bytes = packet.frame.bytes();
-                        self.unreachable(now, bytes.get(ethernet::LEN..).unwrap_or(&[]));
+                        self.unreachable(now, bytes.get(self.link.ether_len()..).unwrap_or(&[]));
                     }
                 }
             }
@@ -214,7 +250,8 @@ impl<F: Frame> Stack<F> {
                 self.send_arp(unicast.unwrap_or(Mac::BROADCAST), &request, device);
             }
             (IpAddr::V6(source), IpAddr::V6(target)) => {
-                let message = ndp::Message::NeighborSolicit { target, source_mac: Some(self.link.mac) };
+                let message =
+                    ndp::Message::NeighborSolicit { target, source_mac: Some(self.link.mac), nonce: None };
                 let group = solicited_node(target);
                 let (dst, mac) = match unicast {
                     Some(mac) => (target, mac),

@@ -7,14 +7,17 @@ use core::time::Duration;
 use hayase_device::{Burst, Caps, Device, Frame, SharedBytes, TxMeta};
 use hayase_time::Instant;
 
+use crate::autoconf::START_DELAY_MS;
 use crate::config::Config;
 use crate::counters::{Count, Counters};
+use crate::duties::Duty;
 use crate::echo::{EchoReply, Echoes};
 use crate::egress::{Egress, Envelope, Unsent, mss};
 use crate::error::Error;
 use crate::hearsay::Heard;
 use crate::icmp;
 use crate::ip::address::{Cidr, link_local};
+use crate::ip::addresses::AddressState;
 use crate::ip::limiter::Limiter;
 use crate::ip::{HostLimiter, Reassembly};
 use crate::link::Link;
@@ -64,9 +67,10 @@ impl<F: Frame> Stack<F> {
             Limiter::new(config.icmp_per_second.div_ceil(10), config.icmp_per_second.div_ceil(10)),
             random.next(),
         );
+        let link = Link::new(&config, caps, Mac(mac), &mut random);
         let mut stack = Stack {
-            link: Link::new(&config, caps, Mac(mac), &mut random),
-            tcp: Tcp::new(&config, caps, &random, now),
+            tcp: Tcp::new(&config, &link.caps, &random, now),
+            link,
             udp: Udp::new(&config),
             echoes: Echoes::new(&config),
             reassembly: Reassembly::new(config.reassembly_len_max, random.next()),
@@ -81,13 +85,24 @@ impl<F: Frame> Stack<F> {
         // A link-local address is a host's and the table is empty: there is nothing to refuse.
         let added = own.map(|own| stack.link.add_address(own));
         debug_assert!(matches!(added, Some(Ok(()))));
+        // What several queues of a NIC would ask, the first one asks for all.
+        if stack.config.autoconf && caps.queue == 0 {
+            let delay = Duration::from_millis(stack.random.next() % START_DELAY_MS);
+            stack.link.duties.push(now + delay, Duty::SolicitRouters(0));
+        }
         stack
     }
 
     /// Takes over what the device can do now, after [`Device::set_offloads`].
     pub fn set_caps(&mut self, caps: &Caps) {
-        self.link.caps = *caps;
-        self.tcp.set_caps(caps);
+        self.link.set_caps(caps);
+        self.tcp.set_caps(&self.link.caps);
+    }
+
+    /// What the device can do for this stack. The MTU is that of IP packets: less than the device's in a VLAN, and where a
+    /// router has said so.
+    pub fn caps(&self) -> &Caps {
+        &self.link.caps
     }
 
     /// The limits in force.
@@ -102,7 +117,8 @@ impl<F: Frame> Stack<F> {
 
     // Addresses and routes
 
-    /// Gives this host an address, and a route to its network.
+    /// Gives this host an address, and a route to its network. With [`Config::dad_transmits`], an IPv6 address is used
+    /// once it is known that no other host of the link has it: [`address_state`](Self::address_state) tells.
     ///
     /// # Errors
     /// If it is no host's address, is here already, or a limit is reached.
@@ -118,9 +134,19 @@ impl<F: Frame> Stack<F> {
         self.link.remove_address(addr)
     }
 
-    /// The addresses of this host.
+    /// The addresses of this host that are in use.
     pub fn addresses(&self) -> impl Iterator<Item = Cidr> + '_ {
-        self.link.addresses()
+        self.link.assigned()
+    }
+
+    /// All addresses of this host, those included that cannot be used (yet), and what they are good for.
+    pub fn address_states(&self) -> impl Iterator<Item = (Cidr, AddressState)> + '_ {
+        self.link.addresses.iter().map(|address| (address.cidr, address.state))
+    }
+
+    /// What an address is good for. `None` if it was never given to this host.
+    pub fn address_state(&self, addr: IpAddr) -> Option<AddressState> {
+        self.link.address_state(addr)
     }
 
     /// Routes a network through a gateway; `0.0.0.0/0` and `::/0` are everything.
@@ -170,6 +196,7 @@ impl<F: Frame> Stack<F> {
         let mut egress = Egress { now, device, link: &mut self.link, counters: &mut self.counters };
         self.tcp.expire(&mut egress, &self.config);
         self.expire_reassembly(now, device);
+        self.run_duties(now, device);
         self.expire_neighbors(now, device);
     }
 
@@ -185,6 +212,9 @@ impl<F: Frame> Stack<F> {
         }
         if self.udp.is_blocked() && device.room() > 0 {
             self.udp.unblock();
+        }
+        if self.link.duties.deadline() <= now {
+            self.run_duties(now, device);
         }
         // A packet to an unknown neighbour has raised a question, which is due at once.
         if self.link.neighbors.deadline().is_some_and(|at| at <= now) {
@@ -225,7 +255,8 @@ impl<F: Frame> Stack<F> {
     pub fn deadline(&self) -> Option<Instant> {
         let neighbors = self.link.neighbors.deadline().unwrap_or(Instant::MAX);
         let reassembly = self.reassembly.deadline().unwrap_or(Instant::MAX);
-        let at = self.tcp.deadline().min(neighbors).min(reassembly).min(self.retry_at);
+        let chores = self.link.duties.deadline().min(self.retry_at);
+        let at = self.tcp.deadline().min(neighbors).min(reassembly).min(chores);
         (at != Instant::MAX).then_some(at)
     }
 
@@ -313,6 +344,7 @@ impl<F: Frame> Stack<F> {
         if local.is_ipv4() != remote.is_ipv4() {
             return Err(Error::InvalidInput("local and remote address are of different IP versions"));
         }
+        self.link.check_ends(local.ip(), remote.ip())?;
         if matches!(remote.ip(), IpAddr::V4(v4) if self.link.is_broadcast(v4)) {
             return Err(Error::InvalidInput("cannot connect to a broadcast address: TCP needs one peer"));
         }
@@ -768,6 +800,14 @@ impl<F: Frame> Stack<F> {
     }
 
     fn check_local(&self, ip: IpAddr) -> Result<(), Error> {
-        if ip.is_unspecified() || self.link.is_ours(ip) { Ok(()) } else { Err(Error::AddrNotAvailable) }
+        if ip.is_unspecified() || ip.is_loopback() {
+            return Ok(());
+        }
+        match self.link.address_state(ip) {
+            Some(AddressState::Preferred | AddressState::Deprecated) => Ok(()),
+            Some(AddressState::Tentative) => Err(Error::AddrTentative),
+            Some(AddressState::Duplicate) => Err(Error::AddrDuplicate),
+            None => Err(Error::AddrNotAvailable),
+        }
     }
 }

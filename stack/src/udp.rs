@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::random::Random;
 use crate::slab::Slab;
 use crate::socket::{Ready, Socket, UdpId};
-use crate::wire::{Protocol, ethernet, pseudo_header, udp};
+use crate::wire::{Protocol, pseudo_header, udp};
 
 /// A datagram that waits for the application.
 #[derive(Debug)]
@@ -343,6 +343,7 @@ impl<F: Frame> UdpSocket<F> {
                 "socket and destination are of different IP versions",
             )));
         }
+        egress.link.check_ends(src, to.ip()).map_err(Refusal::Error)?;
         let payload_max = if src.is_ipv4() { PAYLOAD_MAX_V4 } else { PAYLOAD_MAX_V6 };
         if bytes.len() > payload_max {
             return Err(Refusal::Error(Error::MessageTooLong));
@@ -377,7 +378,7 @@ impl<F: Frame> UdpSocket<F> {
         let mut meta = TxMeta::default();
         if fits && egress.offloads().contains(Offloads::TX_CHECKSUM_UDP) {
             header.checksum = sum.value();
-            let start = (ethernet::LEN + network_len(src)) as u16;
+            let start = egress.headers_len(src) as u16;
             meta.checksum = Some(TxChecksum { start, offset: udp::CHECKSUM_OFFSET as u16 });
         } else {
             header.emit(&mut head);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::{Net, pattern};
 use hayase_device::Offloads;
+use hayase_stack::wire::VlanId;
 use hayase_stack::{Config, Drop, Error, State};
 
 const MIXTURES: [Offloads; 4] = [Offloads::NONE, Offloads::ALL, Offloads::TX_CHECKSUM, Offloads::RX_CHECKSUM];
@@ -33,6 +34,24 @@ fn ipv6_works_the_same() {
     assert_eq!(net.transfer(client, server, &data), data);
     net.close_both(client, server);
     net.assert_clean();
+}
+
+/// Row n8: the offloads take the tag into account.
+#[test]
+fn bytes_arrive_whole_in_a_vlan() {
+    for offloads in MIXTURES {
+        let mut config = Config::default();
+        config.vlan = VlanId::new(5);
+        let mut net = Net::with_config(offloads, offloads, config);
+        for to in ["10.0.0.2:80", "[fd00::2]:80"] {
+            let (client, server) = net.connect(to);
+            let data = pattern(300_000);
+            assert_eq!(net.transfer(client, server, &data), data, "{offloads} to {to}");
+            assert_eq!(net.transfer_back(server, client, &data), data, "{offloads} from {to}");
+            net.close_both(client, server);
+        }
+        net.assert_clean();
+    }
 }
 
 #[test]

@@ -92,7 +92,8 @@ impl Site {
     /// The device under test, in the words of the command line.
     pub fn device(&self) -> String {
         let (v4, v6) = (hayase_address(Family::V4), hayase_address(Family::V6));
-        let common = format!("addr={v4}/24,addr={v6}/64,offloads={}", self.offloads);
+        // Nobody else is on the link: a test need not wait until that is known.
+        let common = format!("addr={v4}/24,addr={v6}/64,offloads={},dad=0", self.offloads);
         let (host_v4, host_v6) = (kernel_address(Family::V4), kernel_address(Family::V6));
         match self.device {
             Device::Tap => format!("tap:name={INTERFACE},{common},host={host_v4}/24,host={host_v6}/64"),

@@ -27,6 +27,13 @@ Devices (SPEC):
   kernel
       the operating system's own sockets, without a stack of ours: for laptops, containers and comparison; needs no
       rights (ping: CAP_NET_RAW, or a group in the sysctl net.ipv4.ping_group_range)
+  all but wire and kernel also take
+    dad=N     how often the link is asked whether another host has an IPv6 address before it is used: once, by default,
+              and the program is ready a second later; 0 for at once
+    autoconf=on
+              IPv6 addresses, networks, default routes and the MTU as routers of the link advertise them; addr may be
+              left out
+    vlan=N    the VLAN that the host is in: its frames carry a tag (802.1Q), and others are not for it
   without --device: the environment variable HAYASE_DEVICE; else tap:name=hy0 with 10.7.0.2/24 and fd00:7::2/64
       if that may be opened, else the wire (bench: the wire, unless --connect is given)
 Offloads (LIST):

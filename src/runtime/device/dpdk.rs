@@ -23,7 +23,7 @@ pub(super) fn open(spec: &DpdkSpec, cores: usize) -> io::Result<Vec<Queue>> {
     }
     let queue = |queue: DpdkQueue| {
         let open = move || queue.into_device().map_err(dpdk_error);
-        addressed(open, spec.addresses.clone(), spec.gateways.clone())
+        addressed(open, spec.addresses.clone(), spec.gateways.clone(), spec.link.clone())
     };
     Ok(queues.into_iter().map(queue).collect())
 }

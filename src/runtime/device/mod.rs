@@ -18,6 +18,8 @@ use std::net::IpAddr;
 use hayase_stack::{Cidr, Config};
 
 use super::spec::DeviceSpec;
+#[cfg(any(feature = "tap", feature = "xdp", feature = "dpdk", feature = "netmap"))]
+use super::spec::LinkSpec;
 use crate::host::Host;
 use crate::reactor::Reactor;
 
@@ -63,12 +65,24 @@ fn addressed<D: hayase_device::Device + 'static>(
     open: impl FnOnce() -> io::Result<D> + Send + 'static,
     addresses: Vec<Cidr>,
     gateways: Vec<IpAddr>,
+    link: LinkSpec,
 ) -> Queue {
     Box::new(move |reactor, config| {
-        let host = reactor.attach(open()?, config.clone(), crate::time::now())?;
+        let host = reactor.attach(open()?, on_link(config, &link), crate::time::now())?;
         give_addresses(host, &addresses, &gateways)?;
         Ok(vec![host])
     })
+}
+
+/// The habits of a stack on a link with other hosts, where its owner has not chosen them.
+#[cfg(any(feature = "tap", feature = "xdp", feature = "dpdk", feature = "netmap"))]
+fn on_link(config: &Config, spec: &LinkSpec) -> Config {
+    let mut config = config.clone();
+    config.dad_transmits = spec.dad_transmits.or(config.dad_transmits).or(Some(1));
+    config.vlan = spec.vlan.or(config.vlan);
+    config.autoconf |= spec.autoconf;
+    config.announce = config.announce.or(Some(true));
+    config
 }
 
 /// Whether the device is one that programs are expected to keep polling.

@@ -20,7 +20,7 @@ pub(super) fn open(spec: &NetmapSpec, cores: usize) -> io::Result<Vec<Queue>> {
     let queues = hayase_netmap::open(&config).map_err(netmap_error)?;
     let queue = |queue: NetmapQueue| {
         let open = move || queue.into_device().map_err(netmap_error);
-        addressed(open, spec.addresses.clone(), spec.gateways.clone())
+        addressed(open, spec.addresses.clone(), spec.gateways.clone(), spec.link.clone())
     };
     Ok(queues.into_iter().map(queue).collect())
 }

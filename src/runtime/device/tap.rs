@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hayase_stack::{Cidr, Config};
 use hayase_tap::{TapConfig, TapDevice, TapError};
 
-use super::{Queue, give_addresses};
+use super::{Queue, give_addresses, on_link};
 use crate::host::Host;
 use crate::reactor::Reactor;
 use crate::runtime::spec::TapSpec;
@@ -28,7 +28,7 @@ fn attach(reactor: &mut Reactor, spec: &TapSpec, config: &Config) -> io::Result<
     };
     let device = TapDevice::open(&tap).map_err(tap_error)?;
     configure_kernel(spec)?;
-    let host = reactor.attach(device, config.clone(), time::now())?;
+    let host = reactor.attach(device, on_link(config, &spec.link), time::now())?;
     give_addresses(host, &spec.addresses, &spec.gateways)?;
     Ok(vec![host])
 }
@@ -67,7 +67,8 @@ fn kernel_addresses(spec: &TapSpec) -> Vec<Cidr> {
         let is_possible = |cidr: &&Cidr| cidr.addr().is_ipv4() || kernel_has_ipv6();
         return spec.host.iter().filter(is_possible).copied().collect();
     }
-    if !spec.host.is_empty() || is_bridged(&spec.name) {
+    // In a VLAN, the kernel's side is an interface of its own, which somebody has to make.
+    if !spec.host.is_empty() || spec.link.vlan.is_some() || is_bridged(&spec.name) {
         return spec.host.clone();
     }
     let kernel = |ours: &Cidr| {

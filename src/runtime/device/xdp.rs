@@ -24,7 +24,7 @@ pub(super) fn open(spec: &XdpSpec, cores: usize) -> io::Result<Vec<Queue>> {
     let queues = hayase_xdp::open(&config).map_err(xdp_error)?;
     let queue = |queue: XdpQueue| {
         let open = move || queue.into_device().map_err(xdp_error);
-        addressed(open, spec.addresses.clone(), spec.gateways.clone())
+        addressed(open, spec.addresses.clone(), spec.gateways.clone(), spec.link.clone())
     };
     Ok(queues.into_iter().map(queue).collect())
 }

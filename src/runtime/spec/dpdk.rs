@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{ETHERNET_MTU, Link, address_options, common_options};
+use super::{ETHERNET_MTU, Link, LinkSpec, address_options, common_options};
 
 /// A device of one of DPDK's drivers.
 ///
 /// In its text form, `vdev=` or `pci=` begins the device's own list of arguments: from there on, what is no option of
-/// ours (`addr`, `gateway`, `mac`, `mtu`, `offloads`, `eal`) belongs to the driver, in the order in which it is written.
+/// ours (`addr`, `gateway`, `mac`, `mtu`, `offloads`, `dad`, `autoconf`,
+/// `vlan`, `eal`) belongs to the driver, in the order in which it is written.
 /// So in `dpdk:vdev=net_virtio_user0,path=/run/x.sock,queues=2,addr=10.7.0.2/24` the driver gets
 /// `net_virtio_user0,path=/run/x.sock,queues=2`. An argument of a driver that has the name of an option of ours cannot be
 /// given this way; ours does the same (`mac=`). As many queue pairs are used as there are cores, if the device has them.
@@ -32,6 +33,8 @@ pub struct DpdkSpec {
     pub mtu: usize,
     /// The offloads to be used, as far as the device has them.
     pub offloads: Offloads,
+    /// How the host behaves on its link.
+    pub link: LinkSpec,
 }
 
 impl DpdkSpec {
@@ -42,7 +45,7 @@ impl DpdkSpec {
 }
 
 pub(super) fn parse(list: &str) -> Result<DpdkSpec, String> {
-    let (mut device, mut eal, mut link) = (String::new(), Vec::new(), Link::NEW);
+    let (mut device, mut eal, mut link) = (String::new(), Vec::new(), Link::new());
     for option in list.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some(("eal", value)) => eal.extend(value.split_whitespace().map(str::to_owned)),
@@ -50,8 +53,8 @@ pub(super) fn parse(list: &str) -> Result<DpdkSpec, String> {
             Some((key, value)) if link.takes(key, value)? => {}
             _ if device.is_empty() => {
                 return Err(format!(
-                    "`{option}` is no option of a DPDK device, which are vdev, pci, addr, gateway, mac, mtu, offloads and \
-                     eal; a driver's own come after vdev= or pci="
+                    "`{option}` is no option of a DPDK device, which are vdev, pci, addr, gateway, mac, mtu, offloads, \
+                     dad, autoconf, vlan and eal; a driver's own come after vdev= or pci="
                 ));
             }
             _ => {
@@ -63,8 +66,9 @@ pub(super) fn parse(list: &str) -> Result<DpdkSpec, String> {
     if device.is_empty() {
         return Err("a DPDK device needs vdev= or pci=".into());
     }
-    let Link { addresses, gateways, mac, mtu, offloads } = link.complete("a DPDK device")?;
-    Ok(DpdkSpec { device, eal, addresses, gateways, mac, mtu: mtu.unwrap_or(ETHERNET_MTU), offloads })
+    let Link { addresses, gateways, mac, mtu, offloads, manners } = link.complete("a DPDK device")?;
+    let mtu = mtu.unwrap_or(ETHERNET_MTU);
+    Ok(DpdkSpec { device, eal, addresses, gateways, mac, mtu, offloads, link: manners })
 }
 
 /// The device's name.
@@ -91,6 +95,7 @@ impl fmt::Display for DpdkSpec {
         }
         options.extend(address_options(&self.addresses, &self.gateways, self.mac));
         common_options(&mut options, self.mtu, self.offloads);
+        options.extend(self.link.options());
         write!(f, "dpdk:{}", options.join(","))
     }
 }

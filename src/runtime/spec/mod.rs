@@ -2,12 +2,14 @@
 
 mod dpdk;
 mod kernel;
+mod link;
 mod netmap;
 mod tap;
 mod wire;
 mod xdp;
 
 pub use dpdk::DpdkSpec;
+pub use link::LinkSpec;
 pub use netmap::NetmapSpec;
 pub use tap::TapSpec;
 pub use wire::WireSpec;
@@ -41,7 +43,8 @@ const MTU_MAX: usize = 65_535;
 /// dpdk:vdev=net_virtio_user0,path=/run/x.sock|pci=0000:01:00.0,addr=10.7.0.2/24[,gateway=10.7.0.1][,mac=..][,mtu=1500][,offloads=all][,eal=-m 512]
 /// ```
 ///
-/// `addr`, `host` and `gateway` may come several times. Offloads are `all`, `none`, or names joined by `+` of
+/// `addr`, `host` and `gateway` may come several times. All but the wire and the kernel also take `dad=N`,
+/// `vlan=N`, and `autoconf=on`, with which `addr` may be left out ([`LinkSpec`]). Offloads are `all`, `none`, or names joined by `+` of
 /// `tx-checksum rx-checksum tso lro sg`.
 ///
 /// ```
@@ -65,6 +68,20 @@ pub enum DeviceSpec {
     Netmap(NetmapSpec),
     /// A device of one of DPDK's drivers.
     Dpdk(DpdkSpec),
+}
+
+impl DeviceSpec {
+    /// Whether it names no addresses, because routers are asked for them.
+    pub(super) fn is_learning(&self) -> bool {
+        let (link, addresses) = match self {
+            DeviceSpec::Tap(spec) => (&spec.link, &spec.addresses),
+            DeviceSpec::Xdp(spec) => (&spec.link, &spec.addresses),
+            DeviceSpec::Netmap(spec) => (&spec.link, &spec.addresses),
+            DeviceSpec::Dpdk(spec) => (&spec.link, &spec.addresses),
+            DeviceSpec::Wire(_) | DeviceSpec::Kernel => return false,
+        };
+        link.autoconf && addresses.is_empty()
+    }
 }
 
 /// Why a text is no [`DeviceSpec`], and what one looks like.
@@ -138,6 +155,14 @@ fn gateway(value: &str) -> Result<IpAddr, String> {
     value.parse().map_err(|_| format!("gateway={value} is no IP address"))
 }
 
+fn switch(key: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("{key}={value} is neither on nor off")),
+    }
+}
+
 fn mac(value: &str) -> Result<[u8; 6], String> {
     let bytes: Result<Vec<u8>, _> = value.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect();
     let mac: Option<[u8; 6]> = bytes.ok().and_then(|bytes| bytes.try_into().ok());
@@ -167,11 +192,14 @@ struct Link {
     mac: Option<[u8; 6]>,
     mtu: Option<usize>,
     offloads: Offloads,
+    manners: LinkSpec,
 }
 
 impl Link {
-    const NEW: Link =
-        Link { addresses: Vec::new(), gateways: Vec::new(), mac: None, mtu: None, offloads: Offloads::ALL };
+    fn new() -> Link {
+        let (addresses, gateways, manners) = (Vec::new(), Vec::new(), LinkSpec::default());
+        Link { addresses, gateways, mac: None, mtu: None, offloads: Offloads::ALL, manners }
+    }
 
     /// Takes an option, if it is one of these.
     fn takes(&mut self, key: &str, value: &str) -> Result<bool, String> {
@@ -181,15 +209,15 @@ impl Link {
             "mac" => self.mac = Some(mac(value)?),
             "mtu" => self.mtu = Some(mtu(value)?),
             "offloads" => self.offloads = offloads(value)?,
-            _ => return Ok(false),
+            _ => return self.manners.take(key, value),
         }
         Ok(true)
     }
 
     /// The link, which needs an address, of `device`.
     fn complete(self, device: &str) -> Result<Link, String> {
-        if self.addresses.is_empty() {
-            return Err(format!("{device} needs an address: addr=ADDRESS/PREFIX"));
+        if self.addresses.is_empty() && !self.manners.autoconf {
+            return Err(format!("{device} needs an address: addr=ADDRESS/PREFIX, or autoconf=on"));
         }
         Ok(self)
     }
@@ -225,12 +253,19 @@ mod tests {
             "kernel",
             "tap:name=hy0,addr=10.7.0.2/24",
             "tap:name=hy0,addr=10.7.0.2/24,addr=fd00::2/64,host=10.7.0.1/24,gateway=10.7.0.1,gateway=fd00::1,\
-             mac=02:00:00:00:00:2a,mtu=9000,offloads=tx-checksum+tso",
+             mac=02:00:00:00:00:2a,mtu=9000,offloads=tx-checksum+tso,dad=2,autoconf=on,vlan=4094",
         ] {
             assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
         }
         let default = DeviceSpec::Tap(TapSpec::default());
         assert_eq!(default.to_string().parse(), Ok(default));
+    }
+
+    #[test]
+    fn without_addresses_they_are_to_be_learnt() {
+        let is_learning = |text: &str| text.parse::<DeviceSpec>().unwrap().is_learning();
+        assert!(is_learning("tap:name=hy0,autoconf=on") && is_learning("xdp:if=eth1,autoconf=on"));
+        assert!(!is_learning("tap:name=hy0,addr=10.7.0.2/24,autoconf=on") && !is_learning("wire"));
     }
 
     #[test]
@@ -249,6 +284,8 @@ mod tests {
             ("tap:name=hy0,addr=10.7.0.2/24,mac=01:02:03:04:05:06", "single station"),
             ("tap:name=hy0,addr=10.7.0.2/24,gateway=x", "gateway=x"),
             ("tap:name=hy0,addr=10.7.0.2/24,offloads=gro", "`gro`"),
+            ("tap:name=hy0,addr=10.7.0.2/24,dad=11", "dad=11"),
+            ("tap:name=hy0,addr=10.7.0.2/24,vlan=4095", "vlan=4095"),
         ] {
             let error = text.parse::<DeviceSpec>().unwrap_err();
             let words = error.to_string();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{ETHERNET_MTU, Link, address_options, common_options, options};
+use super::{ETHERNET_MTU, Link, LinkSpec, address_options, common_options, options};
 
 /// A netmap port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,17 +23,19 @@ pub struct NetmapSpec {
     pub mtu: usize,
     /// The offloads to be used, as far as the port has them.
     pub offloads: Offloads,
+    /// How the host behaves on its link.
+    pub link: LinkSpec,
 }
 
 pub(super) fn parse(list: &str) -> Result<NetmapSpec, String> {
-    let (mut port, mut link) = (String::new(), Link::NEW);
+    let (mut port, mut link) = (String::new(), Link::new());
     for option in options(list) {
         match option? {
             ("port", value) => port = value.to_owned(),
             (key, value) if link.takes(key, value)? => {}
             (key, _) => {
                 return Err(format!(
-                    "a netmap device has no option `{key}`, only port, addr, gateway, mac, mtu and offloads"
+                    "a netmap device has no option `{key}`, only port, addr, gateway, mac, mtu, offloads, dad, autoconf and vlan"
                 ));
             }
         }
@@ -41,8 +43,16 @@ pub(super) fn parse(list: &str) -> Result<NetmapSpec, String> {
     if port.is_empty() {
         return Err("a netmap device needs a port: port=eth1, port=vale0:1 or port=pipe{1".into());
     }
-    let Link { addresses, gateways, mac, mtu, offloads } = link.complete("a netmap device")?;
-    Ok(NetmapSpec { port, addresses, gateways, mac, mtu: mtu.unwrap_or(ETHERNET_MTU), offloads })
+    let Link { addresses, gateways, mac, mtu, offloads, manners } = link.complete("a netmap device")?;
+    Ok(NetmapSpec {
+        port,
+        addresses,
+        gateways,
+        mac,
+        mtu: mtu.unwrap_or(ETHERNET_MTU),
+        offloads,
+        link: manners,
+    })
 }
 
 impl fmt::Display for NetmapSpec {
@@ -50,6 +60,7 @@ impl fmt::Display for NetmapSpec {
         let mut options = vec![format!("port={}", self.port)];
         options.extend(address_options(&self.addresses, &self.gateways, self.mac));
         common_options(&mut options, self.mtu, self.offloads);
+        options.extend(self.link.options());
         write!(f, "netmap:{}", options.join(","))
     }
 }

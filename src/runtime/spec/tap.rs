@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{ETHERNET_MTU, Link, address_options, cidr, common_options, options};
+use super::{ETHERNET_MTU, Link, LinkSpec, address_options, cidr, common_options, options};
 
 /// A TAP interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct TapSpec {
     pub mtu: usize,
     /// The offloads to be used, as far as the device has them.
     pub offloads: Offloads,
+    /// How the host behaves on its link.
+    pub link: LinkSpec,
 }
 
 impl Default for TapSpec {
@@ -40,12 +42,13 @@ impl Default for TapSpec {
             mac: None,
             mtu: ETHERNET_MTU,
             offloads: Offloads::ALL,
+            link: LinkSpec::default(),
         }
     }
 }
 
 pub(super) fn parse(list: &str) -> Result<TapSpec, String> {
-    let (mut name, mut host, mut link) = (String::new(), Vec::new(), Link::NEW);
+    let (mut name, mut host, mut link) = (String::new(), Vec::new(), Link::new());
     for option in options(list) {
         match option? {
             ("name", value) => name = value.to_owned(),
@@ -53,7 +56,7 @@ pub(super) fn parse(list: &str) -> Result<TapSpec, String> {
             (key, value) if link.takes(key, value)? => {}
             (key, _) => {
                 return Err(format!(
-                    "a TAP device has no option `{key}`, only name, addr, host, gateway, mac, mtu and offloads"
+                    "a TAP device has no option `{key}`, only name, addr, host, gateway, mac, mtu, offloads, dad, autoconf and vlan"
                 ));
             }
         }
@@ -61,8 +64,17 @@ pub(super) fn parse(list: &str) -> Result<TapSpec, String> {
     if name.is_empty() {
         return Err("a TAP device needs a name".into());
     }
-    let Link { addresses, gateways, mac, mtu, offloads } = link.complete("a TAP device")?;
-    Ok(TapSpec { name, addresses, host, gateways, mac, mtu: mtu.unwrap_or(ETHERNET_MTU), offloads })
+    let Link { addresses, gateways, mac, mtu, offloads, manners } = link.complete("a TAP device")?;
+    Ok(TapSpec {
+        name,
+        addresses,
+        host,
+        gateways,
+        mac,
+        mtu: mtu.unwrap_or(ETHERNET_MTU),
+        offloads,
+        link: manners,
+    })
 }
 
 impl fmt::Display for TapSpec {
@@ -72,6 +84,7 @@ impl fmt::Display for TapSpec {
         options.extend(self.host.iter().map(|cidr| format!("host={cidr}")));
         options.extend(address_options(&[], &self.gateways, self.mac));
         common_options(&mut options, self.mtu, self.offloads);
+        options.extend(self.link.options());
         write!(f, "tap:{}", options.join(","))
     }
 }

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{Link, address_options, options};
+use super::{Link, LinkSpec, address_options, options, switch};
 
 /// The queues of a network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct XdpSpec {
     pub mtu: Option<usize>,
     /// The offloads to be used, as far as there are any.
     pub offloads: Offloads,
+    /// How the host behaves on its link.
+    pub link: LinkSpec,
     /// Whether the other end of the link is on this machine, so that a checksum which its kernel left out is right.
     pub trust: bool,
 }
@@ -61,7 +63,7 @@ pub enum XdpKeep {
 }
 
 pub(super) fn parse(list: &str) -> Result<XdpSpec, String> {
-    let mut link = Link::NEW;
+    let mut link = Link::new();
     let mut spec = XdpSpec {
         interface: String::new(),
         addresses: Vec::new(),
@@ -72,6 +74,7 @@ pub(super) fn parse(list: &str) -> Result<XdpSpec, String> {
         mac: None,
         mtu: None,
         offloads: Offloads::ALL,
+        link: LinkSpec::default(),
         trust: false,
     };
     for option in options(list) {
@@ -85,7 +88,7 @@ pub(super) fn parse(list: &str) -> Result<XdpSpec, String> {
             (key, _) => {
                 return Err(format!(
                     "an AF_XDP device has no option `{key}`, only if, addr, gateway, queues, mode, keep, mac, mtu, \
-                     offloads and trust"
+                     offloads, trust, dad, autoconf and vlan"
                 ));
             }
         }
@@ -93,8 +96,8 @@ pub(super) fn parse(list: &str) -> Result<XdpSpec, String> {
     if spec.interface.is_empty() {
         return Err("an AF_XDP device needs an interface: if=NAME, as `ip link` shows it".into());
     }
-    let Link { addresses, gateways, mac, mtu, offloads } = link.complete("an AF_XDP device")?;
-    Ok(XdpSpec { addresses, gateways, mac, mtu, offloads, ..spec })
+    let Link { addresses, gateways, mac, mtu, offloads, manners } = link.complete("an AF_XDP device")?;
+    Ok(XdpSpec { addresses, gateways, mac, mtu, offloads, link: manners, ..spec })
 }
 
 /// `3`, or `0-3`.
@@ -131,14 +134,6 @@ fn keep(value: &str) -> Result<XdpKeep, String> {
         _ => value.parse().ok().map(XdpKeep::Address),
     };
     kept.ok_or_else(wrong)
-}
-
-fn switch(key: &str, value: &str) -> Result<bool, String> {
-    match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(format!("{key}={value} is neither on nor off")),
-    }
 }
 
 /// A range as it is written.
@@ -188,6 +183,7 @@ impl fmt::Display for XdpSpec {
         if self.trust {
             options.push("trust=on".into());
         }
+        options.extend(self.link.options());
         write!(f, "xdp:{}", options.join(","))
     }
 }
@@ -201,7 +197,8 @@ mod tests {
         for text in [
             "xdp:if=eth1,addr=10.0.0.2/24",
             "xdp:if=eth1,addr=10.0.0.2/24,addr=fd00::2/64,gateway=10.0.0.1,queues=0-3,mode=zerocopy,keep=tcp:22,\
-             keep=udp:67-68,keep=icmp,keep=arp,keep=fd00::1,mac=02:00:00:00:00:2a,mtu=9000,offloads=sg,trust=on",
+             keep=udp:67-68,keep=icmp,keep=arp,keep=fd00::1,mac=02:00:00:00:00:2a,mtu=9000,offloads=sg,trust=on,dad=0,\
+             autoconf=on",
             "xdp:if=eth1,addr=10.0.0.2/24,queues=2,mode=skb",
         ] {
             assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
@@ -219,6 +216,7 @@ mod tests {
             ("if=eth1,addr=10.0.0.2/24,keep=tcp:70000", "keep=tcp:70000"),
             ("if=eth1,addr=10.0.0.2/24,keep=ssh", "keep=ssh"),
             ("if=eth1,addr=10.0.0.2/24,trust=yes", "trust=yes"),
+            ("if=eth1,addr=10.0.0.2/24,autoconf=yes", "autoconf=yes"),
             ("if=eth1,addr=10.0.0.2/24,name=hy0", "`name`"),
         ] {
             let error = format!("xdp:{options}").parse::<DeviceSpec>().unwrap_err().to_string();

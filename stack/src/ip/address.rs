@@ -181,6 +181,20 @@ pub fn is_unicast(addr: IpAddr) -> bool {
     }
 }
 
+/// The loopback address to send from to another one.
+pub(crate) const fn loopback(dst: IpAddr) -> IpAddr {
+    match dst {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    }
+}
+
+/// Every router of the link.
+pub const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+
+/// Every node of the link.
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
 /// The group that questions for the link-layer address of `addr` go to (RFC 4291 §2.7.1).
 pub const fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
     let [.., b, c, d] = addr.octets();
@@ -231,18 +245,52 @@ impl Scope {
     }
 }
 
-/// Which of a host's addresses to send from to `dst`: the rules 1 (the same address), 2 (a scope that
-/// reaches, and no larger than needed) and 8 (the longest common prefix) of RFC 6724 §5, in this order; among
-/// equals the first. `None` if there is no address of that family.
-pub fn select_source(dst: IpAddr, candidates: impl IntoIterator<Item = Cidr>) -> Option<IpAddr> {
-    candidates
-        .into_iter()
-        .filter(|candidate| candidate.addr.is_ipv4() == dst.is_ipv4())
-        .reduce(|best, next| if is_better_source(next, best, dst) { next } else { best })
-        .map(|best| best.addr)
+/// An address that packets may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// The address, and its network.
+    pub cidr: Cidr,
+    /// It should not be used for anything new (RFC 4862 §5.5.4).
+    pub is_deprecated: bool,
 }
 
-fn is_better_source(next: Cidr, best: Cidr, dst: IpAddr) -> bool {
+impl From<Cidr> for Source {
+    fn from(cidr: Cidr) -> Source {
+        Source { cidr, is_deprecated: false }
+    }
+}
+
+/// Which of a host's addresses to send from to `dst`: the rules 1 (the same address), 2 (a scope that reaches, and no
+/// larger than needed), 3 (not deprecated), 6 (the same label) and 8 (the longest common prefix) of RFC 6724 §5, in this
+/// order; among equals the first. `None` if there is no address of that family.
+///
+/// The others do not tell addresses of a host with one interface and without temporary or mobile addresses apart.
+pub fn select_source(dst: IpAddr, candidates: impl IntoIterator<Item = Source>) -> Option<IpAddr> {
+    candidates
+        .into_iter()
+        .filter(|candidate| candidate.cidr.addr.is_ipv4() == dst.is_ipv4())
+        .reduce(|best, next| if is_better_source(next, best, dst) { next } else { best })
+        .map(|best| best.cidr.addr)
+}
+
+/// The label of an address in RFC 6724's default policy (§2.1), as far as its prefixes are still in use: unique local
+/// addresses (RFC 4193) talk to their like.
+fn label(addr: IpAddr) -> u8 {
+    match addr {
+        IpAddr::V6(addr) => match addr.octets() {
+            [0xfc | 0xfd, ..] => 13,
+            [0x20, 0x02, ..] => 2,
+            [0x20, 0x01, 0, 0, ..] => 5,
+            _ => 1,
+        },
+        IpAddr::V4(_) => 4,
+    }
+}
+
+fn is_better_source(next: Source, best: Source, dst: IpAddr) -> bool {
+    let is_younger = best.is_deprecated && !next.is_deprecated;
+    let is_older = next.is_deprecated && !best.is_deprecated;
+    let (next, best) = (next.cidr, best.cidr);
     if next.addr == dst || best.addr == dst {
         return next.addr == dst && best.addr != dst;
     }
@@ -253,6 +301,13 @@ fn is_better_source(next: Cidr, best: Cidr, dst: IpAddr) -> bool {
     }
     if next_scope > best_scope {
         return best_scope < needed;
+    }
+    if is_younger || is_older {
+        return is_younger;
+    }
+    let (is_next_alike, is_best_alike) = (label(next.addr) == label(dst), label(best.addr) == label(dst));
+    if is_next_alike != is_best_alike {
+        return is_next_alike;
     }
     common_prefix_len(next, dst) > common_prefix_len(best, dst)
 }
@@ -340,26 +395,36 @@ mod tests {
 
     #[test]
     fn sources_suit_their_destination() {
-        let own = ["fe80::2/64", "fd00::2/64", "2001:db8::2/64", "10.0.0.2/24", "192.168.0.2/16"].map(cidr);
+        let own = ["fe80::2/64", "fd00::2/64", "2001:db8::2/64", "10.0.0.2/24", "192.168.0.2/16"];
+        let own = own.map(|text| Source::from(cidr(text)));
         for (dst, source) in [
             ("fe80::1", "fe80::2"),
             ("ff02::1", "fe80::2"),
             ("fd00::1", "fd00::2"),
             ("2001:db8::77", "2001:db8::2"),
             ("2001:db8:1::1", "2001:db8::2"),
-            ("ff0e::1", "fd00::2"),
+            ("ff0e::1", "2001:db8::2"),
             ("2001:db8::2", "2001:db8::2"),
             ("192.168.9.9", "192.168.0.2"),
             ("10.0.0.1", "10.0.0.2"),
         ] {
             assert_eq!(select_source(ip(dst), own), Some(ip(source)), "to {dst}");
             let reversed = own.into_iter().rev();
-            if dst != "ff0e::1" {
-                assert_eq!(select_source(ip(dst), reversed), Some(ip(source)), "to {dst}, in reverse");
-            }
+            assert_eq!(select_source(ip(dst), reversed), Some(ip(source)), "to {dst}, in reverse");
         }
-        assert_eq!(select_source(ip("2001:db8::1"), [cidr("fe80::2/64")]), Some(ip("fe80::2")));
-        assert_eq!(select_source(ip("10.0.0.1"), [cidr("fe80::2/64")]), None);
+        assert_eq!(select_source(ip("2001:db8::1"), [cidr("fe80::2/64").into()]), Some(ip("fe80::2")));
+        assert_eq!(select_source(ip("10.0.0.1"), [cidr("fe80::2/64").into()]), None);
+        let old = Source { cidr: cidr("2001:db8::2/64"), is_deprecated: true };
+        let new = Source::from(cidr("2001:db8:ffff::2/64"));
+        for own in [[old, new], [new, old]] {
+            assert_eq!(
+                select_source(ip("2001:db8::1"), own),
+                Some(new.cidr.addr()),
+                "the old one is nearer, and deprecated"
+            );
+            assert_eq!(select_source(old.cidr.addr(), own), Some(old.cidr.addr()));
+        }
+        assert_eq!(select_source(ip("2001:db8::1"), [old]), Some(old.cidr.addr()), "better than none");
     }
 
     proptest! {

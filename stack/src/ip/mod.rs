@@ -4,13 +4,16 @@
 //! done comes out as data.
 
 pub mod address;
+pub(crate) mod addresses;
+pub(crate) mod discovered;
 pub mod fragment;
 pub mod limiter;
 pub mod neighbor;
 pub mod reassembly;
 pub mod route;
 
-pub use address::{Cidr, ParseCidrError};
+pub use address::{Cidr, ParseCidrError, Source};
+pub use addresses::AddressState;
 pub use limiter::{HostLimiter, Limiter};
 pub use neighbor::{Evidence, NeighborId, Neighbors};
 pub use reassembly::Reassembly;

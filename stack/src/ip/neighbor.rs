@@ -123,6 +123,10 @@ pub struct Neighbors<P> {
     /// Where the search for an entry to give up goes on: the oldest, until slots are reused.
     hand: usize,
     timers: Wheel<u32>,
+    /// [`REACHABLE_TIME`], unless a router says otherwise.
+    reachable_time: Duration,
+    /// [`RETRANSMIT`], unless a router says otherwise.
+    retransmit_time: Duration,
     /// Packets waiting, the abandoned ones included.
     waiting_count: usize,
     /// What waited in entries that had to make room, until it is polled.
@@ -140,9 +144,26 @@ impl<P> Neighbors<P> {
             count_max: count_max.min(u32::MAX as usize),
             hand: 0,
             timers: Wheel::new(Instant::ZERO),
+            reachable_time: REACHABLE_TIME,
+            retransmit_time: RETRANSMIT,
             waiting_count: 0,
             abandoned: Vec::new(),
         }
+    }
+
+    /// How long an answer proves from now on that a neighbour is there (RFC 4861 §6.3.4).
+    pub fn set_reachable_time(&mut self, time: Duration) {
+        self.reachable_time = time;
+    }
+
+    /// How long a question waits for its answer from now on.
+    pub fn set_retransmit_time(&mut self, time: Duration) {
+        self.retransmit_time = time;
+    }
+
+    /// How long a question waits for its answer.
+    pub fn retransmit_time(&self) -> Duration {
+        self.retransmit_time
     }
 
     /// The link-layer address of a neighbour, if it is known. `None` also if the entry is gone: then
@@ -188,7 +209,7 @@ impl<P> Neighbors<P> {
             && neighbor.generation == id.generation
             && neighbor.mac.is_some()
         {
-            neighbor.fresh_until = now + REACHABLE_TIME;
+            neighbor.fresh_until = now + self.reachable_time;
         }
     }
 
@@ -264,7 +285,7 @@ impl<P> Neighbors<P> {
             _ => {}
         }
         if proven {
-            self.slots[index as usize].fresh_until = now + REACHABLE_TIME;
+            self.slots[index as usize].fresh_until = now + self.reachable_time;
             self.stop_asking(index);
         }
         let packets = mem::take(&mut self.slots[index as usize].waiting);
@@ -313,7 +334,7 @@ impl<P> Neighbors<P> {
             return Some(Output::Unreachable { addr, packets });
         }
         neighbor.questions += 1;
-        neighbor.timer = Some(self.timers.insert(now + RETRANSMIT, index));
+        neighbor.timer = Some(self.timers.insert(now + self.retransmit_time, index));
         Some(Output::Solicit { target: neighbor.addr?, unicast: neighbor.mac })
     }
 

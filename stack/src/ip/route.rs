@@ -104,11 +104,17 @@ impl Routes {
         Some(self.routes.remove(at))
     }
 
+    /// The route with the longest matching prefix.
+    #[inline]
+    pub(crate) fn find(&self, dst: IpAddr) -> Option<&Route> {
+        self.routes.iter().find(|route| route.destination.contains(dst))
+    }
+
     /// The next hop to `dst` by the route with the longest matching prefix (RFC 1122 §3.3.1). `None` if there
     /// is no route.
     #[inline]
     pub fn lookup(&self, dst: IpAddr) -> Option<NextHop> {
-        let route = self.routes.iter().find(|route| route.destination.contains(dst))?;
+        let route = self.find(dst)?;
         Some(NextHop { addr: route.gateway.unwrap_or(dst), on_link: route.gateway.is_none() })
     }
 

@@ -318,6 +318,8 @@ impl<F: Frame> Connection<F> {
     /// leaving, nothing to report.
     pub(super) fn is_steady(&self) -> bool {
         self.state == State::Established
+            // What looks like a loopback segment and takes the short way would not be asked where it comes from.
+            && !self.tuple.is_loopback()
             && self.recovery.is_quiet()
             && self.out_of_order.is_none()
             && self.early_fin.is_none()

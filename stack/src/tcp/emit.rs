@@ -64,10 +64,10 @@ where
     let pieces = if is_super { payload_len.div_ceil(mss as usize) } else { 1 };
     let segment_len = tcp_len + payload_len;
     let network = NetworkHeader::new(envelope, segment_len, egress.take_idents(pieces as u32));
-    let mac = egress.mac();
+    let station = egress.station();
     let frame = payload.with_headers(headers_len, |bytes, chained| {
         let (lower, segment) = bytes.split_at_mut(lower_len);
-        network.emit(lower, hop.mac, mac);
+        network.emit(lower, hop.mac, station);
         let sum = pseudo_header(envelope.src, envelope.dst, Protocol::TCP, segment_len);
         write_tcp(header, tcp_len, segment, chained, meta.checksum.is_some(), sum);
     })?;

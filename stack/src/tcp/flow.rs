@@ -56,6 +56,16 @@ impl Tuple {
         self.local[0] == 0 && self.local[1] >> 32 == MAPPED >> 32
     }
 
+    /// Whether it is a connection with this host's own loopback.
+    #[inline]
+    pub(crate) fn is_loopback(&self) -> bool {
+        let is_here = |words: [u64; 2]| match words {
+            [0, low] => low == 1 || low >> 24 == MAPPED >> 24 | 127,
+            _ => false,
+        };
+        is_here(self.remote) || is_here(self.local)
+    }
+
     /// The lower words of local and remote address: all of it, if they are of IPv4.
     #[inline(always)]
     pub(crate) fn low_words(&self) -> (u32, u32) {
@@ -271,6 +281,17 @@ fn fold(a: u64, b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn loopback_is_known_by_either_end() {
+        let is_loopback = |a: &str, b: &str| Tuple::new(a.parse().unwrap(), b.parse().unwrap()).is_loopback();
+        assert!(is_loopback("127.0.0.1:1", "127.0.0.1:2") && is_loopback("10.0.0.1:1", "127.255.0.1:2"));
+        assert!(is_loopback("[::1]:1", "[::1]:2") && is_loopback("[fd00::1]:1", "[::1]:2"));
+        assert!(
+            !is_loopback("10.0.0.1:1", "128.0.0.1:2") && !is_loopback("126.255.255.255:1", "10.0.0.127:2")
+        );
+        assert!(!is_loopback("[fd00::1]:1", "[::2]:2") && !is_loopback("[fd00::1]:1", "[fe80::1]:2"));
+    }
+
     use super::*;
     use alloc::vec::Vec;
 

@@ -241,8 +241,12 @@ impl<F: Frame> Stack<F> {
     /// Takes a connection out of this stack. From now on its segments are a stranger's here.
     ///
     /// # Errors
-    /// `NotConnected` if it is not established or closing, `StaleHandle`.
+    /// `NotConnected` if it is not established or closing, `StaleHandle`; `InvalidInput` if its peer is this host itself,
+    /// whose segments come to no other stack.
     pub fn tcp_export(&mut self, id: TcpId) -> Result<Migrant, Error> {
+        if self.link.is_here(self.tcp.peer_addr(id)?.ip()) {
+            return Err(Error::InvalidInput("a connection of a host with itself stays on its core"));
+        }
         self.tcp.export(id)
     }
 

@@ -257,7 +257,8 @@ impl<F: Frame> Tcp<F> {
     #[inline]
     fn settle(&mut self, index: u32, now: Instant, config: &Config) {
         let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else { return };
-        connection.steady = connection.is_steady();
+        // The short way knows of no tags, so that it need not ask.
+        connection.steady = config.vlan.is_none() && connection.is_steady();
         self.agenda.note(connection, TcpId { index, generation });
         if matches!(connection.state, State::Closed | State::TimeWait) {
             self.retire(index, now, config);

@@ -9,6 +9,9 @@ use super::{WireError, array_at, be16};
 /// Length of the header, in bytes.
 pub const LEN: usize = 14;
 
+/// Length of an 802.1Q tag, in bytes: it stands between the addresses and the EtherType.
+pub const TAG_LEN: usize = 4;
+
 /// A link-layer address.
 ///
 /// ```
@@ -118,6 +121,50 @@ impl EtherType {
     pub const IPV6: EtherType = EtherType(0x86dd);
 }
 
+/// The number of a virtual LAN (802.1Q): 1 to 4094.
+///
+/// ```
+/// use hayase_stack::wire::VlanId;
+/// assert_eq!(VlanId::new(5).map(VlanId::get), Some(5));
+/// assert_eq!((VlanId::new(0), VlanId::new(4095)), (None, None));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VlanId(u16);
+
+impl VlanId {
+    /// The VLAN of this number. `None` for 0, which means none, and for what is reserved.
+    pub const fn new(id: u16) -> Option<VlanId> {
+        if matches!(id, 1..=4094) { Some(VlanId(id)) } else { None }
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for VlanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Reads the tag of a frame whose header says that it has one: its VLAN, `None` if it is there for the priority alone, and
+/// what follows it.
+///
+/// # Errors
+/// `Truncated`; `Address` for the reserved number.
+pub fn parse_tag(frame: &[u8]) -> Result<(Option<VlanId>, EtherType), WireError> {
+    let tag: &[u8; TAG_LEN] = array_at(frame, LEN)?;
+    // The upper four bits are priority and drop eligibility.
+    let id = be16(tag, 0) & 0x0fff;
+    let vlan = VlanId::new(id);
+    if vlan.is_none() && id != 0 {
+        return Err(WireError::Address);
+    }
+    Ok((vlan, EtherType(be16(tag, 2))))
+}
+
 /// An Ethernet II header. An 802.1Q tag shows as [`EtherType::VLAN`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -145,6 +192,18 @@ pub fn parse(frame: &[u8]) -> Result<Header, WireError> {
 }
 
 impl Header {
+    /// Writes the header, with a tag if `vlan` is some.
+    ///
+    /// # Panics
+    /// If `out` does not have just the length of that.
+    #[inline]
+    pub fn emit_tagged(&self, vlan: Option<VlanId>, out: &mut [u8]) {
+        let Some(vlan) = vlan else { return self.emit(out) };
+        Header { ethertype: EtherType::VLAN, ..*self }.emit(&mut out[..LEN]);
+        out[LEN..LEN + 2].copy_from_slice(&vlan.0.to_be_bytes());
+        out[LEN + 2..].copy_from_slice(&self.ethertype.0.to_be_bytes());
+    }
+
     /// Writes the header.
     ///
     /// # Panics
@@ -203,6 +262,25 @@ mod tests {
         frame[6] = 1;
         assert_eq!(parse(&frame), Err(WireError::Address));
         assert_eq!(parse(&frame[..13]), Err(WireError::Truncated));
+    }
+
+    #[test]
+    fn tags_are_written_and_read() {
+        let header = Header { dst: Mac([2; 6]), src: Mac([4; 6]), ethertype: EtherType::IPV6 };
+        let mut frame = [0; LEN + TAG_LEN];
+        header.emit_tagged(VlanId::new(0x123), &mut frame);
+        assert_eq!(frame[12..], [0x81, 0x00, 0x01, 0x23, 0x86, 0xdd]);
+        assert_eq!(parse_tag(&frame), Ok((VlanId::new(0x123), EtherType::IPV6)));
+        frame[14] |= 0xf0;
+        assert_eq!(parse_tag(&frame), Ok((VlanId::new(0x123), EtherType::IPV6)), "with a priority");
+        frame[14..16].copy_from_slice(&[0xe0, 0]);
+        assert_eq!(parse_tag(&frame), Ok((None, EtherType::IPV6)), "a priority alone");
+        frame[14..16].copy_from_slice(&[0x0f, 0xff]);
+        assert_eq!(parse_tag(&frame), Err(WireError::Address));
+        assert_eq!(parse_tag(&frame[..17]), Err(WireError::Truncated));
+        let mut plain = [0; LEN];
+        header.emit_tagged(None, &mut plain);
+        assert_eq!(parse(&plain), Ok(header));
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv6Addr};
 use hayase_device::checksum::Sum;
 
 pub use super::icmpv4::{Echo, TimeExceeded};
-use super::{Protocol, WireError, array_at, be16, be32, ipv6, ndp, pseudo_header};
+use super::{Protocol, WireError, array_at, be16, be32, ipv6, mld, ndp, pseudo_header};
 
 /// Length of the header, in bytes. The data of an echo, or the packet that an error quotes, follows.
 pub const LEN: usize = 8;
@@ -78,6 +78,8 @@ pub enum Message {
     EchoReply(Echo),
     /// Neighbor discovery.
     Ndp(ndp::Message),
+    /// A router asks for members of multicast groups.
+    Query(mld::Query),
 }
 
 /// Reads a message that came in a packet with the fixed header `packet`. `bytes` are its first fragment, and
@@ -86,7 +88,7 @@ pub enum Message {
 ///
 /// # Errors
 /// `Truncated`, `Checksum`, `MessageCode`; `MessageType` for what a host does not act upon; those of
-/// [`ndp::parse`].
+/// [`ndp::parse`] and [`mld::parse`].
 pub fn parse(bytes: &[u8], sum: Sum, packet: &ipv6::Header) -> Result<Message, WireError> {
     let header: &[u8; LEN] = array_at(bytes, 0)?;
     if !sum.is_valid() {
@@ -106,6 +108,7 @@ pub fn parse(bytes: &[u8], sum: Sum, packet: &ipv6::Header) -> Result<Message, W
         ECHO_REQUEST if code == 0 => Message::EchoRequest(echo),
         ECHO_REPLY if code == 0 => Message::EchoReply(echo),
         TIME_EXCEEDED | ECHO_REQUEST | ECHO_REPLY => return Err(WireError::MessageCode),
+        mld::QUERY => Message::Query(mld::parse(bytes, packet)?),
         ndp::TYPE_MIN..=ndp::TYPE_MAX => Message::Ndp(ndp::parse(bytes, packet)?),
         _ => return Err(WireError::MessageType),
     })
@@ -159,7 +162,7 @@ impl Message {
     /// The header as bytes, with the checksum for `rest`, the sum of the pseudo-header and the body.
     ///
     /// # Panics
-    /// For neighbor discovery, which has no body.
+    /// For neighbor discovery, which has no body; for what only routers send.
     pub fn to_bytes(&self, rest: Sum) -> [u8; LEN] {
         let (kind, code, [a, b, c, d]) = self.fields();
         let mut header = [kind, code, 0, 0, a, b, c, d];
@@ -182,6 +185,7 @@ impl Message {
             Message::EchoRequest(echo) => (ECHO_REQUEST, 0, echo.to_bytes()),
             Message::EchoReply(echo) => (ECHO_REPLY, 0, echo.to_bytes()),
             Message::Ndp(_) => panic!("neighbor discovery messages are written whole"),
+            Message::Query(_) => panic!("a host is no router"),
         }
     }
 }
@@ -241,7 +245,7 @@ mod tests {
         for (kind, code, error) in [
             (0, 0, WireError::MessageType),
             (100, 0, WireError::MessageType),
-            (130, 0, WireError::MessageType),
+            (131, 0, WireError::MessageType),
             (1, 7, WireError::MessageCode),
             (3, 2, WireError::MessageCode),
             (4, 4, WireError::MessageCode),

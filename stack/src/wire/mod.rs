@@ -16,11 +16,12 @@ pub mod icmpv4;
 pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
+pub mod mld;
 pub mod ndp;
 pub mod tcp;
 pub mod udp;
 
-pub use ethernet::{EtherType, Mac};
+pub use ethernet::{EtherType, Mac, VlanId};
 
 /// Why received bytes are not a valid header. Each is a counted drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -26,11 +26,15 @@ const SOURCE_LINK_LAYER: u8 = 1;
 const TARGET_LINK_LAYER: u8 = 2;
 const PREFIX_INFORMATION: u8 = 3;
 const MTU: u8 = 5;
+const NONCE: u8 = 14;
 
 /// Options are counted in units of so many bytes.
 const OPTION_UNIT: usize = 8;
 /// Length of a link-layer address option on Ethernet.
 const LINK_LAYER_LEN: usize = 8;
+
+/// What marks a question as one's own (RFC 3971 §5.3.2).
+pub type Nonce = [u8; 6];
 
 /// A message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub enum Message {
         target: Ipv6Addr,
         /// The link-layer address of the sender.
         source_mac: Option<Mac>,
+        /// What the sender knows its own question by, should it come back (RFC 7527).
+        nonce: Option<Nonce>,
     },
     /// A host tells about an address that it has.
     NeighborAdvert(NeighborAdvert),
@@ -176,11 +182,11 @@ fn parse_router_advert(bytes: &[u8], packet: &ipv6::Header) -> Result<Message, W
 
 fn parse_neighbor_solicit(bytes: &[u8], packet: &ipv6::Header) -> Result<Message, WireError> {
     let target = parse_target(bytes)?;
-    let source_mac = Options::parse(bytes, 24)?.source_mac;
+    let Options { source_mac, nonce, .. } = Options::parse(bytes, 24)?;
     if packet.src.is_unspecified() && (source_mac.is_some() || !is_solicited_node(packet.dst)) {
         return Err(WireError::Address);
     }
-    Ok(Message::NeighborSolicit { target, source_mac })
+    Ok(Message::NeighborSolicit { target, source_mac, nonce })
 }
 
 fn parse_neighbor_advert(bytes: &[u8], packet: &ipv6::Header) -> Result<Message, WireError> {
@@ -227,6 +233,7 @@ struct Options {
     source_mac: Option<Mac>,
     target_mac: Option<Mac>,
     mtu: Option<u32>,
+    nonce: Option<Nonce>,
     prefixes: [Option<Prefix>; PREFIX_COUNT_MAX],
 }
 
@@ -253,6 +260,8 @@ impl Options {
             SOURCE_LINK_LAYER => self.source_mac = Some(parse_mac(option)?),
             TARGET_LINK_LAYER => self.target_mac = Some(parse_mac(option)?),
             MTU => self.mtu = Some(be32(option_of::<8>(option)?, 4)),
+            // A nonce of another length is none of ours.
+            NONCE => self.nonce = option_of::<8>(option).map(|&[_, _, nonce @ ..]| nonce).ok(),
             PREFIX_INFORMATION => {
                 let prefix = parse_prefix(option_of(option)?)?;
                 if let Some(free) = self.prefixes.iter_mut().find(|slot| slot.is_none()) {
@@ -297,13 +306,16 @@ impl Message {
     /// For what only routers send.
     #[expect(clippy::len_without_is_empty, reason = "no message is empty")]
     pub fn len(&self) -> usize {
-        let (fixed_len, mac) = match self {
-            Message::RouterSolicit { source_mac } => (8, source_mac),
-            Message::NeighborSolicit { source_mac, .. } => (24, source_mac),
-            Message::NeighborAdvert(advert) => (24, &advert.target_mac),
+        let (fixed_len, option_count) = match self {
+            Message::RouterSolicit { source_mac } => (8, usize::from(source_mac.is_some())),
+            Message::NeighborSolicit { source_mac, nonce, .. } => {
+                (24, usize::from(source_mac.is_some()) + usize::from(nonce.is_some()))
+            }
+            Message::NeighborAdvert(advert) => (24, usize::from(advert.target_mac.is_some())),
             Message::RouterAdvert(_) | Message::Redirect { .. } => panic!("a host is no router"),
         };
-        fixed_len + mac.map_or(0, |_| LINK_LAYER_LEN)
+        // All options that a host sends are of one unit.
+        fixed_len + option_count * OPTION_UNIT
     }
 
     /// Writes the message with its checksum.
@@ -316,12 +328,13 @@ impl Message {
         match self {
             Message::RouterSolicit { source_mac } => {
                 message[0] = ROUTER_SOLICIT;
-                emit_mac(SOURCE_LINK_LAYER, *source_mac, &mut message[8..]);
+                emit_options(&[(SOURCE_LINK_LAYER, source_mac.map(|mac| mac.0))], &mut message[8..]);
             }
-            Message::NeighborSolicit { target, source_mac } => {
+            Message::NeighborSolicit { target, source_mac, nonce } => {
                 message[0] = NEIGHBOR_SOLICIT;
                 message[8..24].copy_from_slice(&target.octets());
-                emit_mac(SOURCE_LINK_LAYER, *source_mac, &mut message[24..]);
+                let options = [(SOURCE_LINK_LAYER, source_mac.map(|mac| mac.0)), (NONCE, *nonce)];
+                emit_options(&options, &mut message[24..]);
             }
             Message::NeighborAdvert(advert) => advert.emit(message),
             Message::RouterAdvert(_) | Message::Redirect { .. } => panic!("a host is no router"),
@@ -338,14 +351,16 @@ impl NeighborAdvert {
         message[0] = NEIGHBOR_ADVERT;
         message[4] = flag(self.router, 0x80) | flag(self.solicited, 0x40) | flag(self.override_known, 0x20);
         message[8..24].copy_from_slice(&self.target.octets());
-        emit_mac(TARGET_LINK_LAYER, self.target_mac, &mut message[24..]);
+        emit_options(&[(TARGET_LINK_LAYER, self.target_mac.map(|mac| mac.0))], &mut message[24..]);
     }
 }
 
-/// Writes a link-layer address option, if there is one.
-fn emit_mac(kind: u8, mac: Option<Mac>, option: &mut [u8]) {
-    if let Some(Mac([a, b, c, d, e, f])) = mac {
-        option.copy_from_slice(&[kind, 1, a, b, c, d, e, f]);
+/// Writes those options of one unit that are there.
+fn emit_options(options: &[(u8, Option<[u8; 6]>)], out: &mut [u8]) {
+    let present = options.iter().filter_map(|(kind, value)| Some((kind, (*value)?)));
+    for ((kind, value), option) in present.zip(out.as_chunks_mut::<OPTION_UNIT>().0) {
+        option[..2].copy_from_slice(&[*kind, 1]);
+        option[2..].copy_from_slice(&value);
     }
 }
 
@@ -375,7 +390,7 @@ mod tests {
     }
 
     fn solicit(source_mac: Option<Mac>) -> Vec<u8> {
-        let message = Message::NeighborSolicit { target: HOST, source_mac };
+        let message = Message::NeighborSolicit { target: HOST, source_mac, nonce: None };
         let mut bytes = vec![0xaa; message.len()];
         message.emit(ROUTER, HOST, &mut bytes);
         bytes
@@ -488,14 +503,15 @@ mod tests {
 
         #[test]
         fn round_trips(
-            target in 0u128..0xff << 120, mac: Option<[u8; 5]>, router: bool, solicited: bool, override_known: bool,
+            target in 0u128..0xff << 120, mac: Option<[u8; 5]>, nonce: Option<Nonce>, flags: [bool; 3],
         ) {
+            let [router, solicited, override_known] = flags;
             let mac = mac.map(|[a, b, c, d, e]| Mac([2, a, b, c, d, e]));
             let target = Ipv6Addr::from(target);
             let advert = NeighborAdvert { target, router, solicited, override_known, target_mac: mac };
             for message in [
                 Message::RouterSolicit { source_mac: mac },
-                Message::NeighborSolicit { target, source_mac: mac },
+                Message::NeighborSolicit { target, source_mac: mac, nonce },
                 Message::NeighborAdvert(advert),
             ] {
                 let mut bytes = vec![0xaa; message.len()];

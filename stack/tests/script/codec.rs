@@ -29,6 +29,9 @@ pub(crate) const UDP: u8 = 17;
 pub(crate) const FRAGMENT: u8 = 44;
 pub(crate) const ICMPV6: u8 = 58;
 
+/// A hop-by-hop header in front of ICMPv6: router alert, and two bytes of padding.
+pub(crate) const ROUTER_ALERT: [u8; 8] = [ICMPV6, 0, 5, 2, 0, 0, 1, 0];
+
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -98,6 +101,17 @@ pub(crate) fn ethernet(dst: Mac, src: Mac, ethertype: u16, payload: &[u8]) -> Ve
 pub(crate) fn frame(dst: Mac, src: Mac, packet: &[u8]) -> Vec<u8> {
     let ethertype = if packet[0] >> 4 == 4 { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
     ethernet(dst, src, ethertype, packet)
+}
+
+/// The same frame with a tag of 802.1Q.
+pub(crate) fn tagged(frame: &[u8], tag: u16) -> Vec<u8> {
+    [&frame[..12], &[0x81, 0x00], &tag.to_be_bytes(), &frame[12..]].concat()
+}
+
+/// A frame without its tag, which must be just this.
+pub(crate) fn untagged(frame: &[u8], tag: u16) -> Vec<u8> {
+    assert_eq!((be16(frame, 12), be16(frame, 14)), (0x8100, tag), "N8: the tag of the VLAN");
+    [&frame[..12], &frame[16..]].concat()
 }
 
 /// An IP header that is about to be written. The fields below `tos` are IPv4's.
@@ -427,6 +441,10 @@ impl Ip {
                 be32(bytes, 4),
                 Payload::Fragment { protocol: bytes[0], offset, more, bytes: bytes[8..].to_vec() },
             )
+        } else if packet[6] == 0 {
+            assert_eq!(bytes[..8], ROUTER_ALERT, "the only hop-by-hop options of a host");
+            assert!(matches!(bytes[8], 131 | 132 | 143), "RFC 2711: on multicast listener discovery");
+            (0, Payload::parse(src, dst, ICMPV6, &bytes[8..]))
         } else {
             (0, Payload::parse(src, dst, packet[6], bytes))
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hayase_device::heap::HeapFrame;
 use hayase_device::{Burst, Device, Frame, Offloads, TxMeta};
+use hayase_stack::wire::VlanId;
 use hayase_stack::{Config, Drop, Instant, Stack, UdpId};
 use hayase_wire::{EndConfig, Wire, WireConfig, WireDevice};
 
@@ -34,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) answers_neighbors: bool,
     /// The hop limit that everything but neighbor discovery has.
     pub(crate) ttl: u8,
+    /// The VLAN that both ends are in: the script's frames get its tag, and the stack's must have it.
+    pub(crate) vlan: Option<u16>,
     /// The type of service that TCP's packets have.
     pub(crate) tos: u8,
     wire: WireDevice,
@@ -55,16 +58,24 @@ impl Host {
         let b = EndConfig { offloads: Offloads::NONE, mac: PEER_MAC };
         let (device, wire) = Wire::pair(WireConfig { mtu, a, b, ..WireConfig::default() });
         let now = Instant::from_millis(10_000);
-        let ttl = config.ttl;
+        let (ttl, vlan) = (config.ttl, config.vlan.map(VlanId::get));
         let mut stack = Stack::new(config, device.caps(), device.mac(), [7; 32], now);
         stack.add_address("10.0.0.1/24".parse().unwrap()).unwrap();
         stack.add_address("fd00::1/64".parse().unwrap()).unwrap();
         let (oracle, heard) = (Oracle::default(), VecDeque::new());
-        Host { stack, device, now, oracle, answers_neighbors: true, ttl, tos: 0, wire, heard }
+        Host { vlan, stack, device, now, oracle, answers_neighbors: true, ttl, tos: 0, wire, heard }
     }
 
     /// Puts a frame on the wire. The stack sees it with its next turn.
     pub(crate) fn inject(&mut self, bytes: &[u8]) {
+        match self.vlan {
+            Some(vlan) => self.inject_raw(&codec::tagged(bytes, vlan)),
+            None => self.inject_raw(bytes),
+        }
+    }
+
+    /// The same for a frame that is whole already.
+    pub(crate) fn inject_raw(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= 14 + self.device.caps().mtu, "{} bytes do not fit the link", bytes.len());
         let mut frame = self.wire.pool().alloc(bytes.len()).expect("the pool has a buffer");
         frame.extend(bytes.len()).expect("the buffer has room").copy_from_slice(bytes);
@@ -87,8 +98,10 @@ impl Host {
     pub(crate) fn turn(&mut self) {
         let mut burst = Burst::new(64);
         loop {
-            while self.device.receive(&mut burst) > 0 {
+            // What the stack sends to itself comes without the device.
+            while self.device.receive(&mut burst) > 0 || self.stack.has_work() {
                 self.stack.receive(self.now, &mut burst, &mut self.device);
+                self.stack.transmit(self.now, &mut self.device);
             }
             if self.stack.deadline().is_some_and(|at| at <= self.now) {
                 self.stack.expire(self.now, &mut self.device);
@@ -118,6 +131,7 @@ impl Host {
         while self.wire.receive(&mut burst) > 0 {
             let frames: Vec<Vec<u8>> = burst.drain().map(|(frame, _)| bytes_of(&frame)).collect();
             for bytes in frames {
+                let bytes = self.vlan.map_or(bytes.clone(), |vlan| codec::untagged(&bytes, vlan));
                 let heard = Heard::parse(&bytes);
                 self.check(&heard);
                 match self.neighbor_answer(&heard) {
@@ -137,10 +151,18 @@ impl Host {
         assert_eq!(heard.src_mac, STACK_MAC);
         assert_ne!(heard.dst_mac, [0; 6], "sent to nobody");
         let Body::Ip(ip) = &heard.body else { return };
-        let is_ours = self.stack.addresses().any(|cidr| cidr.addr() == ip.src);
+        // The unspecified address speaks for one that is not ours yet.
+        let is_nobody = ip.src == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let is_ours = is_nobody || self.stack.addresses().any(|cidr| cidr.addr() == ip.src);
         assert!(is_ours, "MUST-44: a source address {} that is not ours", ip.src);
         let is_ndp = matches!(ip.payload, Payload::Icmp { kind: 133..=137, .. }) && ip.src.is_ipv6();
-        assert_eq!(ip.ttl, if is_ndp { 255 } else { self.ttl }, "MUST-49: hop limit");
+        let is_mld = matches!(ip.payload, Payload::Icmp { kind: 131 | 132 | 143, .. }) && ip.src.is_ipv6();
+        let ttl = match (is_ndp, is_mld) {
+            (true, _) => 255,
+            (_, true) => 1,
+            _ => self.ttl,
+        };
+        assert_eq!(ip.ttl, ttl, "MUST-49: hop limit");
         if let Payload::Tcp(tcp) = &ip.payload {
             assert_eq!(ip.tos & !CE, self.tos, "MUST-48: type of service");
             assert!(ip.dont_fragment, "RFC 1191: TCP discovers the path's MTU");
@@ -155,7 +177,9 @@ impl Host {
                 let answer = Arp { operation: 2, sender: (PEER_MAC, arp.target.1), target: arp.sender };
                 Some(answer.frame(STACK_MAC))
             }
-            Body::Ip(Ip { src, payload: Payload::Icmp { kind: 135, rest, .. }, .. }) if src.is_ipv6() => {
+            Body::Ip(Ip { src, payload: Payload::Icmp { kind: 135, rest, .. }, .. })
+                if !src.is_unspecified() && src.is_ipv6() =>
+            {
                 let target = IpAddr::from(<[u8; 16]>::try_from(&rest[..16]).unwrap());
                 Some(codec::frame(STACK_MAC, PEER_MAC, &neighbor_advert(target, *src, 0x6000_0000)))
             }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use hayase_stack::{Drop, UdpId};
 
-use crate::codec::{self, Body, FRAGMENT, Heard, ICMPV6, IpOut, Payload, UDP};
+use crate::codec::{self, ACK, Body, FRAGMENT, Heard, ICMPV6, IpOut, Payload, RST, SYN, TCP, UDP};
+use crate::dsl::{Script, ack, data, syn, syn_ack};
 use crate::host::{Host, PEER_MAC, PEER_V6, STACK_MAC, STACK_V6, neighbor_advert};
 
 const HOP_BY_HOP: u8 = 0;
@@ -397,4 +398,40 @@ fn l8_datagrams_work_the_same() {
     }
     host.udp_send(id, b"back", (PEER_V6, 9000));
     assert!(matches!(host.next_ip().payload, Payload::Udp { src_port: 2000, dst_port: 9000, .. }));
+}
+
+/// The handshake both ways, and the reset of a closed port.
+#[test]
+fn l8_segments_work_the_same() {
+    let mut server = Script::listening_v6();
+    server.peer(syn());
+    server.expect(syn_ack());
+    server.peer(ack(1));
+    server.accept();
+    server.write(3000);
+    server.expect(data(1..1221));
+    let mut client = Script::connecting_on(Host::new(), STACK_V6, PEER_V6);
+    client.expect(syn());
+    client.peer(syn_ack().mss(1440));
+    client.expect(ack(1));
+    let mut host = Host::new();
+    let closed =
+        codec::Tcp { src_port: 9, dst_port: 81, seq: 7, flags: SYN, window: 1000, ..codec::Tcp::default() };
+    host.ip(PEER_V6, STACK_V6, TCP, &closed.encode(PEER_V6, STACK_V6));
+    let Payload::Tcp(reset) = host.next_ip().payload else { panic!("a segment expected") };
+    assert_eq!((reset.flags, reset.seq, reset.ack), (RST | ACK, 0, 8));
+}
+
+/// RFC 4861 §8: a host may, and this one does not.
+#[test]
+fn l9_redirects_are_ignored() {
+    let (mut host, id) = host();
+    let router: IpAddr = "fe80::9".parse().unwrap();
+    let elsewhere: IpAddr = "fe80::66".parse().unwrap();
+    let body = [octets(elsewhere), octets(PEER_V6)].concat();
+    let message = codec::icmp(router, STACK_V6, 137, 0, 0, &body);
+    host.packet(&with_hops(router, STACK_V6, 255, &message));
+    host.udp_send(id, b"x", (PEER_V6, 9));
+    let (_, heard) = host.next().unwrap();
+    assert_eq!((heard.dst_mac, host.dropped(Drop::IcmpUnhandled)), (PEER_MAC, 1));
 }

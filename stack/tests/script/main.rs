@@ -4,7 +4,7 @@
 //! the numbers of RFC 9293 Appendix B; the letters are the rows of `docs/RFC.md`: b congestion control (RFC 5681,
 //! 6928, 6582, 3042), c the retransmission timer (6298), d SACK (2018, 2883, 6675), e window scale and timestamps
 //! (7323), f attacks (5961, 6528, 6056, 4987, 5927), i IPv4 and ICMP (791, 792, 1122, 1191), j ARP (826, 5227),
-//! k UDP (768), l IPv6 (8200, 4443, 4861, 4862). Every frame that the stack sends in any script also passes the
+//! k UDP (768), l IPv6 (8200, 4443, 4861, 4862, 7217, 3810), n what is in none of them, as VLANs. Every frame that the stack sends in any script also passes the
 //! [`oracle`].
 
 mod codec;
@@ -12,8 +12,14 @@ mod dsl;
 mod host;
 mod oracle;
 
+mod address;
+mod autoconf;
 mod ip;
 mod ip6;
+mod loopback;
+mod membership;
+mod vlan;
+
 mod tcp_attack;
 mod tcp_buffers;
 mod tcp_close;

@@ -1,0 +1,131 @@
+//! What routers have said about the link: who is a default router, and what is on the link (RFC 4861 §6.3).
+
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv6Addr};
+
+use hayase_time::Instant;
+
+use super::Cidr;
+
+/// Default routers kept. RFC 4861 §6.3.4 wants at least two; more than this many a link has not.
+const ROUTER_COUNT_MAX: usize = 8;
+
+/// Prefixes kept that are on the link.
+const PREFIX_COUNT_MAX: usize = 16;
+
+/// There is no room for one more. What is known stays: a flood of claims puts nothing out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// Default routers and prefixes, each until its lifetime is over.
+#[derive(Debug, Default)]
+pub(crate) struct Discovered {
+    /// The first is the one in use.
+    routers: Vec<(Ipv6Addr, Instant)>,
+    prefixes: Vec<(Cidr, Instant)>,
+}
+
+impl Discovered {
+    /// A router is one for packets to anywhere until then; if that is now, it is none.
+    pub(crate) fn note_router(&mut self, router: Ipv6Addr, until: Instant, now: Instant) -> Result<(), Full> {
+        note(&mut self.routers, router, until, now, ROUTER_COUNT_MAX)
+    }
+
+    /// A network is on the link until then; if that is now, nothing is known of it.
+    pub(crate) fn note_prefix(&mut self, network: Cidr, until: Instant, now: Instant) -> Result<(), Full> {
+        note(&mut self.prefixes, network, until, now, PREFIX_COUNT_MAX)
+    }
+
+    /// A neighbour does not answer. If it is a router, the others come first from now on (§6.3.6).
+    pub(crate) fn demote(&mut self, addr: IpAddr) {
+        if let Some(at) = self.routers.iter().position(|(router, _)| IpAddr::V6(*router) == addr) {
+            self.routers[at..].rotate_left(1);
+        }
+    }
+
+    /// Whether an address is a neighbour's.
+    pub(crate) fn is_on_link(&self, dst: IpAddr) -> bool {
+        self.prefixes.iter().any(|(network, _)| network.contains(dst))
+    }
+
+    /// The router for what is not on the link.
+    pub(crate) fn router(&self) -> Option<Ipv6Addr> {
+        self.routers.first().map(|(router, _)| *router)
+    }
+
+    /// Forgets what is over. Returns whether that was the last router.
+    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+        let had_router = !self.routers.is_empty();
+        self.routers.retain(|(_, until)| *until > now);
+        self.prefixes.retain(|(_, until)| *until > now);
+        had_router && self.routers.is_empty()
+    }
+
+    /// When something will be over.
+    pub(crate) fn deadline(&self) -> Instant {
+        let routers = self.routers.iter().map(|(_, until)| *until);
+        routers.chain(self.prefixes.iter().map(|(_, until)| *until)).min().unwrap_or(Instant::MAX)
+    }
+}
+
+fn note<K: PartialEq>(
+    list: &mut Vec<(K, Instant)>,
+    key: K,
+    until: Instant,
+    now: Instant,
+    count_max: usize,
+) -> Result<(), Full> {
+    let known = list.iter().position(|(other, _)| *other == key);
+    match known {
+        Some(at) if until <= now => {
+            list.remove(at);
+        }
+        Some(at) => list[at].1 = until,
+        None if until <= now => {}
+        None if list.len() >= count_max => return Err(Full),
+        None => list.push((key, until)),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router(i: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, i)
+    }
+
+    #[test]
+    fn a_router_that_is_silent_makes_way_for_the_next() {
+        let (now, later) = (Instant::from_millis(1), Instant::from_millis(9));
+        let mut discovered = Discovered::default();
+        for i in 1..=3 {
+            discovered.note_router(router(i), later, now).unwrap();
+        }
+        discovered.demote(IpAddr::V6(router(1)));
+        assert_eq!(discovered.router(), Some(router(2)));
+        discovered.demote(IpAddr::V6(router(9)));
+        discovered.demote(IpAddr::V6(router(2)));
+        discovered.note_router(router(3), now, now).unwrap();
+        assert_eq!(discovered.router(), Some(router(1)));
+    }
+
+    #[test]
+    fn a_flood_of_routers_and_prefixes_puts_nothing_out() {
+        let (now, later) = (Instant::from_millis(1), Instant::from_millis(9));
+        let mut discovered = Discovered::default();
+        for i in 0..1000 {
+            let refused = discovered.note_router(router(i), later, now).is_err();
+            assert_eq!(refused, usize::from(i) >= ROUTER_COUNT_MAX);
+            let network = Cidr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, i, 0, 0, 0, 0, 0, 0)), 64).unwrap();
+            let refused = discovered.note_prefix(network, later, now).is_err();
+            assert_eq!(refused, usize::from(i) >= PREFIX_COUNT_MAX);
+        }
+        assert_eq!((discovered.router(), discovered.deadline()), (Some(router(0)), later));
+        assert!(discovered.is_on_link("fd00:1::5".parse().unwrap()));
+        assert!(discovered.expire(later) && !discovered.expire(later));
+        assert_eq!((discovered.router(), discovered.deadline()), (None, Instant::MAX));
+        assert!(!discovered.is_on_link("fd00:1::5".parse().unwrap()));
+    }
+}
