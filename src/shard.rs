@@ -648,7 +648,12 @@ impl<D: Device> Door for Shard<D> {
             return Poll::Ready(Ok(ready));
         }
         match socket {
-            Socket::Tcp(id) => self.wait(id, side, notify),
+            Socket::Tcp(id) => {
+                if side == Side::Write {
+                    self.call(|core, _| core.stack.tcp_await_room(id))?;
+                }
+                self.wait(id, side, notify);
+            }
             Socket::Listener(id) => self.wait(id, side, notify),
             Socket::Udp(id) => self.wait(id, side, notify),
             Socket::Echo(id) => self.wait(id, side, notify),

@@ -425,6 +425,14 @@ impl<F: Frame> Stack<F> {
         self.tcp.ready_now(id, &self.config)
     }
 
+    /// Has [`drain_ready`](Self::drain_ready) tell when there is room to write again, as after a write that had to wait.
+    ///
+    /// # Errors
+    /// `StaleHandle`.
+    pub fn tcp_await_room(&mut self, id: TcpId) -> Result<(), Error> {
+        self.tcp.await_room(id)
+    }
+
     /// Whether everything written was acknowledged.
     pub fn tcp_flushed(&self, id: TcpId) -> bool {
         self.tcp.flushed(id)

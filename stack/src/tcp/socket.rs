@@ -275,6 +275,10 @@ impl<F: Frame> Tcp<F> {
         }
     }
 
+    pub(crate) fn await_room(&mut self, id: TcpId) -> Result<(), Error> {
+        self.get_mut(id).map(|connection| connection.write_blocked = true)
+    }
+
     pub(crate) fn flushed(&self, id: TcpId) -> bool {
         self.get(id).map_or(true, |c| c.state == State::Closed || (c.send.is_empty() && c.flight() == 0))
     }
