@@ -27,6 +27,7 @@ mod autoconf;
 mod bind;
 mod chain;
 mod config;
+mod connections;
 mod counters;
 mod duties;
 mod echo;
