@@ -17,7 +17,7 @@ use crate::tcp::{Congestion, Keepalive, State, TcpInfo};
 impl<F: Frame> Stack<F> {
     /// Listens on an address of ours, or on all (`0.0.0.0`; `[::]` also takes IPv4, whose peers then appear with
     /// plain IPv4 addresses). Port 0 chooses one. `backlog` connections may wait for
-    /// [`tcp_accept`](Self::tcp_accept), within [`Config::backlog_max`].
+    /// [`tcp_accept`](Self::tcp_accept), within [`Config::backlog_max`](crate::Config::backlog_max).
     ///
     /// # Errors
     /// `AddrNotAvailable`, `AddrInUse`, `TooManySockets`, `PortsExhausted`.
@@ -290,7 +290,7 @@ impl<F: Frame> Stack<F> {
 
     /// How long what was written may stay unacknowledged, or unsent because the peer's window is shut, before the
     /// connection fails with `TimedOut` (`TCP_USER_TIMEOUT`, RFC 5482 §2). It takes the place of
-    /// [`Config::retries_max`] and of keep-alive's count. `None`, the default, or zero: those hold.
+    /// [`Config::retries_max`](crate::Config::retries_max) and of keep-alive's count. `None`, the default, or zero: those hold.
     ///
     /// # Errors
     /// `StaleHandle`
