@@ -211,6 +211,12 @@ impl Counters {
         self.counts[count as usize] += 1;
     }
 
+    /// Counts so many at once.
+    #[inline]
+    pub(crate) fn add(&mut self, count: Count, number: u64) {
+        self.counts[count as usize] += number;
+    }
+
     /// Counts a drop.
     #[inline]
     pub(crate) fn drop(&mut self, reason: Drop) {

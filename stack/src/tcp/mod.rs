@@ -45,6 +45,7 @@ mod syn_sent;
 mod time_wait;
 mod timers;
 mod tlp;
+mod train;
 mod undo;
 mod user_timeout;
 mod usual;

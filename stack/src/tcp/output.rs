@@ -51,6 +51,7 @@ impl<F: Frame> Connection<F> {
             self.congestion.on_idle(self.mss);
         }
         self.raise_mss(egress.now);
+        self.output_train(egress, config);
         while self.has_output()
             && let Some(plan) = self.next_segment(egress, config)
         {
@@ -310,6 +311,17 @@ impl<F: Frame> Connection<F> {
     fn arm_timeout(&mut self, now: Instant, config: &Config) {
         self.deadlines.loss_timer = LossTimer::Timeout;
         self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
+    }
+
+    /// Books a train of new segments up to SND.NXT.
+    pub(super) fn note_train_sent(&mut self, now: Instant, config: &Config) {
+        self.last_sent_at = now;
+        self.acknowledgement_sent();
+        self.recovery.flight.send(self.snd_nxt, now);
+        if self.deadlines.retransmit == Instant::MAX {
+            self.arm_timeout(now, config);
+        }
+        self.postpone_probe(now, config);
     }
 
     /// What is to be booked besides where something was outstanding before.

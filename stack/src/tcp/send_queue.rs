@@ -223,7 +223,7 @@ impl<F: Frame> SendQueue<F> {
 
     /// Index of the entry that holds `seq`. What is sent next is nearly always in the first or the last one.
     #[inline]
-    fn index_of(&self, seq: Seq) -> usize {
+    pub(super) fn index_of(&self, seq: Seq) -> usize {
         match self.entries.front() {
             Some(front) if front.end().after(seq) => 0,
             _ => self.entries.partition_point(|entry| entry.end().at_or_before(seq)),
@@ -235,6 +235,13 @@ impl<F: Frame> SendQueue<F> {
     pub(super) fn last_whole(&mut self, seq: Seq, len: u32) -> Option<&mut F> {
         let last = self.entries.back_mut()?;
         (last.seq == seq && last.frame.len() == len as usize).then_some(&mut last.frame)
+    }
+
+    /// The frame at `index`, if it is just the `len` bytes from `seq` on.
+    #[inline(always)]
+    pub(super) fn whole_at(&mut self, index: usize, seq: Seq, len: u32) -> Option<&mut F> {
+        let entry = self.entries.get_mut(index)?;
+        (entry.seq == seq && entry.frame.len() == len as usize).then_some(&mut entry.frame)
     }
 
     /// The payload of a segment: `len` bytes from `seq` on, or fewer if buffers or fragments run out.

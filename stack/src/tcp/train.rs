@@ -1,0 +1,213 @@
+//! A train of full segments: bulk data in the frames that writes filled, to a neighbour that is known, while nothing
+//! is going on but data.
+//!
+//! Their headers differ in three fields, so they are written once and copied; what is said of the whole train, that it
+//! was sent, is booked once. The segments are those of [`output`](super::output), which sees to everything else.
+
+use hayase_device::checksum::{Sum, fold};
+use hayase_device::{Device, Frame, TxMeta};
+
+use super::connection::Connection;
+use super::emit::checksum_request;
+use crate::config::Config;
+use crate::counters::Count;
+use crate::egress::Egress;
+use crate::seq::Seq;
+use crate::usual::{Headers, TCP_V4, TCP_V6};
+use crate::wire::tcp::{Flags, TcpHeader};
+
+impl<F: Frame> Connection<F> {
+    /// Sends full segments as long as the queue has whole frames of them, and windows and device let them go. What is
+    /// left is for the caller.
+    #[inline]
+    pub(super) fn output_train<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config)
+    where
+        D: Device<Frame = F>,
+    {
+        debug_assert!(!self.steady || self.is_steady());
+        if !self.steady || self.unsent_len() < 2 * self.mss {
+            return;
+        }
+        match (self.tuple.is_v4(), self.timestamps_ok) {
+            (true, true) => self.send_train::<TCP_V4, { TCP_V4 + 32 }, D>(egress, config),
+            (true, false) => self.send_train::<TCP_V4, { TCP_V4 + 20 }, D>(egress, config),
+            (false, true) => self.send_train::<TCP_V6, { TCP_V6 + 32 }, D>(egress, config),
+            (false, false) => self.send_train::<TCP_V6, { TCP_V6 + 20 }, D>(egress, config),
+        }
+    }
+
+    #[inline(never)]
+    fn send_train<const AT: usize, const LEN: usize, D>(
+        &mut self,
+        egress: &mut Egress<'_, F, D>,
+        config: &Config,
+    ) where
+        D: Device<Frame = F>,
+    {
+        let (now, mss, first) = (egress.now, self.mss, self.snd_nxt);
+        let meta = TxMeta { checksum: checksum_request(egress.offloads(), AT), segmentation: None };
+        let Some(mut template) = self.template::<AT, LEN, D>(meta.checksum.is_some(), egress) else { return };
+        let mut count = egress.device.room().min((self.usable_window() / mss) as usize);
+        let mut index = self.send.index_of(first);
+        while count > 0 && !self.is_held_back(now, config) {
+            let is_last = self.snd_nxt + mss == self.send.end();
+            let Some(frame) = self.send.whole_at(index, self.snd_nxt, mss) else { break };
+            let Some(out) = template.put_before(frame, self.snd_nxt, is_last) else { break };
+            egress.device.transmit(out, meta);
+            if self.snd_nxt != self.snd_una {
+                self.pace(mss, now, config);
+            }
+            self.snd_nxt += mss;
+            index += 1;
+            count -= 1;
+        }
+        let sent = self.snd_nxt - first;
+        if sent > 0 {
+            egress.take_idents(sent / mss);
+            egress.counters.add(Count::OutSegs, u64::from(sent / mss));
+            self.note_train_sent(now, config);
+        }
+    }
+
+    /// The headers of full segments that go now. `None` if the neighbour must be asked for first.
+    fn template<const AT: usize, const LEN: usize, D>(
+        &self,
+        is_offloaded: bool,
+        egress: &Egress<'_, F, D>,
+    ) -> Option<Template<AT, LEN>>
+    where
+        D: Device<Frame = F>,
+    {
+        let mut bytes = [0; LEN];
+        let headers = Headers {
+            dst: egress.known_mac(self.neighbor)?,
+            src: &egress.link.mac,
+            ttl: &self.ttl,
+            tos: &(self.tos | self.recovery.ecn.ect),
+            ident: egress.link.ident as u16,
+            tuple: &self.tuple,
+            flags: Flags::ACK,
+            seq: &Seq(0),
+            ack: &self.rcv_nxt,
+            window: self.window_field(),
+            timestamps: (self.ts_now(egress.now), &self.ts_recent),
+            payload_len: self.mss,
+        };
+        headers.write::<AT, LEN>(&mut bytes);
+        // The sum of the pseudo-header is in its field, so that of the whole header goes on from it.
+        let mut sum = Sum::default();
+        sum.add(&bytes[AT..]);
+        Some(Template { bytes, sum, is_offloaded })
+    }
+}
+
+/// Headers that are the same for every segment of a train, but for number, sequence number and checksum.
+struct Template<const AT: usize, const LEN: usize> {
+    bytes: [u8; LEN],
+    /// Of pseudo-header and TCP header, for sequence number 0 and no PSH.
+    sum: Sum,
+    is_offloaded: bool,
+}
+
+impl<const AT: usize, const LEN: usize> Template<AT, LEN> {
+    /// Puts the headers in front of the payload at `seq`, for the device and not for the queue.
+    #[inline(always)]
+    fn put_before<F: Frame>(&mut self, frame: &mut F, seq: Seq, is_last: bool) -> Option<F> {
+        let bytes = frame.prepend(LEN)?;
+        // MUST-61: the last segment of what was written.
+        let flags = if is_last { Flags::ACK | Flags::PSH } else { Flags::ACK };
+        self.bytes[AT + 4..AT + 8].copy_from_slice(&seq.0.to_be_bytes());
+        self.bytes[AT + 13] = flags.0;
+        if !self.is_offloaded {
+            let mut sum = self.sum;
+            sum.add_u32(seq.0);
+            sum.add_u16(u16::from(flags.0 ^ Flags::ACK.0));
+            sum.add(&bytes[LEN..]);
+            let at = AT + TcpHeader::CHECKSUM;
+            self.bytes[at..at + 2].copy_from_slice(&sum.checksum().to_be_bytes());
+        }
+        *bytes.first_chunk_mut()? = self.bytes;
+        let out = frame.share();
+        frame.trim_front(LEN);
+        if AT == TCP_V4 {
+            self.count_ident();
+        }
+        Some(out)
+    }
+
+    /// The next number of an IPv4 packet, and its header's checksum by the difference (RFC 1624 §3, equation 3).
+    #[inline(always)]
+    fn count_ident(&mut self) {
+        let word = |at: usize| u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]);
+        let (ident, checksum) = (word(18), word(24));
+        let next = ident.wrapping_add(1);
+        let checksum = !fold(u64::from(!checksum) + u64::from(!ident) + u64::from(next));
+        self.bytes[18..20].copy_from_slice(&next.to_be_bytes());
+        self.bytes[24..26].copy_from_slice(&checksum.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::flow::Tuple;
+    use crate::usual::{Arrived, tcp_at};
+    use crate::wire::Mac;
+    use alloc::vec::Vec;
+    use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
+
+    const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+    const MSS: usize = 101;
+
+    fn template<const AT: usize, const LEN: usize>(local: &str, remote: &str) -> Template<AT, LEN> {
+        let headers = Headers {
+            dst: &MAC,
+            src: &MAC,
+            ttl: &64,
+            tos: &0,
+            ident: 0xfffe,
+            tuple: &Tuple::new(local.parse().unwrap(), remote.parse().unwrap()),
+            flags: Flags::ACK,
+            seq: &Seq(0),
+            ack: &Seq(0xdead_beef),
+            window: 0xabcd,
+            timestamps: (7, &9),
+            payload_len: MSS as u32,
+        };
+        let mut bytes = [0; LEN];
+        headers.write::<AT, LEN>(&mut bytes);
+        let mut sum = Sum::default();
+        sum.add(&bytes[AT..]);
+        Template { bytes, sum, is_offloaded: false }
+    }
+
+    /// Every segment of a train, over the wrap of the numbers of IPv4, is one that the receiver's checks let pass.
+    fn train<const AT: usize, const LEN: usize>(local: &str, remote: &str) {
+        let pool = Pool::new(PoolConfig::default());
+        let mut template = template::<AT, LEN>(local, remote);
+        let mut idents = Vec::new();
+        for number in 0..4u32 {
+            let mut frame: HeapFrame = pool.alloc(MSS).unwrap();
+            frame.extend(MSS).unwrap().fill(number as u8 + 1);
+            let seq = Seq(0xffff_ff00) + number * MSS as u32;
+            let out = template.put_before(&mut frame, seq, number == 3).unwrap();
+            assert_eq!((frame.bytes().len(), frame.bytes()[0]), (MSS, number as u8 + 1));
+            assert_eq!(tcp_at(out.bytes(), MAC), Some(AT), "segment {number}");
+            let arrived = Arrived::new::<AT>(out.bytes()).unwrap();
+            assert!(arrived.is_intact(), "segment {number}");
+            assert_eq!((arrived.seq(), arrived.ack(), arrived.window()), (seq, Seq(0xdead_beef), 0xabcd));
+            assert_eq!(arrived.plain(LEN - AT == 32).flatten().map(|t| t.val), (LEN - AT == 32).then_some(7));
+            assert_eq!(out.bytes()[AT + 13] & Flags::PSH.0 != 0, number == 3);
+            idents.push(u16::from_be_bytes([out.bytes()[18], out.bytes()[19]]));
+        }
+        assert!(AT == TCP_V6 || idents == [0xfffe, 0xffff, 0, 1]);
+    }
+
+    #[test]
+    fn every_segment_of_a_train_is_whole() {
+        train::<TCP_V4, { TCP_V4 + 32 }>("10.0.0.1:80", "10.200.30.4:65535");
+        train::<TCP_V4, { TCP_V4 + 20 }>("10.0.0.1:80", "10.200.30.4:65535");
+        train::<TCP_V6, { TCP_V6 + 32 }>("[fd00::1]:80", "[fe80::2]:4000");
+        train::<TCP_V6, { TCP_V6 + 20 }>("[fd00::1]:80", "[fe80::2]:4000");
+    }
+}
