@@ -5,15 +5,18 @@
 //! out.
 #![forbid(unsafe_code)]
 
+mod async_path;
 mod round_trip;
 mod stages;
 
 use std::process::ExitCode;
 
+use hayase_device::Offloads;
+
 /// A stage: what it is called, and how to run it so many times.
 type Stage = (&'static str, fn(u64));
 
-const STAGES: [Stage; 11] = [
+const STAGES: &[Stage] = &[
     ("checksum-1460", stages::checksum_1460),
     ("frame", stages::frame),
     ("wire-echo", stages::wire_echo),
@@ -25,6 +28,16 @@ const STAGES: [Stage; 11] = [
     ("stack-round-trip-32-software-checksum", |n| round_trip::run_in_software(n, 32)),
     ("stack-round-trip-1-of-10000", |n| round_trip::run(n, 1, 9_999)),
     ("stack-connect-close", round_trip::connect_close),
+    ("async-round-trip-1", |n| async_path::round_trips(n, 1, 0, Offloads::ALL)),
+    ("async-round-trip-32", |n| async_path::round_trips(n, 32, 0, Offloads::ALL)),
+    ("async-round-trip-32-software-checksum", |n| async_path::round_trips(n, 32, 0, Offloads::NONE)),
+    ("async-round-trip-1-of-10000", |n| async_path::round_trips(n, 1, 9_999, Offloads::ALL)),
+    ("async-connect-close", async_path::connect_close),
+    ("async-bulk-64k", |n| async_path::bulk(n, Offloads::ALL)),
+    ("async-bulk-64k-no-tso", |n| async_path::bulk(n, Offloads::TX_CHECKSUM | Offloads::RX_CHECKSUM)),
+    ("async-bulk-64k-software", |n| async_path::bulk(n, Offloads::NONE)),
+    ("async-bulk-64k-in-flight-64k", |n| async_path::bulk_in_flight(n, 64 << 10)),
+    ("async-bulk-64k-in-flight-16m", |n| async_path::bulk_in_flight(n, 16 << 20)),
 ];
 
 fn main() -> ExitCode {

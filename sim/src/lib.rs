@@ -34,6 +34,7 @@
 //! - [`Sim`] and its [`Builder`]; [`Link`], [`Topology`] and [`Cable`]: the network, and its faults.
 //! - [`Flow`]: bytes that are checked on arrival. [`TcpForge`]: packets of attackers. [`Random`]: chance.
 //! - [`storm`]: random worlds with random faults.
+//! - [`VirtualWire`]: two hosts on the in-memory wire with nobody watching, for measurements that repeat themselves.
 //!
 //! Rules that hold in every simulation are always watched: acknowledged is only what arrived, windows never shrink, no
 //! connection forgets what it has outstanding, counters add up, memory stays within its budget, and at the end every
@@ -59,6 +60,7 @@ mod station;
 pub mod storm;
 mod topology;
 mod trace;
+mod wire;
 mod world;
 
 pub use builder::{Builder, Outcome};
@@ -70,3 +72,4 @@ pub use random::Random;
 pub use sim::{Cable, Sim};
 pub use topology::{Node, Topology, Wiring};
 pub use trace::Trace;
+pub use wire::VirtualWire;

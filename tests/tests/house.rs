@@ -108,7 +108,9 @@ fn the_simulator_stands_on_the_facade_and_brings_a_clock() {
     let graph = Graph::load();
     let allowed = ["hayase", "hayase-executor"];
     none("the simulator sees too much", outside(graph.member("hayase-sim"), &EVERY, &allowed));
-    let products: Vec<_> = graph.members().filter(|member| member.name != "hayase-tool").collect();
+    // The command simulates, and what is counted is counted on virtual time.
+    let others = ["hayase-tool", "hayase-benches"];
+    let products: Vec<_> = graph.members().filter(|member| !others.contains(&member.name.as_str())).collect();
     none(
         "a product depends on the simulator",
         products.iter().flat_map(|member| among(member, &PRODUCT, &["hayase-sim"])),
