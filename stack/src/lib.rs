@@ -25,6 +25,7 @@ extern crate std;
 
 mod autoconf;
 mod bind;
+mod bound;
 mod chain;
 mod config;
 mod connections;

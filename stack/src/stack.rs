@@ -71,7 +71,7 @@ impl<F: Frame> Stack<F> {
         let mut stack = Stack {
             tcp: Tcp::new(&config, &link.caps, &random, now),
             link,
-            udp: Udp::new(&config),
+            udp: Udp::new(&config, &random),
             echoes: Echoes::new(&config),
             reassembly: Reassembly::new(config.reassembly_len_max, random.next()),
             icmp_limit,
@@ -280,7 +280,7 @@ impl<F: Frame> Stack<F> {
     /// Sets the peer: only its datagrams are received, and its ICMP errors reported.
     ///
     /// # Errors
-    /// `NetworkUnreachable`, `StaleHandle`.
+    /// `NetworkUnreachable`, `StaleHandle`; `AddrInUse` if another socket has the same two addresses.
     pub fn udp_connect(&mut self, id: UdpId, remote: SocketAddr) -> Result<(), Error> {
         let source = self.link.source_for(remote.ip())?;
         self.udp.connect(id, remote, source)

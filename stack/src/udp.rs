@@ -5,9 +5,12 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::task::Poll;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use hayase_device::{Device, Frame, Offloads, TxChecksum, TxMeta};
 
 use crate::bind;
+use crate::bound::{Bound, key};
 use crate::chain;
 use crate::config::Config;
 use crate::counters::{Count, Drop};
@@ -36,8 +39,8 @@ struct UdpSocket<F> {
     queue: VecDeque<Datagram<F>>,
     memory_len: usize,
     error: Option<Error>,
-    /// A sender waits for the device.
-    write_blocked: bool,
+    /// A sender waits for the device: the socket's place in the list of those.
+    blocked_at: Option<usize>,
     events: Ready,
 }
 
@@ -48,23 +51,26 @@ const DATAGRAM_LEN: usize = 128;
 const PAYLOAD_MAX_V4: usize = 65_507;
 const PAYLOAD_MAX_V6: usize = 65_527;
 
-/// All UDP sockets, found by port.
+/// All UDP sockets, found by their addresses.
 #[derive(Debug)]
 pub(crate) struct Udp<F> {
     sockets: Slab<UdpSocket<F>>,
-    /// Sorted by port.
-    by_port: Vec<(u16, u32)>,
+    bound: Bound,
+    /// Those with a peer, by both addresses: ours first.
+    connected: HashMap<(SocketAddr, SocketAddr), u32, FixedState>,
     ready: Vec<u32>,
-    blocked_count: usize,
+    /// Sockets whose sender waits for the device.
+    blocked: Vec<u32>,
 }
 
 impl<F: Frame> Udp<F> {
-    pub(crate) fn new(config: &Config) -> Udp<F> {
+    pub(crate) fn new(config: &Config, random: &Random) -> Udp<F> {
         Udp {
             sockets: Slab::new(config.udp_sockets_max),
-            by_port: Vec::new(),
+            bound: Bound::new(random),
+            connected: HashMap::with_hasher(FixedState::with_seed(random.table_keys()[1])),
             ready: Vec::new(),
-            blocked_count: 0,
+            blocked: Vec::new(),
         }
     }
 
@@ -79,7 +85,7 @@ impl<F: Frame> Udp<F> {
             port => port,
         };
         let local = SocketAddr::new(local.ip(), port);
-        if self.on_port(port).any(|(_, socket)| socket.local.ip() == local.ip()) {
+        if self.bound.has(local) {
             return Err(Error::AddrInUse);
         }
         let socket = UdpSocket {
@@ -90,27 +96,18 @@ impl<F: Frame> Udp<F> {
             queue: VecDeque::new(),
             memory_len: 0,
             error: None,
-            write_blocked: false,
+            blocked_at: None,
             events: Ready::EMPTY,
         };
         let (index, generation) = self.sockets.insert(socket).map_err(|_| Error::TooManySockets)?;
-        let at = self.by_port.partition_point(|entry| *entry < (port, index));
-        self.by_port.insert(at, (port, index));
+        self.bound.insert(local, index, true);
         Ok(UdpId { index, generation })
     }
 
     fn choose_port(&self, random: &mut Random, config: &Config) -> Result<u16, Error> {
         bind::ephemeral_ports(random, config)
-            .find(|port| self.on_port(*port).next().is_none())
+            .find(|port| !self.bound.has_port(*port))
             .ok_or(Error::PortsExhausted)
-    }
-
-    fn on_port(&self, port: u16) -> impl Iterator<Item = (u32, &UdpSocket<F>)> {
-        let first = self.by_port.partition_point(|entry| entry.0 < port);
-        self.by_port[first..]
-            .iter()
-            .take_while(move |entry| entry.0 == port)
-            .filter_map(|(_, index)| Some((*index, self.sockets.get(*index)?)))
     }
 
     fn get(&self, id: UdpId) -> Result<&UdpSocket<F>, Error> {
@@ -121,13 +118,32 @@ impl<F: Frame> Udp<F> {
         self.sockets.get_generation_mut(id.index, id.generation).ok_or(Error::StaleHandle)
     }
 
+    /// # Errors
+    /// `AddrInUse` if another socket has the same two addresses.
     pub(crate) fn connect(&mut self, id: UdpId, remote: SocketAddr, source: IpAddr) -> Result<(), Error> {
-        let socket = self.get_mut(id)?;
-        socket.remote = Some(remote);
-        if socket.local.ip().is_unspecified() {
-            socket.local.set_ip(source);
+        let socket = self.get(id)?;
+        let (before, mut local) = (socket.ends(), socket.local);
+        if local.ip().is_unspecified() {
+            local.set_ip(source);
         }
+        let ends = (local, key(remote.ip(), remote.port()));
+        if self.connected.get(&ends).is_some_and(|index| *index != id.index) {
+            return Err(Error::AddrInUse);
+        }
+        self.forget(before, id.index);
+        self.bound.insert(local, id.index, false);
+        self.connected.insert(ends, id.index);
+        let socket = self.get_mut(id)?;
+        (socket.local, socket.remote) = (local, Some(remote));
         Ok(())
+    }
+
+    /// Nothing that comes in leads to the socket with these ends any more.
+    fn forget(&mut self, (local, remote): (SocketAddr, Option<SocketAddr>), index: u32) {
+        self.bound.remove(local, index);
+        if let Some(remote) = remote {
+            self.connected.remove(&(local, key(remote.ip(), remote.port())));
+        }
     }
 
     pub(crate) fn local_addr(&self, id: UdpId) -> Result<SocketAddr, Error> {
@@ -155,10 +171,13 @@ impl<F: Frame> Udp<F> {
     }
 
     pub(crate) fn close(&mut self, id: UdpId) {
-        if self.get(id).is_ok() {
-            self.by_port.retain(|entry| entry.1 != id.index);
-            if self.sockets.remove(id.index).is_some_and(|socket| socket.write_blocked) {
-                self.blocked_count -= 1;
+        let Ok(socket) = self.get(id) else { return };
+        self.forget(socket.ends(), id.index);
+        if let Some(at) = self.sockets.remove(id.index).and_then(|socket| socket.blocked_at) {
+            self.blocked.swap_remove(at);
+            let moved = self.blocked.get(at).and_then(|index| self.sockets.get_mut(*index));
+            if let Some(moved) = moved {
+                moved.blocked_at = Some(at);
             }
         }
     }
@@ -169,7 +188,7 @@ impl<F: Frame> Udp<F> {
         if !socket.queue.is_empty() {
             ready |= Ready::READABLE;
         }
-        if !socket.write_blocked {
+        if socket.blocked_at.is_none() {
             ready |= Ready::WRITABLE;
         }
         if socket.error.is_some() {
@@ -186,9 +205,9 @@ impl<F: Frame> Udp<F> {
         to: Option<SocketAddr>,
         egress: &mut Egress<'_, F, D>,
     ) -> Poll<Result<usize, Error>> {
-        let socket = match self.get_mut(id) {
-            Ok(socket) => socket,
-            Err(error) => return Poll::Ready(Err(error)),
+        let Udp { sockets, blocked, .. } = self;
+        let Some(socket) = sockets.get_generation_mut(id.index, id.generation) else {
+            return Poll::Ready(Err(Error::StaleHandle));
         };
         if let Some(error) = socket.error.take() {
             return Poll::Ready(Err(error));
@@ -196,8 +215,9 @@ impl<F: Frame> Udp<F> {
         match socket.transmit(bytes, to, egress) {
             Ok(()) => Poll::Ready(Ok(bytes.len())),
             Err(Refusal::Full) => {
-                if !core::mem::replace(&mut socket.write_blocked, true) {
-                    self.blocked_count += 1;
+                if socket.blocked_at.is_none() {
+                    socket.blocked_at = Some(blocked.len());
+                    blocked.push(id.index);
                 }
                 Poll::Pending
             }
@@ -249,22 +269,15 @@ impl<F: Frame> Udp<F> {
 
     /// The socket for a datagram: a connected one before a bound one, an exact address before any.
     fn find(&self, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
-        self.on_port(local.port())
-            .filter(|(_, socket)| {
-                bind::covers(socket.local.ip(), local.ip()) && socket.remote.is_none_or(|peer| peer == remote)
-            })
-            .min_by_key(|(_, socket)| {
-                let ip = socket.local.ip();
-                (socket.remote.is_none(), ip != local.ip(), ip.is_ipv4() != local.is_ipv4())
-            })
-            .map(|(index, _)| index)
+        let connected = self.connected.get(&(local, remote)).copied();
+        connected.or_else(|| self.bound.find(local.ip(), local.port()))
     }
 
     /// An ICMP error about a datagram of ours. A connected socket learns of it, as on Linux.
     pub(crate) fn icmp_error(&mut self, local: SocketAddr, remote: SocketAddr, error: Error) -> bool {
         let Some(index) = self.find(local, remote) else { return false };
         let Some(socket) = self.sockets.get_mut(index) else { return false };
-        if socket.remote == Some(remote) {
+        if socket.remote.is_some() {
             socket.error = Some(error);
             self.raise(index, Ready::READABLE | Ready::WRITABLE | Ready::ERROR);
         }
@@ -282,23 +295,19 @@ impl<F: Frame> Udp<F> {
 
     /// The device has room again.
     pub(crate) fn unblock(&mut self) {
-        if self.blocked_count == 0 {
-            return;
-        }
-        self.blocked_count = 0;
-        let blocked: Vec<u32> =
-            self.sockets.iter().filter(|(_, socket)| socket.write_blocked).map(|(index, _)| index).collect();
-        for index in blocked {
+        let mut blocked = core::mem::take(&mut self.blocked);
+        for index in blocked.drain(..) {
             if let Some(socket) = self.sockets.get_mut(index) {
-                socket.write_blocked = false;
+                socket.blocked_at = None;
             }
             self.raise(index, Ready::WRITABLE);
         }
+        self.blocked = blocked;
     }
 
     /// Whether somebody waits for the device.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.blocked_count > 0
+        !self.blocked.is_empty()
     }
 
     #[inline]
@@ -322,6 +331,11 @@ enum Refusal {
 }
 
 impl<F: Frame> UdpSocket<F> {
+    /// Our end, and the peer's.
+    fn ends(&self) -> (SocketAddr, Option<SocketAddr>) {
+        (self.local, self.remote)
+    }
+
     fn transmit<D: Device<Frame = F>>(
         &self,
         bytes: &[u8],

@@ -1,14 +1,14 @@
 //! Listeners: the LISTEN state (RFC 9293 §3.10.7.2), the SYN queue and the accept queue.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use hayase_time::Instant;
 
-use crate::bind::covers;
+use crate::bound::Bound;
 use crate::config::Config;
 use crate::error::Error;
+use crate::random::Random;
 use crate::slab::Slab;
 use crate::socket::{ListenerId, Ready, Socket, TcpId};
 
@@ -71,23 +71,22 @@ impl Listener {
     }
 }
 
-/// All listeners, found by port.
+/// All listeners, found by their addresses.
 #[derive(Debug)]
 pub(super) struct Listeners {
     slab: Slab<Listener>,
-    /// Sorted by port; few ports have more than one listener.
-    by_port: Vec<(u16, u32)>,
+    bound: Bound,
 }
 
 impl Listeners {
-    pub(super) fn new(config: &Config) -> Listeners {
-        Listeners { slab: Slab::new(config.listeners_max), by_port: Vec::new() }
+    pub(super) fn new(config: &Config, random: &Random) -> Listeners {
+        Listeners { slab: Slab::new(config.listeners_max), bound: Bound::new(random) }
     }
 
     /// # Errors
     /// `AddrInUse` if another listener would take some of the same connections with the same precedence.
     pub(super) fn insert(&mut self, local: SocketAddr, backlog: usize) -> Result<ListenerId, Error> {
-        if self.on_port(local.port()).any(|(_, listener)| listener.local.ip() == local.ip()) {
+        if self.bound.has(local) {
             return Err(Error::AddrInUse);
         }
         let listener = Listener {
@@ -100,15 +99,14 @@ impl Listeners {
             in_ready: false,
         };
         let (index, generation) = self.slab.insert(listener).map_err(|_| Error::TooManySockets)?;
-        let at = self.by_port.partition_point(|entry| *entry < (local.port(), index));
-        self.by_port.insert(at, (local.port(), index));
+        self.bound.insert(local, index, true);
         Ok(ListenerId { index, generation })
     }
 
     pub(super) fn remove(&mut self, id: ListenerId) -> Option<Listener> {
         self.slab.get_generation(id.index, id.generation)?;
         let listener = self.slab.remove(id.index)?;
-        self.by_port.retain(|entry| entry.1 != id.index);
+        self.bound.remove(listener.local, id.index);
         Some(listener)
     }
 
@@ -134,24 +132,13 @@ impl Listeners {
 
     /// Whether a port is taken by some listener.
     pub(super) fn has_port(&self, port: u16) -> bool {
-        self.on_port(port).next().is_some()
+        self.bound.has_port(port)
     }
 
     /// The listener for a SYN to `local`: one bound to that very address before one bound to all.
     pub(super) fn find(&self, local: IpAddr, port: u16) -> Option<ListenerId> {
-        let (index, _) =
-            self.on_port(port).filter(|(_, listener)| covers(listener.local.ip(), local)).min_by_key(
-                |(_, listener)| (listener.local.ip() != local, listener.local.is_ipv4() != local.is_ipv4()),
-            )?;
+        let index = self.bound.find(local, port)?;
         Some(ListenerId { index, generation: self.slab.generation(index) })
-    }
-
-    fn on_port(&self, port: u16) -> impl Iterator<Item = (u32, &Listener)> {
-        let first = self.by_port.partition_point(|entry| entry.0 < port);
-        self.by_port[first..]
-            .iter()
-            .take_while(move |entry| entry.0 == port)
-            .filter_map(|(_, index)| Some((*index, self.slab.get(*index)?)))
     }
 }
 
@@ -165,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_most_exact_listener_wins() {
-        let mut listeners = Listeners::new(&Config::default());
+        let mut listeners = Listeners::new(&Config::default(), &Random::new([1; 32]));
         let any6 = listeners.insert(addr("[::]:80"), 1).unwrap();
         let any4 = listeners.insert(addr("0.0.0.0:80"), 1).unwrap();
         let one = listeners.insert(addr("10.0.0.1:80"), 1).unwrap();

@@ -109,7 +109,7 @@ impl<F: Frame> Tcp<F> {
         Tcp {
             connections: Slab::new(config.connections_max),
             flows: Flows::new(random),
-            listeners: Listeners::new(config),
+            listeners: Listeners::new(config, random),
             time_waits: TimeWaits::new(config),
             agenda: Agenda::new(now),
             replies: VecDeque::new(),

@@ -18,6 +18,7 @@ mod ip;
 mod ip6;
 mod loopback;
 mod membership;
+mod udp;
 mod vlan;
 
 mod tcp_attack;
