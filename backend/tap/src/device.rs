@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use hayase_device::headers::ETHERNET_LEN;
 use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
@@ -18,6 +20,11 @@ use crate::{TapError, host};
 
 /// The largest packet of TSO: what IPv4's length field can say.
 const TSO_LEN_MAX: usize = 65_535;
+
+/// The descriptors of a process that is killed while it sleeps in io_uring are closed by a thread of the kernel, somewhat
+/// after the process is gone: who starts a server anew is not to be told that the old one has the interface.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+const RELEASE_NAP: Duration = Duration::from_millis(5);
 
 /// Which TAP interface to open, and how.
 #[derive(Debug, Clone)]
@@ -55,7 +62,7 @@ impl Default for TapConfig {
 /// persist (`ip tuntap add`).
 #[derive(Debug)]
 pub struct TapDevice {
-    tun: File,
+    pub(crate) tun: File,
     name: String,
     mac: [u8; 6],
     caps: Caps,
@@ -69,7 +76,8 @@ pub struct TapDevice {
 }
 
 impl TapDevice {
-    /// Opens a TAP interface.
+    /// Opens a TAP interface. One that another process has is waited for, for two seconds: the kernel lets go of it
+    /// somewhat after that process has ended.
     ///
     /// # Errors
     /// A [`TapError`] that says what to do: without CAP_NET_ADMIN, without the driver, if the interface is
@@ -171,11 +179,26 @@ fn open_tun(name: &str) -> Result<File, TapError> {
 
 fn attach(tun: &File, name: &str) -> Result<(), TapError> {
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
-    let mut request = Ifreq::new(name).with_i16(flags as i16);
-    sys::interface(tun.as_fd(), IfRequest::Attach, &mut request)
-        .map_err(|error| TapError::of_attach(name, error))?;
+    let request = || {
+        let mut request = Ifreq::new(name).with_i16(flags as i16);
+        sys::interface(tun.as_fd(), IfRequest::Attach, &mut request)
+    };
+    patiently(request).map_err(|error| TapError::of_attach(name, error))?;
     sys::set_vnet_header_len(tun.as_fd(), VNET_LEN)
         .map_err(|error| TapError::io(format!("set the virtio header of {name}"), error))
+}
+
+/// Tries again for a while what another process has.
+fn patiently(attempt: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let deadline = Instant::now() + RELEASE_TIMEOUT;
+    loop {
+        match attempt() {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                thread::sleep(RELEASE_NAP);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// A locally administered unicast address that differs from `mac`, and is the same each time.

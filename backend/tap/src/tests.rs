@@ -216,6 +216,22 @@ fn an_interface_is_made_taken_and_gone() {
     });
 }
 
+/// As after a kill in io_uring, when a thread of the kernel closes what the process had open.
+#[test]
+fn an_interface_that_is_just_being_closed_is_waited_for() {
+    in_a_namespace(|| {
+        let former = open(Offloads::ALL).tun.try_clone().unwrap();
+        let closing = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            drop(former);
+        });
+        let device = open(Offloads::ALL);
+        assert!(device.is_attached() && host::exists("hy0"));
+        closing.join().unwrap();
+        assert!(host::exists("hy0"), "it is another interface of the same name");
+    });
+}
+
 #[test]
 fn super_frames_without_a_buffer_are_counted_and_small_ones_go_on() {
     in_a_namespace(|| {
