@@ -96,7 +96,9 @@ impl Process {
             let whole = &text[..text.rfind('\n')?];
             whole.lines().find(|line| accepts(line)).map(str::to_owned)
         };
-        self.stdout.wait(limit, find).unwrap_or_else(|| panic!("not the awaited line in {limit:?}: {self:?}"))
+        self.stdout
+            .wait(limit, find)
+            .unwrap_or_else(|| panic!("{} the awaited line: {self:?}", self.lacks(limit)))
     }
 
     /// Waits until it has printed `len` bytes in all; returns everything that it has printed.
@@ -105,7 +107,15 @@ impl Process {
     /// If its output ends, or `limit` passes, before that.
     pub fn printed(&self, limit: Duration, len: usize) -> Vec<u8> {
         let find = |bytes: &[u8]| (bytes.len() >= len).then(|| bytes.to_vec());
-        self.stdout.wait(limit, find).unwrap_or_else(|| panic!("not {len} bytes in {limit:?}: {self:?}"))
+        self.stdout.wait(limit, find).unwrap_or_else(|| panic!("{} {len} bytes: {self:?}", self.lacks(limit)))
+    }
+
+    /// Why there is not what was waited for.
+    fn lacks(&self, limit: Duration) -> String {
+        match lock(&self.stdout.0.0).ended {
+            true => "its output ended before".to_owned(),
+            false => format!("{limit:?} passed without"),
+        }
     }
 
     /// Waits until it has ended by itself.
