@@ -131,10 +131,20 @@ fn wrong(what: String, example: &'static str) -> ParseSpecError {
     ParseSpecError { what, example }
 }
 
+/// Options that may come several times.
+const REPEATED: [&str; 4] = ["addr", "host", "gateway", "keep"];
+
 /// The `key=value` pairs of a list.
 fn options(list: &str) -> impl Iterator<Item = Result<(&str, &str), String>> {
-    list.split(',').filter(|option| !option.is_empty()).map(|option| {
-        option.split_once('=').ok_or_else(|| format!("`{option}` is no option of the form key=value"))
+    let mut seen = Vec::new();
+    list.split(',').filter(|option| !option.is_empty()).map(move |option| {
+        let pair = option.split_once('=');
+        let (key, value) = pair.ok_or_else(|| format!("`{option}` is no option of the form key=value"))?;
+        if seen.contains(&key) && !REPEATED.contains(&key) {
+            return Err(format!("`{key}` is given twice"));
+        }
+        seen.push(key);
+        Ok((key, value))
     })
 }
 
@@ -219,8 +229,26 @@ impl Link {
         if self.addresses.is_empty() && !self.manners.autoconf {
             return Err(format!("{device} needs an address: addr=ADDRESS/PREFIX, or autoconf=on"));
         }
+        for (index, address) in self.addresses.iter().enumerate() {
+            if self.addresses[..index].iter().any(|other| other.addr() == address.addr()) {
+                return Err(format!("addr={address} is given twice"));
+            }
+            if is_network(*address) {
+                return Err(format!(
+                    "addr={address} is the network itself: a host has another address in it, as in {}",
+                    if address.addr().is_ipv4() { "10.7.0.2/24" } else { "fd00::2/64" }
+                ));
+            }
+        }
         Ok(self)
     }
+}
+
+/// Whether it is the address of the network and not of a host: the first, but in networks of two or one (RFC 3021, RFC
+/// 6164). In IPv6 the first is that of any router (RFC 4291 §2.6.1).
+fn is_network(cidr: Cidr) -> bool {
+    let prefix_max = if cidr.addr().is_ipv4() { 30 } else { 126 };
+    cidr.prefix() <= prefix_max && cidr.addr() == cidr.network().addr()
 }
 
 fn address_options(addresses: &[Cidr], gateways: &[IpAddr], mac: Option<[u8; 6]>) -> Vec<String> {
@@ -286,6 +314,13 @@ mod tests {
             ("tap:name=hy0,addr=10.7.0.2/24,offloads=gro", "`gro`"),
             ("tap:name=hy0,addr=10.7.0.2/24,dad=11", "dad=11"),
             ("tap:name=hy0,addr=10.7.0.2/24,vlan=4095", "vlan=4095"),
+            ("tap:name=hy0,addr=10.7.0.2/24,name=hy1", "`name` is given twice"),
+            ("wire:mtu=1500,mtu=9000", "`mtu` is given twice"),
+            ("tap:name=hy0,addr=10.7.0.2/24,addr=10.7.0.2/16", "addr=10.7.0.2/16 is given twice"),
+            ("tap:name=hy0,addr=10.7.0.0/24", "the network itself"),
+            ("xdp:if=eth1,addr=fd00::/64", "the network itself"),
+            ("tap:name=hy0,addr=10.7.0.2/24,host=10.7.0.2/24", "host=10.7.0.2/24"),
+            ("dpdk:vdev=net_null0,addr=10.7.0.2/24,addr=10.7.0.2/24", "given twice"),
         ] {
             let error = text.parse::<DeviceSpec>().unwrap_err();
             let words = error.to_string();

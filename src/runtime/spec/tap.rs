@@ -62,9 +62,12 @@ pub(super) fn parse(list: &str) -> Result<TapSpec, String> {
         }
     }
     if name.is_empty() {
-        return Err("a TAP device needs a name".into());
+        return Err("a TAP device needs a name: name=hy0".into());
     }
     let Link { addresses, gateways, mac, mtu, offloads, manners } = link.complete("a TAP device")?;
+    if let Some(cidr) = host.iter().find(|host| addresses.iter().any(|ours| ours.addr() == host.addr())) {
+        return Err(format!("host={cidr} is the kernel's side, and cannot be ours as well"));
+    }
     Ok(TapSpec {
         name,
         addresses,
