@@ -1,5 +1,7 @@
 //! Hosts of several cores, with a peer on the other end of cables that lead to their queues.
 
+mod discovery;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::time::Duration;
 
 use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
 use hayase_device::{Burst, Caps, Device, Frame, Interest, Offloads, Rss, RxMeta, SharedBytes, TxMeta};
+use hayase_stack::Config;
 
 use super::AcceptPolicy;
 use super::ring::{Passed, Receiver, Sender, ring};
@@ -18,7 +21,7 @@ use crate::reactor::Reactor;
 use crate::runtime::Queue;
 use crate::task::spawn_on;
 use crate::time::{self, sleep, timeout};
-use crate::{Runtime, spawn};
+use crate::{Builder, Runtime, spawn};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 const GATE: u16 = 7000;
@@ -142,14 +145,18 @@ struct Site {
     client: Nic,
 }
 
-fn attach(reactor: &mut Reactor, nic: Nic, addr: Ipv4Addr) -> io::Result<Vec<Host>> {
-    let host = reactor.attach(nic, Default::default(), time::now())?;
+fn attach(reactor: &mut Reactor, nic: Nic, addr: Ipv4Addr, config: &Config) -> io::Result<Vec<Host>> {
+    let host = reactor.attach(nic, config.clone(), time::now())?;
     host.add_address(format!("{addr}/24").parse().unwrap())?;
     Ok(vec![host])
 }
 
 /// A server with so many cores and queues.
 fn site(cores: usize, queues: usize, spreading: Spreading, policy: AcceptPolicy) -> Site {
+    site_with(Runtime::builder().cores(cores).accept(policy), cores, queues, spreading)
+}
+
+fn site_with(builder: Builder, cores: usize, queues: usize, spreading: Spreading) -> Site {
     let rss = (spreading == Spreading::Rss && queues == cores).then(|| Rss::even(queues as u16));
     let (mut near, mut far) = (Vec::new(), Vec::new());
     for _ in 0..queues {
@@ -159,13 +166,12 @@ fn site(cores: usize, queues: usize, spreading: Spreading, policy: AcceptPolicy)
     }
     let queue = |cable| {
         let rss = rss.clone();
-        let attach = move |reactor: &mut Reactor, _: &_| {
-            attach(reactor, Nic::new(vec![cable], Spreading::Rss, rss, 2), SERVER)
+        let attach = move |reactor: &mut Reactor, config: &_| {
+            attach(reactor, Nic::new(vec![cable], Spreading::Rss, rss, 2), SERVER, config)
         };
         Box::new(attach) as Queue
     };
     let queues = far.into_iter().map(queue).collect();
-    let builder = Runtime::builder().cores(cores).accept(policy);
     let server =
         builder.build_with(|builder, reactor, handle| builder.attach_queues(reactor, handle, queues, true));
     Site { server: server.unwrap(), client: Nic::new(near, spreading, rss, 1) }
@@ -183,8 +189,8 @@ where
     let Site { server: runtime, client: nic } = site;
     let parts = send(nic);
     let thread = thread::spawn(move || {
-        let queue =
-            Box::new(move |reactor: &mut Reactor, _: &_| attach(reactor, parts.build(), CLIENT)) as Queue;
+        let attach = move |reactor: &mut Reactor, config: &_| attach(reactor, parts.build(), CLIENT, config);
+        let queue = Box::new(attach) as Queue;
         let builder = Runtime::builder();
         let runtime = builder.build_with(|builder, reactor, handle| {
             builder.attach_queues(reactor, handle, vec![queue], false)
