@@ -237,7 +237,7 @@ impl Turn for KernelShard {
     }
 
     fn pending(&self) -> bool {
-        !self.mailbox.is_empty()
+        !self.mailbox.is_empty() || self.sockets.borrow_mut().is_pending()
     }
 
     fn interests(&self, add: &mut dyn FnMut(Interest)) {

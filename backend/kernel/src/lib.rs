@@ -40,6 +40,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod udp;
+mod watch;
 
 pub use counters::counters;
 pub use echo::{Echo, Reply};

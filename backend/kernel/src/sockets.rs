@@ -3,21 +3,20 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::task::Poll;
 
-use rustix::buffer::spare_capacity;
-use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
 
 use crate::echo::Echo;
-use crate::source::{Readiness, Source, watched};
+use crate::source::{Readiness, Source};
 use crate::tcp::{Listener, Tcp};
 use crate::udp::Udp;
+use crate::watch::{Change, Watch};
 
-/// Changes that one look at the set brings at most, so that tasks get their share; the others stay in the set.
-const EVENTS_MAX: usize = 256;
+/// Slots that a name has room for.
+const SLOTS_MAX: usize = 1 << 31;
 
 /// The name of a socket: the slot, and which tenant of the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,12 +28,13 @@ pub struct Key {
 }
 
 impl Key {
-    fn data(self) -> EventData {
-        EventData::new_u64(u64::from(self.generation) << 32 | u64::from(self.index))
+    /// The name of the socket's first or second descriptor.
+    fn name(self, which: usize) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index) << 1 | which as u64
     }
 
-    fn of(data: EventData) -> Key {
-        Key { index: data.u64() as u32, generation: (data.u64() >> 32) as u32 }
+    fn of(name: u64) -> (Key, usize) {
+        (Key { index: name as u32 >> 1, generation: (name >> 32) as u32 }, name as usize & 1)
     }
 }
 
@@ -104,10 +104,9 @@ struct Slot {
 ///
 /// Every call answers at once. `Pending` means: not before [`poll`](Sockets::poll) has named the socket again.
 pub struct Sockets {
-    epoll: OwnedFd,
+    watch: Watch,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    events: Vec<Event>,
     shares_ports: bool,
 }
 
@@ -115,17 +114,36 @@ impl Sockets {
     /// No sockets yet. With `shares_ports`, other tables of this process, on other threads, can have the same ports,
     /// and the kernel spreads connections and datagrams over them (`SO_REUSEPORT`).
     ///
+    /// What changes is told by io_uring, or by epoll where that is forbidden or older than Linux 6.0.
+    ///
     /// # Errors
     /// If the process may have no more descriptors.
     pub fn new(shares_ports: bool) -> io::Result<Sockets> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let events = Vec::with_capacity(EVENTS_MAX);
-        Ok(Sockets { epoll, slots: Vec::new(), free: Vec::new(), events, shares_ports })
+        Ok(Sockets { watch: Watch::new()?, slots: Vec::new(), free: Vec::new(), shares_ports })
     }
 
-    /// Can be read when [`poll`](Sockets::poll) has something to tell: to sleep on.
+    /// The same on epoll, whatever else there is.
+    ///
+    /// # Errors
+    /// As [`new`](Sockets::new).
+    pub fn on_epoll(shares_ports: bool) -> io::Result<Sockets> {
+        Ok(Sockets { watch: Watch::epoll()?, slots: Vec::new(), free: Vec::new(), shares_ports })
+    }
+
+    /// How it is told what changes: `io_uring` or `epoll`.
+    pub fn readiness(&self) -> &'static str {
+        self.watch.name()
+    }
+
+    /// The descriptor that can be read when [`poll`](Sockets::poll) has something to tell: to sleep on. It may be another
+    /// one after any call.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
+        self.watch.fd()
+    }
+
+    /// Whether [`poll`](Sockets::poll) is to be called before sleeping, whatever the descriptor says.
+    pub fn is_pending(&mut self) -> bool {
+        self.watch.is_pending()
     }
 
     /// Number of sockets of a kind.
@@ -148,21 +166,64 @@ impl Sockets {
     /// # Errors
     /// None that can be provoked.
     pub fn poll(&mut self, mut changed: impl FnMut(Kind, Key, Readiness)) -> io::Result<usize> {
-        if self.is_empty() {
-            return Ok(0);
-        }
-        self.events.clear();
-        let now = Timespec::default();
-        retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&now)))?;
-        for event in &self.events {
-            let (key, flags) = (Key::of(event.data), event.flags);
+        let changes = match self.watch.changes(self.is_empty()) {
+            Ok(changes) => changes,
+            Err(error) => {
+                self.fall_back(error)?;
+                self.watch.changes(self.is_empty())?
+            }
+        };
+        let mut count = 0;
+        for &Change { name, events, is_last } in &changes {
+            let (key, which) = Key::of(name);
             // It may have been closed while its event was on the way.
-            if let Some(socket) = find(&mut self.slots, key) {
-                socket.hear(flags);
-                changed(socket.kind(), key, Readiness::new(flags));
+            let Some(socket) = find(&mut self.slots, key) else { continue };
+            socket.hear(events);
+            changed(socket.kind(), key, Readiness::new(events));
+            count += 1;
+            if is_last {
+                self.watch_again(key, which)?;
             }
         }
-        Ok(self.events.len())
+        self.watch.recycle(changes);
+        Ok(count)
+    }
+
+    /// A poll has ended by itself, as the kernel may do when it has no room for another answer.
+    #[cold]
+    fn watch_again(&mut self, key: Key, which: usize) -> io::Result<()> {
+        let Some(socket) = find(&mut self.slots, key) else { return Ok(()) };
+        let Some(source) = socket.sources()[which] else { return Ok(()) };
+        match self.watch.add(source.fd(), key.name(which)) {
+            Err(error) => self.fall_back(error),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// The set failed: all sockets go to another, if there is one. It tells anew of all that holds.
+    #[cold]
+    fn fall_back(&mut self, error: io::Error) -> io::Result<()> {
+        if !self.watch.is_replaceable() {
+            return Err(error);
+        }
+        self.watch = Watch::epoll()?;
+        for (index, slot) in self.slots.iter().enumerate() {
+            let key = Key { index: index as u32, generation: slot.generation };
+            for (which, source) in slot.socket.iter().flat_map(|socket| named(socket)) {
+                self.watch.add(source.fd(), key.name(which))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self, key: Key, socket: &Socket) -> io::Result<()> {
+        for (which, source) in named(socket) {
+            if let Err(error) = self.watch.add(source.fd(), key.name(which)) {
+                self.fall_back(error)?;
+                self.watch.add(source.fd(), key.name(which))?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the next call on a socket a real one, whatever is remembered: for a caller who does not wait.
@@ -175,13 +236,12 @@ impl Sockets {
     fn insert(&mut self, socket: Socket) -> io::Result<Key> {
         let index = match self.free.last() {
             Some(index) => *index,
-            None => u32::try_from(self.slots.len()).map_err(|_| Errno::MFILE)?,
+            None if self.slots.len() < SLOTS_MAX => self.slots.len() as u32,
+            None => return Err(Errno::MFILE.into()),
         };
         let generation = self.slots.get(index as usize).map_or(0, |slot| slot.generation);
         let key = Key { index, generation };
-        for source in socket.sources().into_iter().flatten() {
-            epoll::add(&self.epoll, source.fd(), key.data(), watched())?;
-        }
+        self.watch(key, &socket)?;
         let slot = Slot { generation, socket: Some(socket) };
         match self.slots.get_mut(index as usize) {
             None => self.slots.push(slot),
@@ -199,9 +259,9 @@ impl Sockets {
         let socket = slot.socket.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(key.index);
-        for source in socket.sources().into_iter().flatten() {
-            // The descriptor may live on, and is not to wake anybody.
-            let _ = epoll::delete(&self.epoll, source.fd());
+        for (which, source) in named(&socket) {
+            // The descriptor may live on, and is not to wake anybody. A set that failed is replaced with the next look.
+            let _ = self.watch.remove(source.fd(), key.name(which));
         }
         Some(socket)
     }
@@ -211,6 +271,11 @@ impl fmt::Debug for Sockets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.sockets()).finish()
     }
+}
+
+/// The descriptors of a socket, the first and the second.
+fn named(socket: &Socket) -> impl Iterator<Item = (usize, &Source)> {
+    socket.sources().into_iter().enumerate().filter_map(|(which, source)| Some((which, source?)))
 }
 
 fn find(slots: &mut [Slot], key: Key) -> Option<&mut Socket> {

@@ -35,11 +35,6 @@ impl Side {
     }
 }
 
-/// What every descriptor is watched for: each event once, when it comes.
-pub(crate) fn watched() -> EventFlags {
-    EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET
-}
-
 /// What a socket is ready for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Readiness {

@@ -1,7 +1,14 @@
 //! Every system call that rustix does not wrap. The only unsafe code of this crate.
 
+use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use io_uring::opcode::{AsyncCancel, PollAdd};
+use io_uring::squeue::Entry;
+use io_uring::types::Fd;
+use io_uring::{IoUring, cqueue};
+use rustix::io::Errno;
 
 /// The number of the state that a TCP socket is in (`include/net/tcp_states.h`).
 pub(crate) fn tcp_state(fd: BorrowedFd<'_>) -> io::Result<u8> {
@@ -74,4 +81,111 @@ pub(crate) fn receive(
 
 fn check(result: i32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Requests that fit in before they are handed over.
+const REQUESTS: u32 = 256;
+
+/// Answers that fit in before the kernel keeps them for later, which costs it memory.
+const ANSWERS: u32 = 4096;
+
+/// Names the answers that nobody waits for.
+const NOBODY: u64 = u64::MAX;
+
+/// io_uring as a set of descriptors that tells when one of them changes: a poll on each, which goes on.
+pub(crate) struct Ring(IoUring);
+
+/// What a poll has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) name: u64,
+    /// Bits of poll(2).
+    pub(crate) events: u32,
+    /// Whether the poll is over.
+    pub(crate) is_last: bool,
+}
+
+impl Ring {
+    /// A ring of this thread, if the kernel has what is needed and lets us have it.
+    pub(crate) fn new() -> io::Result<Ring> {
+        let mut builder = IoUring::builder();
+        // Answers are written when this thread is in the kernel anyway, and a flag says if some are due (Linux 6.0).
+        builder.setup_single_issuer().setup_coop_taskrun().setup_taskrun_flag().setup_cqsize(ANSWERS);
+        builder.build(REQUESTS).map(Ring)
+    }
+
+    /// Tells of each of `events` (bits of poll(2)) once when it comes, from the next time that answers are taken on.
+    pub(crate) fn watch(&mut self, fd: BorrowedFd<'_>, name: u64, events: u32) -> io::Result<()> {
+        self.push(&PollAdd::new(Fd(fd.as_raw_fd()), events).multi(true).build().user_data(name))
+    }
+
+    /// Ends a poll, at once: it would keep its file open. A cancellation also ends one that is just about to speak, which
+    /// the removal of a poll does not.
+    pub(crate) fn forget(&mut self, name: u64) -> io::Result<()> {
+        self.push(&AsyncCancel::new(name).build().user_data(NOBODY))?;
+        self.submit()
+    }
+
+    /// Whether there are answers, or requests that the kernel does not know yet.
+    pub(crate) fn is_pending(&mut self) -> bool {
+        self.is_due() || !self.0.completion().is_empty()
+    }
+
+    /// Whether the kernel has to be called: for requests, or for answers that it has not written yet.
+    fn is_due(&mut self) -> bool {
+        let requests = self.0.submission();
+        !requests.is_empty() || requests.taskrun() || requests.cq_overflow()
+    }
+
+    /// Hands the requests over, and hands out the answers, at most so many.
+    pub(crate) fn take(&mut self, count_max: usize, mut each: impl FnMut(Answer)) -> io::Result<()> {
+        if self.is_due() {
+            self.submit()?;
+        }
+        for entry in self.0.completion().take(count_max) {
+            let answer = Answer {
+                name: entry.user_data(),
+                events: u32::try_from(entry.result()).unwrap_or(0),
+                is_last: !cqueue::more(entry.flags()),
+            };
+            // A poll that we ended has nothing to say.
+            if answer.name != NOBODY && entry.result() != -libc::ECANCELED {
+                each(answer);
+            }
+        }
+        Ok(())
+    }
+
+    fn submit(&self) -> io::Result<()> {
+        match self.0.submit() {
+            Ok(_) => Ok(()),
+            // The requests stay in the ring, to be handed over with the next.
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::INTR | Errno::BUSY | Errno::AGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn push(&mut self, entry: &Entry) -> io::Result<()> {
+        if self.0.submission().is_full() {
+            self.submit()?;
+        }
+        // SAFETY: polls and their ends carry no pointer, so nothing has to outlive the call.
+        let pushed = unsafe { self.0.submission().push(entry) };
+        pushed.map_err(io::Error::other)
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is the ring's, which lives as long as the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ring").field(&self.0.as_raw_fd()).finish()
+    }
 }

@@ -13,6 +13,16 @@ fn localhost() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
+/// A table for each way to be told of changes; epoll there always is.
+fn tables() -> Vec<Sockets> {
+    let (best, epoll) = (Sockets::new(false).unwrap(), Sockets::on_epoll(false).unwrap());
+    assert_eq!(epoll.readiness(), "epoll");
+    if best.readiness() == "epoll" {
+        println!("skipped for io_uring: it is not to be had here");
+    }
+    vec![best, epoll]
+}
+
 /// Asks again whenever the set has spoken.
 fn wait<T>(sockets: &mut Sockets, mut ask: impl FnMut(&mut Sockets) -> Poll<io::Result<T>>) -> io::Result<T> {
     let end_at = Instant::now() + PATIENCE;
@@ -42,28 +52,30 @@ fn connected(sockets: &mut Sockets) -> (Key, Key) {
 
 #[test]
 fn a_call_that_leads_to_nothing_is_not_made() {
-    let mut sockets = Sockets::new(false).unwrap();
-    let (client, server) = connected(&mut sockets);
-    let mut buf = [0; 8];
-    assert!(sockets.tcp(server).unwrap().read(&mut buf).is_pending());
-    assert!(matches!(sockets.tcp(client).unwrap().write(b"hello"), Poll::Ready(Ok(5))));
-    // The bytes are there, but the set has not spoken yet.
-    assert!(sockets.tcp(server).unwrap().read(&mut buf).is_pending());
-    assert_eq!(wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap(), 5);
-    assert!(!sockets.tcp(server).unwrap().readiness().unwrap().readable);
+    for mut sockets in tables() {
+        let (client, server) = connected(&mut sockets);
+        let mut buf = [0; 8];
+        assert!(sockets.tcp(server).unwrap().read(&mut buf).is_pending());
+        assert!(matches!(sockets.tcp(client).unwrap().write(b"hello"), Poll::Ready(Ok(5))));
+        // The bytes are there, but the set has not spoken yet.
+        assert!(sockets.tcp(server).unwrap().read(&mut buf).is_pending());
+        assert_eq!(wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap(), 5);
+        assert!(!sockets.tcp(server).unwrap().readiness().unwrap().readable);
+    }
 }
 
 #[test]
 fn the_end_is_seen_behind_the_last_bytes() {
-    let mut sockets = Sockets::new(false).unwrap();
-    let (client, server) = connected(&mut sockets);
-    assert!(matches!(sockets.tcp(client).unwrap().write(b"bye"), Poll::Ready(Ok(3))));
-    drop(sockets.remove(client));
-    let mut buf = [0; 8];
-    assert_eq!(wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap(), 3);
-    assert_eq!(wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap(), 0);
-    assert_eq!(sockets.tcp(server).unwrap().state().unwrap(), State::CloseWait);
-    assert!(sockets.tcp(server).unwrap().readiness().unwrap().read_closed);
+    for mut sockets in tables() {
+        let (client, server) = connected(&mut sockets);
+        assert!(matches!(sockets.tcp(client).unwrap().write(b"bye"), Poll::Ready(Ok(3))));
+        drop(sockets.remove(client));
+        let mut buf = [0; 8];
+        assert_eq!(wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap(), 3);
+        assert_eq!(wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap(), 0);
+        assert_eq!(sockets.tcp(server).unwrap().state().unwrap(), State::CloseWait);
+        assert!(sockets.tcp(server).unwrap().readiness().unwrap().read_closed);
+    }
 }
 
 /// Reading stops in front of urgent data, and must go on behind it.
@@ -71,93 +83,100 @@ fn the_end_is_seen_behind_the_last_bytes() {
 fn urgent_data_does_not_stall_the_reader() {
     use rustix::net::{SendFlags, send};
 
-    let mut sockets = Sockets::new(false).unwrap();
-    let (client, server) = connected(&mut sockets);
-    let fd = sockets.tcp(client).unwrap().source().fd().try_clone_to_owned().unwrap();
-    for (bytes, flags) in [(b"ab", SendFlags::empty()), (b"c!", SendFlags::OOB), (b"de", SendFlags::empty())]
-    {
-        send(&fd, bytes, flags).unwrap();
-    }
-    let (mut received, mut buf) = (Vec::new(), [0; 64]);
-    while received != b"abcde" {
-        let len = wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap();
-        received.extend_from_slice(&buf[..len]);
+    for mut sockets in tables() {
+        let (client, server) = connected(&mut sockets);
+        let fd = sockets.tcp(client).unwrap().source().fd().try_clone_to_owned().unwrap();
+        for (bytes, flags) in
+            [(b"ab", SendFlags::empty()), (b"c!", SendFlags::OOB), (b"de", SendFlags::empty())]
+        {
+            send(&fd, bytes, flags).unwrap();
+        }
+        let (mut received, mut buf) = (Vec::new(), [0; 64]);
+        while received != b"abcde" {
+            let len = wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap();
+            received.extend_from_slice(&buf[..len]);
+        }
     }
 }
 
 #[test]
 fn a_full_socket_takes_more_when_it_was_read() {
-    let mut sockets = Sockets::new(false).unwrap();
-    let (client, server) = connected(&mut sockets);
-    let chunk = vec![7; 1 << 20];
-    let mut written = 0;
-    while let Poll::Ready(len) = sockets.tcp(client).unwrap().write(&chunk) {
-        written += len.unwrap();
+    for mut sockets in tables() {
+        let (client, server) = connected(&mut sockets);
+        let chunk = vec![7; 1 << 20];
+        let mut written = 0;
+        while let Poll::Ready(len) = sockets.tcp(client).unwrap().write(&chunk) {
+            written += len.unwrap();
+        }
+        assert!(!sockets.tcp(client).unwrap().is_flushed().unwrap(), "the peer's window is closed");
+        let mut buf = vec![0; 1 << 20];
+        let mut read = 0;
+        while read < written {
+            read += wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap();
+        }
+        assert!(wait(&mut sockets, |sockets| sockets.tcp(client)?.write(&chunk)).unwrap() > 0);
     }
-    assert!(!sockets.tcp(client).unwrap().is_flushed().unwrap(), "the peer's window is closed");
-    let mut buf = vec![0; 1 << 20];
-    let mut read = 0;
-    while read < written {
-        read += wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap();
-    }
-    assert!(wait(&mut sockets, |sockets| sockets.tcp(client)?.write(&chunk)).unwrap() > 0);
 }
 
 #[test]
 fn both_versions_of_ip_reach_one_listener() {
     let everywhere = "[::]:0".parse().unwrap();
-    let mut sockets = Sockets::new(false).unwrap();
-    let (_, server) = pair(&mut sockets, everywhere, |addr| ([127, 0, 0, 1], addr.port()).into());
-    assert!(sockets.tcp(server).unwrap().peer_addr().unwrap().is_ipv4(), "no address mapped into IPv6");
-    assert!(sockets.tcp(server).unwrap().local_addr().unwrap().is_ipv4());
-    sockets.tcp(server).unwrap().set_ttl(9).unwrap();
-    let user_timeout = Some(Duration::from_millis(1500));
-    sockets.tcp(server).unwrap().set_user_timeout(user_timeout).unwrap();
-    assert_eq!(sockets.tcp(server).unwrap().user_timeout().unwrap(), user_timeout);
-    assert_eq!(sockets.tcp(server).unwrap().ttl().unwrap(), 9);
+    for mut sockets in tables() {
+        let (_, server) = pair(&mut sockets, everywhere, |addr| ([127, 0, 0, 1], addr.port()).into());
+        assert!(sockets.tcp(server).unwrap().peer_addr().unwrap().is_ipv4(), "no address mapped into IPv6");
+        assert!(sockets.tcp(server).unwrap().local_addr().unwrap().is_ipv4());
+        sockets.tcp(server).unwrap().set_ttl(9).unwrap();
+        let user_timeout = Some(Duration::from_millis(1500));
+        sockets.tcp(server).unwrap().set_user_timeout(user_timeout).unwrap();
+        assert_eq!(sockets.tcp(server).unwrap().user_timeout().unwrap(), user_timeout);
+        assert_eq!(sockets.tcp(server).unwrap().ttl().unwrap(), 9);
+    }
 }
 
 #[test]
 fn a_name_is_good_for_one_tenant() {
-    let mut sockets = Sockets::new(false).unwrap();
-    let first = sockets.bind(localhost()).unwrap();
-    assert!(matches!(sockets.remove(first), Some(Socket::Udp(_))));
-    let second = sockets.bind(localhost()).unwrap();
-    assert_eq!((second.index, sockets.count(Kind::Udp)), (first.index, 1));
-    assert_eq!(sockets.udp(first).unwrap_err().kind(), io::ErrorKind::NotConnected);
-    assert_eq!(sockets.tcp(second).unwrap_err().kind(), io::ErrorKind::NotConnected, "another kind");
-    assert!(sockets.remove(first).is_none() && sockets.remove(second).is_some() && sockets.is_empty());
+    for mut sockets in tables() {
+        let first = sockets.bind(localhost()).unwrap();
+        assert!(matches!(sockets.remove(first), Some(Socket::Udp(_))));
+        let second = sockets.bind(localhost()).unwrap();
+        assert_eq!((second.index, sockets.count(Kind::Udp)), (first.index, 1));
+        assert_eq!(sockets.udp(first).unwrap_err().kind(), io::ErrorKind::NotConnected);
+        assert_eq!(sockets.tcp(second).unwrap_err().kind(), io::ErrorKind::NotConnected, "another kind");
+        assert!(sockets.remove(first).is_none() && sockets.remove(second).is_some() && sockets.is_empty());
+    }
 }
 
 #[test]
 fn the_peer_of_one_that_lingers_for_nothing_is_reset() {
-    let mut sockets = Sockets::new(false).unwrap();
-    let (client, server) = connected(&mut sockets);
-    sockets.tcp(client).unwrap().set_linger(Some(Duration::ZERO));
-    let Some(Socket::Tcp(tcp)) = sockets.remove(client) else { panic!("a connection") };
-    assert!(tcp.close().is_none());
-    let error = wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut [0; 1])).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    for mut sockets in tables() {
+        let (client, server) = connected(&mut sockets);
+        sockets.tcp(client).unwrap().set_linger(Some(Duration::ZERO));
+        let Some(Socket::Tcp(tcp)) = sockets.remove(client) else { panic!("a connection") };
+        assert!(tcp.close().is_none());
+        let error = wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut [0; 1])).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
 }
 
 #[test]
 fn the_peer_of_one_that_lingers_too_long_is_reset() {
-    let mut sockets = Sockets::new(false).unwrap();
-    let (client, server) = connected(&mut sockets);
-    while sockets.tcp(client).unwrap().write(&[7; 65_536]).is_ready() {}
-    sockets.tcp(client).unwrap().set_linger(Some(Duration::from_secs(1)));
-    let Some(Socket::Tcp(tcp)) = sockets.remove(client) else { panic!("a connection") };
-    let lingering = tcp.close().expect("it has something to deliver");
-    assert_eq!(lingering.time(), Duration::from_secs(1));
-    lingering.end();
-    let mut buf = vec![0; 1 << 20];
-    let error = loop {
-        match wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)) {
-            Ok(len) => assert_ne!(len, 0, "an orderly end"),
-            Err(error) => break error,
-        }
-    };
-    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    for mut sockets in tables() {
+        let (client, server) = connected(&mut sockets);
+        while sockets.tcp(client).unwrap().write(&[7; 65_536]).is_ready() {}
+        sockets.tcp(client).unwrap().set_linger(Some(Duration::from_secs(1)));
+        let Some(Socket::Tcp(tcp)) = sockets.remove(client) else { panic!("a connection") };
+        let lingering = tcp.close().expect("it has something to deliver");
+        assert_eq!(lingering.time(), Duration::from_secs(1));
+        lingering.end();
+        let mut buf = vec![0; 1 << 20];
+        let error = loop {
+            match wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)) {
+                Ok(len) => assert_ne!(len, 0, "an orderly end"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
 }
 
 #[test]
@@ -169,4 +188,100 @@ fn threads_share_a_port_and_a_thread_does_not() {
     assert_eq!(one.listen(addr, 8).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     let mut alone = Sockets::new(false).unwrap();
     assert_eq!(alone.listen(addr, 8).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+}
+
+/// Also before the set has ever been asked, when the socket's first change is still on its way.
+#[test]
+fn what_is_closed_is_free_at_once() {
+    for mut sockets in tables() {
+        let addr = sockets.bind(localhost()).and_then(|key| {
+            let addr = sockets.udp(key)?.local_addr();
+            drop(sockets.remove(key));
+            addr
+        });
+        let addr = addr.unwrap();
+        for _ in 0..3 {
+            let key = sockets.bind(addr).unwrap_or_else(|error| panic!("{}: {error}", sockets.readiness()));
+            drop(sockets.remove(key));
+            let key = sockets.bind(addr).unwrap();
+            sockets.poll(|_, _, _| {}).unwrap();
+            drop(sockets.remove(key));
+        }
+    }
+}
+
+/// More changes than there is room for answers, while nobody asks.
+#[test]
+fn changes_that_find_no_room_are_told_later() {
+    for mut sockets in tables() {
+        let key = sockets.bind(localhost()).unwrap();
+        let addr = sockets.udp(key).unwrap().local_addr().unwrap();
+        sockets.poll(|_, _, _| {}).unwrap();
+        for _ in 0..10_000 {
+            sockets.presume_ready(key);
+            assert!(sockets.udp(key).unwrap().send(b"x", Some(addr)).is_ready());
+            assert!(sockets.udp(key).unwrap().recv(&mut [0; 8]).is_ready());
+        }
+        while sockets.poll(|_, _, _| {}).unwrap() > 0 || sockets.is_pending() {}
+        let stranger = std::net::UdpSocket::bind(localhost()).unwrap();
+        for _ in 0..3 {
+            assert!(sockets.udp(key).unwrap().recv(&mut [0; 8]).is_pending());
+            stranger.send_to(b"y", addr).unwrap();
+            wait(&mut sockets, |sockets| sockets.udp(key)?.recv(&mut [0; 8])).unwrap();
+        }
+    }
+}
+
+fn is_readable(sockets: &Sockets) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let mut fds = [PollFd::from_borrowed_fd(sockets.fd(), PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
+}
+
+/// Nothing that was closed keeps the descriptor readable, or a thread would never sleep.
+#[test]
+fn a_set_with_nothing_to_tell_is_silent() {
+    for mut sockets in tables() {
+        let (client, server) = connected(&mut sockets);
+        let quiet = sockets.bind(localhost()).unwrap();
+        for key in [client, server] {
+            drop(sockets.remove(key));
+        }
+        while sockets.poll(|_, _, _| {}).unwrap() > 0 || sockets.is_pending() {}
+        assert!(!is_readable(&sockets), "{}", sockets.readiness());
+        drop(sockets.remove(quiet));
+    }
+}
+
+/// Forbids io_uring to this thread, as containers do: `io_uring_setup`, `io_uring_enter` and `io_uring_register`.
+fn forbid_io_uring() {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+    let rules = [425, 426, 427].into_iter().map(|call| (call, Vec::new())).collect();
+    let (allow, forbid) = (SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32));
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, allow, forbid, arch).unwrap();
+    seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+}
+
+/// A policy may come into force after the start.
+#[test]
+fn where_io_uring_is_forbidden_later_epoll_goes_on() {
+    let sandboxed = || {
+        let mut sockets = Sockets::new(false).unwrap();
+        let (client, server) = connected(&mut sockets);
+        forbid_io_uring();
+        let (other, mut buf) = (sockets.bind(localhost()).unwrap(), [0; 8]);
+        for _ in 0..3 {
+            assert!(sockets.tcp(client).unwrap().write(b"hello").is_ready());
+            assert_eq!(wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap(), 5);
+        }
+        assert_eq!(sockets.readiness(), "epoll");
+        assert_eq!(Sockets::new(false).unwrap().readiness(), "epoll");
+        assert!(sockets.remove(other).is_some());
+        drop(sockets.remove(client));
+        assert_eq!(wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap(), 0);
+    };
+    std::thread::spawn(sandboxed).join().unwrap();
 }
