@@ -70,6 +70,12 @@ pub(crate) enum Foreign {
 }
 
 impl Kind {
+    /// Whether super-segments that it says it takes arrive. A driver that copies cuts in software, as the stack does; and
+    /// net_tap stops at those with segments of full size, since it counts the link's header as part of the MTU.
+    fn cuts(self) -> bool {
+        self != Kind::Copying
+    }
+
     pub(crate) fn of(driver: &str, config: &DpdkConfig) -> Kind {
         match driver {
             "net_virtio" | "net_virtio_user" => Kind::Virtio,
@@ -99,7 +105,7 @@ pub(crate) fn offloads(info: &PortInfo, kind: Kind, config: &DpdkConfig) -> Offl
     let mut add = |offload, there| found |= if there { offload } else { Offloads::NONE };
     add(Offloads::TX_CHECKSUM_TCP, info.tx_offloads & TX_TCP_CHECKSUM != 0);
     add(Offloads::TX_CHECKSUM_UDP, info.tx_offloads & TX_UDP_CHECKSUM != 0);
-    add(Offloads::TSO, info.tx_offloads & TX_TSO != 0 || passes_super_frames);
+    add(Offloads::TSO, (info.tx_offloads & TX_TSO != 0 && kind.cuts()) || passes_super_frames);
     add(Offloads::SG, info.tx_offloads & TX_SEGMENTS != 0);
     add(Offloads::RX_CHECKSUM, info.rx_offloads & both == both);
     add(Offloads::LRO, info.rx_offloads & RX_LRO != 0 || passes_super_frames);
@@ -163,6 +169,8 @@ mod unit {
         assert_eq!(all(&vhost, "net_vhost0"), !(Offloads::TSO | Offloads::LRO));
         assert_eq!(all(&info("net_memif", 0, 0x8000), "net_memif0"), Offloads::SG);
         assert_eq!(all(&info("net_null", 0, 0), "net_null0"), Offloads::NONE);
+        let sums = Offloads::TX_CHECKSUM_TCP | Offloads::TX_CHECKSUM_UDP;
+        assert_eq!(all(&info("net_tap", 0, 0x802e), "net_tap0"), sums | Offloads::SG);
         let half = DpdkConfig { offloads: Offloads::TSO | Offloads::SG, ..config("") };
         assert_eq!(offloads(&virtio, Kind::Virtio, &half), Offloads::SG);
     }
