@@ -77,7 +77,15 @@ impl Namespace {
     /// # Panics
     /// If the command fails, with what it said.
     pub fn ip(&self, arguments: &[&str]) {
-        self.enter(|| run(Command::new("ip").args(arguments))).unwrap_or_else(|error| panic!("{error}"));
+        self.run("ip", arguments);
+    }
+
+    /// Runs `PROGRAM ARGUMENTS` inside.
+    ///
+    /// # Panics
+    /// If the command fails, with what it said.
+    pub fn run(&self, program: &str, arguments: &[&str]) {
+        self.enter(|| run(Command::new(program).args(arguments))).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// What the kernel knows of links, addresses, neighbours and TCP in here, for a failure message.

@@ -38,6 +38,8 @@ pub enum Device {
     Xdp,
     /// The kernel's own sockets: both ends are on the loopback interface.
     Kernel,
+    /// DPDK's driver of packet sockets on a veth interface.
+    Dpdk,
 }
 
 /// What the device under test does for the stack.
@@ -77,7 +79,7 @@ impl Site {
     /// # Panics
     /// If the case does.
     pub fn run(device: Device, family: Family, offloads: Offloads, case: impl FnOnce(&Site)) {
-        if !rights::can_use_tap() || (device == Device::Xdp && !rights::can_use_xdp()) {
+        if !rights::can_use_tap() || !can_use(device) {
             return;
         }
         let namespace = Namespace::new().unwrap_or_else(|error| panic!("{error}"));
@@ -85,6 +87,13 @@ impl Site {
             Device::Tap => {}
             Device::Xdp => make_veth(&namespace),
             Device::Kernel => name_loopback(&namespace),
+            Device::Dpdk => {
+                make_veth(&namespace);
+                // A packet socket would get checksums that the kernel leaves to hardware, and segments that it leaves
+                // uncut, and DPDK does not ask which those are.
+                let off = ["-K", INTERFACE, "tx", "off", "tso", "off", "gso", "off"];
+                namespace.run("ethtool", &off);
+            }
         }
         case(&Site { namespace, device, family, offloads });
     }
@@ -100,7 +109,15 @@ impl Site {
             // The kernel leaves checksums to hardware that a veth has not got.
             Device::Xdp => format!("xdp:if={OUR_INTERFACE},{common},trust=on"),
             Device::Kernel => "kernel".to_owned(),
+            Device::Dpdk => format!("dpdk:vdev=net_af_packet0,iface={OUR_INTERFACE},{common}"),
         }
+    }
+
+    /// Whether `len` bytes reach the stack in one datagram, or in one echo request. They do, but for one driver: that of
+    /// packet sockets has the kernel put IPv4 fragments together (`PACKET_FANOUT_FLAG_DEFRAG`), and what then is longer than
+    /// its buffers of 2 KiB is lost.
+    pub fn carries(&self, len: usize) -> bool {
+        self.device != Device::Dpdk || self.family == Family::V6 || len < 1900
     }
 
     /// A port of the stack under test.
@@ -118,7 +135,10 @@ impl Site {
     /// # Panics
     /// If it cannot be started.
     pub fn start(&self, arguments: &[&str]) -> Process {
-        let mut command = binary::hayase();
+        let mut command = match self.device {
+            Device::Dpdk => binary::hayase_with_dpdk(),
+            _ => binary::hayase(),
+        };
         command.args(arguments).args(["--device", &self.device()]);
         Process::spawn_in(&self.namespace, &mut command)
     }
@@ -190,6 +210,15 @@ impl Site {
     }
 }
 
+/// Whether there is here what this device needs beside TAP; says why not if there is not.
+fn can_use(device: Device) -> bool {
+    match device {
+        Device::Tap | Device::Kernel => true,
+        Device::Xdp => rights::can_use_xdp(),
+        Device::Dpdk => rights::can_use_dpdk() && rights::has_program("ethtool"),
+    }
+}
+
 /// A pair of interfaces with two queues, the kernel's end with addresses.
 fn make_veth(namespace: &Namespace) {
     let queues = ["numrxqueues", "2", "numtxqueues", "2"];
@@ -252,8 +281,8 @@ pub fn address(family: Family, number: u8) -> IpAddr {
     }
 }
 
-/// Declares tests, each over IPv4 and IPv6: with every offload and with none on TAP, over AF_XDP, and over the kernel's
-/// own sockets.
+/// Declares tests, each over IPv4 and IPv6: with every offload and with none on TAP, over AF_XDP, over the kernel's own
+/// sockets, and over DPDK.
 ///
 /// `fn name(site) { .. }` becomes the tests `name::v4_offloads_all` and so on, each of which takes place in a
 /// namespace of its own.
@@ -275,6 +304,8 @@ macro_rules! matrix {
                 v6_xdp_offloads_none: Xdp, V6, None;
                 v4_kernel: Kernel, V4, All;
                 v6_kernel: Kernel, V6, All;
+                v4_dpdk: Dpdk, V4, All;
+                v6_dpdk_offloads_none: Dpdk, V6, None;
             }
         }
     )*};

@@ -1,6 +1,7 @@
-//! Two processes with a link of DPDK's between them: `hayase` at both ends of virtio, and of memif.
+//! Two processes with a link of DPDK's between them: `hayase` at both ends of virtio, and of memif. And one process, with the
+//! kernel at the other end of an interface; the rest of the tests does that over packet sockets.
 //!
-//! No rights are needed, but memory: each process takes some hundred megabytes.
+//! The former needs no rights, but memory: each process takes some hundred megabytes.
 
 use std::fs;
 use std::io::Write;
@@ -11,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use hayase_tests::pattern::{hash_to_end, pattern, pattern_hash, write_pattern};
-use hayase_tests::site::{heavy, listens_at};
-use hayase_tests::{Exit, Process, binary, rights};
+use hayase_tests::site::{INTERFACE, OUR_INTERFACE, hayase_address, heavy, kernel_address, listens_at};
+use hayase_tests::{Exit, Family, Namespace, Process, binary, kernel, rights};
 use serde_json::Value;
 
 /// How long a process may take for its part.
@@ -266,4 +267,71 @@ fn may_be_real_time() -> bool {
         rights::skip("needs CAP_SYS_NICE");
     }
     may
+}
+
+/// Runs a case in a namespace, one at a time, unless something for it is missing, which is printed.
+fn beside_the_kernel(case: impl FnOnce(&Namespace)) {
+    let has_all = rights::can_use_dpdk() && rights::can_use_tap() && rights::has_program("ethtool");
+    if has_all {
+        let _alone = heavy();
+        case(&Namespace::new().unwrap_or_else(|error| panic!("{error}")));
+    }
+}
+
+/// Starts an echo server on a device of DPDK's.
+fn serve_on(namespace: &Namespace, vdev: &str) -> Process {
+    let spec = format!("dpdk:vdev={vdev},addr={}/24,dad=0", hayase_address(Family::V4));
+    let mut command = binary::hayase_with_dpdk();
+    command.args(["serve", "echo", "--port", "7", "--device", &spec]);
+    let process = Process::spawn_in(namespace, &mut command);
+    process.line(LIMIT, |line| listens_at(line).is_some());
+    process
+}
+
+/// Brings the kernel's end up, with its address and with checksums that are filled in.
+fn bring_up(namespace: &Namespace, interface: &str) {
+    let address = format!("{}/24", kernel_address(Family::V4));
+    namespace.ip(&["address", "add", &address, "dev", interface]);
+    namespace.ip(&["link", "set", interface, "up"]);
+    namespace.run("ethtool", &["-K", interface, "tx", "off", "tso", "off", "gso", "off"]);
+}
+
+/// The kernel's pattern comes back from an echo server, also after `interface` was down.
+fn check_kernel(namespace: &Namespace, interface: &str) {
+    let echo = || {
+        let stream = kernel::connect(namespace, (hayase_address(Family::V4), 7).into());
+        kernel::echo_of_pattern(&stream, 10_000_000);
+    };
+    echo();
+    let stream = kernel::connect(namespace, (hayase_address(Family::V4), 7).into());
+    thread::scope(|scope| {
+        let transfer = scope.spawn(|| kernel::echo_of_pattern(&stream, 20_000_000));
+        thread::sleep(Duration::from_millis(20));
+        namespace.ip(&["link", "set", interface, "down"]);
+        thread::sleep(Duration::from_millis(300));
+        namespace.ip(&["link", "set", interface, "up"]);
+        transfer.join().expect("every byte came back");
+    });
+    echo();
+}
+
+#[test]
+fn dpdks_own_tap_serves_the_kernel() {
+    beside_the_kernel(|namespace| {
+        let _server = serve_on(namespace, &format!("net_tap0,iface={INTERFACE}"));
+        bring_up(namespace, INTERFACE);
+        check_kernel(namespace, INTERFACE);
+    });
+}
+
+/// Packet sockets on an interface of the kernel's; the other tests take the kernel's end of the link down.
+#[test]
+fn an_interface_under_packet_sockets_may_go_down() {
+    beside_the_kernel(|namespace| {
+        namespace.ip(&["link", "add", OUR_INTERFACE, "type", "veth", "peer", "name", INTERFACE]);
+        namespace.ip(&["link", "set", OUR_INTERFACE, "addrgenmode", "none", "up"]);
+        bring_up(namespace, INTERFACE);
+        let _server = serve_on(namespace, &format!("net_af_packet0,iface={OUR_INTERFACE}"));
+        check_kernel(namespace, OUR_INTERFACE);
+    });
 }

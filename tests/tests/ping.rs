@@ -16,7 +16,7 @@ matrix! {
         }
         let _server = site.serve("echo", &[]);
         let address = hayase_address(site.family).to_string();
-        for size in SIZES.map(|size| size.to_string()) {
+        for size in SIZES.into_iter().filter(|size| site.carries((*size).into())).map(|size| size.to_string()) {
             let arguments = ["-n", "-c", "3", "-i", "0.05", "-W", "5", "-s", &size, &address];
             let report = site.system("ping", &arguments);
             assert!(report.contains(" 3 received, 0% packet loss"), "{report}");

@@ -14,7 +14,7 @@ matrix! {
         let _server = site.serve("echo", &["--udp"]);
         let socket = kernel::udp(&site.namespace, site.hayase(PORT));
         let mut buffer = vec![0; 65_536];
-        for size in SIZES {
+        for size in SIZES.into_iter().filter(|size| site.carries(*size)) {
             let datagram = pattern(size);
             assert_eq!(socket.send(&datagram).unwrap(), size);
             let count = kernel::receive(&socket, &mut buffer).unwrap_or_else(|error| panic!("size {size}: {error}"));
@@ -35,7 +35,8 @@ matrix! {
     /// RFC 1122 §4.1.3.1: a port without a listener answers with an ICMP port unreachable.
     fn a_closed_port_is_reported(site) {
         let _server = site.serve("echo", &[]);
-        for (port, size) in [(PORT, 1), (PORT + 99, 0), (PORT + 99, 4000)] {
+        let cases = [(PORT, 1), (PORT + 99, 0), (PORT + 99, 4000)];
+        for (port, size) in cases.into_iter().filter(|(_, size)| site.carries(*size)) {
             let socket = kernel::udp(&site.namespace, site.hayase(port));
             socket.send(&pattern(size)).unwrap();
             let error = kernel::receive(&socket, &mut [0; 16]).unwrap_err();
