@@ -41,6 +41,9 @@ impl<F: Frame> Connection<F> {
             State::Closed | State::TimeWait => return Output::Done,
             State::SynSent => return self.output_syn(egress, config),
             State::SynReceived => {
+                // No more than a SYN can say: it may have to go again, and takes nothing back (RFC 7323 §2.2).
+                self.rcv_adv = self.rcv_nxt + self.rcv_wnd().min(u32::from(u16::MAX));
+                self.window_due = true;
                 let answered = self.output_syn(egress, config);
                 // What is not acceptable draws an ACK in this state as well (RFC 9293 §3.10.7.4, first).
                 return if answered == Output::Done { self.settle_ack(egress, config) } else { answered };

@@ -39,6 +39,24 @@ fn ipv6_opens_the_same_way() {
     assert_eq!(t.poll_connect(), Poll::Ready(Ok(())));
 }
 
+/// SHLD-14: a SYN-ACK that goes again cannot say more than 65,535, so nothing before it may have.
+#[test]
+fn an_acknowledgement_during_the_handshake_promises_no_more_than_the_syn_ack() {
+    let mut t = Script::listening();
+    t.peer(modern_syn());
+    assert_eq!(t.expect(syn_ack()).window, 65_535);
+    t.peer(rst(100));
+    let challenge = t.expect(ack(1));
+    let again = t.wait_any(secs(3)).remove(0);
+    assert_eq!((again.flags, again.window), (SYN | ACK, 65_535));
+    let scale = again.options.window_scale.unwrap();
+    assert!(u32::from(challenge.window) << scale <= 65_535, "{challenge:?}");
+    t.peer(ack(1).seq(1));
+    t.accept();
+    t.write(1);
+    assert!(u32::from(t.expect(data(1..2)).window) << scale > 65_535, "then the window opens");
+}
+
 // CLOSED (§3.10.7.1)
 
 #[test]
