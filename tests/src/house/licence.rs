@@ -2,7 +2,7 @@
 
 /// Licences that a program under MIT or Apache-2.0 may be linked with, on no further condition than to name
 /// them. The same list is in `deny.toml`.
-pub const ALLOWED: [&str; 10] = [
+pub const ALLOWED: [&str; 11] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -10,6 +10,7 @@ pub const ALLOWED: [&str; 10] = [
     "BSD-3-Clause",
     "ISC",
     "MIT",
+    "NCSA",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
