@@ -144,7 +144,7 @@ impl Call {
 
     async fn call(mut self, addr: SocketAddr, flow: Flow) -> io::Result<u64> {
         let mut stream = TcpStream::connect(addr).await?;
-        stream.set_congestion(*self.random.pick(&[Congestion::Cubic, Congestion::NewReno]))?;
+        stream.set_congestion(*self.random.pick(Congestion::ALL))?;
         stream.set_nodelay(self.random.chance(0.5))?;
         stream.set_keepalive(Some(patience()))?;
         let len_max = 1 << self.random.between(0..=20);

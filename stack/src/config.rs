@@ -70,7 +70,7 @@ pub struct Config {
     pub congestion: Congestion,
     /// Explicit congestion notification (RFC 3168, Linux's `tcp_ecn`).
     pub ecn: Ecn,
-    /// Whether a large window leaves over a round trip instead of at once.
+    /// Whether a large window leaves over a round trip instead of at once. With BBR it does in any case.
     pub pacing: bool,
     /// How long an ACK may wait for company, in microseconds (at most 500 ms, RFC 9293 §3.8.6.3).
     pub delayed_ack_us: u32,

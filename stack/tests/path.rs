@@ -44,6 +44,8 @@ struct Direction {
     under_way: VecDeque<(Instant, Vec<u8>)>,
     /// When the bottleneck has sent all that it was given.
     free_at: Instant,
+    /// What its queue held when packets came, in all and at most, since somebody last asked; and how many came.
+    queued: (u64, usize, u64),
     rng: u64,
 }
 
@@ -56,6 +58,7 @@ impl Direction {
     fn take(&mut self, now: Instant, bytes: Vec<u8>) {
         let waiting_ns = (self.free_at - now).as_nanos() as u64;
         let queue_len = (waiting_ns * self.link.bytes_per_second / 1_000_000_000) as usize;
+        self.queued = (self.queued.0 + queue_len as u64, self.queued.1.max(queue_len), self.queued.2 + 1);
         if queue_len + bytes.len() > self.link.queue_len_max || self.random(1000) < self.link.loss_per_mille {
             return;
         }
@@ -85,8 +88,13 @@ impl Host {
         let (device, wire) = Wire::pair(ends);
         let mut stack = Stack::new(config, device.caps(), device.mac(), [number; 32], now);
         stack.add_address(format!("10.0.0.{number}/24").parse().unwrap()).unwrap();
-        let out =
-            Direction { link, under_way: VecDeque::new(), free_at: now, rng: seed * 977 + u64::from(number) };
+        let out = Direction {
+            link,
+            under_way: VecDeque::new(),
+            free_at: now,
+            queued: (0, 0, 0),
+            rng: seed * 977 + u64::from(number),
+        };
         Host { stack, device, wire, out }
     }
 
@@ -222,6 +230,12 @@ impl Scene {
         self.flows.iter().zip(before).map(|(flow, was)| (flow.read - was.read) * 1000 / seconds).collect()
     }
 
+    /// How many bytes waited at the bottleneck since this was last asked: when a packet came, on average, and at most.
+    fn queue(&mut self) -> (u64, usize) {
+        let (sum, most, count) = std::mem::take(&mut self.a.out.queued);
+        (sum / count.max(1), most)
+    }
+
     fn count(&self, count: Count) -> u64 {
         self.a.stack.counters().get(count)
     }
@@ -240,6 +254,13 @@ fn one_flow(link: Link, congestion: Congestion, seed: u64) -> Scene {
 /// How much of the link's rate is payload, in percent.
 fn use_of(rate: u64, link: Link) -> u64 {
     rate * 100 / link.bytes_per_second
+}
+
+/// Jain's index of fairness, in percent.
+fn jain_percent(rates: &[u64]) -> u64 {
+    let (sum, squares) =
+        rates.iter().fold((0, 0), |(sum, squares), rate| (sum + rate, squares + rate * rate));
+    sum * sum * 100 / (rates.len() as u64 * squares)
 }
 
 #[test]
@@ -285,7 +306,7 @@ fn n1_a_path_that_stops_for_a_second_is_taken_up_again() {
 }
 
 #[test]
-fn n2_a_clean_path_is_filled_by_either_algorithm() {
+fn n2_a_clean_path_is_filled_by_every_algorithm() {
     for congestion in Congestion::ALL {
         let mut scene = one_flow(PATH, *congestion, 1);
         scene.run(Duration::from_secs(3));
@@ -295,6 +316,104 @@ fn n2_a_clean_path_is_filled_by_either_algorithm() {
         let rate = scene.info().delivery_rate;
         assert!((70..=110).contains(&use_of(rate, PATH)), "{congestion}: delivery rate {rate}");
     }
+}
+
+#[test]
+fn n2_bbr_fills_a_path_that_loses_one_percent() {
+    let hundred = Link { bytes_per_second: 12_500_000, queue_len_max: 500_000, ..PATH };
+    for (path, seeds, seconds) in [(PATH, 1..=3, 60), (hundred, 1..=1, 20)] {
+        for seed in seeds {
+            let link = Link { loss_per_mille: 10, ..path };
+            let mut scene = one_flow(link, Congestion::Bbr, seed);
+            scene.run(Duration::from_secs(3));
+            let used = use_of(scene.run(Duration::from_secs(seconds))[0], link);
+            assert!(used >= 90, "seed {seed}: {used} %, {:?}", scene.info());
+            assert_eq!(scene.count(Count::Timeouts), 0);
+        }
+    }
+}
+
+/// CUBIC fills whatever queue there is. BBR's stays well below what the path itself holds, whatever the queue could take.
+#[test]
+fn n2_bbr_keeps_the_queue_short() {
+    let deep = Link { queue_len_max: 10 * PATH.queue_len_max, ..PATH };
+    for congestion in [Congestion::Bbr, Congestion::Cubic] {
+        let mut scene = one_flow(deep, congestion, 1);
+        scene.run(Duration::from_secs(10));
+        scene.queue();
+        scene.run(Duration::from_secs(30));
+        let (average, most) = scene.queue();
+        if congestion == Congestion::Bbr {
+            assert!(average <= 15_000 && most <= 75_000, "{average} bytes, {most} at most");
+        } else {
+            assert!(average >= 300_000, "{average} bytes");
+        }
+    }
+}
+
+/// Pacing, without a model: a window leaves over a round trip, so slow start needs less of a queue than it sends.
+#[test]
+fn n2_pacing_needs_a_shorter_queue() {
+    let most = [true, false].map(|pacing| {
+        let mut config = Config::default();
+        config.pacing = pacing;
+        // As much as the path holds, so that the queue is all that a burst makes.
+        config.receive_buffer_len = PATH.queue_len_max;
+        config.receive_buffer_len_max = PATH.queue_len_max;
+        let mut scene = Scene::new(PATH, config, 1);
+        scene.add_flow(Congestion::Cubic);
+        scene.run(Duration::from_secs(5));
+        scene.queue().1
+    });
+    assert!(most[0] * 3 <= most[1] * 2, "{most:?} bytes with and without");
+}
+
+#[test]
+fn n2_bbr_shares_a_bottleneck_with_its_like_and_leaves_room_for_cubic() {
+    let deep = Link { queue_len_max: 4 * PATH.queue_len_max, ..PATH };
+    for (link, first, second, jain_least) in [
+        (PATH, Congestion::Bbr, Congestion::Bbr, 90),
+        (deep, Congestion::Bbr, Congestion::Bbr, 90),
+        (deep, Congestion::Cubic, Congestion::Bbr, 90),
+        // Where the queue is no longer than the path BBR takes more, as the draft's authors found.
+        (PATH, Congestion::Cubic, Congestion::Bbr, 70),
+    ] {
+        let mut scene = one_flow(link, first, 1);
+        scene.run(Duration::from_secs(5));
+        scene.add_flow(second);
+        scene.run(Duration::from_secs(20));
+        let rates = scene.run(Duration::from_secs(60));
+        assert!(jain_percent(&rates) >= jain_least, "{first} and {second}: {rates:?}");
+        assert!(use_of(rates.iter().sum(), PATH) >= 90, "{rates:?}");
+    }
+}
+
+#[test]
+fn n2_bbr_is_taken_up_and_laid_down_while_data_flows() {
+    let link = Link { loss_per_mille: 10, ..PATH };
+    let mut scene = one_flow(link, Congestion::Cubic, 1);
+    let by_cubic = scene.run(Duration::from_secs(20))[0];
+    scene.a.stack.tcp_set_congestion(scene.flows[0].from, Congestion::Bbr).unwrap();
+    scene.run(Duration::from_secs(5));
+    let by_bbr = scene.run(Duration::from_secs(20))[0];
+    assert!(by_bbr * 2 >= by_cubic * 3, "{by_cubic} then {by_bbr}");
+    assert!(scene.info().pacing_rate.is_some());
+    scene.a.stack.tcp_set_congestion(scene.flows[0].from, Congestion::NewReno).unwrap();
+    let by_reno = scene.run(Duration::from_secs(20))[0];
+    assert!(by_reno * 2 <= by_bbr, "{by_bbr} then {by_reno}");
+}
+
+#[test]
+fn n2_bbr_comes_through_a_blackout() {
+    let mut scene = one_flow(PATH, Congestion::Bbr, 1);
+    scene.run(Duration::from_secs(5));
+    scene.a.out.link.loss_per_mille = 1000;
+    scene.run(Duration::from_secs(3));
+    scene.a.out.link.loss_per_mille = 0;
+    scene.run(Duration::from_secs(5));
+    let used = use_of(scene.run(Duration::from_secs(10))[0], PATH);
+    assert!(used >= 85, "{used} %");
+    assert!(scene.count(Count::Timeouts) > 0);
 }
 
 /// 1 Gbit/s, 100 ms there and back, a queue of a bandwidth-delay product.
@@ -326,10 +445,7 @@ fn h3_two_flows_share_a_bottleneck() {
         scene.add_flow(Congestion::Cubic);
         scene.run(Duration::from_secs(20));
         let rates = scene.run(Duration::from_secs(40));
-        let (sum, squares) =
-            rates.iter().fold((0, 0), |(sum, squares), rate| (sum + rate, squares + rate * rate));
-        let jain_percent = sum * sum * 100 / (2 * squares);
-        assert!(jain_percent >= 90, "seed {seed}: Jain {jain_percent} %, {rates:?}");
-        assert!(use_of(sum, PATH) >= 85, "{rates:?}");
+        assert!(jain_percent(&rates) >= 90, "seed {seed}: {rates:?}");
+        assert!(use_of(rates.iter().sum(), PATH) >= 85, "{rates:?}");
     }
 }

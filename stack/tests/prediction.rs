@@ -8,7 +8,7 @@ use std::time::Duration;
 use hayase_device::checksum::pseudo_header;
 use hayase_device::heap::HeapFrame;
 use hayase_device::{Burst, Device, Frame, Offloads, TxMeta};
-use hayase_stack::{Config, Ecn, Instant, Stack, State, TcpId};
+use hayase_stack::{Config, Congestion, Ecn, Instant, Stack, State, TcpId};
 use hayase_wire::{EndConfig, Wire, WireConfig, WireDevice};
 use proptest::prelude::*;
 
@@ -38,6 +38,8 @@ enum Step {
     Write(u16),
     Read(u16),
     Wait(u32),
+    /// The application chooses who rules the window.
+    Choose(Congestion),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -65,6 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..4000u16).prop_map(Step::Write),
         3 => (1..4000u16).prop_map(Step::Read),
         1 => (1..400_000u32).prop_map(Step::Wait),
+        1 => proptest::sample::select(Congestion::ALL).prop_map(Step::Choose),
     ]
 }
 
@@ -232,6 +235,11 @@ impl Scene {
             Step::Write(len) => self.write(usize::from(len)),
             Step::Read(len) => self.read(usize::from(len)),
             Step::Wait(micros) => self.now += Duration::from_micros(micros.into()),
+            Step::Choose(congestion) => {
+                self.twins
+                    .iter_mut()
+                    .for_each(|twin| twin.stack.tcp_set_congestion(twin.id, congestion).unwrap());
+            }
         }
         self.now += Duration::from_micros(50);
         for frame in self.turn() {

@@ -10,7 +10,7 @@ use crate::common::{SERVER, listen, millis, receive};
 /// Loss at the queue is all that tells the sender how fast the path is.
 #[test]
 fn finds_the_rate_of_a_path() {
-    for congestion in [Congestion::NewReno, Congestion::Cubic] {
+    for congestion in Congestion::ALL.iter().copied() {
         let rate = 10_000_000;
         let link = Link { queue_len: 32 * 1024, ..Link::with_rate(rate, millis(15)) };
         Sim::builder().link(link).seeds(15).run(move |sim| async move {
@@ -28,6 +28,24 @@ fn finds_the_rate_of_a_path() {
             assert!(dropped < 0.05, "{congestion:?} lost {dropped:.3} of its segments");
         });
     }
+}
+
+/// A long path that loses packets by chance: NewReno and CUBIC take every loss for congestion, BBR does not.
+#[test]
+fn bbr_fills_a_path_that_loses_one_percent() {
+    let rate = 20_000_000;
+    let link = Link { loss: 0.01, ..Link::with_rate(rate, millis(25)) };
+    Sim::builder().link(link).seeds(6).run(move |sim| async move {
+        let flow = sim.flow();
+        let server = receive(&sim, listen(&sim).await, &flow);
+        let mut stream = TcpStream::connect(SERVER).await.unwrap();
+        stream.set_congestion(Congestion::Bbr).unwrap();
+        let start = sim.elapsed();
+        flow.send(&mut stream, 40_000_000).await.unwrap();
+        server.await.unwrap().unwrap();
+        let used = 320_000_000.0 / (sim.elapsed() - start).as_secs_f64() / rate as f64;
+        assert!(used > 0.85, "used {used:.3}");
+    });
 }
 
 /// The rate changes by a factor of ten, down and up again.

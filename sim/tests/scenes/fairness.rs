@@ -70,6 +70,11 @@ fn of_two_newreno_flows() {
 }
 
 #[test]
+fn of_two_bbr_flows() {
+    is_fair(2, Congestion::Bbr, 4);
+}
+
+#[test]
 fn of_four_cubic_flows() {
     is_fair(4, Congestion::Cubic, 3);
 }

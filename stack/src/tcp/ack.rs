@@ -125,7 +125,15 @@ impl<F: Frame> Connection<F> {
     /// What `acked` bytes mean to recovery and to the congestion window.
     #[inline(never)]
     fn move_window(&mut self, acked: u32, was_limited: bool, sent_at: Option<Instant>, now: Instant) {
-        if self.recovery.on_ack(self.snd_una, acked, self.mss) {
+        let was_open = self.recovery.is_open();
+        let is_over = self.recovery.on_ack(self.snd_una, acked, self.mss);
+        if self.congestion.is_model_based() {
+            // The window follows from what was delivered, at the end of the acknowledgement.
+            if !was_open && self.recovery.is_open() {
+                self.congestion.on_recovered();
+            }
+            self.force |= self.recovery.is_fast() && !self.sack_ok;
+        } else if is_over {
             self.congestion.set_cwnd(self.congestion.ssthresh());
         } else if self.recovery.is_fast() {
             // A partial ACK: without SACK, the next hole goes now, whatever the window says (RFC 6582 §3.2 step 3).

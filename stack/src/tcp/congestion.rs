@@ -10,8 +10,10 @@ use core::str::FromStr;
 
 use hayase_time::Instant;
 
+use super::bbr::{Bbr, Situation};
 use super::cubic::Cubic;
 use super::newreno::NewReno;
+use super::rate::{Loss, Sample};
 use crate::error::Error;
 use crate::seq::Seq;
 
@@ -25,17 +27,22 @@ pub enum Congestion {
     /// that long paths are filled as well as short ones.
     #[default]
     Cubic,
+    /// BBR, version 3 (draft-ietf-ccwg-bbr): it measures how much the path delivers and how long it takes, and sends at
+    /// that rate, whatever is lost by chance. For long paths that lose packets. It is paced always, and measures each
+    /// segment, which costs more than the others do.
+    Bbr,
 }
 
 impl Congestion {
     /// All of them.
-    pub const ALL: &[Congestion] = &[Congestion::NewReno, Congestion::Cubic];
+    pub const ALL: &[Congestion] = &[Congestion::NewReno, Congestion::Cubic, Congestion::Bbr];
 
     /// The name, which is Linux's for `TCP_CONGESTION`.
     pub const fn name(self) -> &'static str {
         match self {
             Congestion::NewReno => "reno",
             Congestion::Cubic => "cubic",
+            Congestion::Bbr => "bbr",
         }
     }
 }
@@ -51,7 +58,7 @@ impl FromStr for Congestion {
 
     fn from_str(name: &str) -> Result<Congestion, Error> {
         let found = Congestion::ALL.iter().find(|congestion| congestion.name() == name);
-        found.copied().ok_or(Error::InvalidInput("congestion control is one of: reno, cubic"))
+        found.copied().ok_or(Error::InvalidInput("congestion control is one of: reno, cubic, bbr"))
     }
 }
 
@@ -101,7 +108,7 @@ pub(super) struct Ack {
     pub(super) srtt_us: u32,
 }
 
-/// What an algorithm decides.
+/// What an algorithm decides that goes by loss. BBR goes by what it measures, and rules window and rate itself.
 pub(super) trait CongestionControl {
     /// The window grows, or not.
     fn on_ack(&mut self, window: &mut Window, ack: &Ack);
@@ -118,6 +125,8 @@ enum Algorithm {
     NewReno(NewReno),
     /// Boxed when the window is filled for the first time.
     Cubic(Option<Box<Cubic>>),
+    /// Boxed when the first data leaves.
+    Bbr(Option<Box<Bbr>>),
 }
 
 impl Algorithm {
@@ -125,14 +134,16 @@ impl Algorithm {
         match congestion {
             Congestion::NewReno => Algorithm::NewReno(NewReno::default()),
             Congestion::Cubic => Algorithm::Cubic(None),
+            Congestion::Bbr => Algorithm::Bbr(None),
         }
     }
 
-    /// For what happens once a round trip at most.
-    fn control(&mut self) -> &mut dyn CongestionControl {
+    /// For what happens once a round trip at most. `None`: BBR.
+    fn control(&mut self) -> Option<&mut dyn CongestionControl> {
         match self {
-            Algorithm::NewReno(reno) => reno,
-            Algorithm::Cubic(cubic) => cubic.get_or_insert_default().as_mut(),
+            Algorithm::NewReno(reno) => Some(reno),
+            Algorithm::Cubic(cubic) => Some(cubic.get_or_insert_default().as_mut()),
+            Algorithm::Bbr(_) => None,
         }
     }
 }
@@ -164,16 +175,28 @@ impl Controller {
 
     /// Another algorithm takes over the window as it is.
     pub(super) fn choose(&mut self, congestion: Congestion) {
-        if congestion != self.congestion() {
-            self.algorithm = Algorithm::new(congestion);
+        if congestion == self.congestion() {
+            return;
         }
+        if self.is_model_based() {
+            // Its window is what the path holds: no slow start beyond it.
+            self.window.ssthresh = self.window.ssthresh.min(self.window.cwnd);
+        }
+        self.algorithm = Algorithm::new(congestion);
     }
 
     pub(super) fn congestion(&self) -> Congestion {
         match self.algorithm {
             Algorithm::NewReno(_) => Congestion::NewReno,
             Algorithm::Cubic(_) => Congestion::Cubic,
+            Algorithm::Bbr(_) => Congestion::Bbr,
         }
+    }
+
+    /// Whether it rules by samples of the delivery rate ([`on_sample`](Self::on_sample)), and not by loss.
+    #[inline]
+    pub(super) fn is_model_based(&self) -> bool {
+        matches!(self.algorithm, Algorithm::Bbr(_))
     }
 
     /// The congestion window.
@@ -202,20 +225,98 @@ impl Controller {
         match &mut self.algorithm {
             Algorithm::NewReno(reno) => reno.on_ack(&mut self.window, ack),
             Algorithm::Cubic(cubic) => cubic.get_or_insert_default().on_ack(&mut self.window, ack),
+            Algorithm::Bbr(_) => {}
         }
     }
 
     /// Loss was found by acknowledgements: recovery begins with `flight` bytes outstanding.
     pub(super) fn on_loss(&mut self, flight: u32, mss: u32) {
-        self.window.ssthresh = self.algorithm.control().reduced(&self.window, flight, mss);
-        self.window.cwnd = self.window.ssthresh;
+        self.reduce(flight, mss);
+        self.with_model(Bbr::on_recovery);
+    }
+
+    /// Congestion that is no recovery: a router's mark, or a loss that a probe repaired.
+    pub(super) fn on_congestion(&mut self, mss: u32, now: Instant) {
+        self.reduce(self.window.cwnd, mss);
+        self.with_model(|bbr, window| bbr.on_congestion(window, mss, now));
+    }
+
+    fn reduce(&mut self, flight: u32, mss: u32) {
+        if let Some(control) = self.algorithm.control() {
+            self.window.ssthresh = control.reduced(&self.window, flight, mss);
+            self.window.cwnd = self.window.ssthresh;
+        }
+    }
+
+    /// Tells BBR, if that is it and has begun, about the window as it is.
+    fn with_model(&mut self, f: impl FnOnce(&mut Bbr, &Window)) {
+        if let Algorithm::Bbr(Some(bbr)) = &mut self.algorithm {
+            f(bbr, &self.window);
+        }
+    }
+
+    /// The same, which may change it.
+    fn with_model_and_window(&mut self, f: impl FnOnce(&mut Bbr, &mut Window)) {
+        if let Algorithm::Bbr(Some(bbr)) = &mut self.algorithm {
+            f(bbr, &mut self.window);
+        }
+    }
+
+    /// Data leaves: from now on there are samples. `seed` is a number that other connections do not have.
+    pub(super) fn begin_model(&mut self, now: Instant, at: &Situation, seed: u32) {
+        if let Algorithm::Bbr(bbr @ None) = &mut self.algorithm {
+            *bbr = Some(Box::new(Bbr::new(now, &self.window, at, seed)));
+        }
+    }
+
+    /// An acknowledgement delivered something, and this is what it says of the path.
+    pub(super) fn on_sample(&mut self, sample: &Sample, at: &Situation) {
+        self.with_model_and_window(|bbr, window| bbr.on_sample(window, sample, at));
+    }
+
+    /// Something is lost.
+    pub(super) fn on_lost(&mut self, loss: &Loss, at: &Situation, now: Instant) {
+        self.with_model(|bbr, window| bbr.on_lost(window, loss, at, now));
+    }
+
+    /// Something leaves, after the application had nothing to send.
+    pub(super) fn on_restart(&mut self, now: Instant) {
+        self.with_model_and_window(|bbr, window| bbr.on_restart(now, window));
+    }
+
+    /// The window was full.
+    pub(super) fn on_cwnd_limited(&mut self) {
+        self.with_model(|bbr, _| bbr.on_cwnd_limited());
+    }
+
+    /// All that was lost is repaired.
+    pub(super) fn on_recovered(&mut self) {
+        self.with_model_and_window(Bbr::on_recovered);
+    }
+
+    /// The rate in bytes a second at which the model wants everything to leave. `None`: that is left to pacing.
+    #[inline]
+    pub(super) fn model_rate(&self) -> Option<u64> {
+        match &self.algorithm {
+            Algorithm::Bbr(Some(bbr)) => Some(bbr.pacing_rate()),
+            _ => None,
+        }
+    }
+
+    /// Whether samples are to count as limited by the application.
+    pub(super) fn ignores_samples(&self) -> bool {
+        matches!(&self.algorithm, Algorithm::Bbr(Some(bbr)) if bbr.ignores_samples())
     }
 
     /// The retransmission timer ran out.
     pub(super) fn on_timeout(&mut self, flight: u32, mss: u32, is_repeated: bool) {
-        // A second timeout of the same segment leaves ssthresh alone (RFC 5681 §3.1).
-        if !is_repeated {
-            self.window.ssthresh = self.algorithm.control().reduced(&self.window, flight, mss);
+        match self.algorithm.control() {
+            // A second timeout of the same segment leaves ssthresh alone (RFC 5681 §3.1).
+            Some(control) if !is_repeated => {
+                self.window.ssthresh = control.reduced(&self.window, flight, mss);
+            }
+            Some(_) => {}
+            None => self.with_model(Bbr::on_recovery),
         }
         self.window.cwnd = mss;
     }
@@ -224,7 +325,10 @@ impl Controller {
     pub(super) fn restore(&mut self, cwnd: u32, ssthresh: u32) {
         self.window.cwnd = self.window.cwnd.max(cwnd);
         self.window.ssthresh = self.window.ssthresh.max(ssthresh);
-        self.algorithm.control().on_undo(&self.window);
+        match self.algorithm.control() {
+            Some(control) => control.on_undo(&self.window),
+            None => self.with_model_and_window(Bbr::on_undo),
+        }
     }
 
     /// A SYN of ours had to be sent again: the initial window is one segment (RFC 5681 §3.1).
@@ -232,9 +336,12 @@ impl Controller {
         self.window.cwnd = mss;
     }
 
-    /// Nothing was sent for longer than an RTO: the restart window (RFC 5681 §4.1).
+    /// Nothing was sent for longer than an RTO: the restart window (RFC 5681 §4.1). BBR keeps its own, and paces what it
+    /// sends at the rate that it knows.
     pub(super) fn on_idle(&mut self, mss: u32) {
-        self.window.cwnd = self.window.cwnd.min(initial_window(mss));
+        if !self.is_model_based() {
+            self.window.cwnd = self.window.cwnd.min(initial_window(mss));
+        }
     }
 }
 

@@ -328,6 +328,8 @@ impl<F: Frame> Connection<F> {
             && !self.force
             && !self.starved
             && self.recovery.ecn.is_quiet()
+            // Each of its segments is measured.
+            && !self.congestion.is_model_based()
             && (self.owned || self.listener.is_some())
     }
 

@@ -118,7 +118,7 @@ impl<F: Frame> Connection<F> {
         }
         if self.recovery.ecn.until.is_none() && self.recovery.is_open() && self.flight() > 0 {
             cx.counters.count(Count::EcnReductions);
-            self.congestion.on_loss(self.congestion.cwnd(), self.mss);
+            self.congestion.on_congestion(self.mss, cx.now);
             self.recovery.ecn.on_reduction(self.snd_nxt);
         }
         true

@@ -124,8 +124,9 @@ impl Flight {
         *self = Flight::new(self.start);
     }
 
-    /// Everything before `una` is acknowledged. `delivered` sees what the peer had not reported before.
-    pub(super) fn acknowledge(&mut self, una: Seq, mut delivered: impl FnMut(&Run)) {
+    /// Everything before `una` is acknowledged. `delivered` sees what the peer had not reported before, and how many bytes
+    /// that is.
+    pub(super) fn acknowledge(&mut self, una: Seq, mut delivered: impl FnMut(&Run, u32)) {
         while let Some(front) = self.runs.front() {
             let (run, start) = (*front, self.start);
             let is_over = run.end.at_or_before(una);
@@ -133,7 +134,7 @@ impl Flight {
             if self.start != start {
                 self.settle_account(&run, self.start - start);
                 if run.fate != Fate::Sacked {
-                    delivered(&Run { end: self.start, ..run });
+                    delivered(&Run { end: self.start, ..run }, self.start - start);
                 }
             }
             if !is_over {
@@ -164,16 +165,16 @@ impl Flight {
     /// Takes a SACK block; returns how many bytes of it are news, each stretch of which `delivered` sees. A block
     /// that is inverted, empty, or not within what is outstanding is ignored: the peer lies, or reports a duplicate
     /// (RFC 2883).
-    pub(super) fn sack(&mut self, (left, right): (Seq, Seq), mut delivered: impl FnMut(&Run)) -> u32 {
+    pub(super) fn sack(&mut self, (left, right): (Seq, Seq), mut delivered: impl FnMut(&Run, u32)) -> u32 {
         let Some(end) = self.end() else { return 0 };
         // As distances from SND.UNA: halves of the sequence space apart, before and after mean nothing.
         if !(left - self.start < right - self.start && right - self.start <= end - self.start) {
             return 0;
         }
         let before = self.sacked_len;
-        self.recast(left, right, |run| {
+        self.recast(left, right, |run, len| {
             if run.fate != Fate::Sacked {
-                delivered(run);
+                delivered(run, len);
             }
             run.fate = Fate::Sacked;
         });
@@ -182,7 +183,8 @@ impl Flight {
 
     /// `from..to` was sent again.
     pub(super) fn resend(&mut self, from: Seq, to: Seq, now: Instant) {
-        let again = |run: &mut Run| *run = Run { sent_at: now, fate: Fate::Pending, ambiguous: true, ..*run };
+        let again =
+            |run: &mut Run, _| *run = Run { sent_at: now, fate: Fate::Pending, ambiguous: true, ..*run };
         if !self.recast(from, to, again) {
             // Where parts cannot be told apart any more, the whole counts: what stayed lost would be sent without end.
             let first = self.runs.partition_point(|run| run.end.at_or_before(from));
@@ -197,10 +199,11 @@ impl Flight {
         }
     }
 
-    /// What is on its way within `from..to` counts as lost.
-    pub(super) fn lose(&mut self, from: Seq, to: Seq) {
-        self.recast(from, to, |run| {
+    /// What is on its way within `from..to` counts as lost; `lost` sees it, and how many bytes each is.
+    pub(super) fn lose(&mut self, from: Seq, to: Seq, mut lost: impl FnMut(&Run, u32)) {
+        self.recast(from, to, |run, len| {
             if run.fate == Fate::Pending {
+                lost(run, len);
                 run.fate = Fate::Lost;
             }
         });
@@ -208,11 +211,12 @@ impl Flight {
 
     /// Nothing is left of what was on its way. What the peer reported stays reported, unless it holds what it ought
     /// to have acknowledged: then it has thrown everything away (reneging, RFC 2018 §8).
-    pub(super) fn lose_all(&mut self) {
+    pub(super) fn lose_all(&mut self, mut lost: impl FnMut(&Run, u32)) {
         let reneged = self.runs.front().is_some_and(|run| run.fate == Fate::Sacked);
         let Some(end) = self.end() else { return };
-        self.recast(self.start, end, |run| {
+        self.recast(self.start, end, |run, len| {
             if reneged || run.fate == Fate::Pending {
+                lost(run, len);
                 run.fate = Fate::Lost;
             }
         });
@@ -221,7 +225,7 @@ impl Flight {
     /// Nothing was lost after all: it is on its way still.
     pub(super) fn find_all(&mut self) {
         let Some(end) = self.end() else { return };
-        self.recast(self.start, end, |run| {
+        self.recast(self.start, end, |run, _| {
             if run.fate == Fate::Lost {
                 run.fate = Fate::Pending;
             }
@@ -229,9 +233,13 @@ impl Flight {
     }
 
     /// Goes through what is on its way, in order: `remaining` says how long each may still take, in nanoseconds, or
-    /// nothing for what is not up for judgement. What has no time left is lost. Returns how much is newly lost, and the
-    /// longest time that any has left.
-    pub(super) fn lose_overdue(&mut self, mut remaining: impl FnMut(&Run) -> Option<u64>) -> (u32, u64) {
+    /// nothing for what is not up for judgement. What has no time left is lost, as `on_lost` is told. Returns how much is
+    /// newly lost, and the longest time that any has left.
+    pub(super) fn lose_overdue(
+        &mut self,
+        mut remaining: impl FnMut(&Run) -> Option<u64>,
+        mut on_lost: impl FnMut(&Run, u32),
+    ) -> (u32, u64) {
         let (mut start, mut lost, mut longest) = (self.start, 0, 0);
         for index in 0..self.runs.len() {
             let Some(run) = self.runs.get_mut(index) else { break };
@@ -241,6 +249,7 @@ impl Flight {
             {
                 longest = longest.max(left);
                 if left == 0 {
+                    on_lost(run, end - start);
                     run.fate = Fate::Lost;
                     self.note_lost(start);
                     self.lost_len += end - start;
@@ -289,7 +298,7 @@ impl Flight {
 
     /// Changes what lies within `from..to`, and keeps the accounts. Returns whether that could be told apart from what
     /// is around it; if not, nothing is changed.
-    fn recast(&mut self, from: Seq, to: Seq, mut change: impl FnMut(&mut Run)) -> bool {
+    fn recast(&mut self, from: Seq, to: Seq, mut change: impl FnMut(&mut Run, u32)) -> bool {
         let (from, Some(end)) = (from.max(self.start), self.end()) else { return true };
         let to = to.min(end);
         if !from.before(to) {
@@ -300,9 +309,9 @@ impl Flight {
         for index in first..behind {
             let start = self.start_of(index);
             let Some(run) = self.runs.get_mut(index) else { break };
-            let was = *run;
-            change(run);
-            let (is, len) = (*run, run.end - start);
+            let (was, len) = (*run, run.end - start);
+            change(run, len);
+            let is = *run;
             self.settle_account(&was, len);
             match is.fate {
                 Fate::Pending => {}
@@ -358,7 +367,7 @@ mod tests {
         let mut flight = Flight::new(Seq(0));
         flight.send(Seq(10_000), Instant::ZERO);
         for (l, r) in blocks {
-            flight.sack((Seq(*l), Seq(*r)), |_| {});
+            flight.sack((Seq(*l), Seq(*r)), |_, _| {});
         }
         flight
     }
@@ -374,8 +383,8 @@ mod tests {
         flight.send(Seq(13_000), Instant::from_millis(1));
         assert_eq!(ends(&flight), [(12_000, Fate::Pending), (13_000, Fate::Pending)]);
         let mut seen = alloc::vec![];
-        flight.acknowledge(Seq(5000), |run| seen.push(run.end.0));
-        flight.acknowledge(Seq(13_000), |run| seen.push(run.end.0));
+        flight.acknowledge(Seq(5000), |run, _| seen.push(run.end.0));
+        flight.acknowledge(Seq(13_000), |run, _| seen.push(run.end.0));
         assert_eq!(seen, [5000, 12_000, 13_000]);
         assert!(flight.runs.is_empty() && flight.start == Seq(13_000));
     }
@@ -384,38 +393,38 @@ mod tests {
     fn merges_what_touches_and_ignores_what_cannot_be() {
         let mut flight = flight(&[(100, 200), (300, 400), (200, 250)]);
         assert_eq!(flight.sacked_len(), 250);
-        assert_eq!(flight.sack((Seq(150), Seq(350)), |_| {}), 50);
+        assert_eq!(flight.sack((Seq(150), Seq(350)), |_, _| {}), 50);
         assert_eq!(ends(&flight), [(100, Fate::Pending), (400, Fate::Sacked), (10_000, Fate::Pending)]);
         for (l, r) in [(400, 300), (5, 5), (9_999, 10_001), (u32::MAX, 50), (1 << 31, 9 << 28)] {
-            assert_eq!(flight.sack((Seq(l), Seq(r)), |_| {}), 0, "{l}..{r}");
+            assert_eq!(flight.sack((Seq(l), Seq(r)), |_, _| {}), 0, "{l}..{r}");
         }
-        flight.acknowledge(Seq(150), |_| {});
+        flight.acknowledge(Seq(150), |_, _| {});
         assert_eq!(flight.sacked_len(), 250);
-        flight.acknowledge(Seq(400), |_| {});
+        flight.acknowledge(Seq(400), |_, _| {});
         assert!(flight.is_whole());
     }
 
     #[test]
     fn holes_are_lost_sent_again_and_found() {
         let mut flight = flight(&[(1000, 3000), (4000, 7000)]);
-        flight.lose(Seq(0), Seq(7000));
+        flight.lose(Seq(0), Seq(7000), |_, _| {});
         assert_eq!((flight.lost_len(), flight.next_lost()), (2000, Some((Seq(0), Seq(1000)))));
         flight.resend(Seq(0), Seq(1000), Instant::from_millis(5));
         assert_eq!((flight.lost_len(), flight.next_lost()), (1000, Some((Seq(3000), Seq(4000)))));
         flight.find_all();
         assert_eq!((flight.lost_len(), flight.next_lost()), (0, None));
-        flight.acknowledge(Seq(10_000), |_| {});
+        flight.acknowledge(Seq(10_000), |_, _| {});
         assert!(flight.is_whole() && flight.runs.is_empty());
     }
 
     #[test]
     fn what_was_reported_survives_a_timeout_unless_the_peer_reneged() {
         let mut honest = flight(&[(1000, 3000)]);
-        honest.lose_all();
+        honest.lose_all(|_, _| {});
         assert_eq!((honest.lost_len(), honest.sacked_len()), (8000, 2000));
         let mut reneging = flight(&[(1000, 3000)]);
-        reneging.acknowledge(Seq(1000), |_| {});
-        reneging.lose_all();
+        reneging.acknowledge(Seq(1000), |_, _| {});
+        reneging.lose_all(|_, _| {});
         assert_eq!((reneging.lost_len(), reneging.sacked_len()), (9000, 0));
         assert_eq!(reneging.next_lost(), Some((Seq(1000), Seq(10_000))));
     }
@@ -434,7 +443,7 @@ mod tests {
         for turn in 1..=2000 {
             flight.send(Seq(turn * 100), Instant::from_millis(turn.into()));
         }
-        flight.lose_all();
+        flight.lose_all(|_, _| {});
         let mut sent = 0;
         while let Some((from, to)) = flight.next_lost() {
             let to = to.min(from + 10);
@@ -453,9 +462,9 @@ mod tests {
             flight.send(Seq(turn * 1448), Instant::from_micros(turn.into()));
         }
         for pair in 0..3000 {
-            assert_eq!(flight.sack((Seq(pair * 2896 + 1448), Seq(pair * 2896 + 2896)), |_| {}), 1448);
+            assert_eq!(flight.sack((Seq(pair * 2896 + 1448), Seq(pair * 2896 + 2896)), |_, _| {}), 1448);
         }
-        flight.lose(Seq(0), Seq(6000 * 1448));
+        flight.lose(Seq(0), Seq(6000 * 1448), |_, _| {});
         assert_eq!(flight.lost_len(), 3000 * 1448);
         flight.resend(Seq(0), Seq(1000), Instant::from_millis(9));
         assert_eq!(
@@ -469,10 +478,10 @@ mod tests {
         let mut flight = Flight::new(Seq(0));
         flight.send(Seq(1 << 20), Instant::ZERO);
         for i in 0..5000 {
-            flight.sack((Seq(i * 4 + 1), Seq(i * 4 + 2)), |_| {});
+            flight.sack((Seq(i * 4 + 1), Seq(i * 4 + 2)), |_, _| {});
         }
         assert!(flight.runs.len() <= RUNS_MAX);
-        let news = flight.sack((Seq(0), Seq(1 << 20)), |_| {});
+        let news = flight.sack((Seq(0), Seq(1 << 20)), |_, _| {});
         assert_eq!((news + 511, flight.runs.len()), (1 << 20, 1));
     }
 }

@@ -62,8 +62,11 @@ pub struct TcpInfo {
     pub total_retrans: u32,
     /// Bytes a second at which data is paced. `None`: as fast as the device takes it.
     pub pacing_rate: Option<u64>,
-    /// Bytes a second that arrived in the last round trip that filled the window. 0: none did yet.
+    /// Bytes a second that arrived in the last round trip that filled the window; with BBR, by the last segment that was
+    /// acknowledged. 0: nothing was measured yet.
     pub delivery_rate: u64,
+    /// The application had too little to send for that to be the path's rate. Known with BBR alone.
+    pub delivery_rate_app_limited: bool,
     /// Bytes acknowledged by the peer, SYN and FIN included.
     pub bytes_acked: u64,
     /// Bytes received in order.
@@ -117,6 +120,9 @@ impl DeliveryRate {
 impl<F: Frame> Connection<F> {
     pub(super) fn info(&self, config: &Config) -> TcpInfo {
         let flight = &self.recovery.flight;
+        let of_window = self.tally.delivery_rate.as_ref().map_or(0, |delivery| delivery.rate);
+        let sampled = self.recovery.repair().and_then(|repair| repair.sampler.as_ref());
+        let (delivery_rate, is_app_limited) = sampled.map_or((of_window, false), |sampler| sampler.last());
         TcpInfo {
             state: self.state,
             congestion: self.congestion.congestion(),
@@ -141,7 +147,8 @@ impl<F: Frame> Connection<F> {
             rcv_wnd: self.rcv_wnd(),
             total_retrans: self.recovery.repair().map_or(0, |repair| repair.total_retrans),
             pacing_rate: self.pacing_rate(config),
-            delivery_rate: self.tally.delivery_rate.as_ref().map_or(0, |delivery| delivery.rate),
+            delivery_rate,
+            delivery_rate_app_limited: is_app_limited,
             bytes_acked: self.tally.bytes_acked,
             bytes_received: self.tally.bytes_received,
             notsent_bytes: self.unsent_len(),

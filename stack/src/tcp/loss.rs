@@ -58,15 +58,17 @@ impl<F: Frame> Connection<F> {
         if report.has_progress {
             self.undo_if_echo_refutes(report.echo, cx);
         }
-        if self.recovery.is_quiet() {
-            return;
+        if !self.recovery.is_quiet() {
+            self.probe_acknowledged(report, cx);
+            let lost = self.detect_losses(cx.now, cx.config);
+            if self.recovery.must_enter() {
+                self.enter_fast_recovery(cx.counters);
+            }
+            self.reduce(report.delivered, report.has_progress && lost == 0);
         }
-        self.probe_acknowledged(report, cx);
-        let lost = self.detect_losses(cx.now, cx.config);
-        if self.recovery.must_enter() {
-            self.enter_fast_recovery(cx.counters);
+        if self.congestion.is_model_based() {
+            self.update_model(cx.now);
         }
-        self.reduce(report.delivered, report.has_progress && lost == 0);
     }
 
     fn duplicate_reported(&mut self, dsack: (Seq, Seq), cx: &mut Context<'_>) {
@@ -117,6 +119,7 @@ impl<F: Frame> Connection<F> {
             self.enter_fast_recovery(counters);
         }
         self.reduce(0, false);
+        self.digest_losses(now);
     }
 
     /// What to go back to if the recovery that begins now is needless.
@@ -137,7 +140,7 @@ impl<F: Frame> Connection<F> {
 
     /// In fast recovery the window is what is on its way and what PRR adds to that (RFC 9937 §6).
     fn reduce(&mut self, delivered: u32, is_safe: bool) {
-        if !self.recovery.is_fast() {
+        if !self.recovery.is_fast() || self.congestion.is_model_based() {
             return;
         }
         let pipe = self.recovery.pipe(self.snd_una, self.snd_nxt, self.mss);

@@ -54,6 +54,9 @@ impl<F: Frame> Connection<F> {
             self.congestion.on_idle(self.mss);
         }
         self.raise_mss(egress.now);
+        if self.congestion.is_model_based() {
+            self.prepare_model(egress.now);
+        }
         self.output_train(egress, config);
         while self.has_output()
             && let Some(plan) = self.next_segment(egress, config)
@@ -62,6 +65,9 @@ impl<F: Frame> Connection<F> {
                 self.arm_persist(egress.now, config);
                 return Output::Blocked;
             }
+        }
+        if self.congestion.is_model_based() {
+            self.note_limits();
         }
         self.arm_persist(egress.now, config);
         self.settle_ack(egress, config)
@@ -134,6 +140,9 @@ impl<F: Frame> Connection<F> {
         } else {
             self.mss
         };
+        if self.congestion.is_model_based() && !self.force && self.is_held_back(egress.now, config) {
+            return None;
+        }
         if let Some(plan) = self.next_retransmission(segment_max) {
             return Some(plan);
         }
@@ -302,7 +311,11 @@ impl<F: Frame> Connection<F> {
         } else {
             self.recovery.flight.send(end, now);
         }
+        let was_idle = self.flight() == 0;
         self.snd_nxt = self.snd_nxt.max(end);
+        if self.congestion.is_model_based() {
+            self.note_sent_to_model(end - plan.seq, was_idle, now);
+        }
         if self.deadlines.retransmit == Instant::MAX {
             self.arm_timeout(now, config);
         } else {
@@ -331,7 +344,7 @@ impl<F: Frame> Connection<F> {
     pub(super) fn note_sent_behind_others(&mut self, len: u32, now: Instant, config: &Config) {
         if self.recovery.is_fast() {
             self.recovery.trouble(self.snd_una).prr.on_sent(len);
-        } else {
+        } else if !self.congestion.is_model_based() {
             self.pace(len, now, config);
         }
         self.postpone_probe(now, config);

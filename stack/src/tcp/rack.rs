@@ -98,14 +98,22 @@ impl Rack {
 
     /// Step 5: finds what is lost. Returns how many bytes are newly so, and after how many nanoseconds more will be
     /// unless it arrives.
-    pub(super) fn detect(&self, flight: &mut Flight, path: Path, now: Instant) -> (u32, u64) {
+    /// `lost` sees what is.
+    pub(super) fn detect(
+        &self,
+        flight: &mut Flight,
+        path: Path,
+        now: Instant,
+        lost: impl FnMut(&Run, u32),
+    ) -> (u32, u64) {
         let patience_ns = self.rtt_ns + self.reo_wnd_ns(path);
-        flight.lose_overdue(|run| {
+        let remaining = |run: &Run| {
             // What was sent again left behind all that left at the same time.
             let end = if run.ambiguous { self.end_seq } else { run.end };
             is_sent_after((self.xmit_at, self.end_seq), (run.sent_at, end))
                 .then(|| run.sent_at.after_nanos(patience_ns).nanos_since(now))
-        })
+        };
+        flight.lose_overdue(remaining, lost)
     }
 }
 
@@ -125,9 +133,10 @@ mod tests {
         let (mut flight, mut rack) = (Flight::new(Seq(0)), Rack::new(Seq(0)));
         (0..10).for_each(|n| flight.send(Seq((n + 1) * 1000), Instant::from_millis(n.into())));
         let now = Instant::from_millis(39 + u64::from(sacked.end));
-        flight
-            .sack((Seq(sacked.start * 1000), Seq(sacked.end * 1000)), |run| rack.delivered(run, now, 40_000));
-        rack.detect(&mut flight, Path { is_urgent: urgent, ..PATH }, Instant::from_millis(millis))
+        flight.sack((Seq(sacked.start * 1000), Seq(sacked.end * 1000)), |run, _| {
+            rack.delivered(run, now, 40_000);
+        });
+        rack.detect(&mut flight, Path { is_urgent: urgent, ..PATH }, Instant::from_millis(millis), |_, _| {})
     }
 
     #[test]

@@ -9,9 +9,10 @@ use alloc::boxed::Box;
 use hayase_time::Instant;
 
 use super::ecn::Notification;
-use super::flight::{DUP_THRESH, Flight};
+use super::flight::{DUP_THRESH, Flight, Run};
 use super::prr::Prr;
 use super::rack::{Path, Rack};
+use super::rate::Sampler;
 use super::rtt::Rtt;
 use super::tlp::Probe;
 use super::undo::Undo;
@@ -53,6 +54,24 @@ pub(super) struct Repair {
     pub(super) probe: Option<Probe>,
     /// Segments that were sent again since the connection began.
     pub(super) total_retrans: u32,
+    /// How fast the path delivers, where congestion control asks for it.
+    pub(super) sampler: Option<Box<Sampler>>,
+}
+
+impl Repair {
+    fn delivered(&mut self, run: &Run, len: u32, now: Instant, min_rtt_us: u32) {
+        self.rack.delivered(run, now, min_rtt_us);
+        if let Some(sampler) = &mut self.sampler {
+            sampler.on_delivered(run, len, now);
+        }
+    }
+}
+
+/// Tells those who measure that `len` bytes of a run are lost.
+fn note_lost(sampler: &mut Option<Box<Sampler>>, run: &Run, len: u32) {
+    if let Some(sampler) = sampler {
+        sampler.on_lost(run, len);
+    }
 }
 
 impl Recovery {
@@ -104,6 +123,7 @@ impl Recovery {
                 undo: None,
                 probe: None,
                 total_retrans: 0,
+                sampler: None,
             })
         })
     }
@@ -124,11 +144,11 @@ impl Recovery {
     fn deliver_runs(&mut self, una: Seq, now: Instant, min_rtt_us: u32) -> Option<Instant> {
         let repair = &mut self.repair;
         let (mut oldest, mut is_ambiguous) = (None, false);
-        self.flight.acknowledge(una, |run| {
+        self.flight.acknowledge(una, |run, len| {
             oldest = oldest.or(Some(run.sent_at));
             is_ambiguous |= run.ambiguous;
             if let Some(repair) = repair {
-                repair.rack.delivered(run, now, min_rtt_us);
+                repair.delivered(run, len, now, min_rtt_us);
             }
         });
         oldest.filter(|_| !is_ambiguous)
@@ -138,9 +158,9 @@ impl Recovery {
     pub(super) fn sack(&mut self, block: (Seq, Seq), una: Seq, now: Instant, min_rtt_us: u32) -> u32 {
         self.trouble(una);
         let (flight, repair) = (&mut self.flight, &mut self.repair);
-        flight.sack(block, |run| {
+        flight.sack(block, |run, len| {
             if let Some(repair) = repair {
-                repair.rack.delivered(run, now, min_rtt_us);
+                repair.delivered(run, len, now, min_rtt_us);
             }
         })
     }
@@ -158,9 +178,18 @@ impl Recovery {
         self.dup_acks = self.dup_acks.saturating_sub(acked / mss.max(1));
         if !self.has_sack && self.phase == Phase::Fast {
             // The next hole starts here (RFC 6582 §3.2 step 3).
-            self.flight.lose(una, una + mss);
+            self.lose(una, mss);
         }
         false
+    }
+
+    fn lose(&mut self, from: Seq, len: u32) {
+        let repair = &mut self.repair;
+        self.flight.lose(from, from + len, |run, len| {
+            if let Some(repair) = repair {
+                note_lost(&mut repair.sampler, run, len);
+            }
+        });
     }
 
     fn finish(&mut self) -> Phase {
@@ -190,14 +219,16 @@ impl Recovery {
             // `recover` is behind; a comparison would go wrong 2 GiB later.
             let before = self.flight.lost_len();
             if is_past_thresh && self.phase == Phase::Open {
-                self.flight.lose(una, una + mss);
+                self.lose(una, mss);
             }
             return (self.flight.lost_len() - before, 0);
         }
         let is_urgent = self.phase != Phase::Open || is_past_thresh;
         let path = Path { min_rtt_us: rtt.min_us(), srtt_us: rtt.srtt_us(), is_urgent };
-        match &self.repair {
-            Some(repair) => repair.rack.detect(&mut self.flight, path, now),
+        match self.repair.as_deref_mut() {
+            Some(Repair { rack, sampler, .. }) => {
+                rack.detect(&mut self.flight, path, now, |run, len| note_lost(sampler, run, len))
+            }
             None => (0, 0),
         }
     }
@@ -217,14 +248,20 @@ impl Recovery {
         repair.probe = None;
     }
 
-    /// All that is outstanding is presumed lost.
+    /// All that is outstanding is presumed lost. `undo`: by congestion, if by anything.
     pub(super) fn enter_loss(&mut self, una: Seq, nxt: Seq, undo: Option<Undo>) {
         // A second timeout may still turn out to be as needless as the first, a timeout in fast recovery hardly.
         let goes_on = self.phase == Phase::Loss;
         self.phase = Phase::Loss;
         self.recover = nxt;
         self.dup_acks = 0;
-        self.flight.lose_all();
+        self.trouble(una);
+        let (flight, repair) = (&mut self.flight, &mut self.repair);
+        flight.lose_all(|run, len| {
+            if let Some(repair) = repair.as_mut().filter(|_| undo.is_some()) {
+                note_lost(&mut repair.sampler, run, len);
+            }
+        });
         let repair = self.trouble(una);
         if !goes_on {
             repair.undo = undo;

@@ -394,7 +394,7 @@ impl<F: Frame> Tcp<F> {
     }
 
     pub(crate) fn set_congestion(&mut self, id: TcpId, congestion: Congestion) -> Result<(), Error> {
-        self.get_mut(id).map(|connection| connection.congestion.choose(congestion))
+        self.get_mut(id).map(|connection| connection.choose_congestion(congestion))
     }
 
     pub(crate) fn congestion(&self, id: TcpId) -> Result<Congestion, Error> {

@@ -81,6 +81,7 @@ impl<F: Frame> Connection<F> {
             self.suspect_black_hole(egress.now);
             self.rtt.forget_min();
             self.recovery.enter_loss(self.snd_una, self.snd_nxt, Some(undo));
+            self.digest_losses(egress.now);
             self.force = true;
         } else if self.unsent_len() > 0 {
             self.probe_window(egress, config);

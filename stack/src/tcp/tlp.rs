@@ -98,7 +98,7 @@ impl<F: Frame> Connection<F> {
             repair.probe = None;
             cx.counters.count(Count::LossProbeRecovery);
             // What was outstanding when it was lost is acknowledged by now: the window says how much it was.
-            self.congestion.on_loss(self.congestion.cwnd(), self.mss);
+            self.congestion.on_congestion(self.mss, cx.now);
             self.recovery.ecn.on_reduction(self.snd_nxt);
         }
     }

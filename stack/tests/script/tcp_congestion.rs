@@ -1,5 +1,5 @@
-//! Congestion control, chosen per socket: NewReno (RFC 5681, 6582) and CUBIC (RFC 9438) with HyStart++ (RFC 9406). Rows
-//! H and N2.
+//! Congestion control, chosen per socket: NewReno (RFC 5681, 6582), CUBIC (RFC 9438) with HyStart++ (RFC 9406) and BBR
+//! (draft-ietf-ccwg-bbr). Rows H and N2.
 
 use std::time::Duration;
 
@@ -138,4 +138,49 @@ fn n2_new_connections_have_what_the_configuration_says() {
         let t = server(*congestion);
         assert_eq!(t.host.stack.tcp_congestion(t.id()), Ok(*congestion));
     }
+}
+
+#[test]
+fn n2_bbr_paces_from_the_first_segment_on() {
+    let mut t = server(Congestion::Bbr);
+    // 2.77 initial windows of ten segments a round trip, a millisecond's worth at a time.
+    assert_eq!(flight(&mut t).len(), 1);
+    let start = t.host.now;
+    let mut sent = 1;
+    while sent < 10 {
+        sent += t.wait_any(RTT).len();
+    }
+    let took = (t.host.now - start).as_millis();
+    assert!((28..=40).contains(&took), "ten segments in {took} ms");
+}
+
+#[test]
+fn n2_bbr_keeps_its_window_when_something_is_lost() {
+    let mut t = server(Congestion::Bbr);
+    let mut out = flight(&mut t);
+    while out.len() < 10 {
+        out.extend(t.wait_any(RTT));
+    }
+    for got in &out[1..] {
+        t.peer(ack(1).sack(&[(out[1].seq, got.range().end)]));
+    }
+    let info = t.host.stack.tcp_info(t.id()).unwrap();
+    assert!(info.snd_cwnd >= 10 * MSS, "{info:?}");
+    assert_eq!(info.lost + info.total_retrans * MSS, MSS, "the hole is found all the same");
+}
+
+#[test]
+fn n2_bbr_measures_each_segment_and_knows_when_the_application_was_slow() {
+    let mut t = server(Congestion::Bbr);
+    for _ in 0..3 {
+        t.write(1000);
+        let got = t.drain().remove(0);
+        t.wait(RTT);
+        t.peer(ack(got.range().end));
+        let info = t.host.stack.tcp_info(t.id()).unwrap();
+        assert_eq!(info.delivery_rate, 10_000, "a thousand bytes in a round trip");
+        assert!(info.delivery_rate_app_limited, "there was nothing more to send");
+    }
+    t.host.stack.tcp_set_congestion(t.id(), Congestion::Cubic).unwrap();
+    assert_eq!(t.host.stack.tcp_info(t.id()).unwrap().delivery_rate, 0, "nobody measures any more");
 }
