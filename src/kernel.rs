@@ -165,10 +165,9 @@ impl KernelShard {
     }
 
     fn wait<I: Named>(&self, id: I, side: Side, notify: Notify<'_>) {
-        if let Some(waker) = notify.waker() {
-            // Cloned before and dropped after the table is borrowed.
-            let waker = waker.clone();
-            let replaced = self.wakers.borrow_mut().insert(id, side, notify, waker);
+        if let Some(kept) = notify.keep() {
+            let replaced = self.wakers.borrow_mut().insert(id, side, notify, kept);
+            // Dropped when the table is not borrowed any more.
             drop(replaced);
         }
     }
@@ -194,7 +193,7 @@ impl KernelShard {
     /// Asks the readiness set, and wakes everybody whose socket changed.
     fn look(&self) -> usize {
         let mut wakers = self.wakers.borrow_mut();
-        let changed = |kind, key, readiness| wakers.take(socket(kind, key), ready(readiness));
+        let changed = |kind, key, readiness| wakers.wake(socket(kind, key), ready(readiness));
         let count = self.sockets.borrow_mut().poll(changed);
         if let Some(mut woken) = wakers.woken() {
             drop(wakers);

@@ -1,8 +1,8 @@
 //! A shard: one stack, its device, and who waits for its sockets.
 //!
-//! **Readiness is data; wake last.** The stack says which sockets changed, the shard collects their wakers, and
-//! wakes and drops them when nothing is borrowed any more. For dropping a waker can drop a task, the task a
-//! socket, and the socket comes back through the [`Door`]. The other way for foreign code to get in is the
+//! **Readiness is data; wake last.** The stack says which sockets changed, and the shard queues the tasks that wait for
+//! them, by name. Other wakers than those of our executor it collects, and wakes and drops them when nothing is borrowed
+//! any more. For dropping a waker can drop a task, the task a socket, and the socket comes back through the [`Door`]. The other way for foreign code to get in is the
 //! destructor of bytes that were given to the stack to send: it runs while the stack is borrowed, and finds
 //! the door busy. Whatever it asks fails with an error, but for [`Door::close`], which is put off to the next
 //! turn.
@@ -155,10 +155,9 @@ impl<D: Device> Shard<D> {
 
     #[inline(always)]
     fn wait<I: WaitsIn>(&self, id: I, side: Side, notify: Notify<'_>) {
-        if let Some(waker) = notify.waker() {
-            // Cloned before and dropped after the table is borrowed.
-            let waker = waker.clone();
-            let replaced = self.wakers.borrow_mut().insert(id, side, notify, waker);
+        if let Some(kept) = notify.keep() {
+            let replaced = self.wakers.borrow_mut().insert(id, side, notify, kept);
+            // Dropped when the table is not borrowed any more.
             drop(replaced);
         }
     }
@@ -174,7 +173,7 @@ impl<D: Device> Shard<D> {
     #[inline(never)]
     fn wake_now(&self, mut core: RefMut<'_, Core<D>>) {
         let mut wakers = self.wakers.borrow_mut();
-        core.stack.drain_ready(|socket, ready| wakers.take(socket, ready));
+        core.stack.drain_ready(|socket, ready| wakers.wake(socket, ready));
         drop(core);
         if let Some(mut woken) = wakers.woken() {
             drop(wakers);
@@ -202,7 +201,7 @@ impl<D: Device> Shard<D> {
 impl<D: Device> Drop for Shard<D> {
     /// Who waits for a socket is woken, to find that it is an error now.
     fn drop(&mut self) {
-        self.wakers.get_mut().take_all().into_iter().for_each(Waker::wake);
+        self.wakers.get_mut().wake_all().into_iter().for_each(Waker::wake);
     }
 }
 

@@ -1,17 +1,20 @@
 //! Who waits for which socket.
 //!
 //! Two kinds of waiters, as in tokio. A `poll_*` function has one waiter per socket and direction, the last
-//! that asked: one [`Waker`] in a table indexed by the socket, 32 bytes a socket for both directions. An async
+//! that asked, in a table indexed by the socket: 16 bytes a socket for both directions. An async
 //! method on `&self` may be called by many tasks at once: each gets a [`Ticket`], which its future hands
 //! back when it is dropped, so that no waker outlives its future.
 //!
-//! Cloning and dropping a waker can run foreign code, which may come back to this very shard. So neither is
-//! done here: wakers come in cloned and go out to be dropped, while nothing is borrowed.
+//! The tasks of our executor are kept by their names ([`TaskWaker`]): nothing is cloned or dropped, and a wake is a push
+//! into a queue, wherever we are. Calling, cloning and dropping any other [`Waker`] can run foreign code, which may
+//! come back to this very shard. So none of these is done here: such wakers come in cloned and go out to be called or
+//! dropped, while nothing is borrowed.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::task::Waker;
 
+use hayase_executor::TaskWaker;
 use hayase_stack::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
 
 /// A direction of a socket.
@@ -38,10 +41,45 @@ pub(crate) enum Notify<'a> {
 }
 
 impl<'a> Notify<'a> {
+    #[inline(always)]
     pub(crate) fn waker(&self) -> Option<&'a Waker> {
         match self {
             Notify::Never => None,
             Notify::Last(waker) | Notify::Each(waker, _) => Some(waker),
+        }
+    }
+
+    /// What is kept of the waiter. It may clone a waker, and so is called while nothing is borrowed.
+    #[inline(always)]
+    pub(crate) fn keep(&self) -> Option<Kept> {
+        let waker = self.waker()?;
+        Some(TaskWaker::of(waker).map_or_else(|| Kept::Other(waker.clone()), Kept::Task))
+    }
+}
+
+/// Whom to wake.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// A task of an executor of ours.
+    Task(TaskWaker),
+    /// Anything else.
+    Other(Waker),
+}
+
+impl Kept {
+    /// Wakes a task. Other wakers go into a list.
+    fn wake(self, woken: &mut Vec<Waker>) {
+        match self {
+            Kept::Task(task) => task.wake(),
+            Kept::Other(waker) => woken.push(waker),
+        }
+    }
+
+    /// What can run foreign code when it is dropped.
+    fn other(self) -> Option<Waker> {
+        match self {
+            Kept::Task(_) => None,
+            Kept::Other(waker) => Some(waker),
         }
     }
 }
@@ -53,24 +91,80 @@ pub(crate) struct Wakers {
     listener: Table,
     udp: Table,
     echo: Table,
-    /// Who is to be woken as soon as nothing is borrowed.
-    woken: Vec<Waker>,
+    others: Others,
     /// Instead of waiters, a list of what changed: for a shard that serves other threads.
     changed: Option<Vec<(Socket, Ready)>>,
     /// The last ticket that was given out. 2^64 of them last for centuries.
     ticket: u64,
 }
 
-/// The wakers of one kind of socket.
+/// The waiters for one kind of socket.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    last: Vec<[Option<Waker>; 2]>,
-    each: BTreeMap<(u32, Side), Vec<(NonZeroU64, Waker)>>,
+    last: Vec<[Last; 2]>,
+    each: BTreeMap<(u32, Side), Vec<(NonZeroU64, Kept)>>,
+}
+
+/// Who waits for one direction of a socket: 0 is nobody, another number without [`OTHER`] a task, and one with it the
+/// place of a waker among the [`Others`].
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Last(u64);
+
+/// No task's number has this bit.
+const OTHER: u64 = 1 << 63;
+
+/// Wakers that are not of tasks of ours.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    places: Vec<Option<Waker>>,
+    vacant: Vec<u32>,
+    /// Who is to be woken as soon as nothing is borrowed.
+    woken: Vec<Waker>,
+}
+
+impl Others {
+    fn insert(&mut self, waker: Waker) -> Last {
+        let place = self.vacant.pop().unwrap_or(self.places.len() as u32);
+        match self.places.get_mut(place as usize) {
+            Some(vacant) => *vacant = Some(waker),
+            None => self.places.push(Some(waker)),
+        }
+        Last(OTHER | u64::from(place))
+    }
+
+    fn remove(&mut self, last: Last) -> Option<Waker> {
+        let place = last.0 as u32;
+        let waker = self.places.get_mut(place as usize)?.take()?;
+        self.vacant.push(place);
+        Some(waker)
+    }
+
+    /// Wakes a waiter that was taken out of a table.
+    #[inline(always)]
+    fn wake(&mut self, last: Last) {
+        match NonZeroU64::new(last.0) {
+            None => {}
+            Some(bits) if last.0 & OTHER == 0 => TaskWaker::from_bits(bits).wake(),
+            Some(_) => self.wake_other(last),
+        }
+    }
+
+    #[inline(never)]
+    fn wake_other(&mut self, last: Last) {
+        let waker = self.remove(last);
+        self.woken.extend(waker);
+    }
+
+    /// What is left of a waiter that waits no more, and can run foreign code when it is dropped.
+    #[inline(always)]
+    fn forget(&mut self, last: Last) -> Option<Waker> {
+        if last.0 & OTHER == 0 { None } else { self.remove(last) }
+    }
 }
 
 /// The tables of a shard, by what they are the tables of.
 pub(crate) trait WaitsIn {
-    fn table(wakers: &mut Wakers) -> &mut Table;
+    fn table(wakers: &mut Wakers) -> (&mut Table, &mut Others);
     fn index(self) -> u32;
 }
 
@@ -78,8 +172,8 @@ macro_rules! waits_in {
     ($($id:ty => $table:ident),*) => {
         $(impl WaitsIn for $id {
             #[inline]
-            fn table(wakers: &mut Wakers) -> &mut Table {
-                &mut wakers.$table
+            fn table(wakers: &mut Wakers) -> (&mut Table, &mut Others) {
+                (&mut wakers.$table, &mut wakers.others)
             }
 
             #[inline]
@@ -101,14 +195,22 @@ impl Wakers {
         id: I,
         side: Side,
         notify: Notify<'_>,
-        waker: Waker,
+        kept: Kept,
     ) -> Option<Waker> {
         match notify {
-            Notify::Never => Some(waker),
-            Notify::Last(_) => I::table(self).last_mut(id.index(), side).replace(waker),
+            Notify::Never => kept.other(),
+            Notify::Last(_) => {
+                let (table, others) = I::table(self);
+                let last = match kept {
+                    Kept::Task(task) => Last(task.to_bits().get()),
+                    Kept::Other(waker) => others.insert(waker),
+                };
+                let before = std::mem::replace(table.last_mut(id.index(), side), last);
+                others.forget(before)
+            }
             Notify::Each(_, ticket) => {
                 let ticket = self.ticket(ticket);
-                I::table(self).insert_each(id.index(), side, ticket, waker)
+                I::table(self).0.insert_each(id.index(), side, ticket, kept)
             }
         }
     }
@@ -121,28 +223,28 @@ impl Wakers {
         })
     }
 
-    /// Takes out the waker of a future that waits no more.
+    /// Takes out a future that waits no more.
     #[must_use = "dropping a waker can run foreign code: drop it while nothing is borrowed"]
     pub(crate) fn forget(&mut self, socket: Socket, side: Side, ticket: NonZeroU64) -> Option<Waker> {
         let (table, index, _) = self.table(socket);
         let waiters = table.each.get_mut(&(index, side))?;
         let position = waiters.iter().position(|(known, _)| *known == ticket)?;
-        Some(waiters.swap_remove(position).1)
+        waiters.swap_remove(position).1.other()
     }
 
-    /// Takes out the wakers of everybody who should look at this socket: [`woken`](Self::woken) hands them
+    /// Wakes everybody who should look at this socket: tasks now, and whoever else with what [`woken`](Self::woken) hands
     /// over.
     #[inline(always)]
-    pub(crate) fn take(&mut self, socket: Socket, ready: Ready) {
+    pub(crate) fn wake(&mut self, socket: Socket, ready: Ready) {
         if let Some(changed) = &mut self.changed {
             return changed.push((socket, ready));
         }
-        let (table, index, woken) = self.table(socket);
+        let (table, index, others) = self.table(socket);
         if ready.wakes_reader() {
-            table.take(index, Side::Read, woken);
+            table.wake(index, Side::Read, others);
         }
         if ready.wakes_writer() {
-            table.take(index, Side::Write, woken);
+            table.wake(index, Side::Write, others);
         }
     }
 
@@ -156,58 +258,62 @@ impl Wakers {
         list.append(self.changed.get_or_insert_default());
     }
 
-    /// The wakers that were taken out, if there are any.
+    /// The wakers that are to be called, if there are any.
     #[inline]
     pub(crate) fn woken(&mut self) -> Option<Vec<Waker>> {
-        if self.woken.is_empty() { None } else { Some(std::mem::take(&mut self.woken)) }
+        let woken = &mut self.others.woken;
+        if woken.is_empty() { None } else { Some(std::mem::take(woken)) }
     }
 
-    /// Everybody who waits for anything.
-    pub(crate) fn take_all(&mut self) -> Vec<Waker> {
-        let mut all = std::mem::take(&mut self.woken);
+    /// Wakes everybody who waits for anything. The wakers that are returned are to be called.
+    #[must_use = "these are still to be woken"]
+    pub(crate) fn wake_all(&mut self) -> Vec<Waker> {
         for table in [&mut self.tcp, &mut self.listener, &mut self.udp, &mut self.echo] {
             let Table { last, each } = std::mem::take(table);
-            all.extend(last.into_iter().flatten().flatten());
-            all.extend(each.into_values().flatten().map(|(_, waker)| waker));
+            last.into_iter().flatten().for_each(|last| self.others.wake(last));
+            each.into_values().flatten().for_each(|(_, kept)| kept.wake(&mut self.others.woken));
         }
-        all
+        std::mem::take(&mut self.others.woken)
     }
 
     /// Takes the emptied list back, for its memory.
     #[inline]
     pub(crate) fn recycle(&mut self, emptied: Vec<Waker>) {
-        if self.woken.is_empty() {
-            self.woken = emptied;
+        if self.others.woken.is_empty() {
+            self.others.woken = emptied;
         }
     }
 
-    /// Takes every waker of a socket that closes.
+    /// Takes out everybody who waits for a socket that closes.
     #[must_use = "dropping a waker can run foreign code: drop it while nothing is borrowed"]
     pub(crate) fn close(&mut self, socket: Socket) -> Vec<Waker> {
         let mut removed = Vec::new();
-        let (table, index, _) = self.table(socket);
+        let (table, index, others) = self.table(socket);
         for side in [Side::Read, Side::Write] {
-            table.take(index, side, &mut removed);
-            table.each.remove(&(index, side));
+            removed.extend(others.forget(table.take(index, side)));
+            if !table.each.is_empty() {
+                let each = table.each.remove(&(index, side));
+                removed.extend(each.into_iter().flatten().filter_map(|(_, kept)| kept.other()));
+            }
         }
         removed
     }
 
-    /// The table and the place in it of a socket, and the list of the woken.
+    /// The table and the place in it of a socket, and the wakers beside the tables.
     #[inline(always)]
-    fn table(&mut self, socket: Socket) -> (&mut Table, u32, &mut Vec<Waker>) {
+    fn table(&mut self, socket: Socket) -> (&mut Table, u32, &mut Others) {
         match socket {
-            Socket::Tcp(id) => (&mut self.tcp, id.index, &mut self.woken),
-            Socket::Listener(id) => (&mut self.listener, id.index, &mut self.woken),
-            Socket::Udp(id) => (&mut self.udp, id.index, &mut self.woken),
-            Socket::Echo(id) => (&mut self.echo, id.index, &mut self.woken),
+            Socket::Tcp(id) => (&mut self.tcp, id.index, &mut self.others),
+            Socket::Listener(id) => (&mut self.listener, id.index, &mut self.others),
+            Socket::Udp(id) => (&mut self.udp, id.index, &mut self.others),
+            Socket::Echo(id) => (&mut self.echo, id.index, &mut self.others),
         }
     }
 }
 
 impl Table {
     #[inline]
-    fn last_mut(&mut self, index: u32, side: Side) -> &mut Option<Waker> {
+    fn last_mut(&mut self, index: u32, side: Side) -> &mut Last {
         let index = index as usize;
         if index >= self.last.len() {
             self.grow(index);
@@ -221,32 +327,35 @@ impl Table {
     }
 
     #[inline(never)]
-    fn insert_each(&mut self, index: u32, side: Side, ticket: NonZeroU64, waker: Waker) -> Option<Waker> {
+    fn insert_each(&mut self, index: u32, side: Side, ticket: NonZeroU64, kept: Kept) -> Option<Waker> {
         let waiters = self.each.entry((index, side)).or_default();
         if let Some((_, known)) = waiters.iter_mut().find(|(known, _)| *known == ticket) {
-            return Some(std::mem::replace(known, waker));
+            return std::mem::replace(known, kept).other();
         }
-        waiters.push((ticket, waker));
+        waiters.push((ticket, kept));
         None
     }
 
+    /// Takes out the last waiter.
     #[inline(always)]
-    fn take(&mut self, index: u32, side: Side, woken: &mut Vec<Waker>) {
-        if let Some(sides) = self.last.get_mut(index as usize)
-            && let Some(waker) = sides[side as usize].take()
-        {
-            woken.push(waker);
-        }
+    fn take(&mut self, index: u32, side: Side) -> Last {
+        let last = self.last.get_mut(index as usize).map(|sides| &mut sides[side as usize]);
+        last.map(std::mem::take).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn wake(&mut self, index: u32, side: Side, others: &mut Others) {
+        others.wake(self.take(index, side));
         if !self.each.is_empty() {
-            self.take_each(index, side, woken);
+            self.wake_each(index, side, others);
         }
     }
 
     #[inline(never)]
-    fn take_each(&mut self, index: u32, side: Side, woken: &mut Vec<Waker>) {
+    fn wake_each(&mut self, index: u32, side: Side, others: &mut Others) {
         // The empty list stays, with its memory, for the next wait.
         if let Some(waiters) = self.each.get_mut(&(index, side)) {
-            woken.extend(waiters.drain(..).map(|(_, waker)| waker));
+            waiters.drain(..).for_each(|(_, kept)| kept.wake(&mut others.woken));
         }
     }
 }
@@ -254,9 +363,12 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::{Cell, RefCell};
+    use std::future::poll_fn;
+    use std::rc::Rc;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
+    use std::task::{Poll, Wake};
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -272,11 +384,15 @@ mod tests {
         (Arc::clone(&count), Waker::from(count))
     }
 
+    fn kept(waker: &Waker) -> Kept {
+        Notify::Last(waker).keep().unwrap()
+    }
+
     const ID: TcpId = TcpId { index: 5, generation: 1 };
     const SOCKET: Socket = Socket::Tcp(ID);
 
     fn wake(wakers: &mut Wakers, ready: Ready) -> usize {
-        wakers.take(SOCKET, ready);
+        wakers.wake(SOCKET, ready);
         let woken = wakers.woken().unwrap_or_default();
         let count = woken.len();
         woken.into_iter().for_each(Waker::wake);
@@ -287,8 +403,8 @@ mod tests {
     fn the_last_waiter_replaces_the_one_before() {
         let mut wakers = Wakers::default();
         let ((a, a_waker), (b, b_waker)) = (counter(), counter());
-        assert!(wakers.insert(ID, Side::Read, Notify::Last(&a_waker), a_waker.clone()).is_none());
-        let replaced = wakers.insert(ID, Side::Read, Notify::Last(&b_waker), b_waker.clone());
+        assert!(wakers.insert(ID, Side::Read, Notify::Last(&a_waker), kept(&a_waker)).is_none());
+        let replaced = wakers.insert(ID, Side::Read, Notify::Last(&b_waker), kept(&b_waker));
         assert!(replaced.is_some_and(|waker| waker.will_wake(&a_waker)));
         assert_eq!(wake(&mut wakers, Ready::WRITABLE), 0);
         assert_eq!(wake(&mut wakers, Ready::READ_CLOSED), 1);
@@ -303,10 +419,10 @@ mod tests {
         let mut tickets = [None; 3];
         for ((_, waker), ticket) in counters.iter().zip(&mut tickets) {
             let notify = Notify::Each(waker, ticket);
-            assert!(wakers.insert(ID, Side::Write, notify, waker.clone()).is_none());
+            assert!(wakers.insert(ID, Side::Write, notify, kept(waker)).is_none());
         }
         let (_, first) = &counters[0];
-        let again = wakers.insert(ID, Side::Write, Notify::Each(first, &mut tickets[0]), first.clone());
+        let again = wakers.insert(ID, Side::Write, Notify::Each(first, &mut tickets[0]), kept(first));
         assert!(again.is_some(), "one place for each ticket");
         assert!(wakers.forget(SOCKET, Side::Write, tickets[1].unwrap()).is_some());
         assert!(wakers.forget(SOCKET, Side::Write, tickets[1].unwrap()).is_none());
@@ -320,15 +436,63 @@ mod tests {
         let mut wakers = Wakers::default();
         let (_, waker) = counter();
         let mut ticket = None;
-        let _ = wakers.insert(ID, Side::Read, Notify::Last(&waker), waker.clone());
-        let _ = wakers.insert(ID, Side::Write, Notify::Each(&waker, &mut ticket), waker.clone());
+        let _ = wakers.insert(ID, Side::Read, Notify::Last(&waker), kept(&waker));
+        let _ = wakers.insert(ID, Side::Write, Notify::Each(&waker, &mut ticket), kept(&waker));
         assert_eq!(wakers.close(SOCKET).len(), 2);
         assert!(wakers.tcp.each.is_empty());
         assert_eq!(wake(&mut wakers, Ready::READABLE | Ready::WRITABLE), 0);
     }
 
     #[test]
-    fn both_directions_of_a_socket_take_32_bytes() {
-        assert_eq!(size_of::<[Option<Waker>; 2]>(), 32);
+    fn both_directions_of_a_socket_take_16_bytes() {
+        assert_eq!(size_of::<[Last; 2]>(), 16);
+    }
+
+    #[test]
+    fn places_of_foreign_wakers_are_used_again() {
+        let mut wakers = Wakers::default();
+        let (count, waker) = counter();
+        for round in 1..=3 {
+            for index in 0..4 {
+                let id = TcpId { index, generation: 1 };
+                assert!(wakers.insert(id, Side::Read, Notify::Last(&waker), kept(&waker)).is_none());
+            }
+            for index in 0..4 {
+                wakers.wake(Socket::Tcp(TcpId { index, generation: 1 }), Ready::READABLE);
+            }
+            wakers.woken().unwrap().into_iter().for_each(Waker::wake);
+            assert_eq!((count.0.load(Ordering::Relaxed), wakers.others.places.len()), (4 * round, 4));
+        }
+    }
+
+    #[test]
+    fn tasks_are_kept_by_name_and_woken_at_once() {
+        let (wakers, polls) = (RefCell::new(Wakers::default()), Cell::new(0));
+        let executor = hayase_executor::Executor::new().unwrap();
+        let shared = Rc::new((wakers, polls));
+        drop(executor.spawn({
+            let shared = Rc::clone(&shared);
+            poll_fn(move |cx| {
+                let (wakers, polls) = &*shared;
+                polls.set(polls.get() + 1);
+                let notify = Notify::Last(cx.waker());
+                let kept = notify.keep().unwrap();
+                assert!(matches!(kept, Kept::Task(_)));
+                assert!(wakers.borrow_mut().insert(ID, Side::Read, notify, kept).is_none());
+                Poll::<()>::Pending
+            })
+        }));
+        let (wakers, polls) = &*shared;
+        assert!(executor.turn(&()).worked);
+        for round in 2..4 {
+            // Also from outside of the executor, with the table borrowed.
+            assert_eq!(wake(&mut wakers.borrow_mut(), Ready::READABLE), 0);
+            assert_eq!(wake(&mut wakers.borrow_mut(), Ready::READABLE), 0, "woken once");
+            assert!(executor.turn(&()).worked && !executor.turn(&()).worked);
+            assert_eq!(polls.get(), round);
+        }
+        assert!(wakers.borrow_mut().close(SOCKET).is_empty());
+        assert_eq!(wake(&mut wakers.borrow_mut(), Ready::READABLE), 0);
+        assert!(!executor.turn(&()).worked);
     }
 }

@@ -1,11 +1,11 @@
 //! The state of a core: its tasks, its timers and its time. Only its own thread sees it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::{fmt, mem, thread};
+use std::{fmt, mem};
 
 use hayase_time::{Instant, Wheel};
 
@@ -14,16 +14,18 @@ use crate::config::Config;
 use crate::cores::{Cores, Handle};
 use crate::mailbox::{Mailbox, Message};
 use crate::metrics::Counters;
+use crate::numbers;
 use crate::park::Park;
 use crate::reactor::Interest;
 use crate::spin::Spin;
-use crate::task::{Runnable, TaskId, Tasks};
+use crate::task::{CoreNumber, Tasks};
 
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) mailbox: Arc<Mailbox>,
+    /// What this core's wakers name it by.
+    pub(crate) number: CoreNumber,
     pub(crate) cores: Cores,
-    pub(crate) queue: RefCell<VecDeque<Runnable>>,
     pub(crate) tasks: RefCell<Tasks>,
     pub(crate) timers: RefCell<Wheel<Waker>>,
     pub(crate) clock: Clock,
@@ -40,14 +42,21 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, cores: Cores, index: usize, clock: Clock, park: Box<dyn Park>) -> Core {
+    pub(crate) fn new(
+        config: Config,
+        cores: Cores,
+        index: usize,
+        clock: Clock,
+        park: Box<dyn Park>,
+    ) -> io::Result<Core> {
         let now = clock.now();
-        Core {
+        let mailbox = cores.mailbox(index).clone();
+        Ok(Core {
             spin: Spin::new(clock.patience(config.spin)),
             config,
-            mailbox: cores.mailbox(index).clone(),
+            number: numbers::claim(&mailbox)?,
+            mailbox,
             cores,
-            queue: RefCell::new(VecDeque::new()),
             tasks: RefCell::default(),
             timers: RefCell::new(Wheel::new(now)),
             clock,
@@ -57,7 +66,7 @@ impl Core {
             running: Cell::new(false),
             closing: Cell::new(false),
             counters: Counters::default(),
-        }
+        })
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -78,59 +87,24 @@ impl Core {
         now
     }
 
-    /// Queues a woken task of this core. Only on its own thread.
-    #[inline(always)]
-    pub(crate) fn push(&self, runnable: Runnable) {
-        self.queue.borrow_mut().push_back(runnable);
-        // A foreign loop that announced its sleep may still run code that wakes tasks.
-        self.mailbox.ring_if_parked();
-    }
-
-    #[inline]
-    pub(crate) fn pop(&self) -> Option<Runnable> {
-        self.queue.borrow_mut().pop_front()
-    }
-
     /// Takes an expired timer out. The waker is the caller's, so that it is called outside of the borrow.
     #[inline]
     pub(crate) fn pop_timer(&self, now: Instant) -> Option<Waker> {
         self.timers.borrow_mut().expire(now)
     }
 
-    /// Marks a task as aborted and wakes it, so that it notices.
-    pub(crate) fn abort(&self, id: TaskId) {
-        let waker = self.tasks.borrow_mut().abort(id);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
     /// Whether tasks or messages wait to be run.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
-        !self.queue.borrow().is_empty() || !self.mailbox.is_empty()
+        !self.tasks.borrow().is_asleep() || !self.mailbox.is_empty()
     }
 
-    /// Drops all tasks, on this thread, which must have entered the core.
-    ///
-    /// Waking a task makes its runnable appear, and dropping the runnable drops the future. A task that another
-    /// thread is just waking has its runnable on the way to the mailbox: there is nothing to do but to wait for it.
+    /// Drops all tasks, on this thread, which must have entered the core. Their wakers are numbers, and mean nothing from
+    /// now on.
     pub(crate) fn close(&self) {
         self.closing.set(true);
-        loop {
-            let wakers = self.tasks.borrow().wakers();
-            wakers.into_iter().for_each(Waker::wake);
-            while let Some(runnable) = self.pop() {
-                drop(runnable);
-            }
-            while let Some(message) = self.mailbox.pop() {
-                drop(message);
-            }
-            if self.tasks.borrow().len() == 0 {
-                break;
-            }
-            thread::yield_now();
-        }
+        numbers::release(self.number);
+        self.cancel_all();
         self.mailbox.close();
         let timers = mem::replace(&mut *self.timers.borrow_mut(), Wheel::new(self.now()));
         drop(timers);
@@ -150,11 +124,20 @@ impl Core {
             let Some(message) = self.mailbox.pop() else { return };
             self.counters.remote_wakes.add(1);
             match message {
-                Message::Run(runnable) => self.push(runnable),
+                Message::Wake(index) => self.wake_from_afar(index),
                 Message::Spawn(spawn) => spawn(self),
                 Message::Abort(id) => self.abort(id),
             }
         }
+    }
+}
+
+impl Core {
+    /// Another thread has woken a task.
+    fn wake_from_afar(&self, index: u32) {
+        // First, so that a wake from now on is a message of its own.
+        self.mailbox.flags.lower(index);
+        self.tasks.borrow_mut().wake_any(index);
     }
 }
 

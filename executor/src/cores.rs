@@ -141,7 +141,9 @@ impl Handle {
         F::Output: Send + 'static,
     {
         let (placement, handle) = Placement::new();
-        let spawn = Message::Spawn(Box::new(move |core| placement.place(core.spawn(async { make().await }))));
+        let spawn = Message::Spawn(Box::new(move |core| {
+            placement.place(|slot| core.spawn_into(slot, async { make().await }));
+        }));
         self.mailbox.send(spawn);
         handle
     }

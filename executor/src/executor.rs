@@ -267,6 +267,6 @@ impl Builder {
             None => (Cores::new(1)?, 0),
         };
         cores.claim(index)?;
-        Ok(Executor { core: Rc::new(Core::new(self.config, cores, index, self.clock, park)) })
+        Ok(Executor { core: Rc::new(Core::new(self.config, cores, index, self.clock, park)?) })
     }
 }

@@ -25,9 +25,9 @@
 //! ```
 //!
 //! # What wakes what
-//! A wake on the executor's own thread pushes the task into a plain queue: no lock, and no atomic operation
-//! beyond those of the task's own state. A wake from another thread pushes it into the mailbox of the task's
-//! core, and rings (an eventfd) only if that core sleeps.
+//! A waker is a number: which core, and which of its tasks. A wake on the executor's own thread pushes the task into a
+//! plain queue, with neither lock nor atomic operation. A wake from another thread leaves it in the mailbox of the task's
+//! core, once however often it is woken, and rings (an eventfd) only if that core sleeps.
 #![deny(unsafe_code)]
 
 mod clock;
@@ -37,8 +37,10 @@ mod cores;
 mod current;
 mod doorbell;
 mod executor;
+mod flags;
 mod mailbox;
 mod metrics;
+mod numbers;
 mod park;
 mod reactor;
 mod root;
@@ -58,4 +60,4 @@ pub use crate::mailbox::Parked;
 pub use crate::metrics::Metrics;
 pub use crate::park::{Park, VirtualPark};
 pub use crate::reactor::{Interest, Reactor};
-pub use crate::task::{AbortHandle, JoinError, JoinHandle, JoinSet, YieldNow, spawn, yield_now};
+pub use crate::task::{AbortHandle, JoinError, JoinHandle, JoinSet, TaskWaker, YieldNow, spawn, yield_now};

@@ -11,15 +11,16 @@ use rustix::io;
 
 use crate::core::Core;
 use crate::doorbell::Doorbell;
-use crate::task::{Runnable, TaskId};
+use crate::flags::Flags;
+use crate::task::TaskId;
 
 /// Makes a task on the core that it is handed.
 pub(crate) type MakeTask = Box<dyn FnOnce(&Rc<Core>) + Send>;
 
 /// What another thread asks of a core.
 pub(crate) enum Message {
-    /// Run a task of yours: it was woken.
-    Run(Runnable),
+    /// Run the task that you have at this place: it was woken.
+    Wake(u32),
     /// Make a task of your own.
     Spawn(MakeTask),
     /// Cancel a task of yours.
@@ -35,6 +36,8 @@ pub(crate) struct Mailbox {
     /// The place in the group of cores.
     pub(crate) index: usize,
     queue: SegQueue<Message>,
+    /// Which tasks are named in the queue.
+    pub(crate) flags: Flags,
     doorbell: Doorbell,
     claimed: AtomicBool,
     closed: AtomicBool,
@@ -48,6 +51,7 @@ impl Mailbox {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             index,
             queue: SegQueue::new(),
+            flags: Flags::new(),
             doorbell: Doorbell::new(),
             claimed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -58,6 +62,15 @@ impl Mailbox {
     /// Makes the caller the core of this mailbox. `false` if it has one already.
     pub(crate) fn claim(&self) -> bool {
         !self.claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Wakes the task at a place of the core, from another thread.
+    pub(crate) fn wake(&self, index: u32) {
+        if self.flags.raise(index) {
+            // Nothing is dropped if the mailbox is closed: so no code of users runs here.
+            self.queue.push(Message::Wake(index));
+            self.notify();
+        }
     }
 
     /// Leaves a message and wakes the core if it sleeps. On a closed mailbox the message is dropped.
@@ -176,6 +189,8 @@ impl Drop for Parked<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flags;
+    use std::collections::BTreeSet;
 
     fn rings(mailbox: &Mailbox) -> bool {
         io::read(mailbox, &mut [0; 8]).is_ok()
@@ -211,6 +226,31 @@ mod tests {
         mailbox.send(spawn());
         assert_eq!(std::sync::Arc::strong_count(&witness), 1);
         assert!(mailbox.is_empty());
+    }
+
+    #[test]
+    fn every_flag_has_a_place_of_its_own() {
+        let places: BTreeSet<_> = (0..10_000).map(flags::place).collect();
+        assert_eq!(places.len(), 10_000);
+        assert_eq!((flags::place(0), flags::place(64)), ((0, 0, 1), (1, 0, 1)));
+        let (block, word, mask) = flags::place(u32::MAX);
+        assert!(block < flags::BLOCKS && word < 1 << block && mask == 1 << 63);
+    }
+
+    #[test]
+    fn a_task_is_in_the_mailbox_once_until_the_core_has_seen_it() {
+        let mailbox = Mailbox::new(0).unwrap();
+        mailbox.flags.lower(1_000);
+        let len = || std::iter::from_fn(|| mailbox.pop()).count();
+        for index in [0, 63, 64, 1_000] {
+            (0..3).for_each(|_| mailbox.wake(index));
+            assert_eq!(len(), 1);
+            mailbox.wake(index);
+            assert_eq!(len(), 0, "its flag is up");
+            mailbox.flags.lower(index);
+            mailbox.wake(index);
+            assert_eq!(len(), 1);
+        }
     }
 
     #[test]

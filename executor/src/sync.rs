@@ -1,3 +1,3 @@
-//! The atomics of the doorbell. `tests/loom.rs` puts loom's in their place.
+//! The atomics of the doorbell and the flags. `tests/loom.rs` puts loom's in their place.
 
-pub(crate) use std::sync::atomic::{AtomicBool, Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};

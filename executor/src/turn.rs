@@ -55,11 +55,8 @@ impl Core {
                     break;
                 }
             }
-            while polls < self.config.polls_max
-                && let Some(runnable) = self.pop()
-            {
+            while polls < self.config.polls_max && self.run_next() {
                 polls += 1;
-                runnable.run();
             }
             if polls >= self.config.polls_max || !root.is_woken() {
                 break;

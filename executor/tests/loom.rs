@@ -1,19 +1,23 @@
-//! Every order in which a core can lie down while others have something for it, tried by loom.
+//! Every order in which a core can lie down while others have something for it, and in which they wake its tasks, tried by
+//! loom.
 //!
 //! What is tried is the source of the executor itself, with loom's atomics below it. The mailbox's queue is the weakest
-//! thing that could be one, relaxed flags; the eventfd is a flag under a lock and loom's primitive for waiting. A thread that sleeps for
+//! thing that could be one, relaxed flags where only the sleep matters; the eventfd is a flag under a lock and loom's primitive for waiting. A thread that sleeps for
 //! ever is a deadlock, which loom reports.
 
 #[path = "../src/doorbell.rs"]
 mod doorbell;
+#[path = "../src/flags.rs"]
+mod flags;
 
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 }
 
 use doorbell::Doorbell;
+use flags::Flags;
 use loom::model::Builder;
-use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex, Notify};
 use loom::thread;
 
@@ -109,5 +113,62 @@ fn a_core_that_lies_down_hears_itself() {
         }
         sender.join().unwrap();
         assert!(*mailbox.rung.lock().unwrap());
+    });
+}
+
+/// A task that other threads wake, and the queue that it is put into.
+struct Woken {
+    flags: Flags,
+    /// How often it is in the queue.
+    queue: AtomicUsize,
+    /// What the wakers have for it.
+    gifts: [AtomicBool; 2],
+}
+
+impl Woken {
+    fn wake(&self, giver: usize) {
+        self.gifts[giver].store(true, Ordering::Relaxed);
+        if self.flags.raise(0) {
+            self.queue.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// The core's look into the queue. Returns what the task then sees.
+    fn look(&self) -> Option<[bool; 2]> {
+        let queued = self.queue.load(Ordering::Acquire);
+        assert!(queued <= 1, "a task is in the queue once at most");
+        if queued == 0 {
+            return None;
+        }
+        self.queue.fetch_sub(1, Ordering::Acquire);
+        self.flags.lower(0);
+        Some(self.gifts.each_ref().map(|gift| gift.load(Ordering::Relaxed)))
+    }
+}
+
+#[test]
+fn a_task_sees_what_every_one_of_its_wakers_wrote() {
+    check(3, || {
+        let woken = Arc::new(Woken {
+            flags: Flags::new(),
+            queue: AtomicUsize::new(0),
+            gifts: [AtomicBool::new(false), AtomicBool::new(false)],
+        });
+        // The block of the flag is made here: loom knows nothing of the lock inside.
+        assert!(woken.flags.raise(0));
+        woken.flags.lower(0);
+        let wakers: Vec<_> = (0..2)
+            .map(|giver| {
+                let woken = woken.clone();
+                thread::spawn(move || woken.wake(giver))
+            })
+            .collect();
+        let mut seen = woken.look();
+        wakers.into_iter().for_each(|waker| waker.join().unwrap());
+        // Whoever was last either put the task into the queue, or found it there before the core looked.
+        if let Some(last) = woken.look() {
+            seen = Some(last);
+        }
+        assert_eq!(seen, Some([true, true]));
     });
 }

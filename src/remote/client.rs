@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 use std::thread::{self, ThreadId};
 
 use bytes::{Bytes, BytesMut};
-use hayase_executor::Handle;
+use hayase_executor::{Handle, TaskWaker};
 use hayase_stack::{ListenerId, Ready, Socket, TcpId, UdpId};
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -23,7 +23,7 @@ use super::table::Table;
 use super::{BATCH_LEN, RING_LEN, RING_LEN_LOW, mirror, registry};
 use crate::door::ShardId;
 use crate::mailbox;
-use crate::wakers::{Notify, Side, WaitsIn, Wakers};
+use crate::wakers::{Kept, Notify, Side, WaitsIn, Wakers};
 
 /// Memory for copies of what is written, taken in pieces of this many bytes.
 const PIECE_LEN: usize = 64 * 1024;
@@ -157,10 +157,16 @@ impl Client {
                 }
             }
             let Some(waker) = notify.waker() else { return Poll::Pending };
+            if let Some(task) = TaskWaker::of(waker) {
+                let replaced = state.mirrors.wakers.insert(id, side, notify, Kept::Task(task));
+                drop(state);
+                drop(replaced);
+                return Poll::Pending;
+            }
             let version = state.version;
             match cloned.take() {
                 Some((waker, seen)) if seen == version => {
-                    let replaced = state.mirrors.wakers.insert(id, side, notify, waker);
+                    let replaced = state.mirrors.wakers.insert(id, side, notify, Kept::Other(waker));
                     // Dropped when nothing is locked any more: it may run foreign code.
                     drop(state);
                     drop(replaced);
@@ -364,7 +370,7 @@ impl Client {
             mailbox::unname(self.id);
         }
         drop((rings, outbox));
-        mirrors.into_wakers().into_iter().for_each(Waker::wake);
+        mirrors.wake_all().into_iter().for_each(Waker::wake);
         self.stack.notify();
     }
 }
@@ -445,8 +451,8 @@ pub(super) fn copy_into(memory: &mut BytesMut, bytes: &[u8]) -> Bytes {
 }
 
 impl Mirrors {
-    fn into_wakers(mut self) -> Vec<Waker> {
-        self.wakers.take_all()
+    fn wake_all(mut self) -> Vec<Waker> {
+        self.wakers.wake_all()
     }
 
     /// Notes what the stack says. What it says of sockets that were closed meanwhile means nothing any more.
@@ -465,7 +471,7 @@ impl Mirrors {
     fn update(&mut self, id: TcpId, ready: Ready, update: impl FnOnce(&mut mirror::Tcp)) {
         if let Some(tcp) = self.tcp.get_mut(id) {
             update(tcp);
-            self.wakers.take(Socket::Tcp(id), ready);
+            self.wakers.wake(Socket::Tcp(id), ready);
         }
     }
 
@@ -492,7 +498,7 @@ impl Mirrors {
             Completion::Echo { id, reply } => {
                 if let Some(echo) = self.echo.get_mut(id) {
                     echo.replies.push_back(reply);
-                    self.wakers.take(Socket::Echo(id), Ready::READABLE);
+                    self.wakers.wake(Socket::Echo(id), Ready::READABLE);
                 }
             }
         }
@@ -501,7 +507,7 @@ impl Mirrors {
     fn update_udp(&mut self, id: UdpId, ready: Ready, update: impl FnOnce(&mut mirror::Udp)) {
         if let Some(udp) = self.udp.get_mut(id) {
             update(udp);
-            self.wakers.take(Socket::Udp(id), ready);
+            self.wakers.wake(Socket::Udp(id), ready);
         }
     }
 
@@ -510,7 +516,7 @@ impl Mirrors {
             Some(known) => {
                 self.tcp.insert(accepted.id, mirror::Tcp::new(false, Some(accepted.addresses)));
                 known.accepted.push_back(accepted);
-                self.wakers.take(Socket::Listener(listener), Ready::READABLE);
+                self.wakers.wake(Socket::Listener(listener), Ready::READABLE);
             }
             // Connections that nobody accepted are reset with their listener.
             None => {

@@ -1,7 +1,5 @@
-//! No atomic instruction on the path of a packet: callgrind counts those that were executed.
-//!
-//! A wake-up of a task has some, which belong to async-task; it comes once for each task that has something to do, however
-//! many packets that is, and the cache line is its core's own.
+//! No atomic instruction on the path of a packet, from the device to the task and back: callgrind counts those that were
+//! executed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,20 +52,19 @@ fn by_file(profile: &str) -> BTreeMap<String, u64> {
 }
 
 #[test]
-fn only_wake_ups_of_tasks_are_atomic() {
+fn nothing_on_the_path_is_atomic() {
     if !["valgrind", "objdump", "addr2line"].into_iter().all(rights::has_program) {
         return;
     }
     let (once, twice) = (locked_by_file(ROUND_TRIPS), locked_by_file(2 * ROUND_TRIPS));
-    let mut wake_ups = 0.0;
     for (name, count) in &twice {
         let more = count.saturating_sub(once.get(name).copied().unwrap_or_default());
         let each = more as f64 / ROUND_TRIPS as f64;
         if each > NOISE_MAX {
             println!("{each:6.2} locked instructions a round trip in {name}");
-            assert!(name.contains("/async-task-"), "{name} has {each} locked instructions a round trip");
-            wake_ups += each;
         }
+        assert!(each <= NOISE_MAX, "{name} has {each} locked instructions a round trip");
     }
-    assert!(wake_ups > 1.0, "a round trip wakes two tasks, which was not seen: {twice:?}");
+    // The tasks are spawned and joined, which locks: so what locks is seen.
+    assert!(!twice.is_empty(), "no locked instruction at all was seen, not even of the start and the end");
 }

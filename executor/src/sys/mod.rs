@@ -1,4 +1,5 @@
-//! The kernel's doors, and the only unsafe code of the crate.
+//! The kernel's doors and the making of wakers, and the only unsafe code of the crate.
 
 pub(crate) mod ppoll;
 pub(crate) mod ring;
+pub(crate) mod waker;

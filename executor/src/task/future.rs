@@ -1,73 +1,106 @@
-//! What surrounds the future of a task: panics end here, and so does abort.
+//! What surrounds the future of a task: panics end here.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::{JoinError, TaskId};
-use crate::core::Core;
+use super::JoinError;
+use super::slot::Slot;
+
+/// A task as the executor sees it.
+pub(super) type BoxedTask = Pin<Box<dyn Task>>;
+
+/// A future whose type is forgotten, and where its output goes. None of these panics.
+pub(super) trait Task {
+    /// Polls the future. Once it has ended, it is dropped and its output is where it belongs.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Progress;
+
+    /// Drops the future and says that it was cancelled.
+    fn cancel(self: Pin<&mut Self>);
+
+    /// Nobody wants the output any more.
+    fn detach(self: Pin<&mut Self>);
+}
+
+/// What a poll has led to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    Pending,
+    Ended,
+    Panicked,
+}
 
 pin_project! {
-    pub(super) struct TaskFuture<F> {
+    struct TaskFuture<F: Future> {
         // `None` once it has ended.
         #[pin]
         future: Option<F>,
-        id: TaskId,
-        core: Rc<Core>,
+        // `None` without a handle.
+        slot: Option<Arc<Slot<F::Output>>>,
     }
+}
 
-    impl<F> PinnedDrop for TaskFuture<F> {
-        fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            // Nobody is left to tell of a panic; the panic hook has told it.
-            let _ = clear(this.future);
-            let waker = this.core.tasks.borrow_mut().remove(*this.id);
-            drop(waker);
+/// Makes a task whose output goes to `slot`.
+pub(super) fn boxed<F>(future: F, slot: Arc<Slot<F::Output>>) -> BoxedTask
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    Box::pin(TaskFuture { future: Some(future), slot: Some(slot) })
+}
+
+impl<F: Future> Task for TaskFuture<F> {
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Progress {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else { return Progress::Ended };
+        // The future is not looked at again after a panic, except to drop it.
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Pending) => Progress::Pending,
+            Ok(Poll::Ready(output)) => {
+                end(this.future, this.slot, Ok(output));
+                Progress::Ended
+            }
+            Err(payload) => {
+                end(this.future, this.slot, Err(JoinError::panicked(payload)));
+                Progress::Panicked
+            }
         }
     }
-}
 
-impl<F> TaskFuture<F> {
-    pub(super) fn new(future: F, id: TaskId, core: Rc<Core>) -> TaskFuture<F> {
-        TaskFuture { future: Some(future), id, core }
+    fn cancel(self: Pin<&mut Self>) {
+        let this = self.project();
+        end(this.future, this.slot, Err(JoinError::cancelled()));
+    }
+
+    fn detach(self: Pin<&mut Self>) {
+        *self.project().slot = None;
     }
 }
 
-impl<F: Future> Future for TaskFuture<F> {
-    type Output = Result<F::Output, JoinError>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let aborted = this.core.tasks.borrow().is_aborted(*this.id);
-        let Some(future) = this.future.as_mut().as_pin_mut().filter(|_| !aborted) else {
-            return Poll::Ready(Err(cancel(this.future)));
-        };
-        // The future is not looked at again after a panic, except to drop it.
-        let output = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-            Ok(poll) => Ok(ready!(poll)),
-            Err(payload) => {
-                this.core.counters.tasks_panicked.add(1);
-                Err(JoinError::panicked(payload))
-            }
-        };
-        // The future goes before its output is seen, so that whoever joins finds its resources free.
-        let cleared = clear(this.future);
-        Poll::Ready(output.and_then(|output| cleared.map(|()| output).map_err(JoinError::panicked)))
-    }
+/// The future goes before its output is seen, so that whoever joins finds its resources free. If its destructor panics,
+/// that is the outcome.
+#[inline(never)]
+fn end<F: Future>(
+    mut future: Pin<&mut Option<F>>,
+    slot: &mut Option<Arc<Slot<F::Output>>>,
+    output: Result<F::Output, JoinError>,
+) {
+    let outcome = contain(|| future.set(None)).map_err(JoinError::panicked).and(output);
+    let slot = slot.take();
+    // Nobody is left to tell of a panic in the destructor of an output that nobody wants, or in a waker; the panic hook has
+    // told it.
+    let _ = contain(|| match slot {
+        Some(slot) => slot.settle(outcome),
+        None => drop(outcome),
+    });
 }
 
-/// Drops the future of an aborted task.
-#[cold]
-fn cancel<F>(future: Pin<&mut Option<F>>) -> JoinError {
-    clear(future).map_or_else(JoinError::panicked, |()| JoinError::cancelled())
-}
-
-/// Drops a future, whose destructor may panic.
-fn clear<F>(mut future: Pin<&mut Option<F>>) -> Result<(), Box<dyn Any + Send>> {
-    catch_unwind(AssertUnwindSafe(|| future.set(None)))
+/// Runs code of users that may panic.
+fn contain(f: impl FnOnce()) -> Result<(), Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(f))
 }

@@ -5,15 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use async_task::FallibleTask;
-
-use super::remote::Slot;
+use super::remote::Later;
+use super::slot::Slot;
 use super::{JoinError, TaskId};
+use crate::core::Core;
 use crate::current;
 use crate::mailbox::{Mailbox, Message};
-
-/// A task as async-task sees it. `None` comes out if its executor is dropped.
-pub(super) type Task<T> = FallibleTask<Result<T, JoinError>, Arc<Mailbox>>;
 
 /// Waits for a task and takes its output.
 ///
@@ -23,31 +20,13 @@ pub(super) type Task<T> = FallibleTask<Result<T, JoinError>, Arc<Mailbox>>;
 /// # Panics
 /// If it is polled after it returned the output.
 pub struct JoinHandle<T> {
-    task: Kind<T>,
+    slot: Arc<Slot<T>>,
     abort: AbortHandle,
 }
 
-enum Kind<T> {
-    Local(Task<T>),
-    Remote(Arc<Slot<T>>),
-    Detached,
-}
-
 impl<T> JoinHandle<T> {
-    pub(super) fn local(task: Task<T>, abort: AbortHandle) -> JoinHandle<T> {
-        JoinHandle { task: Kind::Local(task), abort }
-    }
-
-    pub(super) fn remote(slot: Arc<Slot<T>>, abort: AbortHandle) -> JoinHandle<T> {
-        JoinHandle { task: Kind::Remote(slot), abort }
-    }
-
-    /// Takes the handle of a task of this core apart.
-    pub(super) fn into_local(mut self) -> Option<(Task<T>, AbortHandle)> {
-        match std::mem::replace(&mut self.task, Kind::Detached) {
-            Kind::Local(task) => Some((task, self.abort.clone())),
-            Kind::Remote(_) | Kind::Detached => None,
-        }
+    pub(super) fn new(slot: Arc<Slot<T>>, abort: AbortHandle) -> JoinHandle<T> {
+        JoinHandle { slot, abort }
     }
 
     /// Cancels the task: its future is dropped when the task would run next, on its own thread. A task that has
@@ -65,39 +44,23 @@ impl<T> JoinHandle<T> {
     /// Whether the task has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        match &self.task {
-            Kind::Local(task) => task.is_finished(),
-            Kind::Remote(slot) => slot.is_finished(),
-            Kind::Detached => true,
-        }
+        self.slot.is_finished()
     }
 }
 
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.task {
-            Kind::Local(task) => poll_task(task, cx),
-            Kind::Remote(slot) => slot.poll(cx),
-            Kind::Detached => Poll::Ready(Err(JoinError::cancelled())),
-        }
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.slot.poll(cx)
     }
 }
 
-/// Polls a task whose executor may be gone.
-pub(super) fn poll_task<T>(task: &mut Task<T>, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
-    Pin::new(task).poll(cx).map(|output| output.unwrap_or_else(|| Err(JoinError::cancelled())))
-}
-
-impl<T> Unpin for JoinHandle<T> {}
-
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        match std::mem::replace(&mut self.task, Kind::Detached) {
-            Kind::Local(task) => task.detach(),
-            Kind::Remote(slot) => slot.detach(),
-            Kind::Detached => {}
+        // A task of this core need not keep the slot. This handle still does, so no output is dropped here.
+        if let AbortKind::Now { mailbox, id } = &self.abort.0 {
+            at_home(mailbox, |core| core.detach(*id));
         }
     }
 }
@@ -114,37 +77,40 @@ pub struct AbortHandle(AbortKind);
 
 #[derive(Clone)]
 enum AbortKind {
-    Local { mailbox: Arc<Mailbox>, id: TaskId },
-    Remote(Arc<dyn RemoteAbort>),
-}
-
-/// What can abort a task that may not have been made yet.
-pub(super) trait RemoteAbort: Send + Sync {
-    fn abort(&self);
+    Now {
+        mailbox: Arc<Mailbox>,
+        id: TaskId,
+    },
+    /// As soon as it is made, if it is not yet.
+    Later(Arc<Later>),
 }
 
 impl AbortHandle {
-    pub(super) fn local(mailbox: Arc<Mailbox>, id: TaskId) -> AbortHandle {
-        AbortHandle(AbortKind::Local { mailbox, id })
+    pub(super) fn now(mailbox: Arc<Mailbox>, id: TaskId) -> AbortHandle {
+        AbortHandle(AbortKind::Now { mailbox, id })
     }
 
-    pub(super) fn remote(slot: Arc<dyn RemoteAbort>) -> AbortHandle {
-        AbortHandle(AbortKind::Remote(slot))
+    pub(super) fn later(later: Arc<Later>) -> AbortHandle {
+        AbortHandle(AbortKind::Later(later))
     }
 
     /// As [`JoinHandle::abort`].
     pub fn abort(&self) {
         match &self.0 {
-            AbortKind::Remote(slot) => slot.abort(),
-            AbortKind::Local { mailbox, id } => {
-                let core = current::try_with(|core| (core.mailbox.id == mailbox.id).then(|| core.clone()));
-                match core.flatten() {
-                    Some(core) => core.abort(*id),
-                    None => mailbox.send(Message::Abort(*id)),
+            AbortKind::Later(later) => later.abort(),
+            AbortKind::Now { mailbox, id } => {
+                if !at_home(mailbox, |core| core.abort(*id)) {
+                    mailbox.send(Message::Abort(*id));
                 }
             }
         }
     }
+}
+
+/// Calls `f` with the core of this thread if that is the one of `mailbox`. `f` runs no code of users.
+fn at_home(mailbox: &Mailbox, f: impl FnOnce(&Core)) -> bool {
+    let visited = current::try_with(|core| (core.mailbox.id == mailbox.id).then(|| f(core)));
+    visited.flatten().is_some()
 }
 
 impl fmt::Debug for AbortHandle {

@@ -6,26 +6,28 @@ mod join;
 mod registry;
 mod remote;
 mod set;
+mod slot;
+mod waker;
 mod yield_now;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 
 pub use self::error::JoinError;
 pub use self::join::{AbortHandle, JoinHandle};
 pub(crate) use self::registry::{TaskId, Tasks};
 pub(crate) use self::remote::Placement;
 pub use self::set::JoinSet;
+pub(crate) use self::waker::CoreNumber;
+pub use self::waker::TaskWaker;
 pub use self::yield_now::{YieldNow, yield_now};
 
-use self::future::TaskFuture;
+use self::future::Progress;
+use self::registry::Next;
+use self::slot::Slot;
 use crate::core::Core;
-use crate::current;
-use crate::mailbox::{Mailbox, Message};
-
-/// A task that is awake. What it carries along is the way home: so scheduling needs no closure in the task, and
-/// async-task wakes such a task without a second look at its reference count.
-pub(crate) type Runnable = async_task::Runnable<Arc<Mailbox>>;
+use crate::{current, sys};
 
 /// Runs `future` as a task of this thread's executor.
 ///
@@ -44,43 +46,105 @@ where
 }
 
 impl Core {
-    pub(crate) fn spawn<F>(self: &Rc<Self>, future: F) -> JoinHandle<F::Output>
+    pub(crate) fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + 'static,
         F::Output: 'static,
     {
-        let id = self.tasks.borrow_mut().reserve();
-        let future = TaskFuture::new(future, id, self.clone());
-        let task = async_task::Builder::new().metadata(self.mailbox.clone());
-        let (runnable, task) = task.spawn_local(|_| future, schedule);
-        self.tasks.borrow_mut().start(id, runnable.waker());
+        let slot = Slot::new();
+        let abort = self.spawn_into(slot.clone(), future);
+        JoinHandle::new(slot, abort)
+    }
+
+    /// Makes a task whose output goes to `slot`.
+    pub(crate) fn spawn_into<F>(&self, slot: Arc<Slot<F::Output>>, future: F) -> AbortHandle
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let mut task = future::boxed(future, slot);
         self.counters.tasks_spawned.add(1);
-        if self.closing.get() {
-            drop(runnable);
+        let is_closing = self.closing.get();
+        if is_closing {
+            task.as_mut().cancel();
+        }
+        let id = self.tasks.borrow_mut().insert(task);
+        if is_closing {
+            self.end(id);
         } else {
-            self.push(runnable);
+            self.mailbox.ring_if_parked();
         }
-        JoinHandle::local(task.fallible(), AbortHandle::local(self.mailbox.clone(), id))
+        AbortHandle::now(self.mailbox.clone(), id)
     }
-}
 
-/// Queues a woken task: directly on its own thread, through the mailbox from any other.
-#[inline]
-fn schedule(runnable: Runnable) {
-    let mut runnable = Some(runnable);
-    current::try_with(|core| {
-        if let Some(runnable) = runnable.take_if(|runnable| Arc::ptr_eq(runnable.metadata(), &core.mailbox)) {
-            core.push(runnable);
+    /// Queues a task of this core that is named by its waker. Only on the core's own thread.
+    #[inline]
+    pub(crate) fn wake(&self, index: u32, generation: u32) {
+        self.tasks.borrow_mut().wake(index, generation);
+        // A foreign loop that announced its sleep may still run code that wakes tasks.
+        self.mailbox.ring_if_parked();
+    }
+
+    /// Marks a task as aborted and wakes it, so that it is cancelled.
+    pub(crate) fn abort(&self, id: TaskId) {
+        self.tasks.borrow_mut().abort(id);
+        self.mailbox.ring_if_parked();
+    }
+
+    /// The handle of a task is gone, but not yet the slot.
+    pub(crate) fn detach(&self, id: TaskId) {
+        if let Some(task) = self.tasks.borrow_mut().get(id) {
+            task.as_mut().detach();
         }
-    });
-    if let Some(runnable) = runnable {
-        send_home(runnable);
     }
-}
 
-#[cold]
-fn send_home(runnable: Runnable) {
-    // Once it is sent, the task can end and its memory go at any time.
-    let mailbox = runnable.metadata().clone();
-    mailbox.send(Message::Run(runnable));
+    /// Runs the next task that is awake. `false` if none is.
+    #[inline]
+    pub(crate) fn run_next(&self) -> bool {
+        let next = self.tasks.borrow_mut().next();
+        let Some(next) = next else { return false };
+        if next.is_aborted {
+            self.cancel(next);
+        } else {
+            self.run(next);
+        }
+        true
+    }
+
+    #[inline]
+    fn run(&self, Next { id, mut task, .. }: Next) {
+        let waker = sys::waker::waker(TaskWaker::new(self.number, id));
+        match task.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Progress::Pending => self.tasks.borrow_mut().put_back(id, task),
+            progress => {
+                self.counters.tasks_panicked.add(usize::from(progress == Progress::Panicked));
+                self.end(id);
+            }
+        }
+    }
+
+    #[cold]
+    fn cancel(&self, Next { id, mut task, .. }: Next) {
+        task.as_mut().cancel();
+        self.end(id);
+    }
+
+    /// A task has ended, and has no future any more.
+    #[inline(never)]
+    fn end(&self, id: TaskId) {
+        let task = self.tasks.borrow_mut().remove(id);
+        drop(task);
+    }
+
+    /// Cancels all tasks. What they spawn meanwhile is cancelled at once.
+    pub(crate) fn cancel_all(&self) {
+        let mut from = 0;
+        loop {
+            let next = self.tasks.borrow_mut().take_from(from);
+            let Some(next) = next else { break };
+            from = next.id.index as usize + 1;
+            self.cancel(next);
+        }
+        self.tasks.borrow_mut().clear_queue();
+    }
 }

@@ -1,42 +1,67 @@
-//! The tasks of a core that have not ended.
+//! The tasks of a core that have not ended, and the queue of those that are awake.
 //!
-//! A task lives wherever its wakers are; the registry keeps one of each, so that the executor can reach every task to
-//! abort it, and to drop it when the executor goes.
+//! A task lives in its place, and a waker is no more than the name of the place: nothing is counted, and nothing of a task
+//! is shared with other threads. The name of a task that has ended finds nothing.
 
+use std::collections::VecDeque;
 use std::mem;
-use std::task::Waker;
 
-/// Names a task of one core. A stale name finds nothing.
+use super::future::BoxedTask;
+use super::waker::GENERATION_MASK;
+
+/// Names a task of one core.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TaskId {
-    index: u32,
-    generation: u32,
+    pub(super) index: u32,
+    /// Which of the tasks that had this place, of 29 bits.
+    pub(super) generation: u32,
 }
 
 /// The end of the list of vacant places.
 const NONE: u32 = u32::MAX;
 
-#[derive(Debug)]
+/// Flags in a place's state, below the generation.
+const LIVE: u32 = 1;
+/// It is in the queue.
+const QUEUED: u32 = 2;
+/// It is to be cancelled.
+const ABORTED: u32 = 4;
+const GENERATION_AT: u32 = 3;
+
 struct Place {
-    generation: u32,
-    aborted: bool,
+    /// `None` also while the task is polled.
+    task: Option<BoxedTask>,
+    /// The generation and the flags.
+    state: u32,
     /// The next vacant place, while this one is vacant.
     next: u32,
-    waker: Option<Waker>,
 }
 
-#[derive(Debug)]
+impl Place {
+    #[inline]
+    fn is(&self, id: TaskId) -> bool {
+        self.state & !(QUEUED | ABORTED) == id.generation << GENERATION_AT | LIVE
+    }
+}
+
+/// A task that is to be run.
+pub(super) struct Next {
+    pub(super) id: TaskId,
+    pub(super) task: BoxedTask,
+    /// It is to be cancelled instead.
+    pub(super) is_aborted: bool,
+}
+
 pub(crate) struct Tasks {
     places: Vec<Place>,
     vacant: u32,
     len: usize,
-    /// Tasks that are to be cancelled: mostly none, and then no task has to look itself up.
-    aborted: usize,
+    queue: VecDeque<TaskId>,
 }
 
 impl Default for Tasks {
     fn default() -> Tasks {
-        Tasks { places: Vec::new(), vacant: NONE, len: 0, aborted: 0 }
+        Tasks { places: Vec::new(), vacant: NONE, len: 0, queue: VecDeque::new() }
     }
 }
 
@@ -46,88 +71,117 @@ impl Tasks {
         self.len
     }
 
-    /// A name for a task that is being made.
-    pub(crate) fn reserve(&mut self) -> TaskId {
+    /// Whether no task is awake.
+    #[inline]
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Gives a task a place, and queues it.
+    pub(super) fn insert(&mut self, task: BoxedTask) -> TaskId {
+        let index = self.vacant_place();
+        let place = &mut self.places[index as usize];
+        place.task = Some(task);
+        let id = TaskId { index, generation: place.state >> GENERATION_AT };
+        place.state |= LIVE | QUEUED;
         self.len += 1;
-        if let Some(place) = self.places.get_mut(self.vacant as usize) {
-            let index = mem::replace(&mut self.vacant, place.next);
-            return TaskId { index, generation: place.generation };
+        self.queue.push_back(id);
+        id
+    }
+
+    fn vacant_place(&mut self) -> u32 {
+        if let Some(place) = self.places.get(self.vacant as usize) {
+            return mem::replace(&mut self.vacant, place.next);
         }
         let index = u32::try_from(self.places.len()).ok().filter(|index| *index != NONE);
         let index = index.expect("a core runs at most 2^32 - 1 tasks");
-        self.places.push(Place { generation: 0, aborted: false, next: NONE, waker: None });
-        TaskId { index, generation: 0 }
+        self.places.push(Place { task: None, state: 0, next: NONE });
+        index
     }
 
-    /// The task has been made.
-    pub(crate) fn start(&mut self, id: TaskId, waker: Waker) {
-        if let Some(place) = self.place(id) {
-            place.waker = Some(waker);
+    /// Queues the task at a place, if the lower bits of its generation are these.
+    #[inline]
+    pub(crate) fn wake(&mut self, index: u32, generation: u32) {
+        const MASK: u32 = GENERATION_MASK << GENERATION_AT | LIVE;
+        if let Some(place) = self.places.get_mut(index as usize)
+            && place.state & (MASK | QUEUED) == generation << GENERATION_AT | LIVE
+        {
+            place.state |= QUEUED;
+            self.queue.push_back(TaskId { index, generation: place.state >> GENERATION_AT });
         }
     }
 
-    /// The task has ended. The waker is the caller's to drop, outside of the borrow.
-    pub(crate) fn remove(&mut self, id: TaskId) -> Option<Waker> {
+    /// Queues whatever task is at a place.
+    pub(crate) fn wake_any(&mut self, index: u32) {
+        if let Some(place) = self.places.get(index as usize) {
+            self.wake(index, place.state >> GENERATION_AT & GENERATION_MASK);
+        }
+    }
+
+    /// Marks the task and queues it, so that it is cancelled.
+    pub(crate) fn abort(&mut self, id: TaskId) {
+        if let Some(place) = self.place(id) {
+            place.state |= ABORTED;
+            self.wake_any(id.index);
+        }
+    }
+
+    /// Takes the next task out of the queue and out of its place.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Next> {
+        while let Some(id) = self.queue.pop_front() {
+            // It may have ended since.
+            if let Some(place) = self.places.get_mut(id.index as usize)
+                && place.is(id)
+                && let Some(task) = place.task.take()
+            {
+                place.state &= !QUEUED;
+                return Some(Next { id, task, is_aborted: place.state & ABORTED != 0 });
+            }
+        }
+        None
+    }
+
+    /// Puts back what was taken out and has not ended.
+    #[inline]
+    pub(super) fn put_back(&mut self, id: TaskId, task: BoxedTask) {
+        if let Some(place) = self.places.get_mut(id.index as usize) {
+            place.task = Some(task);
+        }
+    }
+
+    /// The task has ended: its place is vacant. What was in it is for the caller to drop, outside of the borrow.
+    pub(super) fn remove(&mut self, id: TaskId) -> Option<BoxedTask> {
         let vacant = self.vacant;
         let place = self.place(id)?;
-        place.generation = place.generation.wrapping_add(1);
+        place.state = id.generation.wrapping_add(1) << GENERATION_AT;
         place.next = vacant;
-        let waker = place.waker.take();
-        let aborted = mem::take(&mut place.aborted);
-        self.aborted -= usize::from(aborted);
+        let task = place.task.take();
         self.vacant = id.index;
         self.len -= 1;
-        waker
+        task
     }
 
-    /// Marks the task, and returns the waker that makes it notice.
-    pub(crate) fn abort(&mut self, id: TaskId) -> Option<Waker> {
-        let place = self.place(id)?;
-        let waker = place.waker.clone();
-        let before = mem::replace(&mut place.aborted, true);
-        self.aborted += usize::from(!before);
-        waker
+    /// A task, unless it is being polled.
+    pub(super) fn get(&mut self, id: TaskId) -> Option<&mut BoxedTask> {
+        self.place(id)?.task.as_mut()
     }
 
-    /// Whether the task is to be cancelled.
-    #[inline]
-    pub(crate) fn is_aborted(&self, id: TaskId) -> bool {
-        self.aborted > 0
-            && self
-                .places
-                .get(id.index as usize)
-                .is_some_and(|place| place.aborted && place.generation == id.generation)
+    /// Takes out any task that is not being polled, searching from a place on.
+    pub(super) fn take_from(&mut self, index: usize) -> Option<Next> {
+        let (offset, place) =
+            self.places.iter_mut().skip(index).enumerate().find(|(_, place)| place.task.is_some())?;
+        let task = place.task.take()?;
+        let id = TaskId { index: (index + offset) as u32, generation: place.state >> GENERATION_AT };
+        Some(Next { id, task, is_aborted: true })
     }
 
-    /// A waker of every task.
-    pub(crate) fn wakers(&self) -> Vec<Waker> {
-        self.places.iter().filter_map(|place| place.waker.clone()).collect()
+    /// Forgets who is awake.
+    pub(super) fn clear_queue(&mut self) {
+        self.queue.clear();
     }
 
     fn place(&mut self, id: TaskId) -> Option<&mut Place> {
-        self.places.get_mut(id.index as usize).filter(|place| place.generation == id.generation)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_reused_and_old_names_are_stale() {
-        let mut tasks = Tasks::default();
-        let (a, b) = (tasks.reserve(), tasks.reserve());
-        tasks.start(a, Waker::noop().clone());
-        tasks.start(b, Waker::noop().clone());
-        assert!(tasks.abort(a).is_some());
-        assert!(tasks.is_aborted(a) && !tasks.is_aborted(b));
-        assert!(tasks.remove(a).is_some());
-        assert!(tasks.remove(a).is_none(), "only once");
-
-        let c = tasks.reserve();
-        assert_eq!(c.index, a.index);
-        assert!(!tasks.is_aborted(c), "an abort does not reach the next task");
-        assert!(tasks.abort(a).is_none() && !tasks.is_aborted(c));
-        assert_eq!((tasks.len(), tasks.wakers().len()), (2, 1));
+        self.places.get_mut(id.index as usize).filter(|place| place.is(id))
     }
 }
