@@ -10,7 +10,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use hayase_device::{Caps, Offloads, SharedBytes};
@@ -20,6 +20,7 @@ use hayase_stack::{
 };
 
 use crate::counters::Counters;
+use crate::drained;
 use crate::io::Interest;
 use crate::mailbox;
 use crate::remote;
@@ -191,19 +192,32 @@ fn not_listed() -> io::Error {
 /// The name of a shard: where its door is in the tables of the threads that use it, and a number that no other
 /// shard of this process has or had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ShardId {
-    pub(crate) slot: u16,
-    pub(crate) serial: u32,
+pub(crate) struct ShardId(NonZeroU64);
+
+impl ShardId {
+    /// `serial` is not 0.
+    pub(crate) fn new(slot: u16, serial: u32) -> Option<ShardId> {
+        NonZeroU64::new(u64::from(serial) << 16).map(|serial| ShardId(serial | u64::from(slot)))
+    }
+
+    #[inline(always)]
+    pub(crate) fn slot(self) -> usize {
+        usize::from(self.0.get() as u16)
+    }
+
+    pub(crate) fn serial(self) -> u32 {
+        (self.0.get() >> 16) as u32
+    }
 }
 
 impl fmt::Display for ShardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "shard {}", self.serial)
+        write!(f, "shard {}", self.serial())
     }
 }
 
 struct Entry {
-    serial: u32,
+    id: ShardId,
     door: Rc<dyn Door>,
     /// The shard at the other end of the wire, if the device is one.
     peer: Cell<Option<ShardId>>,
@@ -219,40 +233,35 @@ thread_local! {
 /// If the shard belongs to another thread, or is no more.
 #[inline(always)]
 pub(crate) fn enter<T>(id: ShardId, visit: impl FnOnce(&dyn Door) -> T) -> io::Result<T> {
-    match with_entry(id, visit, |entry, visit| visit(&*entry.door)) {
-        Ok(value) => Ok(value),
-        Err(visit) => enter_remote(id, visit),
+    match of(id) {
+        Some(door) => Ok(visit(&*door)),
+        None => enter_remote(id, visit),
     }
 }
 
-/// Calls `f` with an entry of this thread's table and `argument`, which comes back where there is none.
+/// The door of a shard of this thread: a handle of its own, so that the table is at rest while it is used.
 #[inline(always)]
-fn with_entry<A, T>(id: ShardId, argument: A, f: impl FnOnce(&Entry, A) -> T) -> Result<T, Option<A>> {
-    let mut argument = Some(argument);
-    let visited = DOORS.try_with(|doors| {
-        let doors = doors.try_borrow().ok()?;
-        match doors.get(usize::from(id.slot)) {
-            Some(Some(entry)) if entry.serial == id.serial => Some(f(entry, argument.take()?)),
-            _ => None,
-        }
+pub(crate) fn of(id: ShardId) -> Option<Rc<dyn Door>> {
+    with_entry(id, |entry| Rc::clone(&entry.door))
+}
+
+/// Calls `f`, which runs no foreign code, with an entry of this thread's table.
+#[inline(always)]
+fn with_entry<T>(id: ShardId, f: impl FnOnce(&Entry) -> T) -> Option<T> {
+    let visited = DOORS.try_with(|doors| match doors.try_borrow().ok()?.get(id.slot()) {
+        Some(Some(entry)) if entry.id == id => Some(f(entry)),
+        _ => None,
     });
-    match visited {
-        Ok(Some(value)) => Ok(value),
-        _ => Err(argument),
-    }
+    visited.ok().flatten()
 }
 
 /// The first use of a shard on this thread, which works if the shard is one that other threads may use.
 #[cold]
-fn enter_remote<T>(id: ShardId, visit: Option<impl FnOnce(&dyn Door) -> T>) -> io::Result<T> {
-    match (visit, remote::door(id)) {
-        (Some(visit), Some(door)) => {
-            // Where the table is in use or gone, the door is opened anew the next time.
-            let _ = adopt(id, door.clone());
-            Ok(visit(&*door))
-        }
-        _ => Err(mailbox::absent(id)),
-    }
+fn enter_remote<T>(id: ShardId, visit: impl FnOnce(&dyn Door) -> T) -> io::Result<T> {
+    let door = remote::door(id).ok_or_else(|| mailbox::absent(id))?;
+    // Where the table is in use or gone, the door is opened anew the next time.
+    let _ = adopt(id, door.clone());
+    Ok(visit(&*door))
 }
 
 /// Puts a door to a shard of another thread into this thread's table.
@@ -260,7 +269,7 @@ fn enter_remote<T>(id: ShardId, visit: Option<impl FnOnce(&dyn Door) -> T>) -> i
 /// # Errors
 /// If the table is in use further up the call stack, or gone because the thread ends.
 pub(crate) fn adopt(id: ShardId, door: Rc<dyn Door>) -> io::Result<()> {
-    let entry = Entry { serial: id.serial, door, peer: Cell::new(remote::peer(id)) };
+    let entry = Entry { id, door, peer: Cell::new(remote::peer(id)) };
     let before = DOORS.try_with(|doors| {
         let mut doors = doors.try_borrow_mut().map_err(|_| busy())?;
         Ok(put(&mut doors, id, entry))
@@ -270,7 +279,7 @@ pub(crate) fn adopt(id: ShardId, door: Rc<dyn Door>) -> io::Result<()> {
 
 /// Fills the slot of an entry, and returns who was there: a shard that is no more.
 fn put(doors: &mut Vec<Option<Entry>>, id: ShardId, entry: Entry) -> Option<Entry> {
-    let slot = usize::from(id.slot);
+    let slot = id.slot();
     if slot >= doors.len() {
         doors.resize_with(slot + 1, || None);
     }
@@ -281,20 +290,15 @@ fn busy() -> io::Error {
     io::Error::other("a shard cannot be attached from inside a call to another shard")
 }
 
-/// The door of a shard of this thread, for those who use it often.
-pub(crate) fn of(id: ShardId) -> io::Result<Rc<dyn Door>> {
-    with_entry(id, (), |entry, ()| Rc::clone(&entry.door)).map_err(|_| mailbox::absent(id))
-}
-
 /// Notes that two shards of this thread are the two ends of a wire.
 pub(crate) fn join(a: ShardId, b: ShardId) -> io::Result<()> {
-    let join = |of: ShardId, peer| with_entry(of, peer, |entry, peer| entry.peer.set(Some(peer)));
-    join(a, b).and_then(|()| join(b, a)).map_err(|_| mailbox::absent(a))
+    let join = |of: ShardId, peer| with_entry(of, |entry| entry.peer.set(Some(peer)));
+    join(a, b).and_then(|()| join(b, a)).ok_or_else(|| mailbox::absent(a))
 }
 
 /// The shard at the other end of the wire.
 pub(crate) fn peer(id: ShardId) -> Option<ShardId> {
-    with_entry(id, (), |entry, ()| entry.peer.get()).unwrap_or_else(|_| remote::peer(id))
+    with_entry(id, |entry| entry.peer.get()).unwrap_or_else(|| remote::peer(id))
 }
 
 /// Whether the shard is one of this thread.
@@ -310,7 +314,7 @@ pub(crate) fn install(make: impl FnOnce(ShardId) -> Rc<dyn Door>) -> io::Result<
     let id = mailbox::open()?;
     let installed = DOORS.with(|doors| {
         let mut doors = doors.try_borrow_mut().map_err(|_| busy())?;
-        let entry = Entry { serial: id.serial, door: make(id), peer: Cell::new(None) };
+        let entry = Entry { id, door: make(id), peer: Cell::new(None) };
         Ok(put(&mut doors, id, entry))
     });
     match installed {
@@ -332,8 +336,8 @@ pub(crate) fn remove(id: ShardId) {
     // its borrow. At the thread's very end the table is gone already, and the shard with it.
     let removed = DOORS.try_with(|doors| {
         let mut doors = doors.try_borrow_mut().ok()?;
-        let entry = doors.get_mut(usize::from(id.slot))?;
-        if entry.as_ref().is_some_and(|entry| entry.serial == id.serial) { entry.take() } else { None }
+        let entry = doors.get_mut(id.slot())?;
+        if entry.as_ref().is_some_and(|entry| entry.id == id) { entry.take() } else { None }
     });
     drop(removed);
 }
@@ -406,7 +410,7 @@ impl<I: SocketId> Handle<I> {
         &self,
         op: impl FnOnce(&dyn Door, I, Notify<'_>) -> Poll<io::Result<T>>,
     ) -> io::Result<T> {
-        match self.poll(|door, id| op(door, id, Notify::Never)) {
+        match self.poll(|door, id| op(door, id, Notify::NEVER)) {
             Poll::Ready(result) => result,
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }
@@ -420,10 +424,18 @@ impl<I: SocketId> Handle<I> {
     ) -> io::Result<T> {
         let mut waiting = Waiting { handle: self, side, ticket: None };
         std::future::poll_fn(|cx| {
-            let notify = Notify::Each(cx.waker(), &mut waiting.ticket);
+            let notify = Notify::each(cx.waker(), &mut waiting.ticket);
             self.poll(|door, id| op(door, id, notify))
         })
         .await
+    }
+}
+
+impl Handle<TcpId> {
+    /// Whether it is known without asking that a read by the task of this waker has to wait.
+    #[inline(always)]
+    pub(crate) fn is_drained(&self, waker: &Waker) -> bool {
+        drained::is_noted(self.shard, self.id, waker)
     }
 }
 
@@ -451,7 +463,7 @@ impl<I: SocketId> Handle<I> {
             for (wanted, waiting) in
                 [(interest.is_readable(), &mut read), (interest.is_writable(), &mut write)]
             {
-                let notify = Notify::Each(cx.waker(), &mut waiting.ticket);
+                let notify = Notify::each(cx.waker(), &mut waiting.ticket);
                 if wanted && let Poll::Ready(ready) = self.poll_ready(waiting.side, notify)? {
                     return Poll::Ready(Ok(crate::io::Ready::new(ready, interest)));
                 }

@@ -153,7 +153,7 @@ impl KernelShard {
         op: impl FnOnce(&mut Sockets, Key) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let mut sockets = self.sockets.borrow_mut();
-        if let Notify::Never = notify {
+        if notify.waker().is_none() {
             sockets.presume_ready(id.key());
         }
         let poll = op(&mut sockets, id.key());
@@ -193,9 +193,9 @@ impl KernelShard {
     /// Asks the readiness set, and wakes everybody whose socket changed.
     fn look(&self) -> usize {
         let mut wakers = self.wakers.borrow_mut();
-        let changed = |kind, key, readiness| wakers.wake(socket(kind, key), ready(readiness));
+        let changed = |kind, key, readiness| wakers.note(socket(kind, key), ready(readiness));
         let count = self.sockets.borrow_mut().poll(changed);
-        if let Some(mut woken) = wakers.woken() {
+        if let Some(mut woken) = wakers.wake_noted() {
             drop(wakers);
             woken.drain(..).for_each(Waker::wake);
             self.wakers.borrow_mut().recycle(woken);

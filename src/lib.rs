@@ -51,6 +51,7 @@ extern crate self as hayase;
 
 pub mod counters;
 mod door;
+mod drained;
 mod error;
 mod host;
 pub mod io;

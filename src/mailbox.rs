@@ -25,6 +25,7 @@ static SLOTS: Mutex<Vec<bool>> = Mutex::new(Vec::new());
 
 /// The shard's end that other threads can reach.
 pub(crate) struct Mailbox {
+    id: ShardId,
     thread: ThreadId,
     thread_name: String,
     closes: Mutex<Vec<Socket>>,
@@ -34,6 +35,12 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
+    /// The name of the shard.
+    #[inline(always)]
+    pub(crate) fn id(&self) -> ShardId {
+        self.id
+    }
+
     /// Sets what ends the sleep of the shard's thread.
     pub(crate) fn set_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
         // A shard belongs to one reactor for life: a second wake would be the same one.
@@ -65,7 +72,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn find(id: ShardId) -> Option<Arc<Mailbox>> {
-    lock(&SHARDS).get(&id.serial).cloned()
+    lock(&SHARDS).get(&id.serial()).cloned()
 }
 
 /// A new name.
@@ -83,12 +90,14 @@ pub(crate) fn name() -> io::Result<ShardId> {
         Some(taken) => *taken = true,
         None => slots.push(true),
     }
-    Ok(ShardId { slot, serial: SERIAL.fetch_add(1, Ordering::Relaxed) })
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    ShardId::new(slot, serial)
+        .ok_or_else(|| io::Error::other("this process has had 2^32 shards, which is the limit"))
 }
 
 /// Nobody has this name any more: its slot can be given to another.
 pub(crate) fn unname(id: ShardId) {
-    if let Some(taken) = lock(&SLOTS).get_mut(usize::from(id.slot)) {
+    if let Some(taken) = lock(&SLOTS).get_mut(id.slot()) {
         *taken = false;
     }
 }
@@ -102,13 +111,14 @@ pub(crate) fn open() -> io::Result<ShardId> {
     let current = thread::current();
     let thread_name = current.name().map_or_else(|| format!("{:?}", current.id()), str::to_owned);
     let mailbox = Mailbox {
+        id,
         thread: current.id(),
         thread_name,
         closes: Mutex::default(),
         any: AtomicBool::new(false),
         wake: OnceLock::new(),
     };
-    lock(&SHARDS).insert(id.serial, Arc::new(mailbox));
+    lock(&SHARDS).insert(id.serial(), Arc::new(mailbox));
     Ok(id)
 }
 
@@ -119,7 +129,7 @@ pub(crate) fn of(id: ShardId) -> Option<Arc<Mailbox>> {
 
 /// The shard is no more.
 pub(crate) fn close(id: ShardId) {
-    if lock(&SHARDS).remove(&id.serial).is_some() {
+    if lock(&SHARDS).remove(&id.serial()).is_some() {
         unname(id);
     }
 }

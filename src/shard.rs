@@ -26,6 +26,7 @@ use hayase_time::Instant;
 
 use crate::counters::Counters;
 use crate::door::{self, Door, ShardId};
+use crate::drained;
 use crate::error::io_error;
 use crate::mailbox::Mailbox;
 use crate::steering::{Moved, Setting, Station};
@@ -108,6 +109,7 @@ impl<D: Device> Shard<D> {
 
     /// Stack and device, for what is wrapped around the shard. `None` if they are in use further up.
     pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Stack<D::Frame>, &mut D) -> T) -> Option<T> {
+        drained::forget();
         let mut core = self.core.try_borrow_mut().ok()?;
         let Core { stack, device, .. } = &mut *core;
         Some(f(stack, device))
@@ -130,6 +132,7 @@ impl<D: Device> Shard<D> {
     /// A call that has its answer at once.
     #[inline]
     fn call<T>(&self, op: impl FnOnce(&mut Core<D>, Instant) -> Result<T, Error>) -> io::Result<T> {
+        drained::forget();
         op(&mut *self.core()?, self.now.get()).map_err(io_error)
     }
 
@@ -153,9 +156,32 @@ impl<D: Device> Shard<D> {
         }
     }
 
+    /// A read, whose waiter is registered at once if nothing more is there.
+    #[inline(always)]
+    fn read<T>(
+        &self,
+        id: TcpId,
+        notify: Notify<'_>,
+        op: impl FnOnce(&mut Core<D>, Instant) -> Poll<Result<(T, bool), Error>>,
+    ) -> Poll<io::Result<T>> {
+        let task = notify.last_task();
+        let (value, is_drained) = match self.poll(id, Side::Read, notify, op) {
+            Poll::Ready(Ok(read)) => read,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        };
+        if let Some(task) = task.filter(|_| is_drained) {
+            let replaced = self.wakers.borrow_mut().expect(id, task);
+            drop(replaced);
+            drained::note(self.mailbox.id(), id, task);
+        }
+        Poll::Ready(Ok(value))
+    }
+
     #[inline(always)]
     fn wait<I: WaitsIn>(&self, id: I, side: Side, notify: Notify<'_>) {
         if let Some(kept) = notify.keep() {
+            drained::forget();
             let replaced = self.wakers.borrow_mut().insert(id, side, notify, kept);
             // Dropped when the table is not borrowed any more.
             drop(replaced);
@@ -173,9 +199,9 @@ impl<D: Device> Shard<D> {
     #[inline(never)]
     fn wake_now(&self, mut core: RefMut<'_, Core<D>>) {
         let mut wakers = self.wakers.borrow_mut();
-        core.stack.drain_ready(|socket, ready| wakers.wake(socket, ready));
+        core.stack.drain_ready(|socket, ready| wakers.note(socket, ready));
         drop(core);
-        if let Some(mut woken) = wakers.woken() {
+        if let Some(mut woken) = wakers.wake_noted() {
             drop(wakers);
             woken.drain(..).for_each(Waker::wake);
             self.wakers.borrow_mut().recycle(woken);
@@ -304,6 +330,7 @@ impl<D: Device> Core<D> {
 impl<D: Device> Turn for Shard<D> {
     fn receive(&self, now: Instant) -> usize {
         self.now.set(now);
+        drained::forget();
         self.close_deferred();
         let Ok(mut core) = self.core.try_borrow_mut() else { return 0 };
         let count = core.receive(now);
@@ -312,6 +339,7 @@ impl<D: Device> Turn for Shard<D> {
     }
 
     fn transmit(&self, now: Instant) -> usize {
+        drained::forget();
         let Ok(mut core) = self.core.try_borrow_mut() else { return 0 };
         let Core { stack, device, .. } = &mut *core;
         let count = stack.transmit(now, device);
@@ -401,7 +429,7 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn tcp_read(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll(id, Side::Read, notify, |core, now| core.stack.tcp_read(now, id, buf))
+        self.read(id, notify, |core, now| core.stack.tcp_read_drain(now, id, buf))
     }
 
     fn tcp_read_vectored(
@@ -424,7 +452,7 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn tcp_lease(&self, id: TcpId, notify: Notify<'_>, len_max: usize) -> Poll<io::Result<SharedBytes>> {
-        self.poll(id, Side::Read, notify, |core, now| core.stack.tcp_lease(now, id, len_max))
+        self.read(id, notify, |core, now| core.stack.tcp_lease_drain(now, id, len_max))
     }
 
     fn tcp_peek(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -677,6 +705,7 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn close(&self, socket: Socket) {
+        drained::forget();
         let now = self.now.get();
         let Ok(mut core) = self.core.try_borrow_mut() else {
             self.closes.borrow_mut().push(socket);

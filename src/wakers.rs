@@ -6,7 +6,7 @@
 //! back when it is dropped, so that no waker outlives its future.
 //!
 //! The tasks of our executor are kept by their names ([`TaskWaker`]): nothing is cloned or dropped, and a wake is a push
-//! into a queue, wherever we are. Calling, cloning and dropping any other [`Waker`] can run foreign code, which may
+//! into a queue, whatever is borrowed. Calling, cloning and dropping any other [`Waker`] can run foreign code, which may
 //! come back to this very shard. So none of these is done here: such wakers come in cloned and go out to be called or
 //! dropped, while nothing is borrowed.
 
@@ -29,30 +29,42 @@ pub(crate) enum Side {
 /// The name of one waiting future among several.
 pub(crate) type Ticket = Option<NonZeroU64>;
 
-/// Whom to wake when what was asked for becomes possible.
+/// Whom to wake when what was asked for becomes possible: nobody, if the caller only tries; the task that drives this
+/// direction, which takes the place of the one before; or one of several futures, if there is a ticket.
 #[derive(Debug)]
-pub(crate) enum Notify<'a> {
-    /// Nobody: the caller only tries.
-    Never,
-    /// The task that drives this direction; it takes the place of the one before.
-    Last(&'a Waker),
-    /// One of several futures.
-    Each(&'a Waker, &'a mut Ticket),
+pub(crate) struct Notify<'a> {
+    waker: Option<&'a Waker>,
+    ticket: Option<&'a mut Ticket>,
 }
 
 impl<'a> Notify<'a> {
+    pub(crate) const NEVER: Notify<'static> = Notify { waker: None, ticket: None };
+
+    #[inline(always)]
+    pub(crate) fn last(waker: &'a Waker) -> Notify<'a> {
+        Notify { waker: Some(waker), ticket: None }
+    }
+
+    #[inline(always)]
+    pub(crate) fn each(waker: &'a Waker, ticket: &'a mut Ticket) -> Notify<'a> {
+        Notify { waker: Some(waker), ticket: Some(ticket) }
+    }
+
     #[inline(always)]
     pub(crate) fn waker(&self) -> Option<&'a Waker> {
-        match self {
-            Notify::Never => None,
-            Notify::Last(waker) | Notify::Each(waker, _) => Some(waker),
-        }
+        self.waker
+    }
+
+    /// The task that drives this direction, if it is one of our executor.
+    #[inline(always)]
+    pub(crate) fn last_task(&self) -> Option<TaskWaker> {
+        if self.ticket.is_some() { None } else { self.waker.and_then(TaskWaker::of) }
     }
 
     /// What is kept of the waiter. It may clone a waker, and so is called while nothing is borrowed.
     #[inline(always)]
     pub(crate) fn keep(&self) -> Option<Kept> {
-        let waker = self.waker()?;
+        let waker = self.waker?;
         Some(TaskWaker::of(waker).map_or_else(|| Kept::Other(waker.clone()), Kept::Task))
     }
 }
@@ -67,11 +79,10 @@ pub(crate) enum Kept {
 }
 
 impl Kept {
-    /// Wakes a task. Other wakers go into a list.
-    fn wake(self, woken: &mut Vec<Waker>) {
+    fn wake(self, woken: &mut Woken) {
         match self {
-            Kept::Task(task) => task.wake(),
-            Kept::Other(waker) => woken.push(waker),
+            Kept::Task(task) => woken.tasks.push(task),
+            Kept::Other(waker) => woken.others.push(waker),
         }
     }
 
@@ -113,13 +124,19 @@ struct Last(u64);
 /// No task's number has this bit.
 const OTHER: u64 = 1 << 63;
 
-/// Wakers that are not of tasks of ours.
+/// Wakers that are not of tasks of ours, and who is to be woken.
 #[derive(Debug, Default)]
 pub(crate) struct Others {
     places: Vec<Option<Waker>>,
     vacant: Vec<u32>,
-    /// Who is to be woken as soon as nothing is borrowed.
-    woken: Vec<Waker>,
+    woken: Woken,
+}
+
+/// Who is to be woken: tasks together, the others as soon as nothing is borrowed.
+#[derive(Debug, Default)]
+struct Woken {
+    tasks: Vec<TaskWaker>,
+    others: Vec<Waker>,
 }
 
 impl Others {
@@ -139,12 +156,12 @@ impl Others {
         Some(waker)
     }
 
-    /// Wakes a waiter that was taken out of a table.
+    /// Lists a waiter that was taken out of a table among the woken.
     #[inline(always)]
     fn wake(&mut self, last: Last) {
         match NonZeroU64::new(last.0) {
             None => {}
-            Some(bits) if last.0 & OTHER == 0 => TaskWaker::from_bits(bits).wake(),
+            Some(bits) if last.0 & OTHER == 0 => self.woken.tasks.push(TaskWaker::from_bits(bits)),
             Some(_) => self.wake_other(last),
         }
     }
@@ -152,7 +169,7 @@ impl Others {
     #[inline(never)]
     fn wake_other(&mut self, last: Last) {
         let waker = self.remove(last);
-        self.woken.extend(waker);
+        self.woken.others.extend(waker);
     }
 
     /// What is left of a waiter that waits no more, and can run foreign code when it is dropped.
@@ -197,22 +214,26 @@ impl Wakers {
         notify: Notify<'_>,
         kept: Kept,
     ) -> Option<Waker> {
-        match notify {
-            Notify::Never => kept.other(),
-            Notify::Last(_) => {
-                let (table, others) = I::table(self);
-                let last = match kept {
-                    Kept::Task(task) => Last(task.to_bits().get()),
-                    Kept::Other(waker) => others.insert(waker),
-                };
-                let before = std::mem::replace(table.last_mut(id.index(), side), last);
-                others.forget(before)
-            }
-            Notify::Each(_, ticket) => {
-                let ticket = self.ticket(ticket);
-                I::table(self).0.insert_each(id.index(), side, ticket, kept)
-            }
+        if let Some(ticket) = notify.ticket {
+            let ticket = self.ticket(ticket);
+            return I::table(self).0.insert_each(id.index(), side, ticket, kept);
         }
+        let (table, others) = I::table(self);
+        let last = match kept {
+            Kept::Task(task) => Last(task.to_bits().get()),
+            Kept::Other(waker) => others.insert(waker),
+        };
+        let before = std::mem::replace(table.last_mut(id.index(), side), last);
+        others.forget(before)
+    }
+
+    /// Registers the task that reads from a connection and will wait. Returns the waker that it replaces.
+    #[inline(always)]
+    #[must_use = "dropping a waker can run foreign code: drop it while nothing is borrowed"]
+    pub(crate) fn expect(&mut self, id: TcpId, task: TaskWaker) -> Option<Waker> {
+        let last = self.tcp.last_mut(id.index, Side::Read);
+        let before = std::mem::replace(last, Last(task.to_bits().get()));
+        self.others.forget(before)
     }
 
     /// The ticket that the future has, or a new one.
@@ -232,10 +253,9 @@ impl Wakers {
         waiters.swap_remove(position).1.other()
     }
 
-    /// Wakes everybody who should look at this socket: tasks now, and whoever else with what [`woken`](Self::woken) hands
-    /// over.
+    /// Notes that everybody should be woken who waits for this socket. It is done by [`wake_noted`](Self::wake_noted).
     #[inline(always)]
-    pub(crate) fn wake(&mut self, socket: Socket, ready: Ready) {
+    pub(crate) fn note(&mut self, socket: Socket, ready: Ready) {
         if let Some(changed) = &mut self.changed {
             return changed.push((socket, ready));
         }
@@ -258,11 +278,17 @@ impl Wakers {
         list.append(self.changed.get_or_insert_default());
     }
 
-    /// The wakers that are to be called, if there are any.
+    /// Wakes the tasks among the noted. If there are others, returns their wakers, which are to be called while nothing is
+    /// borrowed.
     #[inline]
-    pub(crate) fn woken(&mut self) -> Option<Vec<Waker>> {
-        let woken = &mut self.others.woken;
-        if woken.is_empty() { None } else { Some(std::mem::take(woken)) }
+    #[must_use = "these are still to be woken"]
+    pub(crate) fn wake_noted(&mut self) -> Option<Vec<Waker>> {
+        let Woken { tasks, others } = &mut self.others.woken;
+        if !tasks.is_empty() {
+            TaskWaker::wake_all(tasks);
+            tasks.clear();
+        }
+        if others.is_empty() { None } else { Some(std::mem::take(others)) }
     }
 
     /// Wakes everybody who waits for anything. The wakers that are returned are to be called.
@@ -273,14 +299,14 @@ impl Wakers {
             last.into_iter().flatten().for_each(|last| self.others.wake(last));
             each.into_values().flatten().for_each(|(_, kept)| kept.wake(&mut self.others.woken));
         }
-        std::mem::take(&mut self.others.woken)
+        self.wake_noted().unwrap_or_default()
     }
 
     /// Takes the emptied list back, for its memory.
     #[inline]
     pub(crate) fn recycle(&mut self, emptied: Vec<Waker>) {
-        if self.others.woken.is_empty() {
-            self.others.woken = emptied;
+        if self.others.woken.others.is_empty() {
+            self.others.woken.others = emptied;
         }
     }
 
@@ -385,15 +411,15 @@ mod tests {
     }
 
     fn kept(waker: &Waker) -> Kept {
-        Notify::Last(waker).keep().unwrap()
+        Notify::last(waker).keep().unwrap()
     }
 
     const ID: TcpId = TcpId { index: 5, generation: 1 };
     const SOCKET: Socket = Socket::Tcp(ID);
 
     fn wake(wakers: &mut Wakers, ready: Ready) -> usize {
-        wakers.wake(SOCKET, ready);
-        let woken = wakers.woken().unwrap_or_default();
+        wakers.note(SOCKET, ready);
+        let woken = wakers.wake_noted().unwrap_or_default();
         let count = woken.len();
         woken.into_iter().for_each(Waker::wake);
         count
@@ -403,8 +429,8 @@ mod tests {
     fn the_last_waiter_replaces_the_one_before() {
         let mut wakers = Wakers::default();
         let ((a, a_waker), (b, b_waker)) = (counter(), counter());
-        assert!(wakers.insert(ID, Side::Read, Notify::Last(&a_waker), kept(&a_waker)).is_none());
-        let replaced = wakers.insert(ID, Side::Read, Notify::Last(&b_waker), kept(&b_waker));
+        assert!(wakers.insert(ID, Side::Read, Notify::last(&a_waker), kept(&a_waker)).is_none());
+        let replaced = wakers.insert(ID, Side::Read, Notify::last(&b_waker), kept(&b_waker));
         assert!(replaced.is_some_and(|waker| waker.will_wake(&a_waker)));
         assert_eq!(wake(&mut wakers, Ready::WRITABLE), 0);
         assert_eq!(wake(&mut wakers, Ready::READ_CLOSED), 1);
@@ -418,11 +444,11 @@ mod tests {
         let counters: Vec<_> = (0..3).map(|_| counter()).collect();
         let mut tickets = [None; 3];
         for ((_, waker), ticket) in counters.iter().zip(&mut tickets) {
-            let notify = Notify::Each(waker, ticket);
+            let notify = Notify::each(waker, ticket);
             assert!(wakers.insert(ID, Side::Write, notify, kept(waker)).is_none());
         }
         let (_, first) = &counters[0];
-        let again = wakers.insert(ID, Side::Write, Notify::Each(first, &mut tickets[0]), kept(first));
+        let again = wakers.insert(ID, Side::Write, Notify::each(first, &mut tickets[0]), kept(first));
         assert!(again.is_some(), "one place for each ticket");
         assert!(wakers.forget(SOCKET, Side::Write, tickets[1].unwrap()).is_some());
         assert!(wakers.forget(SOCKET, Side::Write, tickets[1].unwrap()).is_none());
@@ -436,8 +462,8 @@ mod tests {
         let mut wakers = Wakers::default();
         let (_, waker) = counter();
         let mut ticket = None;
-        let _ = wakers.insert(ID, Side::Read, Notify::Last(&waker), kept(&waker));
-        let _ = wakers.insert(ID, Side::Write, Notify::Each(&waker, &mut ticket), kept(&waker));
+        let _ = wakers.insert(ID, Side::Read, Notify::last(&waker), kept(&waker));
+        let _ = wakers.insert(ID, Side::Write, Notify::each(&waker, &mut ticket), kept(&waker));
         assert_eq!(wakers.close(SOCKET).len(), 2);
         assert!(wakers.tcp.each.is_empty());
         assert_eq!(wake(&mut wakers, Ready::READABLE | Ready::WRITABLE), 0);
@@ -455,12 +481,12 @@ mod tests {
         for round in 1..=3 {
             for index in 0..4 {
                 let id = TcpId { index, generation: 1 };
-                assert!(wakers.insert(id, Side::Read, Notify::Last(&waker), kept(&waker)).is_none());
+                assert!(wakers.insert(id, Side::Read, Notify::last(&waker), kept(&waker)).is_none());
             }
             for index in 0..4 {
-                wakers.wake(Socket::Tcp(TcpId { index, generation: 1 }), Ready::READABLE);
+                wakers.note(Socket::Tcp(TcpId { index, generation: 1 }), Ready::READABLE);
             }
-            wakers.woken().unwrap().into_iter().for_each(Waker::wake);
+            wakers.wake_noted().unwrap().into_iter().for_each(Waker::wake);
             assert_eq!((count.0.load(Ordering::Relaxed), wakers.others.places.len()), (4 * round, 4));
         }
     }
@@ -475,7 +501,7 @@ mod tests {
             poll_fn(move |cx| {
                 let (wakers, polls) = &*shared;
                 polls.set(polls.get() + 1);
-                let notify = Notify::Last(cx.waker());
+                let notify = Notify::last(cx.waker());
                 let kept = notify.keep().unwrap();
                 assert!(matches!(kept, Kept::Task(_)));
                 assert!(wakers.borrow_mut().insert(ID, Side::Read, notify, kept).is_none());

@@ -62,7 +62,7 @@ impl EchoSocket {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<EchoReply>> {
-        self.handle.poll(|door, id| door.echo_recv(id, Notify::Last(cx.waker())))
+        self.handle.poll(|door, id| door.echo_recv(id, Notify::last(cx.waker())))
     }
 
     /// Takes a reply if one is there.

@@ -164,7 +164,7 @@ impl UdpSocket {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.handle.poll(|door, id| door.udp_send(id, Notify::Last(cx.waker()), buf, None))
+        self.handle.poll(|door, id| door.udp_send(id, Notify::last(cx.waker()), buf, None))
     }
 
     /// The twin of [`send_to`](Self::send_to).
@@ -177,7 +177,7 @@ impl UdpSocket {
         buf: &[u8],
         target: SocketAddr,
     ) -> Poll<io::Result<usize>> {
-        self.handle.poll(|door, id| door.udp_send(id, Notify::Last(cx.waker()), buf, Some(target)))
+        self.handle.poll(|door, id| door.udp_send(id, Notify::last(cx.waker()), buf, Some(target)))
     }
 
     /// The twin of [`recv`](Self::recv).
@@ -197,7 +197,7 @@ impl UdpSocket {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        self.handle.poll(|door, id| door.udp_recv(id, Notify::Last(cx.waker()), buf))
+        self.handle.poll(|door, id| door.udp_recv(id, Notify::last(cx.waker()), buf))
     }
 
     /// The twin of [`peek_from`](Self::peek_from).
@@ -209,7 +209,7 @@ impl UdpSocket {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        self.handle.poll(|door, id| door.udp_peek(id, Notify::Last(cx.waker()), buf))
+        self.handle.poll(|door, id| door.udp_peek(id, Notify::last(cx.waker()), buf))
     }
 
     /// Waits until a datagram, or an error, is there.
@@ -250,7 +250,7 @@ impl UdpSocket {
     /// # Errors
     /// As [`readable`](Self::readable).
     pub fn poll_recv_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.handle.poll_ready(Side::Read, Notify::Last(cx.waker())))?;
+        ready!(self.handle.poll_ready(Side::Read, Notify::last(cx.waker())))?;
         Poll::Ready(Ok(()))
     }
 
@@ -259,7 +259,7 @@ impl UdpSocket {
     /// # Errors
     /// As [`writable`](Self::writable).
     pub fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.handle.poll_ready(Side::Write, Notify::Last(cx.waker())))?;
+        ready!(self.handle.poll_ready(Side::Write, Notify::last(cx.waker())))?;
         Poll::Ready(Ok(()))
     }
 

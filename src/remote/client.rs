@@ -242,7 +242,7 @@ impl Client {
         if count == 0 {
             return 0;
         }
-        let woken = state.mirrors.wakers.woken();
+        let woken = state.mirrors.wakers.wake_noted();
         drop(state);
         if count >= RING_LEN_LOW {
             self.stack.notify();
@@ -471,7 +471,7 @@ impl Mirrors {
     fn update(&mut self, id: TcpId, ready: Ready, update: impl FnOnce(&mut mirror::Tcp)) {
         if let Some(tcp) = self.tcp.get_mut(id) {
             update(tcp);
-            self.wakers.wake(Socket::Tcp(id), ready);
+            self.wakers.note(Socket::Tcp(id), ready);
         }
     }
 
@@ -498,7 +498,7 @@ impl Mirrors {
             Completion::Echo { id, reply } => {
                 if let Some(echo) = self.echo.get_mut(id) {
                     echo.replies.push_back(reply);
-                    self.wakers.wake(Socket::Echo(id), Ready::READABLE);
+                    self.wakers.note(Socket::Echo(id), Ready::READABLE);
                 }
             }
         }
@@ -507,7 +507,7 @@ impl Mirrors {
     fn update_udp(&mut self, id: UdpId, ready: Ready, update: impl FnOnce(&mut mirror::Udp)) {
         if let Some(udp) = self.udp.get_mut(id) {
             update(udp);
-            self.wakers.wake(Socket::Udp(id), ready);
+            self.wakers.note(Socket::Udp(id), ready);
         }
     }
 
@@ -516,7 +516,7 @@ impl Mirrors {
             Some(known) => {
                 self.tcp.insert(accepted.id, mirror::Tcp::new(false, Some(accepted.addresses)));
                 known.accepted.push_back(accepted);
-                self.wakers.wake(Socket::Listener(listener), Ready::READABLE);
+                self.wakers.note(Socket::Listener(listener), Ready::READABLE);
             }
             // Connections that nobody accepted are reset with their listener.
             None => {

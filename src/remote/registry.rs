@@ -18,15 +18,15 @@ fn clients() -> MutexGuard<'static, BTreeMap<u32, Arc<Client>>> {
 }
 
 fn find(id: ShardId) -> Option<Arc<Client>> {
-    clients().get(&id.serial).cloned()
+    clients().get(&id.serial()).cloned()
 }
 
 pub(super) fn insert(client: &Arc<Client>) {
-    clients().insert(client.id().serial, Arc::clone(client));
+    clients().insert(client.id().serial(), Arc::clone(client));
 }
 
 pub(super) fn remove(id: ShardId) {
-    let removed = clients().remove(&id.serial);
+    let removed = clients().remove(&id.serial());
     drop(removed);
 }
 

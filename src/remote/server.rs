@@ -19,6 +19,7 @@ use super::message::Command;
 use super::output::Line;
 use super::served::Sockets;
 use crate::door::{self, Door, ShardId};
+use crate::mailbox;
 use crate::shard::Turn;
 
 /// A shard, and those whom it serves.
@@ -41,7 +42,7 @@ impl Server {
         shard.list_changes();
         Ok(Server {
             shard,
-            door: door::of(id)?,
+            door: door::of(id).ok_or_else(|| mailbox::absent(id))?,
             connector: Connector::new(id, handle),
             inputs: RefCell::default(),
             sockets: RefCell::default(),

@@ -24,6 +24,7 @@ macro_rules! everywhere {
 }
 
 mod cancel;
+mod drained;
 #[cfg(feature = "kernel")]
 mod kernel;
 mod models;

@@ -149,6 +149,21 @@ impl<F: Frame> Stack<F> {
         self.tcp.read(now, id, buf, &self.config)
     }
 
+    /// As [`tcp_read`](Self::tcp_read); also says whether a read that follows before anything else is received will have to
+    /// wait. `false` may mean that it is not known.
+    ///
+    /// # Errors
+    /// As [`tcp_read`](Self::tcp_read).
+    #[inline(always)]
+    pub fn tcp_read_drain(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        buf: &mut [u8],
+    ) -> Poll<Result<(usize, bool), Error>> {
+        self.tcp.read_drain(now, id, buf, &self.config)
+    }
+
     /// Reads without consuming.
     ///
     /// # Errors
@@ -165,6 +180,20 @@ impl<F: Frame> Stack<F> {
     #[inline(always)]
     pub fn tcp_lease(&mut self, now: Instant, id: TcpId, len_max: usize) -> Poll<Result<SharedBytes, Error>> {
         self.tcp.lease(now, id, len_max, &self.config)
+    }
+
+    /// As [`tcp_lease`](Self::tcp_lease); also says what [`tcp_read_drain`](Self::tcp_read_drain) does.
+    ///
+    /// # Errors
+    /// As [`tcp_read`](Self::tcp_read).
+    #[inline(always)]
+    pub fn tcp_lease_drain(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        len_max: usize,
+    ) -> Poll<Result<(SharedBytes, bool), Error>> {
+        self.tcp.lease_drain(now, id, len_max, &self.config)
     }
 
     /// What a connection is ready for now.

@@ -3,6 +3,7 @@
 mod error;
 mod future;
 mod join;
+mod queue;
 mod registry;
 mod remote;
 mod set;
@@ -77,14 +78,6 @@ impl Core {
         AbortHandle::now(self.mailbox.clone(), id)
     }
 
-    /// Queues a task of this core that is named by its waker. Only on the core's own thread.
-    #[inline]
-    pub(crate) fn wake(&self, index: u32, generation: u32) {
-        self.tasks.borrow_mut().wake(index, generation);
-        // A foreign loop that announced its sleep may still run code that wakes tasks.
-        self.mailbox.ring_if_parked();
-    }
-
     /// Marks a task as aborted and wakes it, so that it is cancelled.
     pub(crate) fn abort(&self, id: TaskId) {
         self.tasks.borrow_mut().abort(id);
@@ -99,38 +92,35 @@ impl Core {
     }
 
     /// Runs the next task that is awake. `false` if none is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn run_next(&self) -> bool {
         let next = self.tasks.borrow_mut().next();
-        let Some(next) = next else { return false };
-        if next.is_aborted {
+        let Some(mut next) = next else { return false };
+        if next.is_aborted() {
             self.cancel(next);
-        } else {
-            self.run(next);
+            return true;
+        }
+        let waker = sys::waker::waker(TaskWaker::new(self.number, next.id()));
+        match next.task.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Progress::Pending => self.tasks.borrow_mut().put_back(next.index, next.task),
+            progress => self.finish(next, progress),
         }
         true
     }
 
-    #[inline]
-    fn run(&self, Next { id, mut task, .. }: Next) {
-        let waker = sys::waker::waker(TaskWaker::new(self.number, id));
-        match task.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Progress::Pending => self.tasks.borrow_mut().put_back(id, task),
-            progress => {
-                self.counters.tasks_panicked.add(usize::from(progress == Progress::Panicked));
-                self.end(id);
-            }
-        }
+    #[cold]
+    fn cancel(&self, mut next: Next) {
+        next.task.as_mut().cancel();
+        self.end(next.id());
     }
 
-    #[cold]
-    fn cancel(&self, Next { id, mut task, .. }: Next) {
-        task.as_mut().cancel();
-        self.end(id);
+    #[inline(never)]
+    fn finish(&self, next: Next, progress: Progress) {
+        self.counters.tasks_panicked.add(usize::from(progress == Progress::Panicked));
+        self.end(next.id());
     }
 
     /// A task has ended, and has no future any more.
-    #[inline(never)]
     fn end(&self, id: TaskId) {
         let task = self.tasks.borrow_mut().remove(id);
         drop(task);
@@ -142,7 +132,7 @@ impl Core {
         loop {
             let next = self.tasks.borrow_mut().take_from(from);
             let Some(next) = next else { break };
-            from = next.id.index as usize + 1;
+            from = next.index as usize + 1;
             self.cancel(next);
         }
         self.tasks.borrow_mut().clear_queue();

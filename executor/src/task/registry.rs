@@ -3,10 +3,10 @@
 //! A task lives in its place, and a waker is no more than the name of the place: nothing is counted, and nothing of a task
 //! is shared with other threads. The name of a task that has ended finds nothing.
 
-use std::collections::VecDeque;
 use std::mem;
 
 use super::future::BoxedTask;
+use super::queue::Queue;
 use super::waker::GENERATION_MASK;
 
 /// Names a task of one core.
@@ -44,24 +44,36 @@ impl Place {
     }
 }
 
-/// A task that is to be run.
+/// A task that is to be run, taken out of its place.
 pub(super) struct Next {
-    pub(super) id: TaskId,
+    pub(super) index: u32,
+    state: u32,
     pub(super) task: BoxedTask,
-    /// It is to be cancelled instead.
-    pub(super) is_aborted: bool,
+}
+
+impl Next {
+    #[inline]
+    pub(super) fn id(&self) -> TaskId {
+        TaskId { index: self.index, generation: self.state >> GENERATION_AT }
+    }
+
+    /// Whether it is to be cancelled instead.
+    #[inline]
+    pub(super) fn is_aborted(&self) -> bool {
+        self.state & ABORTED != 0
+    }
 }
 
 pub(crate) struct Tasks {
     places: Vec<Place>,
     vacant: u32,
     len: usize,
-    queue: VecDeque<TaskId>,
+    queue: Queue,
 }
 
 impl Default for Tasks {
     fn default() -> Tasks {
-        Tasks { places: Vec::new(), vacant: NONE, len: 0, queue: VecDeque::new() }
+        Tasks { places: Vec::new(), vacant: NONE, len: 0, queue: Queue::default() }
     }
 }
 
@@ -85,7 +97,7 @@ impl Tasks {
         let id = TaskId { index, generation: place.state >> GENERATION_AT };
         place.state |= LIVE | QUEUED;
         self.len += 1;
-        self.queue.push_back(id);
+        self.queue.push(index);
         id
     }
 
@@ -100,14 +112,14 @@ impl Tasks {
     }
 
     /// Queues the task at a place, if the lower bits of its generation are these.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake(&mut self, index: u32, generation: u32) {
         const MASK: u32 = GENERATION_MASK << GENERATION_AT | LIVE;
         if let Some(place) = self.places.get_mut(index as usize)
             && place.state & (MASK | QUEUED) == generation << GENERATION_AT | LIVE
         {
             place.state |= QUEUED;
-            self.queue.push_back(TaskId { index, generation: place.state >> GENERATION_AT });
+            self.queue.push(index);
         }
     }
 
@@ -127,39 +139,47 @@ impl Tasks {
     }
 
     /// Takes the next task out of the queue and out of its place.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next(&mut self) -> Option<Next> {
-        while let Some(id) = self.queue.pop_front() {
-            // It may have ended since.
-            if let Some(place) = self.places.get_mut(id.index as usize)
-                && place.is(id)
-                && let Some(task) = place.task.take()
-            {
-                place.state &= !QUEUED;
-                return Some(Next { id, task, is_aborted: place.state & ABORTED != 0 });
+        while let Some(index) = self.queue.pop() {
+            let place = self.places.get_mut(index as usize)?;
+            place.state &= !QUEUED;
+            if let Some(task) = place.task.take() {
+                return Some(Next { index, state: place.state, task });
             }
+            self.vacate(index);
         }
         None
     }
 
     /// Puts back what was taken out and has not ended.
-    #[inline]
-    pub(super) fn put_back(&mut self, id: TaskId, task: BoxedTask) {
-        if let Some(place) = self.places.get_mut(id.index as usize) {
-            place.task = Some(task);
+    #[inline(always)]
+    pub(super) fn put_back(&mut self, index: u32, task: BoxedTask) {
+        if let Some(place) = self.places.get_mut(index as usize) {
+            // There is nothing to drop where it was taken out.
+            mem::forget(place.task.replace(task));
         }
     }
 
-    /// The task has ended: its place is vacant. What was in it is for the caller to drop, outside of the borrow.
+    /// The task has ended. What was in its place is for the caller to drop, outside of the borrow. The place is vacant
+    /// at once, or when it has left the queue: nothing is in the queue twice.
     pub(super) fn remove(&mut self, id: TaskId) -> Option<BoxedTask> {
-        let vacant = self.vacant;
         let place = self.place(id)?;
-        place.state = id.generation.wrapping_add(1) << GENERATION_AT;
-        place.next = vacant;
+        let is_queued = place.state & QUEUED;
+        place.state = id.generation.wrapping_add(1) << GENERATION_AT | is_queued;
         let task = place.task.take();
-        self.vacant = id.index;
         self.len -= 1;
+        if is_queued == 0 {
+            self.vacate(id.index);
+        }
         task
+    }
+
+    #[cold]
+    fn vacate(&mut self, index: u32) {
+        if let Some(place) = self.places.get_mut(index as usize) {
+            place.next = mem::replace(&mut self.vacant, index);
+        }
     }
 
     /// A task, unless it is being polled.
@@ -172,8 +192,7 @@ impl Tasks {
         let (offset, place) =
             self.places.iter_mut().skip(index).enumerate().find(|(_, place)| place.task.is_some())?;
         let task = place.task.take()?;
-        let id = TaskId { index: (index + offset) as u32, generation: place.state >> GENERATION_AT };
-        Some(Next { id, task, is_aborted: true })
+        Some(Next { index: (index + offset) as u32, state: place.state | ABORTED, task })
     }
 
     /// Forgets who is awake.

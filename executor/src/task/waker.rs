@@ -50,27 +50,50 @@ impl TaskWaker {
 
     /// Wakes the task, from any thread. Without effect if it has ended; if its place and its name, of which there are
     /// 32,768 to a place, are another's by now, that one is polled without a reason, which futures have to stand.
-    #[inline]
     pub fn wake(self) {
-        let place = self.0.get() as u32;
-        let generation = (self.0.get() >> GENERATION_AT) as u32 & GENERATION_MASK;
-        let is_here = current::try_with(|core| {
-            let is_here = core.number.0.get() >> CORE_AT == self.0.get() >> CORE_AT;
-            if is_here {
-                core.wake(place, generation);
+        TaskWaker::wake_all(&[self]);
+    }
+
+    /// Wakes several tasks, in this order, for less than one after the other.
+    pub fn wake_all(tasks: &[TaskWaker]) {
+        let woken = current::try_with(|core| {
+            let mut table = core.tasks.borrow_mut();
+            for task in tasks {
+                if task.core() == core.number.number() {
+                    table.wake(task.place(), task.generation());
+                } else {
+                    task.wake_elsewhere();
+                }
             }
-            is_here
+            drop(table);
+            // A foreign loop that announced its sleep may still run code that wakes tasks.
+            core.mailbox.ring_if_parked();
         });
-        if is_here != Some(true) {
-            self.wake_elsewhere();
+        if woken.is_none() {
+            tasks.iter().for_each(|task| task.wake_elsewhere());
         }
     }
 
     #[cold]
     fn wake_elsewhere(self) {
-        if let Some(mailbox) = numbers::find((self.0.get() >> CORE_AT) as u16) {
-            mailbox.wake(self.0.get() as u32);
+        if let Some(mailbox) = numbers::find(self.core()) {
+            mailbox.wake(self.place());
         }
+    }
+
+    #[inline(always)]
+    fn place(self) -> u32 {
+        self.0.get() as u32
+    }
+
+    #[inline(always)]
+    fn generation(self) -> u32 {
+        (self.0.get() >> GENERATION_AT) as u32 & GENERATION_MASK
+    }
+
+    #[inline(always)]
+    fn core(self) -> u16 {
+        (self.0.get() >> CORE_AT) as u16
     }
 
     /// The number. Its highest bit is 0.
@@ -98,6 +121,7 @@ impl CoreNumber {
         NonZeroU64::new(u64::from(number) << CORE_AT).map(CoreNumber)
     }
 
+    #[inline(always)]
     pub(crate) fn number(self) -> u16 {
         (self.0.get() >> CORE_AT) as u16
     }

@@ -10,6 +10,30 @@ use std::task::{Context, Poll, ready};
 use super::TcpStream;
 use crate::io::Lease;
 
+/// The future of [`TcpStream::read`].
+#[derive(Debug)]
+pub(super) struct Read<'s, 'b> {
+    stream: &'s TcpStream,
+    buf: &'b mut [u8],
+}
+
+impl<'s, 'b> Read<'s, 'b> {
+    #[inline]
+    pub(super) fn new(stream: &'s TcpStream, buf: &'b mut [u8]) -> Read<'s, 'b> {
+        Read { stream, buf }
+    }
+}
+
+impl Future for Read<'_, '_> {
+    type Output = io::Result<usize>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.stream.poll_read(cx, this.buf)
+    }
+}
+
 /// The future of [`TcpStream::read_exact`].
 #[derive(Debug)]
 pub(super) struct ReadExact<'s, 'b> {
@@ -44,6 +68,29 @@ impl Future for ReadExact<'_, '_> {
 #[cold]
 fn ended_early() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended early")
+}
+
+/// The future of [`TcpStream::write`].
+#[derive(Debug)]
+pub(super) struct Write<'s, 'b> {
+    stream: &'s TcpStream,
+    buf: &'b [u8],
+}
+
+impl<'s, 'b> Write<'s, 'b> {
+    #[inline]
+    pub(super) fn new(stream: &'s TcpStream, buf: &'b [u8]) -> Write<'s, 'b> {
+        Write { stream, buf }
+    }
+}
+
+impl Future for Write<'_, '_> {
+    type Output = io::Result<usize>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.stream.poll_write(cx, self.buf)
+    }
 }
 
 /// The future of [`TcpStream::write_all`].

@@ -73,7 +73,7 @@ impl TcpListener {
     /// # Errors
     /// As [`accept`](Self::accept).
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let poll = self.handle.poll(|door, id| door.tcp_accept(id, Notify::Last(cx.waker())));
+        let poll = self.handle.poll(|door, id| door.tcp_accept(id, Notify::last(cx.waker())));
         let (id, peer) = ready!(poll)?;
         Poll::Ready(Ok((TcpStream::new(self.handle.shard(), id), peer)))
     }

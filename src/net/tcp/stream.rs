@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::BufMut;
 use hayase_stack::{Congestion, Keepalive, State, TcpId, TcpInfo};
 
-use super::futures::{ReadExact, ReadLease, WriteAll};
+use super::futures::{Read, ReadExact, ReadLease, Write, WriteAll};
 use super::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, hop_limit, split, split_owned};
 use crate::door::{Handle, ShardId};
 use crate::host::Host;
@@ -71,7 +71,7 @@ impl TcpStream {
         let handle = Host::current()?.open(|door| door.tcp_connect(remote, local))?;
         // From here on, dropping the future drops the handle, and so gives the attempt up.
         let stream = TcpStream { handle };
-        poll_fn(|cx| stream.handle.poll(|door, id| door.tcp_poll_connect(id, Notify::Last(cx.waker()))))
+        poll_fn(|cx| stream.handle.poll(|door, id| door.tcp_poll_connect(id, Notify::last(cx.waker()))))
             .await?;
         Ok(stream)
     }
@@ -150,7 +150,7 @@ impl TcpStream {
     /// Cancel safe: if another branch completes first, nothing was read.
     #[inline]
     pub fn read(&mut self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
-        poll_fn(|cx| self.poll_read(cx, buf))
+        Read::new(self, buf)
     }
 
     /// Fills `buf`, and returns its length.
@@ -272,7 +272,10 @@ impl TcpStream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.handle.poll(|door, id| door.tcp_read(id, Notify::Last(cx.waker()), buf))
+        if self.handle.is_drained(cx.waker()) {
+            return Poll::Pending;
+        }
+        self.handle.poll(|door, id| door.tcp_read(id, Notify::last(cx.waker()), buf))
     }
 
     /// The twin of [`read_vectored`](Self::read_vectored). Only the last task that called is woken.
@@ -284,7 +287,7 @@ impl TcpStream {
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.handle.poll(|door, id| door.tcp_read_vectored(id, Notify::Last(cx.waker()), bufs))
+        self.handle.poll(|door, id| door.tcp_read_vectored(id, Notify::last(cx.waker()), bufs))
     }
 
     /// The twin of [`read_lease`](Self::read_lease). Only the last task that called is woken.
@@ -296,7 +299,10 @@ impl TcpStream {
         if len_max == 0 {
             return Poll::Ready(Ok(Lease::default()));
         }
-        self.handle.poll(|door, id| door.tcp_lease(id, Notify::Last(cx.waker()), len_max)).map_ok(Lease::new)
+        if self.handle.is_drained(cx.waker()) {
+            return Poll::Pending;
+        }
+        self.handle.poll(|door, id| door.tcp_lease(id, Notify::last(cx.waker()), len_max)).map_ok(Lease::new)
     }
 
     /// Shows what is there, at most `len_max` bytes in all, to `sink` where it lies, and takes it. For those
@@ -314,7 +320,7 @@ impl TcpStream {
         if len_max == 0 {
             return Poll::Ready(Ok(0));
         }
-        self.handle.poll(|door, id| door.tcp_read_with(id, Notify::Last(cx.waker()), len_max, sink))
+        self.handle.poll(|door, id| door.tcp_read_with(id, Notify::last(cx.waker()), len_max, sink))
     }
 
     /// The twin of [`peek`](Self::peek). Only the last task that called is woken.
@@ -322,7 +328,7 @@ impl TcpStream {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.handle.poll(|door, id| door.tcp_peek(id, Notify::Last(cx.waker()), buf))
+        self.handle.poll(|door, id| door.tcp_peek(id, Notify::last(cx.waker()), buf))
     }
 
     pub(super) fn poll_append(&self, cx: &mut Context<'_>, buf: &mut impl BufMut) -> Poll<io::Result<usize>> {
@@ -353,7 +359,7 @@ impl TcpStream {
     /// Cancel safe: if another branch completes first, nothing was queued.
     #[inline]
     pub fn write(&mut self, buf: &[u8]) -> impl Future<Output = io::Result<usize>> {
-        poll_fn(|cx| self.poll_write(cx, buf))
+        Write::new(self, buf)
     }
 
     /// Queues all of `buf`, waiting for room as often as it takes.
@@ -439,7 +445,7 @@ impl TcpStream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.handle.poll(|door, id| door.tcp_write(id, Notify::Last(cx.waker()), buf))
+        self.handle.poll(|door, id| door.tcp_write(id, Notify::last(cx.waker()), buf))
     }
 
     /// The twin of [`write_vectored`](Self::write_vectored). Only the last task that called is woken.
@@ -447,7 +453,7 @@ impl TcpStream {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn poll_write_vectored(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.handle.poll(|door, id| door.tcp_write_vectored(id, Notify::Last(cx.waker()), bufs))
+        self.handle.poll(|door, id| door.tcp_write_vectored(id, Notify::last(cx.waker()), bufs))
     }
 
     /// Takes what there is room for off the front of `bytes`, without a copy. Only the last task that called is
@@ -459,7 +465,7 @@ impl TcpStream {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.handle.poll(|door, id| door.tcp_write_owned(id, Notify::Last(cx.waker()), &mut bytes.0))
+        self.handle.poll(|door, id| door.tcp_write_owned(id, Notify::last(cx.waker()), &mut bytes.0))
     }
 
     /// The twin of [`shutdown`](Self::shutdown).
@@ -536,7 +542,7 @@ impl TcpStream {
     /// # Errors
     /// As [`readable`](Self::readable).
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.handle.poll_ready(Side::Read, Notify::Last(cx.waker())))?;
+        ready!(self.handle.poll_ready(Side::Read, Notify::last(cx.waker())))?;
         Poll::Ready(Ok(()))
     }
 
@@ -545,7 +551,7 @@ impl TcpStream {
     /// # Errors
     /// As [`writable`](Self::writable).
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.handle.poll_ready(Side::Write, Notify::Last(cx.waker())))?;
+        ready!(self.handle.poll_ready(Side::Write, Notify::last(cx.waker())))?;
         Poll::Ready(Ok(()))
     }
 }

@@ -47,7 +47,7 @@ impl Sockets {
         let Some(udp) = self.udp.get_mut(id) else { return };
         let (mut count, mut failure) = (0, None);
         while let Some(Datagram { peer, bytes, .. }) = udp.unsent.front() {
-            match door.udp_send(id, Notify::Never, bytes, *peer) {
+            match door.udp_send(id, Notify::NEVER, bytes, *peer) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => failure = Some(error),
@@ -69,7 +69,7 @@ impl Sockets {
         while let Some(udp) = self.udp.get_mut(id)
             && udp.waiting < DATAGRAMS_MAX
         {
-            match door.udp_recv(id, Notify::Never, &mut self.datagram) {
+            match door.udp_recv(id, Notify::NEVER, &mut self.datagram) {
                 Poll::Pending => return,
                 Poll::Ready(Err(error)) => {
                     let client = udp.client;
@@ -100,7 +100,7 @@ impl Sockets {
 
     pub(super) fn echo_changed(&mut self, door: &dyn Door, id: EchoId) {
         while let Some(Echo { client }) = self.echo.get(id)
-            && let Poll::Ready(reply) = door.echo_recv(id, Notify::Never)
+            && let Poll::Ready(reply) = door.echo_recv(id, Notify::NEVER)
         {
             let client = *client;
             self.tell(client, Completion::Echo { id, reply: reply.map(Box::new) });

@@ -28,7 +28,7 @@ impl Sockets {
     pub(super) fn accept(&mut self, door: &dyn Door, id: ListenerId) {
         while let Some(listener) = self.listeners.get_mut(id)
             && listener.waiting < listener.waiting_max
-            && let Poll::Ready(Ok((tcp, peer))) = door.tcp_accept(id, Notify::Never)
+            && let Poll::Ready(Ok((tcp, peer))) = door.tcp_accept(id, Notify::NEVER)
         {
             // One that died while it waited has no address: nobody misses it.
             let Ok(local) = door.tcp_local_addr(tcp) else { continue };

@@ -193,7 +193,7 @@ impl Sockets {
     /// Whether the handshake is over, and well.
     fn connect(&mut self, door: &dyn Door, id: TcpId) -> bool {
         let Some(tcp) = self.tcp.get_mut(id) else { return false };
-        match door.tcp_poll_connect(id, Notify::Never) {
+        match door.tcp_poll_connect(id, Notify::NEVER) {
             Poll::Pending => false,
             Poll::Ready(Ok(())) => {
                 tcp.connecting = false;
@@ -214,7 +214,7 @@ impl Sockets {
     fn take(&mut self, door: &dyn Door, id: TcpId, ready: Ready) {
         while let Some(room) = self.room(id) {
             let len_max = room.min(SMALL_LEN as u64) as usize;
-            match door.tcp_read(id, Notify::Never, &mut self.small[..len_max]) {
+            match door.tcp_read(id, Notify::NEVER, &mut self.small[..len_max]) {
                 Poll::Ready(Ok(0)) => return self.end(id),
                 Poll::Ready(Ok(len)) if len < len_max => {
                     let memory = &mut self.memory;
@@ -259,7 +259,7 @@ impl Sockets {
         if more > 0 {
             // An end or an error behind it is met by the next round.
             let mut sink = |bytes: &[u8]| memory.extend_from_slice(bytes);
-            let _ = door.tcp_read_with(id, Notify::Never, more, &mut sink);
+            let _ = door.tcp_read_with(id, Notify::NEVER, more, &mut sink);
         }
         Chunk::Shared(memory.split().freeze())
     }
@@ -334,7 +334,7 @@ fn write(door: &dyn Door, id: TcpId, chunk: &mut Chunk) -> Poll<io::Result<()>> 
         return write_owned(door, id, chunk);
     }
     while !chunk.is_empty() {
-        match door.tcp_write(id, Notify::Never, chunk) {
+        match door.tcp_write(id, Notify::NEVER, chunk) {
             Poll::Ready(Ok(len)) if len == chunk.len() => break,
             Poll::Ready(Ok(len)) => chunk.advance(len),
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -348,7 +348,7 @@ fn write_owned(door: &dyn Door, id: TcpId, chunk: &mut Chunk) -> Poll<io::Result
     let Chunk::Shared(bytes) = chunk else { return Poll::Ready(Ok(())) };
     let mut owned = SharedBytes::from_owner(bytes.clone());
     let written = loop {
-        match door.tcp_write_owned(id, Notify::Never, &mut owned) {
+        match door.tcp_write_owned(id, Notify::NEVER, &mut owned) {
             Poll::Ready(Ok(_)) if owned.is_empty() => break Poll::Ready(Ok(())),
             Poll::Ready(Ok(_)) => {}
             Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),

@@ -209,6 +209,21 @@ impl<F: Frame> Tcp<F> {
         self.read_with(now, id, config, 0, |connection| connection.receive.read(buf))
     }
 
+    /// As [`read`](Self::read); also says whether the next read will have to wait.
+    #[inline(always)]
+    pub(crate) fn read_drain(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        buf: &mut [u8],
+        config: &Config,
+    ) -> Poll<Result<(usize, bool), Error>> {
+        self.read_with(now, id, config, (0, false), |connection| {
+            let len = connection.receive.read(buf);
+            (len, connection.is_drained())
+        })
+    }
+
     pub(crate) fn peek(&mut self, id: TcpId, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
         match self.get_mut(id) {
             Err(error) => Poll::Ready(Err(error)),
@@ -227,6 +242,23 @@ impl<F: Frame> Tcp<F> {
         let end = || SharedBytes::from(alloc::vec::Vec::new());
         self.read_with(now, id, config, None, |connection| connection.receive.lease(len_max.max(1)))
             .map(|lease| lease.map(|lease| lease.unwrap_or_else(end)))
+    }
+
+    /// As [`lease`](Self::lease); also says whether the next read will have to wait.
+    #[inline(always)]
+    pub(crate) fn lease_drain(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        len_max: usize,
+        config: &Config,
+    ) -> Poll<Result<(SharedBytes, bool), Error>> {
+        let end = || SharedBytes::from(alloc::vec::Vec::new());
+        let lease = self.read_with(now, id, config, (None, false), |connection| {
+            let lease = connection.receive.lease(len_max.max(1));
+            (lease, connection.is_drained())
+        });
+        lease.map_ok(|(lease, is_drained)| (lease.unwrap_or_else(end), is_drained))
     }
 
     #[inline(always)]
@@ -497,6 +529,12 @@ impl<F: Frame> Connection<F> {
             Ok(true) => Poll::Ready(Ok(end)),
             Err(error) => Poll::Ready(Err(error)),
         }
+    }
+
+    /// Whether there is nothing to read at present, on a connection where nothing is going on but data.
+    #[inline(always)]
+    fn is_drained(&self) -> bool {
+        self.steady && self.receive.is_empty()
     }
 
     /// Whether nothing more will come; the error that ended it, once.

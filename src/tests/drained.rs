@@ -1,0 +1,122 @@
+//! A read that leaves nothing behind registers its task, and the next read of that task waits without asking: who is woken
+//! must be the same as if it had asked.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use super::connected;
+use crate::Host;
+use crate::net::TcpStream;
+use crate::time::sleep;
+
+const SOON: Duration = Duration::from_millis(5);
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Count {
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Has a task call `each` with every poll, and counts the polls.
+fn watch(mut each: impl FnMut(usize, &mut Context<'_>) + 'static) -> Rc<Cell<usize>> {
+    let polls = Rc::new(Cell::new(0));
+    let count = Rc::clone(&polls);
+    drop(crate::spawn(poll_fn(move |cx| {
+        count.set(count.get() + 1);
+        each(count.get(), cx);
+        Poll::<()>::Pending
+    })));
+    polls
+}
+
+fn read(stream: &TcpStream, cx: &mut Context<'_>) -> Poll<usize> {
+    stream.poll_read(cx, &mut [0; 16]).map(Result::unwrap)
+}
+
+everywhere! {
+    async fn the_next_datum_wakes_who_drained_the_socket_once(_client: Host, server: Host) {
+        let (stream, mut peer) = connected(server).await;
+        peer.write_all(b"one").await.unwrap();
+        sleep(SOON).await;
+        let lens = Rc::new(RefCell::new(Vec::new()));
+        let seen = Rc::clone(&lens);
+        let polls = watch(move |poll, cx| {
+            // Only the first three polls ask.
+            while poll <= 3 && let Poll::Ready(len) = read(&stream, cx) {
+                seen.borrow_mut().push(len);
+            }
+        });
+        sleep(SOON).await;
+        for (expected, polled) in [(2, 2), (3, 3), (3, 4)] {
+            peer.write_all(b"more").await.unwrap();
+            sleep(SOON).await;
+            assert_eq!((lens.borrow().len(), polls.get()), (expected, polled));
+        }
+        // The fourth poll did not ask, so nobody waits any more.
+        peer.write_all(b"more").await.unwrap();
+        sleep(SOON).await;
+        assert_eq!(polls.get(), 4);
+        assert_eq!(*lens.borrow(), [3, 4, 4]);
+    }
+
+    async fn of_two_who_wait_the_last_that_asked_is_woken(_client: Host, server: Host) {
+        let (stream, mut peer) = connected(server).await;
+        peer.write_all(b"one").await.unwrap();
+        sleep(SOON).await;
+        let other = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&other));
+        let polls = watch(move |poll, cx| {
+            let other = &mut Context::from_waker(&waker);
+            match poll {
+                // This task, the other, and this one again.
+                1 => {
+                    assert_eq!(read(&stream, cx), Poll::Ready(3));
+                    assert!(read(&stream, other).is_pending() && read(&stream, cx).is_pending());
+                }
+                // This task, and the other.
+                2 => {
+                    assert_eq!(read(&stream, cx), Poll::Ready(3));
+                    assert!(read(&stream, cx).is_pending() && read(&stream, other).is_pending());
+                }
+                _ => unreachable!("this task waits no more"),
+            }
+        });
+        sleep(SOON).await;
+        assert_eq!((polls.get(), other.get()), (1, 0));
+        for _ in 0..2 {
+            peer.write_all(b"two").await.unwrap();
+            sleep(SOON).await;
+        }
+        assert_eq!((polls.get(), other.get()), (2, 1));
+    }
+
+    async fn an_end_that_has_come_already_is_seen_at_once(_client: Host, server: Host) {
+        let (mut stream, mut peer) = connected(server).await;
+        peer.write_all(b"last").await.unwrap();
+        peer.shutdown().await.unwrap();
+        sleep(SOON).await;
+        let mut buf = [0; 16];
+        assert_eq!(stream.read(&mut buf).await.unwrap(), 4);
+        assert_eq!(stream.read(&mut buf).await.unwrap(), 0);
+        let (mut stream, peer) = connected(server).await;
+        let mut reading = Box::pin(async move { stream.read(&mut buf).await });
+        let first = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx).is_pending())).await;
+        assert!(first);
+        drop(peer);
+        assert_eq!(reading.await.unwrap(), 0, "an end wakes like a datum");
+    }
+}
