@@ -66,6 +66,18 @@ impl<F> Burst<F> {
         count
     }
 
+    /// The frame that arrived first.
+    #[inline]
+    pub fn front(&self) -> Option<&(F, RxMeta)> {
+        self.frames.front()
+    }
+
+    /// Takes out the frame that arrived first.
+    #[inline]
+    pub fn pop_front(&mut self) -> Option<(F, RxMeta)> {
+        self.frames.pop_front()
+    }
+
     /// Takes all frames out, in order of arrival.
     #[inline]
     pub fn drain(&mut self) -> impl Iterator<Item = (F, RxMeta)> + '_ {
@@ -91,6 +103,9 @@ mod tests {
         assert_eq!(burst.take_from(&mut long), 0);
         assert!(burst.drain().map(|(number, _)| number).eq(0..4));
         assert_eq!(burst.take_from(&mut long), 4);
-        assert!(burst.drain().map(|(number, _)| number).eq(4..8));
+        assert_eq!(burst.front().map(|(number, _)| *number), Some(4));
+        assert_eq!(burst.pop_front().map(|(number, _)| number), Some(4));
+        assert!(burst.drain().map(|(number, _)| number).eq(5..8));
+        assert!(burst.front().is_none() && burst.pop_front().is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use hayase_device::{Device, Frame, RxChecksum, RxMeta};
+use hayase_device::{Burst, Device, Frame, RxChecksum, RxMeta};
 use hayase_time::Instant;
 
 use crate::chain;
@@ -38,18 +38,20 @@ pub(crate) struct Packet {
 }
 
 impl<F: Frame> Stack<F> {
-    /// One frame. What becomes of it is counted here, and nowhere else.
+    /// One frame, and those behind it in the burst that continue it. What becomes of it is counted here, and nowhere
+    /// else.
     #[inline]
     pub(crate) fn receive_frame<D: Device<Frame = F>>(
         &mut self,
         now: Instant,
         frame: F,
         meta: RxMeta,
+        burst: &mut Burst<F>,
         device: &mut D,
     ) {
         self.counters.count(Count::InReceives);
         let mut slot = Some(frame);
-        self.receive_usual(now, &mut slot, meta);
+        self.receive_usual(now, &mut slot, meta, burst);
         if let Some(frame) = slot
             && let Err(reason) = self.receive_ethernet(now, frame, meta, device)
         {
@@ -60,23 +62,29 @@ impl<F: Frame> Stack<F> {
     /// The way of nearly every frame of an established connection: read in one go, and taken if it is what the
     /// connection expects next. Any other stays as it was, and goes the way through the layers.
     #[inline(always)]
-    fn receive_usual(&mut self, now: Instant, slot: &mut Option<F>, meta: RxMeta) {
+    fn receive_usual(&mut self, now: Instant, slot: &mut Option<F>, meta: RxMeta, burst: &mut Burst<F>) {
         let Some(frame) = slot.as_ref().filter(|frame| frame.next().is_none()) else { return };
         match tcp_at(frame.bytes(), self.link.mac) {
             Some(TCP_V4) => {
                 let (tcp, mut turn) = self.tcp_turn(now);
-                tcp.receive_predicted::<TCP_V4>(slot, meta, &mut turn);
+                tcp.receive_predicted::<TCP_V4>(slot, meta, burst, &mut turn);
             }
-            Some(TCP_V6) => self.receive_predicted_v6(now, slot, meta),
+            Some(TCP_V6) => self.receive_predicted_v6(now, slot, meta, burst),
             _ => {}
         }
     }
 
     /// By itself, so that neither way needs registers for the other.
     #[inline(never)]
-    fn receive_predicted_v6(&mut self, now: Instant, slot: &mut Option<F>, meta: RxMeta) {
+    fn receive_predicted_v6(
+        &mut self,
+        now: Instant,
+        slot: &mut Option<F>,
+        meta: RxMeta,
+        burst: &mut Burst<F>,
+    ) {
         let (tcp, mut turn) = self.tcp_turn(now);
-        tcp.receive_predicted::<TCP_V6>(slot, meta, &mut turn);
+        tcp.receive_predicted::<TCP_V6>(slot, meta, burst, &mut turn);
     }
 
     fn receive_ethernet<D: Device<Frame = F>>(

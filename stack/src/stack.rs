@@ -171,8 +171,8 @@ impl<F: Frame> Stack<F> {
     /// else leaves with [`transmit`](Self::transmit).
     #[inline]
     pub fn receive<D: Device<Frame = F>>(&mut self, now: Instant, burst: &mut Burst<F>, device: &mut D) {
-        for (frame, meta) in burst.drain() {
-            self.receive_frame(now, frame, meta, device);
+        while let Some((frame, meta)) = burst.pop_front() {
+            self.receive_frame(now, frame, meta, burst, device);
         }
         if !self.link.loopback.is_empty() {
             self.receive_loopback(now, device);
@@ -182,10 +182,11 @@ impl<F: Frame> Stack<F> {
     /// What this host sent to itself until now.
     #[inline(never)]
     fn receive_loopback<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) {
+        let mut none = Burst::new(1);
         self.link.is_looping = true;
         for _ in 0..self.link.loopback.len() {
             if let Some((frame, meta)) = self.link.loopback.pop_front() {
-                self.receive_frame(now, frame, meta, device);
+                self.receive_frame(now, frame, meta, &mut none, device);
             }
         }
         self.link.is_looping = false;

@@ -38,6 +38,7 @@ mod rate;
 mod receive_queue;
 mod recovery;
 mod rtt;
+mod run;
 mod segment;
 mod segment_arrives;
 mod send_queue;

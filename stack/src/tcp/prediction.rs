@@ -4,7 +4,7 @@
 //! [`segment_arrives`](super::segment_arrives) would let it pass; here that is known from a few comparisons, and
 //! what is left to do is what the RFC has the segment do. Whatever else arrives goes through the checks.
 
-use hayase_device::{Frame, RxChecksum, RxMeta};
+use hayase_device::{Burst, Frame, RxChecksum, RxMeta};
 use hayase_time::Instant;
 
 use super::connection::{AckDebt, Connection};
@@ -34,6 +34,7 @@ impl<F: Frame> Tcp<F> {
         &mut self,
         slot: &mut Option<F>,
         meta: RxMeta,
+        burst: &mut Burst<F>,
         turn: &mut Turn<'_>,
     ) {
         let Some(arrived) = slot.as_ref().and_then(|frame| Arrived::new::<AT>(frame.bytes())) else { return };
@@ -50,8 +51,14 @@ impl<F: Frame> Tcp<F> {
         turn.counters.count(Count::InSegs);
         connection.acknowledged_as_expected(&expected, turn.now, turn.config);
         if expected.len > 0 {
-            frame.trim_front(frame.len() - expected.len as usize);
-            connection.take_expected(frame, expected.len);
+            if expected.len >= connection.mss && !burst.is_empty() {
+                let count = connection.take_run::<AT>(frame, burst);
+                turn.counters.add(Count::InReceives, count);
+                turn.counters.add(Count::InSegs, count);
+            } else {
+                frame.trim_front(frame.len() - expected.len as usize);
+                connection.take_expected(frame, expected.len);
+            }
         }
         self.agenda.enlist(connection, index);
         self.agenda.announce(connection, TcpId { index, generation });
@@ -109,6 +116,12 @@ impl<F: Frame> Connection<F> {
     #[inline(always)]
     fn take_expected(&mut self, payload: F, len: u32) {
         self.receive.push_fragment(payload);
+        self.note_expected(len);
+    }
+
+    /// Books it, and the ACK that it asks for.
+    #[inline(always)]
+    pub(super) fn note_expected(&mut self, len: u32) {
         self.note_received(len);
         // An ACK for every second full segment (SHLD-19).
         let is_due = self.unacked_len >= 2 * self.mss;
