@@ -5,6 +5,9 @@
 
 use alloc::collections::VecDeque;
 
+/// Elements that there is room for, once there is more than one.
+const REST_MIN: usize = 15;
+
 #[derive(Debug)]
 pub(crate) struct Fifo<T> {
     front: Option<T>,
@@ -39,6 +42,10 @@ impl<T> Fifo<T> {
 
     #[inline(never)]
     fn push_behind(&mut self, value: T) {
+        if self.rest.capacity() == 0 {
+            // Who has two has many: growing by and by would move them several times.
+            self.rest.reserve(REST_MIN);
+        }
         self.rest.push_back(value);
     }
 
@@ -68,6 +75,24 @@ impl<T> Fifo<T> {
             self.front = None;
         }
         is_sole
+    }
+
+    /// Shows the elements in turn, and drops each that is used up, until one is not.
+    #[inline(always)]
+    pub(crate) fn consume(&mut self, mut is_used_up: impl FnMut(&mut T) -> bool) {
+        let Some(front) = &mut self.front else { return };
+        if !is_used_up(front) {
+            return;
+        }
+        self.front = None;
+        while let Some(next) = self.rest.front_mut()
+            && is_used_up(next)
+        {
+            self.rest.pop_front();
+        }
+        if self.rest.capacity() > 0 {
+            self.refill();
+        }
     }
 
     /// Moves the next element to the front, and gives the memory back behind the last.
@@ -163,6 +188,23 @@ mod tests {
         assert!(fifo.iter().copied().eq(0..4));
         assert_eq!((fifo.remove(2), fifo.remove(0), fifo.remove(7)), (Some(2), Some(0), None));
         assert!(fifo.iter().copied().eq([1, 3]));
+    }
+
+    #[test]
+    fn is_consumed_up_to_what_is_not_used_up() {
+        let mut fifo = Fifo::default();
+        fifo.consume(|_: &mut i32| true);
+        (0..5).for_each(|i| fifo.push_back(i));
+        fifo.consume(|i| *i < 3 && *i != 0);
+        assert_eq!(fifo.len(), 5);
+        let mut seen = alloc::vec::Vec::new();
+        fifo.consume(|i| {
+            seen.push(*i);
+            *i < 3
+        });
+        assert!(fifo.iter().copied().eq(3..5) && seen == [0, 1, 2, 3]);
+        fifo.consume(|_| true);
+        assert!(fifo.is_empty() && fifo.rest.is_empty() && fifo.rest.capacity() == 0);
     }
 
     #[test]

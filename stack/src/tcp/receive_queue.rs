@@ -112,19 +112,20 @@ impl<F: Frame> ReceiveQueue<F> {
     #[inline(never)]
     fn read_some(&mut self, buf: &mut [u8]) -> usize {
         let mut copied = 0;
-        while copied < buf.len()
-            && let Some(front) = self.frames.front_mut()
-        {
-            let len = front.len().min(buf.len() - copied);
-            buf[copied..copied + len].copy_from_slice(&front.bytes()[..len]);
+        self.frames.consume(|frame| {
+            let rest = &mut buf[copied..];
+            let bytes = frame.bytes();
+            let len = bytes.len().min(rest.len());
+            rest[..len].copy_from_slice(&bytes[..len]);
             copied += len;
-            if len == front.len() {
-                self.memory_len -= front.capacity();
-                self.frames.drop_front();
+            let is_used_up = len == bytes.len();
+            if is_used_up {
+                self.memory_len -= frame.capacity();
             } else {
-                front.trim_front(len);
+                frame.trim_front(len);
             }
-        }
+            is_used_up
+        });
         self.len -= copied;
         copied
     }

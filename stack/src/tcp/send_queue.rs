@@ -88,24 +88,16 @@ impl<F: Frame> SendQueue<F> {
         filling: Filling,
         device: &mut D,
     ) -> usize {
-        let mut written = 0;
-        while written < bytes.len() {
-            let rest = &bytes[written..];
-            let room = self.room(filling.buffer_len);
-            if room == 0 {
-                break;
+        let mut rest = &bytes[..bytes.len().min(self.room(filling.buffer_len))];
+        let wanted = rest.len();
+        rest = &rest[self.append(rest, nxt, filling)..];
+        while !rest.is_empty() && self.room(filling.buffer_len) > 0 {
+            match self.push_copy(rest, filling, device) {
+                0 => break,
+                copied => rest = &rest[copied..],
             }
-            let rest = &rest[..rest.len().min(room)];
-            let copied = match self.append(rest, nxt, filling) {
-                0 => self.push_copy(rest, filling, device),
-                copied => copied,
-            };
-            if copied == 0 {
-                break;
-            }
-            written += copied;
         }
-        written
+        wanted - rest.len()
     }
 
     /// Takes bytes that one frame holds, behind nothing else. Returns whether there was such a frame.
@@ -196,19 +188,19 @@ impl<F: Frame> SendQueue<F> {
 
     #[inline(never)]
     fn acknowledge_some(&mut self, una: Seq) {
-        while let Some(front) = self.entries.front_mut() {
-            if front.end().at_or_before(una) {
-                self.len -= front.frame.len();
-                self.memory_len -= front.frame.capacity();
-                self.entries.drop_front();
+        self.entries.consume(|entry| {
+            let is_over = entry.end().at_or_before(una);
+            if is_over {
+                self.len -= entry.frame.len();
+                self.memory_len -= entry.frame.capacity();
             } else {
-                let part = una.since(front.seq);
+                let part = una.since(entry.seq);
                 self.len -= part as usize;
-                front.frame.trim_front(part as usize);
-                front.seq += part;
-                return;
+                entry.frame.trim_front(part as usize);
+                entry.seq += part;
             }
-        }
+            is_over
+        });
     }
 
     /// What is queued, in order.
