@@ -31,11 +31,11 @@ pub struct Config {
     /// keeps only a little more than it needs to go on, so that peers who do not read, or who send what cannot be
     /// put in order, leave buffers for the others. A good deal less than the device's pool.
     pub memory_len_max: usize,
-    /// Bytes that a connection keeps unsent and unacknowledged before `write` waits, as long as its congestion window is
-    /// no larger than half of that.
+    /// Bytes that a connection keeps unsent and unacknowledged before `write` waits, as long as no more than half of that
+    /// is under way at a time. What is written and lies in the queue leaves the processor's cache before it is sent.
     pub send_buffer_len: usize,
-    /// The same for a connection with a large congestion window, of which it keeps two (Linux's `tcp_wmem`). No more
-    /// than `send_buffer_len`: nothing grows.
+    /// The same for a connection that uses a larger congestion window, of which it keeps two (Linux's `tcp_wmem`). No
+    /// more than `send_buffer_len`: nothing grows.
     pub send_buffer_len_max: usize,
     /// Bytes that a new connection keeps for the application: the largest receive window.
     pub receive_buffer_len: usize,
@@ -122,7 +122,7 @@ impl Default for Config {
             syn_backlog_max: 1024,
             syn_cookies: true,
             memory_len_max: 64 * 1024 * 1024,
-            send_buffer_len: 512 * 1024,
+            send_buffer_len: 128 * 1024,
             send_buffer_len_max: 16 * 1024 * 1024,
             receive_buffer_len: 512 * 1024,
             receive_buffer_len_max: 16 * 1024 * 1024,

@@ -125,6 +125,9 @@ impl<F: Frame> Connection<F> {
     /// What `acked` bytes mean to recovery and to the congestion window.
     #[inline(never)]
     fn move_window(&mut self, acked: u32, was_limited: bool, sent_at: Option<Instant>, now: Instant) {
+        if was_limited {
+            self.flight_max = self.flight_max.max(self.flight() + acked);
+        }
         let was_open = self.recovery.is_open();
         let is_over = self.recovery.on_ack(self.snd_una, acked, self.mss);
         if self.congestion.is_model_based() {

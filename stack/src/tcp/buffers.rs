@@ -75,10 +75,12 @@ impl<F: Frame> Connection<F> {
         config.out_of_order_count_max.max((self.space.len / self.mss) as usize)
     }
 
-    /// What the connection keeps for its peer: the window that is under way, and as much again to go on with.
+    /// What the connection keeps for its peer: what the window lets be under way, and as much again to go on with. Of a
+    /// window that something else keeps from being used, only what was used counts: the rest would but lie in the queue,
+    /// and have left the processor's cache by the time that it goes.
     #[inline]
     pub(super) fn send_buffer_len(&self, config: &Config) -> usize {
-        let two_windows = 2 * self.congestion.cwnd() as usize;
-        config.send_buffer_len.max(two_windows.min(config.send_buffer_len_max))
+        let used = self.congestion.cwnd().min(self.flight_max);
+        config.send_buffer_len.max((2 * used as usize).min(config.send_buffer_len_max))
     }
 }

@@ -144,6 +144,8 @@ pub(crate) struct Connection<F> {
     pub(super) backoff: u8,
     pub(super) retries: u8,
     pub(super) last_sent_at: Instant,
+    /// The most bytes that were outstanding while that was much of the congestion window.
+    pub(super) flight_max: u32,
     /// When what was sent so far has left, at the pacing rate.
     pub(super) pace_at: Instant,
     pub(super) tally: Tally,
@@ -245,6 +247,7 @@ impl<F: Frame> Connection<F> {
             backoff: 0,
             retries: 0,
             last_sent_at: opening.now,
+            flight_max: 0,
             pace_at: opening.now,
             tally: Tally::default(),
             send: SendQueue::new(opening.iss + 1),

@@ -358,7 +358,8 @@ impl<F: Frame> Tcp<F> {
         // Whoever the device turned away is first when it has room again.
         work.drain(..spoke);
         // Whom a dry pool holds up has done nothing, or it would keep the thread awake.
-        let held_up = self.agenda.work.len();
+        let is_starved = |index: &&u32| self.connections.get(**index).is_some_and(|c| c.starved);
+        let held_up = self.agenda.work.iter().filter(is_starved).count();
         work.append(&mut self.agenda.work);
         self.agenda.work = work;
         replied + spoke.saturating_sub(held_up)
@@ -396,16 +397,21 @@ impl<F: Frame> Tcp<F> {
         // Output moves deadlines and may feed a writer; it ends no connection.
         self.agenda.announce(connection, TcpId { index, generation });
         self.agenda.schedule(connection, index);
-        if output == Output::Blocked || fed == Output::Blocked {
-            connection.listed.work = true;
-            self.is_stalled = true;
-        }
-        if output == Output::Done && fed == Output::Blocked {
-            // Its pool is dry, which is no reason for others to wait.
-            self.agenda.work.push(index);
+        match output {
+            Output::Done if fed == Output::Done => {}
+            Output::Blocked => {
+                connection.listed.work = true;
+                self.is_stalled = true;
+            }
+            // It has more to say, or its pool is dry, which is no reason for others to wait.
+            Output::Done | Output::More => {
+                connection.listed.work = true;
+                self.agenda.work.push(index);
+                self.is_stalled |= output == Output::Done;
+            }
         }
         // What the device refused this one it would refuse all others.
-        output == Output::Done
+        output != Output::Blocked
     }
 
     fn transmit_replies<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config) -> usize

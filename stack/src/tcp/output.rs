@@ -13,10 +13,17 @@ use crate::seq::Seq;
 use crate::socket::Ready;
 use crate::wire::tcp::{Flags, Options, SACK_BLOCKS_MAX, TcpHeader};
 
+/// What a connection sends anew in one turn, in bytes: a burst's worth. Others come between, the answers to it come in
+/// time for the next, and it is still in the processor's cache when somebody looks at it, be it the device or, where both
+/// ends are on one machine, the peer.
+const TURN_LEN_MAX: u32 = 96 * 1024;
+
 /// Whether a connection has said all that it may say now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Output {
     Done,
+    /// Its share of this turn is used up: it goes on in the next.
+    More,
     /// The device's queue is full or its pool dry: go on next turn.
     Blocked,
 }
@@ -57,10 +64,16 @@ impl<F: Frame> Connection<F> {
         if self.congestion.is_model_based() {
             self.prepare_model(egress.now);
         }
-        self.output_train(egress, config);
+        let share_end = self.snd_nxt + TURN_LEN_MAX;
+        let mut has_more = false;
+        self.output_train(TURN_LEN_MAX, egress, config);
         while self.has_output()
             && let Some(plan) = self.next_segment(egress, config)
         {
+            has_more = !plan.retransmission && self.snd_nxt.at_or_after(share_end);
+            if has_more {
+                break;
+            }
             if self.send_segment(plan, egress, config) == Output::Blocked {
                 self.arm_persist(egress.now, config);
                 return Output::Blocked;
@@ -70,7 +83,10 @@ impl<F: Frame> Connection<F> {
             self.note_limits();
         }
         self.arm_persist(egress.now, config);
-        self.settle_ack(egress, config)
+        match self.settle_ack(egress, config) {
+            Output::Done if has_more => Output::More,
+            settled => settled,
+        }
     }
 
     /// A SYN or SYN-ACK, if it is not out.
@@ -225,7 +241,7 @@ impl<F: Frame> Connection<F> {
             header.flags = header.flags | Flags::FIN;
             match self.emit_bare(&header, egress) {
                 Output::Done => Some((0, true)),
-                Output::Blocked => None,
+                Output::More | Output::Blocked => None,
             }
         } else {
             self.send_data(plan, &mut header, egress)

@@ -17,10 +17,10 @@ use crate::usual::{Headers, TCP_V4, TCP_V6};
 use crate::wire::tcp::{Flags, TcpHeader};
 
 impl<F: Frame> Connection<F> {
-    /// Sends full segments as long as the queue has whole frames of them, and windows and device let them go. What is
-    /// left is for the caller.
+    /// Sends full segments, at most `len_max` bytes, as long as the queue has whole frames of them, and windows and
+    /// device let them go. What is left is for the caller.
     #[inline]
-    pub(super) fn output_train<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config)
+    pub(super) fn output_train<D>(&mut self, len_max: u32, egress: &mut Egress<'_, F, D>, config: &Config)
     where
         D: Device<Frame = F>,
     {
@@ -29,16 +29,17 @@ impl<F: Frame> Connection<F> {
             return;
         }
         match (self.tuple.is_v4(), self.timestamps_ok) {
-            (true, true) => self.send_train::<TCP_V4, { TCP_V4 + 32 }, D>(egress, config),
-            (true, false) => self.send_train::<TCP_V4, { TCP_V4 + 20 }, D>(egress, config),
-            (false, true) => self.send_train::<TCP_V6, { TCP_V6 + 32 }, D>(egress, config),
-            (false, false) => self.send_train::<TCP_V6, { TCP_V6 + 20 }, D>(egress, config),
+            (true, true) => self.send_train::<TCP_V4, { TCP_V4 + 32 }, D>(len_max, egress, config),
+            (true, false) => self.send_train::<TCP_V4, { TCP_V4 + 20 }, D>(len_max, egress, config),
+            (false, true) => self.send_train::<TCP_V6, { TCP_V6 + 32 }, D>(len_max, egress, config),
+            (false, false) => self.send_train::<TCP_V6, { TCP_V6 + 20 }, D>(len_max, egress, config),
         }
     }
 
     #[inline(never)]
     fn send_train<const AT: usize, const LEN: usize, D>(
         &mut self,
+        len_max: u32,
         egress: &mut Egress<'_, F, D>,
         config: &Config,
     ) where
@@ -47,7 +48,7 @@ impl<F: Frame> Connection<F> {
         let (now, mss, first) = (egress.now, self.mss, self.snd_nxt);
         let meta = TxMeta { checksum: checksum_request(egress.offloads(), AT), segmentation: None };
         let Some(mut template) = self.template::<AT, LEN, D>(meta.checksum.is_some(), egress) else { return };
-        let mut count = egress.device.room().min((self.usable_window() / mss) as usize);
+        let mut count = egress.device.room().min((len_max.min(self.usable_window()) / mss) as usize);
         let mut index = self.send.index_of(first);
         while count > 0 && !self.is_held_back(now, config) {
             let is_last = self.snd_nxt + mss == self.send.end();

@@ -43,6 +43,9 @@ pub(crate) struct Host {
     heard: VecDeque<(Instant, Heard)>,
 }
 
+/// What a script may write at once, unless it says otherwise.
+pub(crate) const SEND_BUFFER_LEN: usize = 512 * 1024;
+
 impl Host {
     pub(crate) fn new() -> Host {
         Host::with(Config::default(), 1500)
@@ -53,7 +56,11 @@ impl Host {
     }
 
     /// On a device that has these offloads. What the script sees is the same.
-    pub(crate) fn on(config: Config, mtu: usize, offloads: Offloads) -> Host {
+    pub(crate) fn on(mut config: Config, mtu: usize, offloads: Offloads) -> Host {
+        if config.send_buffer_len == Config::default().send_buffer_len {
+            // The application of a script writes all that it has to say at once.
+            config.send_buffer_len = SEND_BUFFER_LEN;
+        }
         let a = EndConfig { offloads, mac: STACK_MAC };
         let b = EndConfig { offloads: Offloads::NONE, mac: PEER_MAC };
         let (device, wire) = Wire::pair(WireConfig { mtu, a, b, ..WireConfig::default() });

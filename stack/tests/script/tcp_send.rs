@@ -338,7 +338,7 @@ fn a_writer_waits_while_the_buffer_is_full_and_is_woken() {
     while let Poll::Ready(Ok(len)) = t.try_write(100_000) {
         written += len;
     }
-    assert_eq!(written, hayase_stack::Config::default().send_buffer_len);
+    assert_eq!(written, crate::host::SEND_BUFFER_LEN);
     t.host.stack.drain_ready(|_, _| {});
     t.window = 65_535;
     let mut woken = false;
