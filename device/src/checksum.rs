@@ -21,10 +21,32 @@ impl Sum {
     /// Adds bytes that follow those added before.
     #[inline]
     pub fn add(&mut self, bytes: &[u8]) {
-        let part = sum_native(bytes);
+        self.add_part(sum_native(bytes), bytes.len());
+    }
+
+    #[inline(always)]
+    fn add_part(&mut self, part: u16, len: usize) {
         // A piece that starts at an odd offset has its bytes in the other lanes (RFC 1071 §2(B)).
         self.acc += u64::from(if self.odd { part.swap_bytes() } else { part });
-        self.odd ^= bytes.len() & 1 == 1;
+        self.odd ^= len & 1 == 1;
+    }
+
+    /// Copies `bytes` to `out`, and adds them on the way.
+    ///
+    /// # Panics
+    /// If the two are not of the same length.
+    #[inline]
+    pub fn add_copied(&mut self, out: &mut [u8], bytes: &[u8]) {
+        assert_eq!(out.len(), bytes.len(), "a copy is as long as what is copied");
+        let part = copy_native(out, bytes);
+        self.add_part(part, bytes.len());
+    }
+
+    /// Goes on from the [`value`](Self::value) of the sum over `len` bytes.
+    #[inline]
+    #[must_use]
+    pub fn resume(value: u16, len: usize) -> Sum {
+        Sum { acc: u64::from(value.to_be()), odd: len & 1 == 1 }
     }
 
     /// Adds a 16-bit number, at an even offset.
@@ -89,22 +111,74 @@ pub fn fold(acc: u64) -> u16 {
     (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
-/// One's complement sum of native-endian words. 32-bit words into 64-bit lanes never overflow below 16 GiB,
-/// and the shape of the loop lets the compiler use whatever vectors the target has.
+/// The most that is summed before it is folded, in bytes: of 16-bit numbers, 65,536 fit 32 bits.
+const PIECE_LEN_MAX: usize = 128 * 1024;
+
+/// One's complement sum of native-endian words.
 #[inline]
 fn sum_native(bytes: &[u8]) -> u16 {
-    let mut lanes = [0u64; 8];
-    let (blocks, tail) = bytes.as_chunks::<32>();
-    for block in blocks {
-        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<4>().0) {
-            *lane += u64::from(u32::from_ne_bytes(*word));
+    // A header: what it takes to start with vectors is more than they save.
+    if bytes.len() < 64 { fold(sum_short(bytes)) } else { sum_long(bytes) }
+}
+
+/// Two additions and a shift for each 32-bit word: all of it, and its upper half. The lower half's sum is what the one has
+/// and the other has not. Sums of one number each are what every compiler knows to do by whatever vectors the target has,
+/// whereas one that is told of lanes may take them apart; and by itself the function is the same wherever it is called.
+#[inline(never)]
+fn sum_long(bytes: &[u8]) -> u16 {
+    let mut acc = 0;
+    for bytes in bytes.chunks(PIECE_LEN_MAX) {
+        let (words, tail) = bytes.as_chunks::<4>();
+        let (mut all, mut upper) = (0u32, 0u32);
+        for word in words {
+            let word = u32::from_ne_bytes(*word);
+            all = all.wrapping_add(word);
+            upper = upper.wrapping_add(word >> 16);
         }
+        acc += unfold(all, upper) + sum_short(tail);
     }
-    let mut acc: u64 = lanes.iter().sum();
-    let (words, tail) = tail.as_chunks::<4>();
-    for word in words {
-        acc += u64::from(u32::from_ne_bytes(*word));
+    fold(acc)
+}
+
+/// Copies, and sums what it copies, as [`sum_native`] does. With lanes after all: where there is a store beside the sums,
+/// compilers make more of these.
+#[inline(never)]
+fn copy_native(out: &mut [u8], bytes: &[u8]) -> u16 {
+    const LANES: usize = 16;
+    let mut acc = 0;
+    for (out, bytes) in out.chunks_mut(PIECE_LEN_MAX).zip(bytes.chunks(PIECE_LEN_MAX)) {
+        let (blocks, rest) = bytes.as_chunks::<4>().0.as_chunks::<LANES>();
+        let (out_blocks, out_rest) = out.as_chunks_mut::<4>().0.as_chunks_mut::<LANES>();
+        let (mut all, mut upper) = ([0u32; LANES], [0u32; LANES]);
+        for (out, block) in out_blocks.iter_mut().zip(blocks) {
+            let words = block.map(u32::from_ne_bytes);
+            *out = words.map(u32::to_ne_bytes);
+            for ((all, upper), word) in all.iter_mut().zip(&mut upper).zip(words) {
+                *all = all.wrapping_add(word);
+                *upper = upper.wrapping_add(word >> 16);
+            }
+        }
+        out_rest.copy_from_slice(rest);
+        acc += all.into_iter().zip(upper).map(|(all, upper)| unfold(all, upper)).sum::<u64>();
+        acc += sum_short(rest.as_flattened());
+        let tail_at = bytes.len() - bytes.len() % 4;
+        out[tail_at..].copy_from_slice(&bytes[tail_at..]);
+        acc += sum_short(&bytes[tail_at..]);
     }
+    fold(acc)
+}
+
+/// The sum of 16-bit numbers from those of 32-bit words, modulo 2^32, and of their upper halves.
+#[inline(always)]
+fn unfold(all: u32, upper: u32) -> u64 {
+    u64::from(all.wrapping_sub(upper << 16)) + u64::from(upper)
+}
+
+/// The sum of what vectors leave.
+#[inline]
+fn sum_short(bytes: &[u8]) -> u64 {
+    let (words, tail) = bytes.as_chunks::<4>();
+    let mut acc = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
     let (halves, tail) = tail.as_chunks::<2>();
     for half in halves {
         acc += u64::from(u16::from_ne_bytes(*half));
@@ -112,7 +186,7 @@ fn sum_native(bytes: &[u8]) -> u16 {
     if let [last] = tail {
         acc += u64::from(u16::from_ne_bytes([*last, 0]));
     }
-    fold(acc)
+    acc
 }
 
 #[cfg(test)]
@@ -144,6 +218,36 @@ mod tests {
             }
         }
         assert_eq!(checksum(&[0xff; 64]), 0);
+    }
+
+    #[test]
+    fn copies_and_sums_at_once() {
+        let bytes: alloc::vec::Vec<u8> = (0..300u32).map(|i| (i * 151 + 7) as u8).collect();
+        for len in 0..bytes.len() {
+            let (mut out, cut) = (alloc::vec![0; len], len / 3);
+            let mut sum = Sum::default();
+            sum.add_copied(&mut out[..cut], &bytes[..cut]);
+            let mut sum = Sum::resume(sum.value(), cut);
+            sum.add_copied(&mut out[cut..], &bytes[cut..len]);
+            assert_eq!((sum.checksum(), &out[..]), (reference(&bytes[..len]), &bytes[..len]));
+        }
+    }
+
+    /// Larger than what is summed before it is folded, of the largest numbers and of others.
+    #[test]
+    fn long_pieces_do_not_overflow() {
+        for len in [PIECE_LEN_MAX - 1, PIECE_LEN_MAX + 1, 20 * PIECE_LEN_MAX + 39] {
+            for bytes in [alloc::vec![0xff; len], (0..len).map(|i| (i * 151 + i / 251) as u8).collect()] {
+                let folded = bytes.chunks(1000).fold(Sum::default(), |mut sum, bytes| {
+                    sum.add_u16(!reference(bytes));
+                    sum
+                });
+                assert_eq!(checksum(&bytes), folded.checksum(), "{len} bytes");
+                let (mut out, mut sum) = (alloc::vec![0; len], Sum::default());
+                sum.add_copied(&mut out, &bytes);
+                assert!(sum.checksum() == folded.checksum() && out == bytes, "{len} bytes");
+            }
+        }
     }
 
     #[test]

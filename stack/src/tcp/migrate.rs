@@ -197,7 +197,8 @@ fn send_queue<F: Frame, D: Device<Frame = F>>(
     // What was acknowledged is gone: the queue starts with SND.UNA, or with the first byte after the SYN.
     let start = state.snd_una.max(state.iss + 1);
     let mut queue = SendQueue::new(start);
-    let filling = Filling { mss: state.mss as usize, tso_len_max: None, buffer_len: bytes.len().max(1) };
+    let buffer_len = bytes.len().max(1);
+    let filling = Filling { mss: state.mss as usize, tso_len_max: None, buffer_len, is_summed: false };
     let written = queue.write(bytes, state.snd_nxt, filling, device);
     if written == bytes.len() { Ok(queue) } else { Err(Error::TooManySockets) }
 }

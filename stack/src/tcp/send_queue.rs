@@ -6,6 +6,7 @@
 //! first one) the headers get a frame of their own and the payload is chained behind it, or copied if the device
 //! cannot gather.
 
+use hayase_device::checksum::Sum;
 use hayase_device::{Device, Frame, SharedBytes};
 
 use crate::fifo::Fifo;
@@ -21,6 +22,8 @@ const LARGE_WRITE_LEN: usize = 16 * 1024;
 #[derive(Debug)]
 struct Entry<F> {
     seq: Seq,
+    /// The checksum's sum over the frame, if it was taken while the frame was filled.
+    sum: Option<u16>,
     frame: F,
 }
 
@@ -46,6 +49,26 @@ pub(super) struct Filling {
     pub(super) mss: usize,
     pub(super) tso_len_max: Option<usize>,
     pub(super) buffer_len: usize,
+    /// The device does no checksums: what is copied is summed on the way.
+    pub(super) is_summed: bool,
+}
+
+impl Filling {
+    /// Copies to the end of a frame that holds `len` bytes, whose sum was `sum`. Returns the sum of both.
+    #[inline]
+    fn copy(&self, tail: &mut [u8], bytes: &[u8], sum: Option<u16>, len: usize) -> Option<u16> {
+        match sum {
+            Some(value) if self.is_summed => {
+                let mut sum = Sum::resume(value, len);
+                sum.add_copied(tail, bytes);
+                Some(sum.value())
+            }
+            _ => {
+                tail.copy_from_slice(bytes);
+                None
+            }
+        }
+    }
 }
 
 impl<F: Frame> SendQueue<F> {
@@ -106,7 +129,7 @@ impl<F: Frame> SendQueue<F> {
         let Some(mut frame) = device.alloc(bytes.len()) else { return false };
         let Some(tail) = frame.extend(bytes.len()) else { return false };
         tail.copy_from_slice(bytes);
-        self.push(frame, bytes.len());
+        self.push(frame, bytes.len(), None);
         true
     }
 
@@ -118,11 +141,12 @@ impl<F: Frame> SendQueue<F> {
             return 0;
         }
         let limit = filling.tso_len_max.unwrap_or(filling.mss);
-        let len = bytes.len().min(limit.saturating_sub(last.frame.len())).min(last.frame.tailroom());
+        let held = last.frame.len();
+        let len = bytes.len().min(limit.saturating_sub(held)).min(last.frame.tailroom());
         if len > 0
             && let Some(tail) = last.frame.extend(len)
         {
-            tail.copy_from_slice(&bytes[..len]);
+            last.sum = filling.copy(tail, &bytes[..len], last.sum, held);
             self.end += len as u32;
             self.len += len;
             return len;
@@ -139,16 +163,16 @@ impl<F: Frame> SendQueue<F> {
         let Some(mut frame) = device.alloc(want) else { return 0 };
         let len = want.min(frame.tailroom());
         let Some(tail) = frame.extend(len) else { return 0 };
-        tail.copy_from_slice(&bytes[..len]);
-        self.push(frame, len);
+        let sum = filling.copy(tail, &bytes[..len], Some(0), 0);
+        self.push(frame, len, sum);
         len
     }
 
     /// Appends a frame of `len` bytes.
     #[inline(always)]
-    fn push(&mut self, frame: F, len: usize) {
+    fn push(&mut self, frame: F, len: usize, sum: Option<u16>) {
         self.memory_len += frame.capacity();
-        self.entries.push_back(Entry { seq: self.end, frame });
+        self.entries.push_back(Entry { seq: self.end, sum, frame });
         self.end += len as u32;
         self.len += len;
     }
@@ -167,7 +191,7 @@ impl<F: Frame> SendQueue<F> {
         let frame = if len > COPY_LEN_MAX { device.wrap(&part) } else { None };
         let written = match frame {
             Some(frame) => {
-                self.push(frame, len);
+                self.push(frame, len, None);
                 len
             }
             None => self.write(&part, nxt, filling, device),
@@ -198,6 +222,7 @@ impl<F: Frame> SendQueue<F> {
                 self.len -= part as usize;
                 entry.frame.trim_front(part as usize);
                 entry.seq += part;
+                entry.sum = None;
             }
             is_over
         });
@@ -229,11 +254,11 @@ impl<F: Frame> SendQueue<F> {
         (last.seq == seq && last.frame.len() == len as usize).then_some(&mut last.frame)
     }
 
-    /// The frame at `index`, if it is just the `len` bytes from `seq` on.
+    /// The frame at `index`, if it is just the `len` bytes from `seq` on, and their sum, if it is known.
     #[inline(always)]
-    pub(super) fn whole_at(&mut self, index: usize, seq: Seq, len: u32) -> Option<&mut F> {
+    pub(super) fn whole_at(&mut self, index: usize, seq: Seq, len: u32) -> Option<(&mut F, Option<u16>)> {
         let entry = self.entries.get_mut(index)?;
-        (entry.seq == seq && entry.frame.len() == len as usize).then_some(&mut entry.frame)
+        (entry.seq == seq && entry.frame.len() == len as usize).then_some((&mut entry.frame, entry.sum))
     }
 
     /// The payload of a segment: `len` bytes from `seq` on, or fewer if buffers or fragments run out.
@@ -360,6 +385,71 @@ impl<F: Frame> Payload<'_, F> {
                 }
                 Some(frame)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
+    use hayase_device::{Burst, Caps, Interest, Offloads, TxMeta};
+
+    /// A pool with the verbs of a device.
+    #[derive(Debug)]
+    struct Memory(Pool, Caps);
+
+    impl Device for Memory {
+        type Frame = HeapFrame;
+        fn caps(&self) -> &Caps {
+            &self.1
+        }
+        fn set_offloads(&mut self, _: Offloads) -> Offloads {
+            self.1.offloads
+        }
+        fn mac(&self) -> [u8; 6] {
+            [2; 6]
+        }
+        fn receive(&mut self, _: &mut Burst<HeapFrame>) -> usize {
+            0
+        }
+        fn alloc(&mut self, len: usize) -> Option<HeapFrame> {
+            self.0.alloc(len)
+        }
+        fn wrap(&mut self, bytes: &SharedBytes) -> Option<HeapFrame> {
+            Pool::wrap(bytes.clone())
+        }
+        fn room(&self) -> usize {
+            1
+        }
+        fn transmit(&mut self, _: HeapFrame, _: TxMeta) {}
+        fn flush(&mut self) {}
+        fn pending(&self) -> bool {
+            false
+        }
+        fn interests(&self, _: &mut dyn FnMut(Interest)) {}
+        fn drops(&self, _: &mut dyn FnMut(&'static str, u64)) {}
+    }
+
+    /// Written in pieces of all lengths, some of which fill up frames at odd places; and a part of it acknowledged.
+    #[test]
+    fn the_sums_taken_while_copying_are_those_of_the_frames() {
+        let mut device = Memory(Pool::new(PoolConfig::default()), Caps::ethernet(1500));
+        let mut queue = SendQueue::new(Seq(0));
+        let filling = Filling { mss: 1000, tso_len_max: None, buffer_len: 100_000, is_summed: true };
+        let bytes: alloc::vec::Vec<u8> = (0..2500).map(|i| (i * 151 + i / 251) as u8).collect();
+        for len in [1, 998, 3, 2001, 77, 2500] {
+            assert_eq!(queue.write(&bytes[..len], Seq(0), filling, &mut device), len);
+        }
+        queue.write(&bytes[..500], Seq(0), Filling { is_summed: false, ..filling }, &mut device);
+        queue.acknowledge(Seq(1003));
+        let sums: alloc::vec::Vec<_> = queue.entries.iter().map(|entry| entry.sum).collect();
+        let known: alloc::vec::Vec<_> = sums.iter().map(Option::is_some).collect();
+        assert_eq!(known, [false, true, true, true, false, false]);
+        for entry in queue.entries.iter().filter(|entry| entry.sum.is_some()) {
+            let mut sum = Sum::default();
+            sum.add(entry.frame.bytes());
+            assert_eq!(entry.sum, Some(sum.value()));
         }
     }
 }

@@ -52,8 +52,8 @@ impl<F: Frame> Connection<F> {
         let mut index = self.send.index_of(first);
         while count > 0 && !self.is_held_back(now, config) {
             let is_last = self.snd_nxt + mss == self.send.end();
-            let Some(frame) = self.send.whole_at(index, self.snd_nxt, mss) else { break };
-            let Some(out) = template.put_before(frame, self.snd_nxt, is_last) else { break };
+            let Some((frame, sum)) = self.send.whole_at(index, self.snd_nxt, mss) else { break };
+            let Some(out) = template.put_before(frame, sum, self.snd_nxt, is_last) else { break };
             egress.device.transmit(out, meta);
             if self.snd_nxt != self.snd_una {
                 self.pace(mss, now, config);
@@ -111,9 +111,15 @@ struct Template<const AT: usize, const LEN: usize> {
 }
 
 impl<const AT: usize, const LEN: usize> Template<AT, LEN> {
-    /// Puts the headers in front of the payload at `seq`, for the device and not for the queue.
+    /// Puts the headers in front of the payload at `seq`, whose sum may be known, for the device and not for the queue.
     #[inline(always)]
-    fn put_before<F: Frame>(&mut self, frame: &mut F, seq: Seq, is_last: bool) -> Option<F> {
+    fn put_before<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        payload_sum: Option<u16>,
+        seq: Seq,
+        is_last: bool,
+    ) -> Option<F> {
         let bytes = frame.prepend(LEN)?;
         // MUST-61: the last segment of what was written.
         let flags = if is_last { Flags::ACK | Flags::PSH } else { Flags::ACK };
@@ -123,7 +129,10 @@ impl<const AT: usize, const LEN: usize> Template<AT, LEN> {
             let mut sum = self.sum;
             sum.add_u32(seq.0);
             sum.add_u16(u16::from(flags.0 ^ Flags::ACK.0));
-            sum.add(&bytes[LEN..]);
+            match payload_sum {
+                Some(value) => sum.add_u16(value),
+                None => sum.add(&bytes[LEN..]),
+            }
             let at = AT + TcpHeader::CHECKSUM;
             self.bytes[at..at + 2].copy_from_slice(&sum.checksum().to_be_bytes());
         }
@@ -190,8 +199,11 @@ mod tests {
         for number in 0..4u32 {
             let mut frame: HeapFrame = pool.alloc(MSS).unwrap();
             frame.extend(MSS).unwrap().fill(number as u8 + 1);
+            let mut sum = Sum::default();
+            sum.add(frame.bytes());
+            let sums = [None, Some(sum.value())];
             let seq = Seq(0xffff_ff00) + number * MSS as u32;
-            let out = template.put_before(&mut frame, seq, number == 3).unwrap();
+            let out = template.put_before(&mut frame, sums[number as usize % 2], seq, number == 3).unwrap();
             assert_eq!((frame.bytes().len(), frame.bytes()[0]), (MSS, number as u8 + 1));
             assert_eq!(tcp_at(out.bytes(), MAC), Some(AT), "segment {number}");
             let arrived = Arrived::new::<AT>(out.bytes()).unwrap();
