@@ -27,11 +27,8 @@ pub fn neighbours(data: &[u8]) {
     config.announce = Some(choice & 8 != 0);
     (config.neighbors_max, config.addresses_max, config.routes_max) =
         (NEIGHBORS_MAX, ADDRESSES_MAX, ROUTES_MAX);
-    let mut host = if choice & 16 != 0 {
-        Host::alone(config, Offloads::NONE)
-    } else {
-        Host::new(config, Offloads::ALL)
-    };
+    let mut host =
+        if choice & 16 != 0 { Host::alone(config, Offloads::NONE) } else { Host::new(config, Offloads::ALL) };
     let socket = host.stack.udp_bind("[::]:9000".parse().expect("an address")).expect("a free port");
     for _ in 0..STEPS_MAX {
         if input.is_empty() {
