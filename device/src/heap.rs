@@ -7,8 +7,9 @@
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec;
-use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
+use core::fmt;
+use core::mem::forget;
 use core::ops::Range;
 
 use crate::pooled::{Buffer, PooledFrame};
@@ -47,28 +48,24 @@ impl Default for PoolConfig {
 /// A pool of [`HeapFrame`]s. Clones are handles on the same pool.
 #[derive(Debug)]
 pub struct Pool {
-    inner: Rc<Inner>,
+    small: Rc<Class>,
+    large: Rc<Class>,
 }
 
-/// What the handles of a pool share, and every buffer of it.
+/// Buffers of one size, and the way home for those that are in use.
 ///
-/// Free buffers and the pool hold each other: the last handle breaks the ring when it goes. That spares each
-/// frame that is dropped the question whether its pool is still there.
-#[derive(Debug)]
-struct Inner {
-    small: Class,
-    large: Class,
-    handles: Cell<usize>,
-}
-
-/// Buffers of one size.
-#[derive(Debug)]
+/// Free buffers and their class hold each other: the last handle of the pool breaks the ring when it goes. That spares
+/// each frame that is dropped the question whether its pool is still there.
 struct Class {
     buffer_len: usize,
     count_max: usize,
     /// Buffers that exist, free or in use.
     count: Cell<usize>,
-    free: RefCell<Vec<Rc<Slab>>>,
+    free_count: Cell<usize>,
+    /// Free buffers, each of which holds the next.
+    free: Cell<Option<Rc<Slab>>>,
+    /// Handles of the pool.
+    handles: Cell<usize>,
 }
 
 impl Pool {
@@ -81,11 +78,8 @@ impl Pool {
             assert!(len > HeapFrame::HEADROOM && len <= 1 << 30, "a buffer of {len} bytes is unusable");
         }
         Pool {
-            inner: Rc::new(Inner {
-                small: Class::new(config.small_len, config.small_count_max),
-                large: Class::new(config.large_len, config.large_count_max),
-                handles: Cell::new(1),
-            }),
+            small: Class::new(config.small_len, config.small_count_max),
+            large: Class::new(config.large_len, config.large_count_max),
         }
     }
 
@@ -93,95 +87,120 @@ impl Pool {
     /// `None` if the pool is dry.
     #[inline]
     pub fn alloc(&self, len: usize) -> Option<HeapFrame> {
-        let small_room = self.inner.small.buffer_len - HeapFrame::HEADROOM;
-        if len > small_room
-            && let Some(frame) = self.alloc_from(|inner| &inner.large)
+        if len > self.small.buffer_len - HeapFrame::HEADROOM
+            && let Some(frame) = self.alloc_large()
         {
             return Some(frame);
         }
-        self.alloc_from(|inner| &inner.small)
+        Some(empty(self.small.take()?))
     }
 
     /// An empty frame in a large buffer, or `None`.
+    #[inline(never)]
     pub fn alloc_large(&self) -> Option<HeapFrame> {
-        self.alloc_from(|inner| &inner.large)
-    }
-
-    #[inline]
-    fn alloc_from(&self, class: impl Fn(&Inner) -> &Class) -> Option<HeapFrame> {
-        let slab = match class(&self.inner).free.borrow_mut().pop() {
-            Some(slab) => slab,
-            None => class(&self.inner).grow(&self.inner)?,
-        };
-        let start = HeapFrame::HEADROOM as u32;
-        Some(HeapFrame::new(slab, start, start))
+        Some(empty(self.large.take()?))
     }
 
     /// A frame on somebody else's bytes. It has no room, and can only be read and sent.
     /// `None` if it is 4 GiB or longer.
     pub fn wrap(bytes: SharedBytes) -> Option<HeapFrame> {
         let end = u32::try_from(bytes.len()).ok()?;
-        Some(HeapFrame::new(Rc::new(Slab(Memory::Foreign(bytes))), 0, end))
+        let slab = Slab { bytes: Box::default(), home: Home::Foreign(bytes), next: Cell::new(None) };
+        Some(HeapFrame::new(Rc::new(slab), 0, end))
     }
 
     /// Buffers in use: frames, leases and what is queued anywhere. 0 when all came home.
     pub fn in_use(&self) -> usize {
-        self.inner.small.in_use() + self.inner.large.in_use()
+        self.small.in_use() + self.large.in_use()
     }
 
     /// Bytes of the buffers in use.
     pub fn in_use_len(&self) -> usize {
-        [&self.inner.small, &self.inner.large].iter().map(|class| class.in_use() * class.buffer_len).sum()
+        [&self.small, &self.large].iter().map(|class| class.in_use() * class.buffer_len).sum()
     }
 
     /// Bytes of memory that the pool has taken from the heap so far.
     pub fn memory_len(&self) -> usize {
-        [&self.inner.small, &self.inner.large].iter().map(|class| class.count.get() * class.buffer_len).sum()
+        [&self.small, &self.large].iter().map(|class| class.count.get() * class.buffer_len).sum()
     }
+}
+
+/// A frame without bytes, behind its headroom.
+#[inline]
+fn empty(slab: Rc<Slab>) -> HeapFrame {
+    let start = HeapFrame::HEADROOM as u32;
+    HeapFrame::new(slab, start, start)
 }
 
 impl Clone for Pool {
     fn clone(&self) -> Pool {
-        self.inner.handles.update(|count| count + 1);
-        Pool { inner: Rc::clone(&self.inner) }
+        [&self.small, &self.large].iter().for_each(|class| class.handles.update(|count| count + 1));
+        Pool { small: Rc::clone(&self.small), large: Rc::clone(&self.large) }
     }
 }
 
 impl Drop for Pool {
     /// With the last handle, the free buffers go; those in use go when their frames do.
     fn drop(&mut self) {
-        self.inner.handles.update(|count| count - 1);
-        if self.inner.handles.get() == 0 {
-            // Taken out first: a slab that is dropped looks at its pool.
-            drop([self.inner.small.free.take(), self.inner.large.free.take()]);
+        for class in [&self.small, &self.large] {
+            class.handles.update(|count| count - 1);
+            if class.handles.get() == 0 {
+                // One by one: each holds the next, and a long chain is not to be dropped by recursion.
+                while class.pop().is_some() {}
+            }
         }
     }
 }
 
 impl Class {
-    fn new(buffer_len: usize, count_max: usize) -> Class {
-        Class { buffer_len, count_max, count: Cell::new(0), free: RefCell::new(Vec::new()) }
+    fn new(buffer_len: usize, count_max: usize) -> Rc<Class> {
+        Rc::new(Class {
+            buffer_len,
+            count_max,
+            count: Cell::new(0),
+            free_count: Cell::new(0),
+            free: Cell::new(None),
+            handles: Cell::new(1),
+        })
+    }
+
+    /// A buffer that nobody else has.
+    #[inline]
+    fn take(self: &Rc<Class>) -> Option<Rc<Slab>> {
+        self.pop().or_else(|| self.grow())
+    }
+
+    /// A free buffer.
+    #[inline]
+    fn pop(&self) -> Option<Rc<Slab>> {
+        let slab = self.free.take()?;
+        // What was there is gone: forgetting it spares the look whether it has to be dropped.
+        forget(self.free.replace(slab.next.take()));
+        self.free_count.set(self.free_count.get() - 1);
+        Some(slab)
+    }
+
+    /// A buffer becomes free.
+    #[inline]
+    fn push(&self, slab: Rc<Slab>) {
+        let next = self.free.take();
+        forget(slab.next.replace(next));
+        forget(self.free.replace(Some(slab)));
+        self.free_count.set(self.free_count.get() + 1);
     }
 
     #[cold]
-    fn grow(&self, pool: &Rc<Inner>) -> Option<Rc<Slab>> {
+    fn grow(self: &Rc<Class>) -> Option<Rc<Slab>> {
         if self.count.get() >= self.count_max {
             return None;
         }
         self.count.set(self.count.get() + 1);
         let bytes = vec![0; self.buffer_len].into_boxed_slice();
-        Some(Rc::new(Slab(Memory::Pooled { bytes, pool: Rc::clone(pool) })))
+        Some(Rc::new(Slab { bytes, home: Home::Pool(Rc::clone(self)), next: Cell::new(None) }))
     }
 
     fn in_use(&self) -> usize {
-        self.count.get() - self.free.borrow().len()
-    }
-}
-
-impl Inner {
-    #[inline]
-    fn class_of(&self, buffer_len: usize) -> &Class {
-        if buffer_len == self.small.buffer_len { &self.small } else { &self.large }
+        self.count.get() - self.free_count.get()
     }
 
     /// Whether somebody can still allocate from it.
@@ -191,46 +210,63 @@ impl Inner {
     }
 }
 
+impl fmt::Debug for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Class({} of {} buffers of {} bytes)", self.in_use(), self.count.get(), self.buffer_len)
+    }
+}
+
 /// A buffer of a [`Pool`], or foreign bytes in the place of one.
-#[derive(Debug)]
-pub struct Slab(Memory);
+pub struct Slab {
+    /// A piece of the heap; empty if the bytes are foreign.
+    bytes: Box<[u8]>,
+    home: Home,
+    /// While it is free, the next that is.
+    next: Cell<Option<Rc<Slab>>>,
+}
 
 #[derive(Debug)]
-enum Memory {
-    /// A piece of the heap, and the way home.
-    Pooled {
-        bytes: Box<[u8]>,
-        pool: Rc<Inner>,
-    },
+enum Home {
+    Pool(Rc<Class>),
     Foreign(SharedBytes),
 }
 
-impl AsRef<[u8]> for Slab {
-    #[inline]
-    fn as_ref(&self) -> &[u8] {
-        match &self.0 {
-            Memory::Pooled { bytes, .. } => bytes,
-            Memory::Foreign(bytes) => foreign(bytes),
+impl Slab {
+    /// Kept out of the many places that look at a frame's bytes: few frames are foreign.
+    #[cold]
+    #[inline(never)]
+    fn foreign(&self, range: Range<usize>) -> &[u8] {
+        match &self.home {
+            Home::Foreign(bytes) => &bytes[range],
+            Home::Pool(_) => &self.bytes[range],
         }
     }
 }
 
-/// Kept out of the many places that look at a frame's bytes: few frames are foreign.
-#[inline(never)]
-fn foreign(bytes: &SharedBytes) -> &[u8] {
-    bytes
+impl fmt::Debug for Slab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slab({} bytes of {:?})", self.capacity(), self.home)
+    }
+}
+
+impl AsRef<[u8]> for Slab {
+    fn as_ref(&self) -> &[u8] {
+        match &self.home {
+            Home::Pool(_) => &self.bytes,
+            Home::Foreign(bytes) => bytes,
+        }
+    }
 }
 
 impl Drop for Slab {
     /// Frames recycle the whole `Slab` ([`Buffer::release`]); this is the way home for one whose last handle
     /// was a [`SharedBytes`].
     fn drop(&mut self) {
-        if let Memory::Pooled { bytes, pool } = &mut self.0
-            && pool.is_open()
+        if let Home::Pool(class) = &self.home
+            && class.is_open()
         {
-            let free = &pool.class_of(bytes.len()).free;
-            let slab = Slab(Memory::Pooled { bytes: core::mem::take(bytes), pool: Rc::clone(pool) });
-            free.borrow_mut().push(Rc::new(slab));
+            let bytes = core::mem::take(&mut self.bytes);
+            class.push(Rc::new(Slab { bytes, home: Home::Pool(Rc::clone(class)), next: Cell::new(None) }));
         }
     }
 }
@@ -241,42 +277,46 @@ pub type HeapFrame = PooledFrame<Slab>;
 impl Buffer for Slab {
     #[inline]
     fn capacity(&self) -> usize {
-        self.as_ref().len()
-    }
-
-    #[inline]
-    fn bytes(&self, range: Range<usize>) -> &[u8] {
-        &self.as_ref()[range]
-    }
-
-    #[inline]
-    fn bytes_mut(&mut self, range: Range<usize>) -> Option<&mut [u8]> {
-        match &mut self.0 {
-            Memory::Pooled { bytes, .. } => bytes.get_mut(range),
-            Memory::Foreign(_) => None,
+        match &self.home {
+            Home::Pool(_) => self.bytes.len(),
+            Home::Foreign(bytes) => bytes.len(),
         }
     }
 
     #[inline]
+    fn bytes(&self, range: Range<usize>) -> &[u8] {
+        match self.bytes.get(range.clone()) {
+            Some(bytes) => bytes,
+            None => self.foreign(range),
+        }
+    }
+
+    #[inline]
+    fn bytes_mut(&mut self, range: Range<usize>) -> Option<&mut [u8]> {
+        // Nothing at all of what is empty because it is foreign is no range to change.
+        self.bytes.get_mut(range)
+    }
+
+    #[inline]
     fn is_writable(&self) -> bool {
-        matches!(self.0, Memory::Pooled { .. })
+        matches!(self.home, Home::Pool(_))
     }
 
     /// The buffer goes home, reference count and all, without a trip to the allocator.
     #[inline(never)]
     fn release(this: &Rc<Slab>) {
-        if let Memory::Pooled { bytes, pool } = &this.0
-            && pool.is_open()
+        if let Home::Pool(class) = &this.home
+            && class.is_open()
         {
-            pool.class_of(bytes.len()).free.borrow_mut().push(Rc::clone(this));
+            class.push(Rc::clone(this));
         }
     }
 
     #[inline]
     fn lease(this: &Rc<Slab>, range: Range<usize>) -> SharedBytes {
-        match &this.0 {
-            Memory::Foreign(bytes) => bytes.slice(range),
-            Memory::Pooled { .. } => SharedBytes::with_range(Rc::clone(this) as _, range),
+        match &this.home {
+            Home::Foreign(bytes) => bytes.slice(range),
+            Home::Pool(_) => SharedBytes::with_range(Rc::clone(this) as _, range),
         }
     }
 }
@@ -352,15 +392,25 @@ mod tests {
     #[test]
     fn a_pool_lives_as_long_as_its_handles_and_the_frames_that_are_out() {
         let pool = pool(3);
-        let inner = Rc::downgrade(&pool.inner);
+        let class = Rc::downgrade(&pool.small);
         let (home, out, shared) = (pool.alloc(1).unwrap(), pool.alloc(1).unwrap(), pool.alloc(1).unwrap());
         let (second, shared) = (pool.clone(), shared.into_shared());
         drop((pool, home));
         assert_eq!(second.in_use(), 2);
         drop((second, out));
-        assert!(inner.upgrade().is_some_and(|inner| inner.small.free.borrow().is_empty()));
+        assert!(class.upgrade().is_some_and(|class| class.free_count.get() == 0));
         drop(shared);
-        assert!(inner.upgrade().is_none(), "pool and buffers do not keep each other");
+        assert!(class.upgrade().is_none(), "pool and buffers do not keep each other");
+    }
+
+    #[test]
+    fn a_large_pool_goes_without_a_deep_stack() {
+        let config = PoolConfig { small_len: 136, small_count_max: 200_000, ..PoolConfig::default() };
+        let pool = Pool::new(config);
+        let frames: alloc::vec::Vec<_> = (0..200_000).map(|_| pool.alloc(1).unwrap()).collect();
+        drop(frames);
+        assert_eq!((pool.in_use(), pool.small.free_count.get()), (0, 200_000));
+        drop(pool);
     }
 
     #[test]
@@ -370,6 +420,7 @@ mod tests {
         let mut frame = Pool::wrap(bytes).unwrap();
         assert!(frame.prepend(1).is_none() && frame.bytes_mut().is_none() && frame.tailroom() == 0);
         frame.trim_front(1);
+        assert_eq!((frame.bytes(), frame.capacity()), (&[2, 3, 4][..], 4));
         let shared = frame.into_shared();
         assert_eq!(&*shared, [2, 3, 4]);
         assert_eq!(shared.as_ptr(), address.wrapping_add(1));

@@ -142,7 +142,7 @@ impl Device for WireDevice {
         burst.take_from(&mut self.inbound.queue.borrow_mut())
     }
 
-    #[inline]
+    #[inline(always)]
     fn alloc(&mut self, len: usize) -> Option<HeapFrame> {
         self.pool.alloc(len)
     }
