@@ -55,6 +55,16 @@ pub trait Frame: Debug + Sized {
     #[must_use]
     fn share(&self) -> Self;
 
+    /// Writes `LEN` bytes in front of this fragment, and returns a second handle that begins with them; this one keeps
+    /// its bounds. `None`, and nothing is written, if there is not that much [`headroom`](Frame::headroom).
+    #[inline]
+    fn share_behind<const LEN: usize>(&mut self, prefix: &impl Prefix<LEN>) -> Option<Self> {
+        prefix.write(self.prepend(LEN)?.first_chunk_mut()?);
+        let second = self.share();
+        self.trim_front(LEN);
+        Some(second)
+    }
+
     /// Whether no other handle sees this buffer.
     fn is_unique(&self) -> bool;
 
@@ -100,6 +110,12 @@ pub trait Frame: Debug + Sized {
     fn fragments(&self) -> Fragments<'_, Self> {
         Fragments { next: Some(self) }
     }
+}
+
+/// What is written in front of a frame: headers.
+pub trait Prefix<const LEN: usize> {
+    /// Writes it. The bytes hold anything: write them all.
+    fn write(&self, out: &mut [u8; LEN]);
 }
 
 /// Iterator over the fragments of a chain. See [`Frame::fragments`].

@@ -40,7 +40,7 @@ pub mod verify;
 pub use burst::Burst;
 pub use caps::{Caps, Offloads, ParseOffloadsError};
 pub use device::{Device, Interest};
-pub use frame::{Fragments, Frame};
+pub use frame::{Fragments, Frame, Prefix};
 pub use meta::{RxChecksum, RxMeta, TxChecksum, TxMeta, TxSegmentation};
 pub use rss::{FlowKey, HASH_KEY_MICROSOFT, HashFields, Rss};
 pub use shared::SharedBytes;

@@ -5,7 +5,7 @@ use alloc::rc::Rc;
 use core::fmt::Debug;
 use core::ops::Range;
 
-use crate::{Frame, SharedBytes};
+use crate::{Frame, Prefix, SharedBytes};
 
 /// A buffer of a pool, which a [`PooledFrame`] shares by reference count.
 pub trait Buffer: Debug + Sized + 'static {
@@ -144,6 +144,14 @@ impl<B: Buffer> Frame for PooledFrame<B> {
     #[inline]
     fn share(&self) -> PooledFrame<B> {
         PooledFrame::new(Rc::clone(&self.buffer), self.start, self.end)
+    }
+
+    #[inline(always)]
+    fn share_behind<const LEN: usize>(&mut self, prefix: &impl Prefix<LEN>) -> Option<PooledFrame<B>> {
+        let start = (self.start as usize).checked_sub(LEN).filter(|&start| start >= B::START_MIN)?;
+        let front = Rc::get_mut(&mut self.buffer)?.bytes_mut(start..start + LEN)?;
+        prefix.write(front.first_chunk_mut()?);
+        Some(PooledFrame::new(Rc::clone(&self.buffer), start as u32, self.end))
     }
 
     #[inline]

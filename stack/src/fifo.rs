@@ -40,6 +40,13 @@ impl<T> Fifo<T> {
         }
     }
 
+    /// Puts the first element into an empty queue.
+    #[inline(always)]
+    pub(crate) fn push_front(&mut self, value: T) -> &mut T {
+        debug_assert!(self.is_empty());
+        self.front.insert(value)
+    }
+
     #[inline(never)]
     fn push_behind(&mut self, value: T) {
         if self.rest.capacity() == 0 {

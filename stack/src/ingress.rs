@@ -50,9 +50,7 @@ impl<F: Frame> Stack<F> {
         device: &mut D,
     ) {
         self.counters.count(Count::InReceives);
-        let mut slot = Some(frame);
-        self.receive_usual(now, &mut slot, meta, burst);
-        if let Some(frame) = slot
+        if let Some(frame) = self.receive_usual(now, frame, meta, burst)
             && let Err(reason) = self.receive_ethernet(now, frame, meta, device)
         {
             self.counters.drop(reason);
@@ -60,33 +58,54 @@ impl<F: Frame> Stack<F> {
     }
 
     /// The way of nearly every frame of an established connection: read in one go, and taken if it is what the
-    /// connection expects next. Any other stays as it was, and goes the way through the layers.
+    /// connection expects next. Any other is given back, and goes the way through the layers.
     #[inline(always)]
-    fn receive_usual(&mut self, now: Instant, slot: &mut Option<F>, meta: RxMeta, burst: &mut Burst<F>) {
-        let Some(frame) = slot.as_ref().filter(|frame| frame.next().is_none()) else { return };
-        match tcp_at(frame.bytes(), self.link.mac) {
-            Some(TCP_V4) => {
-                let (tcp, mut turn) = self.tcp_turn(now);
-                tcp.receive_predicted::<TCP_V4>(slot, meta, burst, &mut turn);
-            }
-            Some(TCP_V6) => self.receive_predicted_v6(now, slot, meta, burst),
-            _ => {}
+    fn receive_usual(&mut self, now: Instant, frame: F, meta: RxMeta, burst: &mut Burst<F>) -> Option<F> {
+        if frame.next().is_some() {
+            return Some(frame);
         }
+        let bytes = frame.bytes();
+        let version = tcp_at(bytes, self.link.own);
+        if version == Some(TCP_V4) {
+            let Some(predicted) = self.tcp.predict::<TCP_V4>(bytes, meta, now, &self.config) else {
+                return Some(frame);
+            };
+            self.counters.count(Count::InSegs);
+            if predicted.may_be_run() && !burst.is_empty() {
+                let count = predicted.receive_run::<TCP_V4>(frame, burst, now, &self.config);
+                self.count_run(count);
+            } else {
+                predicted.receive(frame, now, &self.config);
+            }
+            return None;
+        }
+        if version == Some(TCP_V6) { self.receive_usual_v6(now, frame, meta, burst) } else { Some(frame) }
     }
 
     /// By itself, so that neither way needs registers for the other.
     #[inline(never)]
-    fn receive_predicted_v6(
-        &mut self,
-        now: Instant,
-        slot: &mut Option<F>,
-        meta: RxMeta,
-        burst: &mut Burst<F>,
-    ) {
-        let (tcp, mut turn) = self.tcp_turn(now);
-        tcp.receive_predicted::<TCP_V6>(slot, meta, burst, &mut turn);
+    fn receive_usual_v6(&mut self, now: Instant, frame: F, meta: RxMeta, burst: &mut Burst<F>) -> Option<F> {
+        let Some(predicted) = self.tcp.predict::<TCP_V6>(frame.bytes(), meta, now, &self.config) else {
+            return Some(frame);
+        };
+        self.counters.count(Count::InSegs);
+        if predicted.may_be_run() && !burst.is_empty() {
+            let count = predicted.receive_run::<TCP_V6>(frame, burst, now, &self.config);
+            self.count_run(count);
+        } else {
+            predicted.receive(frame, now, &self.config);
+        }
+        None
     }
 
+    /// `count` frames were taken along.
+    fn count_run(&mut self, count: u64) {
+        self.counters.add(Count::InReceives, count);
+        self.counters.add(Count::InSegs, count);
+    }
+
+    /// Kept out of the way of the usual frame, which shares no register with it.
+    #[inline(never)]
     fn receive_ethernet<D: Device<Frame = F>>(
         &mut self,
         now: Instant,

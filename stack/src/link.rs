@@ -16,6 +16,7 @@ use crate::ip::{Neighbors, Route, Routes};
 use crate::membership::Membership;
 use crate::random::Random;
 use crate::timetable::Timetable;
+use crate::usual::Own;
 use crate::wire::{Mac, VlanId, ethernet};
 
 /// Frames that this host sends to itself and that wait for the next turn.
@@ -32,6 +33,8 @@ pub(crate) struct Waiting<F> {
 #[derive(Debug)]
 pub(crate) struct Link<F> {
     pub(crate) mac: Mac,
+    /// What the short way knows it by.
+    pub(crate) own: Own,
     /// The VLAN, whose number every frame carries.
     pub(crate) vlan: Option<VlanId>,
     pub(crate) caps: Caps,
@@ -63,6 +66,7 @@ impl<F: Frame> Link<F> {
     pub(crate) fn new(config: &Config, caps: &Caps, mac: Mac, random: &mut Random) -> Link<F> {
         Link {
             mac,
+            own: Own::new(mac),
             vlan: config.vlan,
             caps: in_vlan(caps, config.vlan),
             addresses: Addresses::new(config.addresses_max),

@@ -17,6 +17,8 @@ pub(crate) struct Crossing<'a> {
     pub(crate) sender: Offloads,
     /// What the receiving end has in force.
     pub(crate) receiver: Offloads,
+    /// What follows for frames that need no work.
+    pub(crate) passage: Passage,
     /// The sender's memory, for the results of its hardware's work.
     pub(crate) pool: &'a Pool,
 }
@@ -54,7 +56,7 @@ impl Crossing<'_> {
             return Err(OffloadError::Malformed);
         }
         let frame = self.with_linear_headers(frame)?;
-        let (frame, checksum) = match (rx_checksum_of(&frame, request, self.sender, self.receiver), request) {
+        let (frame, checksum) = match (self.passage.rx_checksum_of(frame.len(), request), request) {
             (Some(checksum), _) => (frame, checksum),
             (None, None) => {
                 let checksum = verify(&frame, self.receiver);
@@ -107,25 +109,33 @@ impl Crossing<'_> {
     }
 }
 
-/// The verdict on a frame that passes as it is: its unfinished checksum is no matter to a receiver that takes
-/// the hardware's word, and without a request nobody looks unless that hardware does. `None` if the checksum
-/// must be filled in or looked at, or the request is not in order.
-#[inline]
-pub(crate) fn rx_checksum_of(
-    frame: &HeapFrame,
-    request: Option<TxChecksum>,
-    sender: Offloads,
-    receiver: Offloads,
-) -> Option<RxChecksum> {
-    let Some(request) = request else {
-        return (!receiver.intersects(Offloads::RX_CHECKSUM)).then_some(RxChecksum::Unverified);
-    };
-    let needed = match request.offset {
-        TCP_CHECKSUM_OFFSET => (Offloads::TX_CHECKSUM_TCP, Offloads::RX_CHECKSUM_TCP),
-        UDP_CHECKSUM_OFFSET => (Offloads::TX_CHECKSUM_UDP, Offloads::RX_CHECKSUM_UDP),
-        _ => return None,
-    };
-    let field_end = usize::from(request.start) + usize::from(request.offset) + 2;
-    let passes = sender.contains(needed.0) && receiver.contains(needed.1) && field_end <= frame.len();
-    passes.then_some(RxChecksum::Verified)
+/// What passes from one NIC to the other as it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Passage {
+    /// The checksums, one bit for the offset of each, that the sender need not finish and the receiver does not look at.
+    unfinished: u32,
+    /// The receiver looks at checksums that are finished.
+    looks: bool,
+}
+
+impl Passage {
+    pub(crate) fn between(sender: Offloads, receiver: Offloads) -> Passage {
+        let bit = |offset: u16, tx, rx| u32::from(sender.contains(tx) && receiver.contains(rx)) << offset;
+        let tcp = bit(TCP_CHECKSUM_OFFSET, Offloads::TX_CHECKSUM_TCP, Offloads::RX_CHECKSUM_TCP);
+        let udp = bit(UDP_CHECKSUM_OFFSET, Offloads::TX_CHECKSUM_UDP, Offloads::RX_CHECKSUM_UDP);
+        Passage { unfinished: tcp | udp, looks: receiver.intersects(Offloads::RX_CHECKSUM) }
+    }
+
+    /// The verdict on a frame that passes as it is: its unfinished checksum is no matter to a receiver that takes
+    /// the hardware's word, and without a request nobody looks unless that hardware does. `None` if the checksum
+    /// must be filled in or looked at, or the request is not in order.
+    #[inline(always)]
+    pub(crate) fn rx_checksum_of(self, frame_len: usize, request: Option<TxChecksum>) -> Option<RxChecksum> {
+        let Some(TxChecksum { start, offset }) = request else {
+            return (!self.looks).then_some(RxChecksum::Unverified);
+        };
+        let is_unfinished = self.unfinished.checked_shr(offset.into()).is_some_and(|bits| bits & 1 == 1);
+        let field_end = usize::from(start) + usize::from(offset) + 2;
+        (is_unfinished && field_end <= frame_len).then_some(RxChecksum::Verified)
+    }
 }

@@ -11,7 +11,7 @@ use hayase_device::segment::OffloadError;
 use hayase_device::{Burst, Caps, Device, Frame, Interest, Offloads, RxMeta, SharedBytes, TxMeta};
 
 use crate::WireConfig;
-use crate::crossing::{Crossing, rx_checksum_of};
+use crate::crossing::{Crossing, Passage};
 
 /// The largest packet of TSO: what IPv4's length field can say.
 const TSO_LEN_MAX: usize = 65_535;
@@ -38,18 +38,31 @@ struct Direction {
     frames_max: usize,
     /// What the receiving end has in force: it decides in what state frames arrive.
     receiver: Cell<Offloads>,
+    /// What the sending end has in force.
+    sender: Cell<Offloads>,
+    /// What follows for frames that need no work.
+    passage: Cell<Passage>,
     /// Whether the receiving end still exists.
     plugged: Cell<bool>,
 }
 
 impl Direction {
-    fn new(frames_max: usize, receiver: Offloads) -> Rc<Direction> {
+    fn new(frames_max: usize, sender: Offloads, receiver: Offloads) -> Rc<Direction> {
         Rc::new(Direction {
             queue: RefCell::default(),
             frames_max,
             receiver: Cell::new(receiver),
+            sender: Cell::new(sender),
+            passage: Cell::new(Passage::between(sender, receiver)),
             plugged: Cell::new(true),
         })
+    }
+
+    /// Either end puts other offloads in force.
+    fn agree(&self, sender: Offloads, receiver: Offloads) {
+        self.sender.set(sender);
+        self.receiver.set(receiver);
+        self.passage.set(Passage::between(sender, receiver));
     }
 
     #[inline]
@@ -68,8 +81,8 @@ impl WireDevice {
         assert!(config.queue_frames_max > 0, "a wire needs room for at least one frame");
         assert!((68..=TSO_LEN_MAX).contains(&config.mtu), "an MTU of {} bytes is no MTU", config.mtu);
         let (a, b) = (config.a.offloads.consistent(), config.b.offloads.consistent());
-        let to_a = Direction::new(config.queue_frames_max, a);
-        let to_b = Direction::new(config.queue_frames_max, b);
+        let to_a = Direction::new(config.queue_frames_max, b, a);
+        let to_b = Direction::new(config.queue_frames_max, a, b);
         let end = |mac, available, inbound: &Rc<Direction>, outbound: &Rc<Direction>| WireDevice {
             mac,
             caps: caps(config.mtu, available),
@@ -95,6 +108,7 @@ impl WireDevice {
             mtu: self.caps.mtu,
             sender: self.caps.offloads,
             receiver: self.outbound.receiver.get(),
+            passage: self.outbound.passage.get(),
             pool: &self.pool,
         };
         let crossed = crossing.cross(frame, meta, |frame, meta| self.outbound.push(frame, meta));
@@ -129,7 +143,8 @@ impl Device for WireDevice {
     fn set_offloads(&mut self, wanted: Offloads) -> Offloads {
         let in_force = (wanted & self.available).consistent();
         self.caps = caps(self.caps.mtu, in_force);
-        self.inbound.receiver.set(in_force);
+        self.inbound.agree(self.inbound.sender.get(), in_force);
+        self.outbound.agree(in_force, self.outbound.receiver.get());
         in_force
     }
 
@@ -164,12 +179,11 @@ impl Device for WireDevice {
             self.tx_dropped += 1;
             return;
         }
-        let fits = (ETHERNET_LEN..=ETHERNET_LEN + self.caps.mtu).contains(&frame.len());
-        let receiver = outbound.receiver.get();
-        if fits
+        let len = frame.len();
+        if (ETHERNET_LEN..=ETHERNET_LEN + self.caps.mtu).contains(&len)
             && frame.next().is_none()
             && meta.segmentation.is_none()
-            && let Some(checksum) = rx_checksum_of(&frame, meta.checksum, self.caps.offloads, receiver)
+            && let Some(checksum) = outbound.passage.get().rx_checksum_of(len, meta.checksum)
         {
             queue.push_back((frame, RxMeta { checksum, ..RxMeta::default() }));
         } else {

@@ -100,7 +100,7 @@ impl<F: Frame> Connection<F> {
         config: &Config,
     ) {
         let acked = ack - self.snd_una;
-        let was_limited = self.flight().saturating_mul(2) >= self.congestion.cwnd();
+        let was_limited = self.fills_window();
         let sent_at = self.recovery.deliver(ack, now, &self.rtt);
         self.snd_una = ack;
         self.tally.bytes_acked += u64::from(acked);
@@ -120,6 +120,12 @@ impl<F: Frame> Connection<F> {
             self.arm_loss_timer(now, config);
         }
         self.wake_writer(config);
+    }
+
+    /// Whether so much is outstanding that the congestion window may be what holds data back.
+    #[inline(always)]
+    pub(super) fn fills_window(&self) -> bool {
+        2 * u64::from(self.flight()) >= u64::from(self.congestion.cwnd())
     }
 
     /// What `acked` bytes mean to recovery and to the congestion window.
@@ -186,9 +192,13 @@ impl<F: Frame> Connection<F> {
     /// A blocked writer is woken once a third of the buffer is free, not for every segment.
     #[inline]
     pub(super) fn wake_writer(&mut self, config: &Config) {
-        if !self.write_blocked {
-            return;
+        if self.write_blocked {
+            self.wake_blocked_writer(config);
         }
+    }
+
+    #[inline(never)]
+    fn wake_blocked_writer(&mut self, config: &Config) {
         let buffer_len = self.send_buffer_len(config);
         if self.send.room(buffer_len) >= buffer_len / 3 {
             self.write_blocked = false;

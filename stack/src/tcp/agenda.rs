@@ -8,14 +8,16 @@ use hayase_device::Frame;
 use hayase_time::{Instant, Wheel};
 
 use super::connection::Connection;
-use crate::socket::{Socket, TcpId};
+use crate::socket::ListenerId;
 
 #[derive(Debug)]
 pub(super) struct Agenda {
     /// Connections that may have something to send.
     pub(super) work: Vec<u32>,
-    /// Connections and listeners with news for the application.
-    pub(super) ready: Vec<Socket>,
+    /// Connections with news for the application.
+    pub(super) ready: Vec<u32>,
+    /// Listeners with news for the application.
+    pub(super) ready_listeners: Vec<ListenerId>,
     pub(super) wheel: Wheel<u32>,
     /// No later than the earliest entry of the wheel.
     pub(super) wheel_at: Instant,
@@ -28,6 +30,7 @@ impl Agenda {
         Agenda {
             work: Vec::new(),
             ready: Vec::new(),
+            ready_listeners: Vec::new(),
             wheel: Wheel::new(now),
             wheel_at: Instant::MAX,
             memory_len: 0,
@@ -36,10 +39,10 @@ impl Agenda {
 
     /// Enters what any change of a living connection may entail.
     #[inline]
-    pub(super) fn note<F: Frame>(&mut self, connection: &mut Connection<F>, id: TcpId) {
-        self.enlist(connection, id.index);
-        self.announce(connection, id);
-        self.schedule(connection, id.index);
+    pub(super) fn note<F: Frame>(&mut self, connection: &mut Connection<F>, index: u32) {
+        self.enlist(connection, index);
+        self.announce(connection, index);
+        self.schedule(connection, index);
         self.charge(connection);
     }
 
@@ -54,10 +57,10 @@ impl Agenda {
 
     /// Enters its news, if there are any.
     #[inline(always)]
-    pub(super) fn announce<F>(&mut self, connection: &mut Connection<F>, id: TcpId) {
+    pub(super) fn announce<F>(&mut self, connection: &mut Connection<F>, index: u32) {
         if !connection.events.is_empty() && !connection.listed.ready {
             connection.listed.ready = true;
-            self.ready.push(Socket::Tcp(id));
+            self.ready.push(index);
         }
     }
 
@@ -92,6 +95,15 @@ impl Agenda {
             _ => connection.timer = Some(self.wheel.insert(at, index)),
         }
         self.wheel_at = self.wheel_at.min(at);
+    }
+
+    /// The same where it is known what came and what went.
+    #[inline(always)]
+    pub(super) fn book<F: Frame>(&mut self, connection: &mut Connection<F>, came: usize, went: usize) {
+        let change = came.wrapping_sub(went);
+        self.memory_len = self.memory_len.wrapping_add(change);
+        connection.charged_len = connection.charged_len.wrapping_add(change);
+        debug_assert_eq!(connection.charged_len, connection.memory_len());
     }
 
     /// A connection goes, with its timer and what it was charged for.

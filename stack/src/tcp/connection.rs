@@ -333,6 +333,7 @@ impl<F: Frame> Connection<F> {
             && self.recovery.ecn.is_quiet()
             // Each of its segments is measured.
             && !self.congestion.is_model_based()
+            && self.retries | self.backoff | self.duplicates_owed == 0
             && (self.owned || self.listener.is_some())
     }
 
@@ -371,6 +372,12 @@ impl<F: Frame> Connection<F> {
         let gain = edge.since(self.rcv_adv);
         let step = self.mss.min(self.space.len / 2);
         if gain >= step { edge } else { self.rcv_adv }
+    }
+
+    /// Whether [`window_edge`](Self::window_edge) may be right of what the peer knows: what is cheap to know.
+    #[inline(always)]
+    pub(super) fn may_open_window(&self) -> bool {
+        (self.rcv_nxt + self.space.len).since(self.rcv_adv) >= self.mss.min(self.space.len / 2)
     }
 
     /// Bytes from the next that the application reads to the end of what is urgent (RFC 9293 §3.8.5, MUST-33).

@@ -88,14 +88,14 @@ impl Flight {
     /// Everything from the last transmission up to `end` was sent for the first time.
     #[inline(always)]
     pub(super) fn send(&mut self, end: Seq, now: Instant) {
-        let run = Run { end, sent_at: now, fate: Fate::Pending, ambiguous: false };
         if self.runs.is_empty() {
-            self.runs.push_back(run);
+            self.runs.push_front(Run { end, sent_at: now, fate: Fate::Pending, ambiguous: false });
         } else {
-            self.send_behind(run);
+            self.send_behind(Run { end, sent_at: now, fate: Fate::Pending, ambiguous: false });
         }
     }
 
+    #[inline(never)]
     fn send_behind(&mut self, run: Run) {
         match self.runs.back_mut() {
             Some(last) if last.is_like(&run) => last.end = run.end,

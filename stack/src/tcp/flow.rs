@@ -1,127 +1,121 @@
 //! From a segment's addresses to its connection: one keyed hash lookup, however many connections there are.
 
+use alloc::vec;
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use hashbrown::HashTable;
-use hayase_device::checksum::Sum;
-
+use crate::egress::to_v6;
 use crate::random::Random;
+use crate::usual::halves;
 use crate::wire::Protocol;
 
-/// The addresses and ports of a connection. IPv4 addresses are kept in their IPv4-mapped form, so that both
-/// families compare and hash as the same few integers.
+/// The addresses and ports of a connection, as its received packets have them: what arrives need not be turned round to be
+/// compared, hashed or summed.
 #[derive(Clone, Copy)]
 pub(crate) struct Tuple {
-    local: [u64; 2],
-    remote: [u64; 2],
-    /// Local port in the upper, remote port in the lower half.
-    ports: u32,
+    /// Source and destination, word by word. Those of IPv4 are one word, and nothing follows.
+    addresses: [u64; 4],
+    /// Source and destination in the lower half; the IP version above.
+    ports: u64,
 }
 
 impl Tuple {
     #[inline]
     pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Tuple {
-        Tuple {
-            local: words(local.ip()),
-            remote: words(remote.ip()),
-            ports: u32::from(local.port()) << 16 | u32::from(remote.port()),
+        let ([a, b], [c, d]) = (remote.port().to_be_bytes(), local.port().to_be_bytes());
+        let ports = [a, b, c, d];
+        match (remote.ip(), local.ip()) {
+            (IpAddr::V4(remote), IpAddr::V4(local)) => {
+                let ([a, b, c, d], [e, f, g, h]) = (remote.octets(), local.octets());
+                Tuple::received_v4([a, b, c, d, e, f, g, h], ports)
+            }
+            (remote, local) => {
+                let mut addresses = [0; 32];
+                addresses[..16].copy_from_slice(&to_v6(remote).octets());
+                addresses[16..].copy_from_slice(&to_v6(local).octets());
+                Tuple::received_v6(addresses, ports)
+            }
         }
     }
 
     /// From the addresses and ports of a received IPv4 packet, as they stand there: source first.
     #[inline(always)]
     pub(crate) fn received_v4(addresses: [u8; 8], ports: [u8; 4]) -> Tuple {
-        let addresses = u64::from_be_bytes(addresses);
-        Tuple {
-            local: [0, MAPPED | (addresses & 0xffff_ffff)],
-            remote: [0, MAPPED | addresses >> 32],
-            ports: u32::from_be_bytes(ports).rotate_left(16),
-        }
+        Tuple { addresses: [u64::from_ne_bytes(addresses), 0, 0, 0], ports: V4 | raw_ports(ports) }
     }
 
     /// From the addresses and ports of a received IPv6 packet, as they stand there: source first.
     #[inline(always)]
     pub(crate) fn received_v6(addresses: [u8; 32], ports: [u8; 4]) -> Tuple {
-        let word = |at: usize| u64::from_be_bytes(core::array::from_fn(|i| addresses[at + i]));
-        Tuple {
-            local: [word(16), word(24)],
-            remote: [word(0), word(8)],
-            ports: u32::from_be_bytes(ports).rotate_left(16),
-        }
+        let word = |at: usize| u64::from_ne_bytes(core::array::from_fn(|i| addresses[at + i]));
+        Tuple { addresses: [word(0), word(8), word(16), word(24)], ports: V6 | raw_ports(ports) }
     }
 
     #[inline(always)]
     pub(crate) fn is_v4(&self) -> bool {
-        self.local[0] == 0 && self.local[1] >> 32 == MAPPED >> 32
+        self.ports >> 32 == V4 >> 32
     }
 
     /// Whether it is a connection with this host's own loopback.
     #[inline]
     pub(crate) fn is_loopback(&self) -> bool {
-        let is_here = |words: [u64; 2]| match words {
-            [0, low] => low == 1 || low >> 24 == MAPPED >> 24 | 127,
-            _ => false,
-        };
-        is_here(self.remote) || is_here(self.local)
+        self.remote_ip().is_loopback() || self.local_ip().is_loopback()
     }
 
-    /// The lower words of local and remote address: all of it, if they are of IPv4.
+    /// Source and destination of the packets that are sent on an IPv4 connection, as they stand there.
     #[inline(always)]
-    pub(crate) fn low_words(&self) -> (u32, u32) {
-        (self.local[1] as u32, self.remote[1] as u32)
+    pub(crate) fn sent_v4(&self) -> u64 {
+        self.addresses[0].rotate_left(32)
     }
 
-    /// Local port in the upper, remote port in the lower half.
+    /// The same of IPv6.
     #[inline(always)]
-    pub(crate) fn ports(&self) -> u32 {
-        self.ports
+    pub(crate) fn sent_v6(&self) -> [u64; 4] {
+        let [a, b, c, d] = self.addresses;
+        [c, d, a, b]
     }
 
-    /// The sum over the pseudo-header of a segment, in either direction (RFC 9293 §3.1).
-    #[inline]
-    pub(crate) fn pseudo_header(&self, segment_len: u32) -> Sum {
-        if self.is_v4() {
-            return self.pseudo_header_v4(segment_len);
-        }
-        let mut sum = Sum::default();
-        for word in [self.local[0], self.local[1], self.remote[0], self.remote[1]] {
-            sum.add_u32((word >> 32) as u32);
-            sum.add_u32(word as u32);
-        }
-        sum.add_u32(u32::from(Protocol::TCP.0) + segment_len);
-        sum
-    }
-
-    /// The same for addresses that are known to be of IPv4.
+    /// Source and destination port of the segments that are sent, as they stand there.
     #[inline(always)]
-    pub(crate) fn pseudo_header_v4(&self, segment_len: u32) -> Sum {
-        let (local, remote) = self.low_words();
-        let mut sum = Sum::default();
-        sum.add_u32(local);
-        sum.add_u32(remote);
-        sum.add_u32(u32::from(Protocol::TCP.0) + segment_len);
-        sum
+    pub(crate) fn sent_ports(&self) -> u32 {
+        (self.ports as u32).rotate_left(16)
+    }
+
+    /// The sum over the pseudo-header of an IPv4 segment, in either direction (RFC 9293 §3.1): for
+    /// [`fold`](hayase_device::checksum::fold), in this machine's byte order (RFC 1071 §2).
+    #[inline(always)]
+    pub(crate) fn pseudo_header_v4(&self, segment_len: u32) -> u64 {
+        halves(self.addresses[0]) + u64::from((u32::from(Protocol::TCP.0) + segment_len).to_be())
+    }
+
+    /// The same of IPv6.
+    #[inline(always)]
+    pub(crate) fn pseudo_header_v6(&self, segment_len: u32) -> u64 {
+        let [a, b, c, d] = self.addresses.map(halves);
+        a + b + c + d + u64::from((u32::from(Protocol::TCP.0) + segment_len).to_be())
     }
 
     #[inline]
     pub(crate) fn local_ip(&self) -> IpAddr {
-        address(self.local)
+        if self.is_v4() { v4(self.sent_v4()) } else { v6(self.addresses[2], self.addresses[3]) }
     }
 
     #[inline]
     pub(crate) fn remote_ip(&self) -> IpAddr {
-        address(self.remote)
+        if self.is_v4() { v4(self.addresses[0]) } else { v6(self.addresses[0], self.addresses[1]) }
     }
 
     #[inline]
     pub(crate) fn local_port(&self) -> u16 {
-        (self.ports >> 16) as u16
+        let [.., a, b] = (self.ports as u32).to_ne_bytes();
+        u16::from_be_bytes([a, b])
     }
 
     #[inline]
     pub(crate) fn remote_port(&self) -> u16 {
-        self.ports as u16
+        let [a, b, ..] = (self.ports as u32).to_ne_bytes();
+        u16::from_be_bytes([a, b])
     }
 
     pub(crate) fn local(&self) -> SocketAddr {
@@ -134,17 +128,19 @@ impl Tuple {
 
     /// The tuple as words, for keyed functions of it.
     pub(crate) fn as_words(&self) -> [u64; 5] {
-        [self.local[0], self.local[1], self.remote[0], self.remote[1], u64::from(self.ports)]
+        let [a, b, c, d] = self.addresses;
+        [a, b, c, d, self.ports]
     }
 }
 
 impl PartialEq for Tuple {
-    /// Word by word: of addresses of IPv4 half the words are known.
+    /// Of addresses of IPv4 only the first word says anything.
     #[inline(always)]
     fn eq(&self, other: &Tuple) -> bool {
-        let differs = |a: [u64; 2], b: [u64; 2]| (a[0] ^ b[0]) | (a[1] ^ b[1]);
-        differs(self.local, other.local) | differs(self.remote, other.remote) == 0
+        let differ = |at: usize| self.addresses[at] ^ other.addresses[at];
+        self.addresses[0] == other.addresses[0]
             && self.ports == other.ports
+            && (self.is_v4() || differ(1) | differ(2) | differ(3) == 0)
     }
 }
 
@@ -156,26 +152,25 @@ impl fmt::Debug for Tuple {
     }
 }
 
-const MAPPED: u64 = 0xffff_0000_0000;
+const V4: u64 = 4 << 32;
+const V6: u64 = 6 << 32;
 
+#[inline(always)]
+fn raw_ports(ports: [u8; 4]) -> u64 {
+    u64::from(u32::from_ne_bytes(ports))
+}
+
+/// The address that stands first in a word.
 #[inline]
-fn words(ip: IpAddr) -> [u64; 2] {
-    match ip {
-        IpAddr::V4(v4) => [0, MAPPED | u64::from(u32::from(v4))],
-        IpAddr::V6(v6) => {
-            let bits = u128::from(v6);
-            [(bits >> 64) as u64, bits as u64]
-        }
-    }
+fn v4(word: u64) -> IpAddr {
+    let [a, b, c, d, ..] = word.to_ne_bytes();
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
 }
 
 #[inline]
-fn address([high, low]: [u64; 2]) -> IpAddr {
-    if high == 0 && low >> 32 == MAPPED >> 32 {
-        IpAddr::V4(Ipv4Addr::from(low as u32))
-    } else {
-        IpAddr::V6(Ipv6Addr::from(u128::from(high) << 64 | u128::from(low)))
-    }
+fn v6(high: u64, low: u64) -> IpAddr {
+    let bits = u128::from(u64::from_be(high)) << 64 | u128::from(u64::from_be(low));
+    IpAddr::V6(Ipv6Addr::from(bits))
 }
 
 /// What a tuple leads to.
@@ -208,72 +203,142 @@ impl Flow {
     }
 }
 
-/// An entry of the table.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    /// The upper half of the hash.
+/// The fewest places of a table that has any.
+const PLACES_MIN: usize = 16;
+
+/// A place in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    /// The upper half of a hash, made odd. 0: the place is free.
     tag: u32,
     flow: u32,
 }
 
-/// The table. It holds no tuples, 9 bytes a flow: those are read where the flows live, and only once a tag fits.
+impl Place {
+    const FREE: Place = Place { tag: 0, flow: 0 };
+}
+
+/// The table: a flow is at the place that the upper bits of its tag name, or at the next that was free (linear probing). It
+/// holds no tuples, 8 bytes a place: those are read where the flows live, and only once the whole tag fits.
+///
+/// Between a flow's own place and where it stands none is free, so a search ends at the first that is.
 #[derive(Debug)]
 pub(crate) struct Flows {
-    table: HashTable<Entry>,
+    /// A power of two of them, or none at all.
+    places: Vec<Place>,
+    /// How far a tag is shifted for the number of its place.
+    shift: u32,
+    count: usize,
     keys: [u64; 4],
 }
 
 impl Flows {
     pub(crate) fn new(random: &Random) -> Flows {
-        Flows { table: HashTable::new(), keys: random.table_keys() }
+        Flows { places: Vec::new(), shift: 0, count: 0, keys: random.table_keys() }
     }
 
     /// Keyed multiply-and-fold: without the keys nobody can choose addresses that collide.
-    #[inline]
-    fn hash(&self, tuple: &Tuple) -> u64 {
+    #[inline(always)]
+    fn tag(&self, tuple: &Tuple) -> u32 {
         let [a, b, c, d] = self.keys;
-        let hash = fold(tuple.local[0] ^ a, tuple.local[1] ^ b);
-        let hash = fold(hash ^ tuple.remote[0], tuple.remote[1] ^ c);
-        fold(hash ^ u64::from(tuple.ports), d)
+        let [e, f, g, h] = tuple.addresses;
+        let hash = if tuple.is_v4() {
+            fold(e ^ a, tuple.ports ^ b)
+        } else {
+            let hash = fold(fold(e ^ a, f ^ b) ^ g, h ^ c);
+            fold(hash ^ tuple.ports, a)
+        };
+        (fold(hash, d) >> 32) as u32 | 1
+    }
+
+    /// The number of the place where a tag belongs.
+    #[inline(always)]
+    fn home(&self, tag: u32) -> usize {
+        (tag >> self.shift) as usize
+    }
+
+    /// The number of the next place.
+    #[inline(always)]
+    fn after(&self, place: usize) -> usize {
+        (place + 1) & (self.places.len() - 1)
+    }
+
+    /// The first flow with this tag that `is_it` wants, and its place.
+    #[inline(always)]
+    fn find_place(&self, tag: u32, is_it: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
+        let mut at = self.home(tag);
+        loop {
+            let place = self.places.get(at)?;
+            if place.tag == tag && is_it(place.flow) {
+                return Some((at, place.flow));
+            }
+            if *place == Place::FREE {
+                return None;
+            }
+            at = self.after(at);
+        }
     }
 
     #[inline]
     pub(crate) fn find(&self, tuple: &Tuple, is_it: impl Fn(Flow) -> bool) -> Option<Flow> {
-        let hash = self.hash(tuple);
-        let is_entry = |entry: &Entry| entry.tag == tag(hash) && is_it(Flow::unpack(entry.flow));
-        self.table.find(hash, is_entry).map(|entry| Flow::unpack(entry.flow))
+        let found = self.find_place(self.tag(tuple), |flow| is_it(Flow::unpack(flow)));
+        found.map(|(_, flow)| Flow::unpack(flow))
     }
 
-    /// The connection that this tuple is nearly certainly of: the caller compares. One in four billion tuples
-    /// without a connection is taken for one of another.
-    #[inline]
+    /// The connection that this tuple is nearly certainly of: the caller compares. One in two billion tuples without a
+    /// connection is taken for one of another.
+    #[inline(always)]
     pub(crate) fn find_likely(&self, tuple: &Tuple) -> Option<u32> {
-        let hash = self.hash(tuple);
-        let entry = self.table.find(hash, |entry| entry.tag == tag(hash))?;
-        (entry.flow & Flow::TIME_WAIT == 0).then_some(entry.flow)
+        let (_, flow) = self.find_place(self.tag(tuple), |_| true)?;
+        (flow & Flow::TIME_WAIT == 0).then_some(flow)
     }
 
     /// Adds a flow; the caller knows that the tuple is not there yet.
-    pub(crate) fn insert(&mut self, tuple: &Tuple, flow: Flow, tuple_of: impl Fn(Flow) -> Option<Tuple>) {
-        let keys = Flows { table: HashTable::new(), keys: self.keys };
-        let rehash = |entry: &Entry| tuple_of(Flow::unpack(entry.flow)).map_or(0, |tuple| keys.hash(&tuple));
-        let hash = self.hash(tuple);
-        self.table.insert_unique(hash, Entry { tag: tag(hash), flow: flow.pack() }, rehash);
+    pub(crate) fn insert(&mut self, tuple: &Tuple, flow: Flow) {
+        // A quarter stays free, so that searches are short.
+        if (self.count + 1) * 4 > self.places.len() * 3 {
+            self.grow();
+        }
+        self.count += 1;
+        self.put(Place { tag: self.tag(tuple), flow: flow.pack() });
+    }
+
+    fn put(&mut self, entry: Place) {
+        let mut at = self.home(entry.tag);
+        while self.places[at] != Place::FREE {
+            at = self.after(at);
+        }
+        self.places[at] = entry;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let len = (self.places.len() * 2).max(PLACES_MIN);
+        let entries = core::mem::replace(&mut self.places, vec![Place::FREE; len]);
+        self.shift = u32::BITS - len.trailing_zeros();
+        entries.into_iter().filter(|entry| *entry != Place::FREE).for_each(|entry| self.put(entry));
     }
 
     pub(crate) fn remove(&mut self, tuple: &Tuple, flow: Flow) {
-        if let Ok(entry) = self.table.find_entry(self.hash(tuple), |entry| entry.flow == flow.pack()) {
-            entry.remove();
+        let Some((mut hole, _)) = self.find_place(self.tag(tuple), |other| other == flow.pack()) else {
+            return;
+        };
+        self.count -= 1;
+        // Who stands behind it moves up, unless that were in front of where it belongs.
+        let mut at = self.after(hole);
+        while self.places[at] != Place::FREE {
+            let distance = |from: usize| at.wrapping_sub(from) & (self.places.len() - 1);
+            if distance(self.home(self.places[at].tag)) >= distance(hole) {
+                self.places[hole] = self.places[at];
+                hole = at;
+            }
+            at = self.after(at);
         }
+        self.places[hole] = Place::FREE;
     }
 }
 
-#[inline]
-fn tag(hash: u64) -> u32 {
-    (hash >> 32) as u32
-}
-
-#[inline]
+#[inline(always)]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
@@ -317,7 +382,7 @@ mod tests {
         let mut flows = Flows::new(&Random::new([3; 32]));
         for i in 0..tuples.len() as u32 {
             let flow = if i % 2 == 0 { Flow::Connection(i) } else { Flow::TimeWait(i) };
-            flows.insert(&tuples[i as usize], flow, of);
+            flows.insert(&tuples[i as usize], flow);
         }
         let find = |flows: &Flows, i: usize| flows.find(&tuples[i], |flow| of(flow) == Some(tuples[i]));
         assert_eq!(find(&flows, 4711), Some(Flow::TimeWait(4711)));
@@ -328,5 +393,27 @@ mod tests {
         assert_eq!(flows.find_likely(&tuples[4713]), None, "in TIME_WAIT");
         let stranger = tuple(20_000);
         assert_eq!(flows.find(&stranger, |flow| of(flow) == Some(stranger)), None);
+    }
+
+    /// Whatever comes and goes, each that is there is found, and the rest is free.
+    #[test]
+    fn a_crowded_table_forgets_nobody() {
+        let tuples: Vec<Tuple> = (0..96).map(tuple).collect();
+        let mut flows = Flows::new(&Random::new([7; 32]));
+        let (mut here, mut random) = ([false; 96], Random::new([8; 32]));
+        for _ in 0..20_000 {
+            let i = random.next() as usize % 96;
+            here[i] = !here[i];
+            if here[i] {
+                flows.insert(&tuples[i], Flow::Connection(i as u32));
+            } else {
+                flows.remove(&tuples[i], Flow::Connection(i as u32));
+            }
+            let j = random.next() as usize % 96;
+            let found = flows.find(&tuples[j], |flow| flow == Flow::Connection(j as u32));
+            assert_eq!(found.is_some(), here[j]);
+        }
+        assert_eq!((flows.places.len(), flows.count), (128, here.iter().filter(|is| **is).count()));
+        assert_eq!(flows.places.iter().filter(|place| **place != Place::FREE).count(), flows.count);
     }
 }

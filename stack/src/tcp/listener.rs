@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::random::Random;
 use crate::slab::Slab;
-use crate::socket::{ListenerId, Ready, Socket, TcpId};
+use crate::socket::{ListenerId, Ready, TcpId};
 
 /// A listener.
 #[derive(Debug)]
@@ -120,14 +120,11 @@ impl Listeners {
 
     /// What is new at a listener: connections to accept.
     #[inline(never)]
-    pub(super) fn take_news(&mut self, socket: Socket) -> Ready {
-        match socket {
-            Socket::Listener(id) => self.get_mut(id).map_or(Ready::EMPTY, |listener| {
-                listener.in_ready = false;
-                Ready::READABLE
-            }),
-            _ => Ready::EMPTY,
-        }
+    pub(super) fn take_news(&mut self, id: ListenerId) -> Ready {
+        self.get_mut(id).map_or(Ready::EMPTY, |listener| {
+            listener.in_ready = false;
+            Ready::READABLE
+        })
     }
 
     /// Whether a port is taken by some listener.

@@ -130,7 +130,7 @@ impl<F: Frame> Tcp<F> {
         connection.listed.flows = true;
         let tuple = connection.tuple;
         let (index, generation) = self.connections.insert(connection).map_err(|_| Error::TooManySockets)?;
-        self.insert_flow(&tuple, Flow::Connection(index));
+        self.flows.insert(&tuple, Flow::Connection(index));
         self.settle(index, now, config);
         Ok(TcpId { index, generation })
     }

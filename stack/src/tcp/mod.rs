@@ -261,10 +261,10 @@ impl<F: Frame> Tcp<F> {
     /// What any change of a connection may entail: news, work, a timer, its end.
     #[inline]
     fn settle(&mut self, index: u32, now: Instant, config: &Config) {
-        let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
         // The short way knows of no tags, so that it need not ask.
         connection.steady = config.vlan.is_none() && connection.is_steady();
-        self.agenda.note(connection, TcpId { index, generation });
+        self.agenda.note(connection, index);
         if matches!(connection.state, State::Closed | State::TimeWait) {
             self.retire(index, now, config);
         }
@@ -304,16 +304,8 @@ impl<F: Frame> Tcp<F> {
             self.flows.remove(&entry.tuple, Flow::TimeWait(old));
         }
         if let Some(added) = added {
-            self.insert_flow(&entry.tuple, Flow::TimeWait(added));
+            self.flows.insert(&entry.tuple, Flow::TimeWait(added));
         }
-    }
-
-    fn insert_flow(&mut self, tuple: &Tuple, flow: Flow) {
-        let (connections, time_waits) = (&self.connections, &self.time_waits);
-        self.flows.insert(tuple, flow, |flow| match flow {
-            Flow::Connection(index) => connections.get(index).map(|connection| connection.tuple),
-            Flow::TimeWait(index) => time_waits.get(index).map(|entry| entry.tuple),
-        });
     }
 
     /// Runs every timer that is due.
@@ -388,14 +380,12 @@ impl<F: Frame> Tcp<F> {
     where
         D: Device<Frame = F>,
     {
-        let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
-            return true;
-        };
+        let Some(connection) = self.connections.get_mut(index) else { return true };
         connection.open_window();
         let output = connection.output(egress, config);
         let fed = connection.feed(egress);
         // Output moves deadlines and may feed a writer; it ends no connection.
-        self.agenda.announce(connection, TcpId { index, generation });
+        self.agenda.announce(connection, index);
         self.agenda.schedule(connection, index);
         match output {
             Output::Done if fed == Output::Done => {}
@@ -454,22 +444,31 @@ impl<F: Frame> Tcp<F> {
 
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
-        !self.agenda.ready.is_empty()
+        !self.agenda.ready.is_empty() || !self.agenda.ready_listeners.is_empty()
     }
 
     /// Hands out the sockets with news, once each.
     #[inline(always)]
     pub(crate) fn drain_ready(&mut self, mut f: impl FnMut(Socket, Ready)) {
-        for socket in self.agenda.ready.drain(..) {
-            let events = match socket {
-                Socket::Tcp(id) => {
-                    let connection = self.connections.get_generation_mut(id.index, id.generation);
-                    connection.map_or(Ready::EMPTY, Connection::take_news)
-                }
-                other => self.listeners.take_news(other),
+        for index in self.agenda.ready.drain(..) {
+            // If it is the next tenant of a slot, it has its own news, once.
+            let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
+                continue;
             };
+            let events = connection.take_news();
             if !events.is_empty() {
-                f(socket, events);
+                f(Socket::Tcp(TcpId { index, generation }), events);
+            }
+        }
+        self.drain_ready_listeners(&mut f);
+    }
+
+    #[inline(never)]
+    fn drain_ready_listeners(&mut self, f: &mut dyn FnMut(Socket, Ready)) {
+        for id in self.agenda.ready_listeners.drain(..) {
+            let events = self.listeners.take_news(id);
+            if !events.is_empty() {
+                f(Socket::Listener(id), events);
             }
         }
     }
@@ -479,7 +478,7 @@ impl<F: Frame> Tcp<F> {
             && !listener.in_ready
         {
             listener.in_ready = true;
-            self.agenda.ready.push(Socket::Listener(id));
+            self.agenda.ready_listeners.push(id);
         }
     }
 }

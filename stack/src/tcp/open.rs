@@ -162,7 +162,7 @@ impl<F: Frame> Tcp<F> {
         connection.listed.flows = true;
         let tuple = connection.tuple;
         let (index, _) = self.connections.insert(connection).ok()?;
-        self.insert_flow(&tuple, Flow::Connection(index));
+        self.flows.insert(&tuple, Flow::Connection(index));
         Some(index)
     }
 

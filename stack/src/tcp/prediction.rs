@@ -7,72 +7,117 @@
 use hayase_device::{Burst, Frame, RxChecksum, RxMeta};
 use hayase_time::Instant;
 
+use super::Tcp;
+use super::agenda::Agenda;
 use super::connection::{AckDebt, Connection};
-use super::{Tcp, Turn};
 use crate::config::Config;
-use crate::counters::Count;
 use crate::seq::Seq;
-use crate::socket::TcpId;
+use crate::socket::Ready;
 use crate::usual::Arrived;
 use crate::wire::tcp::Timestamps;
 
-/// What an expected segment brings.
+/// What is left to do of an expected segment once its window and its timestamp are taken.
+#[derive(Debug, Clone, Copy)]
 struct Expected {
     /// SEG.ACK
     ack: Seq,
-    /// SEG.WND, scaled.
-    window: u32,
-    timestamps: Option<Timestamps>,
     /// Bytes of payload.
     len: u32,
+    timestamps: Option<Timestamps>,
+}
+
+/// A segment that its connection expects, and where to enter what follows.
+pub(crate) struct Predicted<'a, F> {
+    connection: &'a mut Connection<F>,
+    agenda: &'a mut Agenda,
+    index: u32,
+    segment: Expected,
 }
 
 impl<F: Frame> Tcp<F> {
-    /// Takes the frame of a segment whose TCP header starts `AT`, if the segment is what its connection expects.
+    /// The segment of a frame, whose TCP header starts `AT`, if it is what its connection expects.
     #[inline(always)]
-    pub(crate) fn receive_predicted<const AT: usize>(
+    pub(crate) fn predict<const AT: usize>(
         &mut self,
-        slot: &mut Option<F>,
+        bytes: &[u8],
         meta: RxMeta,
+        now: Instant,
+        config: &Config,
+    ) -> Option<Predicted<'_, F>> {
+        if meta.checksum != RxChecksum::Verified && !Arrived::is_intact::<AT>(bytes) {
+            return None;
+        }
+        let arrived = Arrived::new::<AT>(bytes)?;
+        let index = self.flows.find_likely(&arrived.tuple)?;
+        let connection = self.connections.get_mut(index)?;
+        if connection.tuple != arrived.tuple || self.agenda.memory_len > config.memory_len_max {
+            return None;
+        }
+        let segment = connection.expects(&arrived, now)?;
+        Some(Predicted { connection, agenda: &mut self.agenda, index, segment })
+    }
+}
+
+impl<F: Frame> Predicted<'_, F> {
+    /// Whether more of the same may follow in the burst.
+    #[inline(always)]
+    pub(crate) fn may_be_run(&self) -> bool {
+        self.segment.len >= self.connection.mss
+    }
+
+    /// Takes the frame of the segment. By itself, so that it shares no register with the way here.
+    #[inline(never)]
+    pub(crate) fn receive(mut self, frame: F, now: Instant, config: &Config) {
+        let went = self.advance(now, config);
+        let len = self.segment.len;
+        let came = if len > 0 { self.connection.take_expected_text(frame, len) } else { 0 };
+        self.enter(came, went);
+    }
+
+    /// Takes the frame of the segment and those at the front of the burst that continue it. Returns how many these are.
+    #[inline(never)]
+    pub(crate) fn receive_run<const AT: usize>(
+        mut self,
+        frame: F,
         burst: &mut Burst<F>,
-        turn: &mut Turn<'_>,
-    ) {
-        let Some(arrived) = slot.as_ref().and_then(|frame| Arrived::new::<AT>(frame.bytes())) else { return };
-        if meta.checksum != RxChecksum::Verified && !arrived.is_intact() {
-            return;
+        now: Instant,
+        config: &Config,
+    ) -> u64 {
+        let went = self.advance(now, config);
+        let held = self.connection.receive.memory_len();
+        let count = self.connection.take_run::<AT>(frame, burst);
+        let came = self.connection.receive.memory_len() - held;
+        self.enter(came, went);
+        count
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, now: Instant, config: &Config) -> usize {
+        let Expected { ack, timestamps, .. } = self.segment;
+        if ack == self.connection.snd_una {
+            return 0;
         }
-        let Some(index) = self.flows.find_likely(&arrived.tuple) else { return };
-        let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else { return };
-        if connection.tuple != arrived.tuple || self.agenda.memory_len > turn.config.memory_len_max {
-            return;
-        }
-        let Some(expected) = connection.expects(&arrived) else { return };
-        let Some(mut frame) = slot.take() else { return };
-        turn.counters.count(Count::InSegs);
-        connection.acknowledged_as_expected(&expected, turn.now, turn.config);
-        if expected.len > 0 {
-            if expected.len >= connection.mss && !burst.is_empty() {
-                let count = connection.take_run::<AT>(frame, burst);
-                turn.counters.add(Count::InReceives, count);
-                turn.counters.add(Count::InSegs, count);
-            } else {
-                frame.trim_front(frame.len() - expected.len as usize);
-                connection.take_expected(frame, expected.len);
-            }
-        }
-        self.agenda.enlist(connection, index);
-        self.agenda.announce(connection, TcpId { index, generation });
+        self.connection.advance_as_expected(ack, timestamps, now, config)
+    }
+
+    /// Enters what follows.
+    #[inline(always)]
+    fn enter(self, came: usize, went: usize) {
+        let Predicted { connection, agenda, index, .. } = self;
+        agenda.enlist(connection, index);
+        agenda.announce(connection, index);
         if connection.flight() > 0 {
-            self.agenda.schedule(connection, index);
+            agenda.schedule(connection, index);
         }
-        self.agenda.charge(connection);
+        agenda.book(connection, came, went);
     }
 }
 
 impl<F: Frame> Connection<F> {
-    /// The segment, if nothing is going on but data one way, the other, or both, and this is the next of it.
+    /// The segment, if nothing is going on but data one way, the other, or both, and this is the next of it. Then its
+    /// window and its timestamp are taken.
     #[inline(always)]
-    fn expects(&self, arrived: &Arrived<'_>) -> Option<Expected> {
+    fn expects(&mut self, arrived: &Arrived<'_>, now: Instant) -> Option<Expected> {
         debug_assert!(!self.steady || self.is_steady());
         if !self.steady || self.snd_wnd == 0 {
             return None;
@@ -82,47 +127,85 @@ impl<F: Frame> Connection<F> {
         let len = arrived.payload_len(self.timestamps_ok);
         let acked = ack - self.snd_una;
         let is_next = seq == self.rcv_nxt
-            && len <= self.rcv_wnd()
+            && (seq + len).at_or_before(self.rcv_adv)
             && acked <= self.flight()
             // What brings nothing may be a duplicate, a window update or a probe: not for here.
             && acked | len != 0
             // A later segment may have told the window before.
             && self.snd_wl1.at_or_before(seq)
             && timestamps.is_none_or(|timestamps| (timestamps.val.wrapping_sub(self.ts_recent) as i32) >= 0);
-        let window = u32::from(arrived.window()) << self.snd_wscale;
-        is_next.then_some(Expected { ack, window, timestamps, len })
-    }
-
-    /// The acknowledgement, the window and the timestamp of an expected segment.
-    #[inline(always)]
-    fn acknowledged_as_expected(&mut self, expected: &Expected, now: Instant, config: &Config) {
-        let seq = self.rcv_nxt;
+        if !is_next {
+            return None;
+        }
         // RFC 7323 §4.3 (2)
-        if let Some(timestamps) = expected.timestamps
+        if let Some(timestamps) = timestamps
             && seq.at_or_before(self.last_ack_sent)
         {
             self.take_timestamp(timestamps, now);
         }
-        self.snd_wnd = expected.window;
-        self.max_snd_wnd = self.max_snd_wnd.max(expected.window);
+        self.snd_wnd = u32::from(arrived.window()) << self.snd_wscale;
+        self.max_snd_wnd = self.max_snd_wnd.max(self.snd_wnd);
         self.snd_wl1 = seq;
-        self.snd_wl2 = expected.ack;
-        if expected.ack != self.snd_una {
-            self.advance(expected.ack, expected.timestamps, now, config);
-        }
+        self.snd_wl2 = ack;
+        Some(Expected { ack, len, timestamps })
     }
 
-    /// Text that continues what was received.
+    /// An acknowledgement of something new. Returns how many bytes of buffers went home.
     #[inline(always)]
-    fn take_expected(&mut self, payload: F, len: u32) {
-        self.receive.push_fragment(payload);
-        self.note_expected(len);
+    fn advance_as_expected(
+        &mut self,
+        ack: Seq,
+        timestamps: Option<Timestamps>,
+        now: Instant,
+        config: &Config,
+    ) -> usize {
+        let held = self.send.memory_len();
+        if !self.advance_to_end(ack, now) {
+            self.advance_part(ack, timestamps, now, config);
+            return held - self.send.memory_len();
+        }
+        self.wake_writer(config);
+        held
     }
 
-    /// Books it, and the ACK that it asks for.
+    #[inline(never)]
+    fn advance_part(&mut self, ack: Seq, timestamps: Option<Timestamps>, now: Instant, config: &Config) {
+        self.advance(ack, timestamps, now, config);
+    }
+
+    /// SND.UNA moves over all that was written, which was one frame, sent once: what a reply does to a request. Returns
+    /// whether that was it; if not, nothing happened. What [`advance`](Self::advance) does besides is of no account
+    /// while the connection is steady and the window not full.
+    #[inline(always)]
+    fn advance_to_end(&mut self, ack: Seq, now: Instant) -> bool {
+        if self.fills_window() || !self.send.is_sole_until(ack) {
+            return false;
+        }
+        let Some(sent_at) = self.recovery.deliver_sole(ack) else { return false };
+        self.tally.bytes_acked += u64::from(ack - self.snd_una);
+        self.snd_una = ack;
+        self.send.drop_sole();
+        self.rtt.sample(now.micros_since(sent_at));
+        self.progressed = true;
+        self.deadlines.retransmit = Instant::MAX;
+        true
+    }
+
+    /// Text that continues what was received. Returns how many bytes of buffers it brings.
+    #[inline(always)]
+    fn take_expected_text(&mut self, payload: F, len: u32) -> usize {
+        let came = self.receive.push_tail(payload, len as usize);
+        self.note_expected(len);
+        came
+    }
+
+    /// Books text, and the ACK that it asks for.
     #[inline(always)]
     pub(super) fn note_expected(&mut self, len: u32) {
-        self.note_received(len);
+        self.rcv_nxt += len;
+        self.tally.bytes_received += u64::from(len);
+        self.unacked_len += len;
+        self.events |= Ready::READABLE;
         // An ACK for every second full segment (SHLD-19).
         let is_due = self.unacked_len >= 2 * self.mss;
         self.owe_ack(if is_due { AckDebt::Now } else { AckDebt::Delayed });

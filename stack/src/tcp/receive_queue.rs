@@ -61,8 +61,29 @@ impl<F: Frame> ReceiveQueue<F> {
         }
     }
 
-    /// Appends a frame that is no chain.
+    /// Appends the last `len` bytes of a frame that is no chain. Returns how many bytes of buffers that takes.
     #[inline(always)]
+    pub(super) fn push_tail(&mut self, frame: F, len: usize) -> usize {
+        if !self.frames.is_empty() {
+            return self.push_tail_behind(frame, len);
+        }
+        let capacity = frame.capacity();
+        let frame = self.frames.push_front(frame);
+        frame.trim_front(frame.len() - len);
+        (self.len, self.memory_len) = (len, capacity);
+        capacity
+    }
+
+    #[inline(never)]
+    fn push_tail_behind(&mut self, mut frame: F, len: usize) -> usize {
+        let held = self.memory_len;
+        frame.trim_front(frame.len() - len);
+        self.push_fragment(frame);
+        self.memory_len - held
+    }
+
+    /// Appends a frame that is no chain.
+    #[inline]
     pub(super) fn push_fragment(&mut self, frame: F) {
         self.len += frame.len();
         if self.frames.is_empty() {
@@ -103,10 +124,12 @@ impl<F: Frame> ReceiveQueue<F> {
     /// All there is, from one frame that fits.
     #[inline(always)]
     fn read_sole(&mut self, buf: &mut [u8]) -> usize {
-        let Some(frame) = self.frames.pop_front() else { return 0 };
-        buf[..frame.len()].copy_from_slice(frame.bytes());
+        let Some(bytes) = self.frames.front().map(Frame::bytes) else { return 0 };
+        let len = bytes.len();
+        buf[..len].copy_from_slice(bytes);
+        self.frames.drop_sole();
         (self.len, self.memory_len) = (0, 0);
-        frame.len()
+        len
     }
 
     #[inline(never)]

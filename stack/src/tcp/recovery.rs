@@ -132,12 +132,20 @@ impl Recovery {
     /// just once (Karn).
     #[inline(always)]
     pub(super) fn deliver(&mut self, una: Seq, now: Instant, rtt: &Rtt) -> Option<Instant> {
-        if self.repair.is_none()
-            && let Some(run) = self.flight.take_sole(una)
-        {
-            return Some(run.sent_at);
+        if let Some(sent_at) = self.deliver_sole(una) {
+            return Some(sent_at);
         }
         self.deliver_runs(una, now, rtt.min_us())
+    }
+
+    /// The same where just one stretch is outstanding, sent once, and nothing ever went wrong: all of it was delivered.
+    /// Returns when it was sent; if nothing, nothing happened.
+    #[inline(always)]
+    pub(super) fn deliver_sole(&mut self, una: Seq) -> Option<Instant> {
+        if self.repair.is_some() {
+            return None;
+        }
+        self.flight.take_sole(una).map(|run| run.sent_at)
     }
 
     #[inline(never)]

@@ -82,12 +82,22 @@ impl Rtt {
     /// long path that is steady would time out at its first delayed ACK: so the floor is the margin above SRTT.
     #[inline]
     pub(crate) fn rto_us(&self, backoff: u8, config: &Config) -> u64 {
-        let base = if self.srtt_8 == 0 {
+        (u64::from(self.base_us(config)) << backoff.min(20)).min(u64::from(config.rto_max_us))
+    }
+
+    /// The same where nothing was doubled.
+    #[inline(always)]
+    pub(crate) fn steady_rto_us(&self, config: &Config) -> u64 {
+        u64::from(self.base_us(config).min(config.rto_max_us))
+    }
+
+    #[inline(always)]
+    fn base_us(&self, config: &Config) -> u32 {
+        if self.srtt_8 == 0 {
             RTO_INITIAL_US.max(self.rttvar_4)
         } else {
             self.srtt_8 / 8 + self.rttvar_4.max(config.rto_min_us)
-        };
-        (u64::from(base) << backoff.min(20)).min(u64::from(config.rto_max_us))
+        }
     }
 }
 

@@ -123,14 +123,20 @@ impl<F: Frame> SendQueue<F> {
         wanted - rest.len()
     }
 
-    /// Takes bytes that one frame holds, behind nothing else. Returns whether there was such a frame.
+    /// Takes bytes that one frame holds, behind nothing else. Returns how large its buffer is, if there was such a frame.
     #[inline(always)]
-    pub(super) fn push_segment<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) -> bool {
-        let Some(mut frame) = device.alloc(bytes.len()) else { return false };
-        let Some(tail) = frame.extend(bytes.len()) else { return false };
-        tail.copy_from_slice(bytes);
-        self.push(frame, bytes.len(), None);
-        true
+    pub(super) fn push_segment<D: Device<Frame = F>>(
+        &mut self,
+        bytes: &[u8],
+        device: &mut D,
+    ) -> Option<usize> {
+        let mut frame = device.alloc(bytes.len())?;
+        frame.extend(bytes.len())?.copy_from_slice(bytes);
+        let capacity = frame.capacity();
+        self.entries.push_back(Entry { seq: self.end, sum: None, frame });
+        self.end += bytes.len() as u32;
+        (self.len, self.memory_len) = (bytes.len(), capacity);
+        Some(capacity)
     }
 
     /// Fills up the last frame, if none of it was sent.
@@ -200,11 +206,25 @@ impl<F: Frame> SendQueue<F> {
         written
     }
 
-    /// Everything before `una` arrived: its frames go home.
+    /// Whether one frame is all there is, and ends at `una`.
     #[inline(always)]
-    pub(super) fn acknowledge(&mut self, una: Seq) {
-        if self.end == una && self.entries.drop_sole() {
+    pub(super) fn is_sole_until(&self, una: Seq) -> bool {
+        self.end == una && self.entries.sole().is_some()
+    }
+
+    /// The one frame there is goes home.
+    #[inline(always)]
+    pub(super) fn drop_sole(&mut self) {
+        if self.entries.drop_sole() {
             (self.len, self.memory_len) = (0, 0);
+        }
+    }
+
+    /// Everything before `una` arrived: its frames go home.
+    #[inline]
+    pub(super) fn acknowledge(&mut self, una: Seq) {
+        if self.is_sole_until(una) {
+            self.drop_sole();
         } else {
             self.acknowledge_some(una);
         }

@@ -127,10 +127,10 @@ impl<F: Frame> Tcp<F> {
         if self.agenda.memory_len < config.memory_len_max
             && bytes.len() <= config.send_buffer_len
             && let Some(connection) = self.connections.get_generation_mut(id.index, id.generation)
-            && connection.write_segment(bytes, device)
+            && let Some(came) = connection.write_segment(bytes, device)
         {
             self.agenda.enlist(connection, id.index);
-            self.agenda.charge(connection);
+            self.agenda.book(connection, came, 0);
             return Poll::Ready(Ok(bytes.len()));
         }
         self.write_any(now, id, bytes, device, config)
@@ -194,7 +194,7 @@ impl<F: Frame> Tcp<F> {
             self.settle(id.index, now, config);
             return Poll::Pending;
         }
-        self.agenda.note(connection, id);
+        self.agenda.note(connection, id.index);
         Poll::Ready(Ok(written))
     }
 
@@ -277,12 +277,16 @@ impl<F: Frame> Tcp<F> {
         if connection.receive.is_empty() {
             return connection.poll_end(end);
         }
+        let held = connection.receive.memory_len();
         let result = Poll::Ready(Ok(read(connection)));
-        self.agenda.charge(connection);
+        self.agenda.book(connection, connection.receive.memory_len(), held);
         if connection.rcv_up.is_some() {
             connection.forget_urgent();
         }
-        if connection.state.can_receive() && connection.rcv_adv != connection.window_edge() {
+        if connection.may_open_window()
+            && connection.state.can_receive()
+            && connection.rcv_adv != connection.window_edge()
+        {
             self.made_room(now, id.index, config);
         }
         result
@@ -501,16 +505,13 @@ impl<F: Frame> Connection<F> {
     }
 
     /// Takes a write that is one segment by itself, if nothing is going on but data and nothing is queued. Returns
-    /// whether it did.
+    /// how many bytes of buffers it takes, if so.
     #[inline(always)]
-    fn write_segment<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) -> bool {
+    fn write_segment<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) -> Option<usize> {
         // No bytes at all become more than any segment.
         let is_segment = bytes.len().wrapping_sub(1) < self.mss as usize;
-        self.steady
-            && self.owned
-            && is_segment
-            && self.send.is_empty()
-            && self.send.push_segment(bytes, device)
+        let is_usual = self.steady && self.owned && is_segment && self.send.is_empty();
+        if is_usual { self.send.push_segment(bytes, device) } else { None }
     }
 
     /// Received data, the end, or the error that ended it.

@@ -5,7 +5,7 @@
 //! was sent, is booked once. The segments are those of [`output`](super::output), which sees to everything else.
 
 use hayase_device::checksum::{Sum, fold};
-use hayase_device::{Device, Frame, TxMeta};
+use hayase_device::{Device, Frame, Prefix, TxMeta};
 
 use super::connection::Connection;
 use super::emit::checksum_request;
@@ -80,7 +80,7 @@ impl<F: Frame> Connection<F> {
         D: Device<Frame = F>,
     {
         let mut bytes = [0; LEN];
-        let headers = Headers {
+        let headers: Headers<'_, AT> = Headers {
             dst: egress.known_mac(self.neighbor)?,
             src: &egress.link.mac,
             ttl: &self.ttl,
@@ -93,8 +93,9 @@ impl<F: Frame> Connection<F> {
             window: self.window_field(),
             timestamps: (self.ts_now(egress.now), &self.ts_recent),
             payload_len: self.mss,
+            payload_sum: None,
         };
-        headers.write::<AT, LEN>(&mut bytes);
+        headers.write(&mut bytes);
         // The sum of the pseudo-header is in its field, so that of the whole header goes on from it.
         let mut sum = Sum::default();
         sum.add(&bytes[AT..]);
@@ -161,7 +162,7 @@ impl<const AT: usize, const LEN: usize> Template<AT, LEN> {
 mod tests {
     use super::*;
     use crate::tcp::flow::Tuple;
-    use crate::usual::{Arrived, tcp_at};
+    use crate::usual::{Arrived, Own, tcp_at};
     use crate::wire::Mac;
     use alloc::vec::Vec;
     use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
@@ -170,7 +171,7 @@ mod tests {
     const MSS: usize = 101;
 
     fn template<const AT: usize, const LEN: usize>(local: &str, remote: &str) -> Template<AT, LEN> {
-        let headers = Headers {
+        let headers: Headers<'_, AT> = Headers {
             dst: &MAC,
             src: &MAC,
             ttl: &64,
@@ -183,9 +184,10 @@ mod tests {
             window: 0xabcd,
             timestamps: (7, &9),
             payload_len: MSS as u32,
+            payload_sum: None,
         };
         let mut bytes = [0; LEN];
-        headers.write::<AT, LEN>(&mut bytes);
+        headers.write(&mut bytes);
         let mut sum = Sum::default();
         sum.add(&bytes[AT..]);
         Template { bytes, sum, is_offloaded: false }
@@ -205,9 +207,9 @@ mod tests {
             let seq = Seq(0xffff_ff00) + number * MSS as u32;
             let out = template.put_before(&mut frame, sums[number as usize % 2], seq, number == 3).unwrap();
             assert_eq!((frame.bytes().len(), frame.bytes()[0]), (MSS, number as u8 + 1));
-            assert_eq!(tcp_at(out.bytes(), MAC), Some(AT), "segment {number}");
+            assert_eq!(tcp_at(out.bytes(), Own::new(MAC)), Some(AT), "segment {number}");
             let arrived = Arrived::new::<AT>(out.bytes()).unwrap();
-            assert!(arrived.is_intact(), "segment {number}");
+            assert!(Arrived::is_intact::<AT>(out.bytes()), "segment {number}");
             assert_eq!((arrived.seq(), arrived.ack(), arrived.window()), (seq, Seq(0xdead_beef), 0xabcd));
             assert_eq!(arrived.plain(LEN - AT == 32).flatten().map(|t| t.val), (LEN - AT == 32).then_some(7));
             assert_eq!(out.bytes()[AT + 13] & Flags::PSH.0 != 0, number == 3);

@@ -3,7 +3,7 @@
 //!
 //! The answers are those of [`output`](super::output), which sees to everything else.
 
-use hayase_device::{Device, Frame, TxMeta};
+use hayase_device::{Device, Frame, Prefix, TxMeta};
 use hayase_time::Instant;
 
 use super::connection::{Connection, LossTimer};
@@ -11,7 +11,7 @@ use super::emit::checksum_request;
 use crate::config::Config;
 use crate::counters::Count;
 use crate::egress::Egress;
-use crate::usual::{Headers, TCP_V4, TCP_V6, fill_checksum};
+use crate::usual::{Headers, TCP_V4, TCP_V6, payload_sum};
 use crate::wire::tcp::Flags;
 
 /// Bytes of all headers, where TCP's starts `AT`, without timestamps and with them.
@@ -29,7 +29,8 @@ impl<F: Frame> Connection<F> {
         D: Device<Frame = F>,
     {
         debug_assert!(!self.steady || self.is_steady());
-        let len = self.unsent_len();
+        // Nothing was sent beyond it while the connection is steady; what were less than nothing is more than a segment.
+        let len = self.send.end() - self.snd_nxt;
         if !self.steady || !self.is_one_segment(len) || self.has_paused(egress.now, config) {
             return false;
         }
@@ -38,28 +39,9 @@ impl<F: Frame> Connection<F> {
         }
         match (self.tuple.is_v4(), self.timestamps_ok) {
             (true, true) => self.send_last::<TCP_V4, STAMPED_V4, D>(len, egress, config),
-            (true, false) => self.send_last_plain_v4(len, egress, config),
-            (false, _) => self.send_last_v6(len, egress, config),
-        }
-    }
-
-    #[inline(never)]
-    fn send_last_plain_v4<D>(&mut self, len: u32, egress: &mut Egress<'_, F, D>, config: &Config) -> bool
-    where
-        D: Device<Frame = F>,
-    {
-        self.send_last::<TCP_V4, PLAIN_V4, D>(len, egress, config)
-    }
-
-    #[inline(never)]
-    fn send_last_v6<D>(&mut self, len: u32, egress: &mut Egress<'_, F, D>, config: &Config) -> bool
-    where
-        D: Device<Frame = F>,
-    {
-        if self.timestamps_ok {
-            self.send_last::<TCP_V6, STAMPED_V6, D>(len, egress, config)
-        } else {
-            self.send_last::<TCP_V6, PLAIN_V6, D>(len, egress, config)
+            (true, false) => self.send_last::<TCP_V4, PLAIN_V4, D>(len, egress, config),
+            (false, true) => self.send_last::<TCP_V6, STAMPED_V6, D>(len, egress, config),
+            (false, false) => self.send_last::<TCP_V6, PLAIN_V6, D>(len, egress, config),
         }
     }
 
@@ -71,8 +53,9 @@ impl<F: Frame> Connection<F> {
         len.wrapping_sub(1) < self.mss && self.flight() + len <= window && self.is_worth_sending(len, len)
     }
 
-    /// Sends the last frame of the queue, behind `LEN` bytes of headers whose TCP part starts `AT`.
-    #[inline(always)]
+    /// Sends the last frame of the queue, behind `LEN` bytes of headers whose TCP part starts `AT`. By itself: the loop
+    /// around it has registers of its own.
+    #[inline(never)]
     fn send_last<const AT: usize, const LEN: usize, D>(
         &mut self,
         len: u32,
@@ -87,15 +70,14 @@ impl<F: Frame> Connection<F> {
         if egress.device.room() == 0 {
             return false;
         }
-        let tos = self.tos | self.recovery.ecn.ect;
         let Some(frame) = self.send.last_whole(self.snd_nxt, len) else { return false };
-        let Some(bytes) = frame.prepend(LEN) else { return false };
-        let Some(out) = bytes.first_chunk_mut::<LEN>() else { return false };
-        let headers = Headers {
+        let checksum = checksum_request(egress.offloads(), AT);
+        let payload_sum = if checksum.is_none() { Some(payload_sum(frame.bytes())) } else { None };
+        let headers: Headers<'_, AT> = Headers {
             dst,
             src: &egress.link.mac,
             ttl: &self.ttl,
-            tos: &tos,
+            tos: &(self.tos | self.recovery.ecn.ect),
             ident,
             tuple: &self.tuple,
             flags: Flags(Flags::ACK.0 | Flags::PSH.0),
@@ -104,17 +86,12 @@ impl<F: Frame> Connection<F> {
             window,
             timestamps: (val, &self.ts_recent),
             payload_len: len,
+            payload_sum,
         };
-        headers.write::<AT, LEN>(out);
-        let meta = TxMeta { checksum: checksum_request(egress.offloads(), AT), segmentation: None };
-        if meta.checksum.is_none() {
-            fill_checksum(&mut bytes[AT..]);
-        }
-        let sent = frame.share();
-        frame.trim_front(LEN);
+        let Some(sent) = Frame::share_behind::<LEN>(frame, &headers) else { return false };
         egress.take_idents(1);
         egress.counters.count(Count::OutSegs);
-        egress.device.transmit(sent, meta);
+        egress.device.transmit(sent, TxMeta { checksum, segmentation: None });
         self.note_sent_steadily(len, egress.now, config);
         true
     }
@@ -129,7 +106,7 @@ impl<F: Frame> Connection<F> {
         self.snd_nxt = end;
         if self.deadlines.retransmit == Instant::MAX {
             self.deadlines.loss_timer = LossTimer::Timeout;
-            self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
+            self.deadlines.retransmit = now.after_micros(self.rtt.steady_rto_us(config));
         } else {
             self.note_sent_behind_others(len, now, config);
         }
@@ -164,7 +141,8 @@ impl<F: Frame> Connection<F> {
         let Some(out) = frame.prepend(LEN).and_then(|bytes| bytes.first_chunk_mut::<LEN>()) else {
             return false;
         };
-        let headers = Headers {
+        let checksum = checksum_request(egress.offloads(), AT);
+        let headers: Headers<'_, AT> = Headers {
             dst,
             src: &egress.link.mac,
             ttl: &self.ttl,
@@ -177,15 +155,12 @@ impl<F: Frame> Connection<F> {
             window: self.window_field(),
             timestamps: (self.ts_now(egress.now), &self.ts_recent),
             payload_len: 0,
+            payload_sum: if checksum.is_none() { Some(0) } else { None },
         };
-        headers.write::<AT, LEN>(out);
-        let meta = TxMeta { checksum: checksum_request(egress.offloads(), AT), segmentation: None };
-        if meta.checksum.is_none() {
-            fill_checksum(&mut out[AT..]);
-        }
+        headers.write(out);
         egress.take_idents(1);
         egress.counters.count(Count::OutSegs);
-        egress.device.transmit(frame, meta);
+        egress.device.transmit(frame, TxMeta { checksum, segmentation: None });
         true
     }
 
