@@ -209,7 +209,7 @@ impl Sockets {
         self.watch = Watch::epoll()?;
         for (index, slot) in self.slots.iter().enumerate() {
             let key = Key { index: index as u32, generation: slot.generation };
-            for (which, source) in slot.socket.iter().flat_map(|socket| named(socket)) {
+            for (which, source) in slot.socket.iter().flat_map(named) {
                 self.watch.add(source.fd(), key.name(which))?;
             }
         }

@@ -26,7 +26,7 @@ pub(crate) struct Watch {
 }
 
 enum Way {
-    Ring(Ring),
+    Ring(Box<Ring>),
     Epoll { set: OwnedFd, events: Vec<Event> },
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Change {
 impl Watch {
     /// The best way that there is here.
     pub(crate) fn new() -> io::Result<Watch> {
-        Ring::new().map_or_else(|_| Watch::epoll(), |ring| Ok(Watch::of(Way::Ring(ring))))
+        Ring::new().map_or_else(|_| Watch::epoll(), |ring| Ok(Watch::of(Way::Ring(Box::new(ring)))))
     }
 
     pub(crate) fn epoll() -> io::Result<Watch> {
