@@ -50,6 +50,8 @@ fn read(stream: &TcpStream, cx: &mut Context<'_>) -> Poll<usize> {
 everywhere! {
     async fn the_next_datum_wakes_who_drained_the_socket_once(_client: Host, server: Host) {
         let (stream, mut peer) = connected(server).await;
+        // Nagle would hold the later ones back until the acknowledgement, which waits for company.
+        peer.set_nodelay(true).unwrap();
         peer.write_all(b"one").await.unwrap();
         sleep(SOON).await;
         let lens = Rc::new(RefCell::new(Vec::new()));
@@ -75,6 +77,8 @@ everywhere! {
 
     async fn of_two_who_wait_the_last_that_asked_is_woken(_client: Host, server: Host) {
         let (stream, mut peer) = connected(server).await;
+        // Nagle would hold the later ones back until the acknowledgement, which waits for company.
+        peer.set_nodelay(true).unwrap();
         peer.write_all(b"one").await.unwrap();
         sleep(SOON).await;
         let other = Arc::new(Count::default());
