@@ -45,7 +45,7 @@ impl Probing {
 
     /// When the next probe, or the end, is due.
     pub(super) fn due_at(&self) -> Instant {
-        self.heard_at + self.settings.idle + self.settings.interval * u32::from(self.sent)
+        self.heard_at + self.settings.idle + self.settings.interval.saturating_mul(u32::from(self.sent))
     }
 
     /// Whether the peer counts as gone.

@@ -142,7 +142,8 @@ impl<F: Frame> Connection<F> {
             self.enter_closed(Some(Error::TimedOut));
             return Some(reset);
         }
-        probing.sent += 1;
+        // With a user timeout there may be any number of them.
+        probing.sent = probing.sent.saturating_add(1);
         // Every probe has its time, also when this one comes late because the host slept.
         self.deadlines.idle = probing.due_at().max(now + probing.settings.interval);
         self.send_keepalive(egress);

@@ -127,6 +127,25 @@ fn n6_it_takes_the_place_of_keep_alives_count() {
     t.expect_error(Error::TimedOut);
 }
 
+/// More probes than a byte counts, and intervals beyond the end of time.
+#[test]
+fn n6_probes_may_be_many_and_far_between() {
+    let mut t = Script::modern_server();
+    let id = t.id();
+    let keepalive = Keepalive { idle: secs(10), interval: secs(1), count: 9 };
+    t.host.stack.tcp_set_keepalive(t.host.now, id, Some(keepalive)).unwrap();
+    set(&mut t, Some(secs(600)));
+    assert_about(time_to_close(&mut t, secs(1000)), secs(600));
+    t.expect_error(Error::TimedOut);
+
+    let mut t = Script::modern_server();
+    let id = t.id();
+    let keepalive = Keepalive { interval: Duration::MAX, ..keepalive };
+    t.host.stack.tcp_set_keepalive(t.host.now, id, Some(keepalive)).unwrap();
+    t.wait(secs(100));
+    assert_eq!(t.drain().len(), 1, "one probe");
+}
+
 #[test]
 fn n6_zero_is_none_and_a_stale_handle_is_an_error() {
     let mut t = Script::modern_server();
