@@ -104,6 +104,9 @@ struct Neighbor<P> {
     addr: Option<IpAddr>,
     /// Questions asked since the last answer.
     questions: u8,
+    /// It is said to have another link-layer address than the one that worked: it is asked, whatever progress there is,
+    /// which may be that of packets to the old one.
+    moved: bool,
     /// Runs while a question is due or outstanding.
     timer: Option<TimerKey>,
     /// What waits for the link-layer address.
@@ -278,9 +281,15 @@ impl<P> Neighbors<P> {
                 return Vec::new();
             }
             (known, Some(new)) if known != Some(new) => {
+                let was_in_use = known.is_some() && (now < neighbor.fresh_until || neighbor.timer.is_some());
                 neighbor.mac = Some(new);
                 neighbor.fresh_until = neighbor.fresh_until.min(now);
                 self.stop_asking(index);
+                if was_in_use && !proven {
+                    let timer = self.timers.insert(now + DELAY_FIRST_PROBE, index);
+                    let neighbor = &mut self.slots[index as usize];
+                    (neighbor.timer, neighbor.moved) = (Some(timer), true);
+                }
             }
             _ => {}
         }
@@ -323,7 +332,7 @@ impl<P> Neighbors<P> {
     fn timeout(&mut self, index: u32, now: Instant) -> Option<Output<P>> {
         let neighbor = &mut self.slots[index as usize];
         neighbor.timer = None;
-        if now < neighbor.fresh_until {
+        if now < neighbor.fresh_until && !neighbor.moved {
             // Progress above answered the question before it was asked, or while it was.
             neighbor.questions = 0;
             return None;
@@ -340,7 +349,7 @@ impl<P> Neighbors<P> {
 
     fn stop_asking(&mut self, index: u32) {
         let neighbor = &mut self.slots[index as usize];
-        neighbor.questions = 0;
+        (neighbor.questions, neighbor.moved) = (0, false);
         if let Some(timer) = neighbor.timer.take() {
             self.timers.remove(timer);
         }
@@ -416,6 +425,7 @@ impl<P> Neighbor<P> {
             mac: None,
             addr: None,
             questions: 0,
+            moved: false,
             timer: None,
             waiting: Vec::new(),
         }
@@ -559,6 +569,26 @@ mod tests {
         let unresolved = neighbors.entry(host(2), at(145.0)).unwrap();
         neighbors.confirm(unresolved, at(145.0));
         assert_eq!(neighbors.mac(unresolved, at(145.0)), None);
+    }
+
+    /// An acknowledgement that comes after a claim may be for what was sent before it.
+    #[test]
+    fn progress_does_not_prove_an_address_that_somebody_claimed() {
+        for evidence in [Evidence::Reply, Evidence::Announcement, Evidence::Request] {
+            let (mut neighbors, id) = resolved();
+            neighbors.learn(host(1), Some(B), evidence, at(10.0));
+            let mut said = Vec::new();
+            for tenth in 100..300 {
+                let now = at(f64::from(tenth) / 10.0);
+                neighbors.confirm(id, now);
+                said.extend(outputs(&mut neighbors, now));
+                assert_eq!(said.is_empty(), tenth <= 150, "asked 5 s after it was said");
+            }
+            let gone = vec![Output::Unreachable { addr: host(1), packets: Vec::new() }];
+            let asked = || ask(host(1), Some(B));
+            assert_eq!(said, [asked(), asked(), asked(), gone].into_iter().flatten().collect::<Vec<_>>());
+            assert_eq!(neighbors.mac(id, at(30.0)), None, "a liar is forgotten");
+        }
     }
 
     #[test]
