@@ -118,6 +118,14 @@ pub fn reset_on_close(stream: &TcpStream) {
     sockopt::set_socket_linger(stream, Some(Duration::ZERO)).expect("SO_LINGER can be set");
 }
 
+/// Chooses CUBIC, which Hayase has by default, and not every kernel.
+///
+/// # Panics
+/// If the kernel does not have it.
+pub fn use_cubic(stream: &TcpStream) {
+    sockopt::set_tcp_congestion(stream, "cubic").expect("the kernel has CUBIC");
+}
+
 /// Makes the receive buffer of a stream small, so that its window closes soon.
 ///
 /// # Panics

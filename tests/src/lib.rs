@@ -5,20 +5,26 @@
 //! `std::net` sockets opened inside the namespace ([`kernel`]). [`matrix!`] runs a case over IPv4 and IPv6,
 //! with every offload and with none.
 //!
+//! [`Lan`](lan::Lan) is a link with a third host, which sends whatever frames a test makes ([`forge`]).
+//!
 //! [`house`] holds what the checks of the house rules need: a reader of Rust source, of licence expressions
 //! and of the dependency graph.
 #![forbid(unsafe_code)]
 
 pub mod binary;
 pub mod callgrind;
+pub mod forge;
 pub mod house;
+pub mod impair;
 pub mod kernel;
+pub mod lan;
 pub mod namespace;
 pub mod pattern;
 pub mod process;
 pub mod rights;
 pub mod sandbox;
 pub mod site;
+pub mod tap;
 
 pub use namespace::Namespace;
 pub use process::{Exit, Process};

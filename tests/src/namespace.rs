@@ -88,6 +88,14 @@ impl Namespace {
         self.enter(|| run(Command::new(program).args(arguments))).unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// Sets a value of `/proc/sys/net` inside, by its path there.
+    ///
+    /// # Panics
+    /// If there is none of that name, or it does not take the value.
+    pub fn sysctl(&self, name: &str, value: &str) {
+        self.enter(|| sysctl(name, value)).unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// What the kernel knows of links, addresses, neighbours and TCP in here, for a failure message.
     pub fn report(&self) -> String {
         let looks = [["ip", "-s", "address"], ["ip", "neighbour", "show"], ["ss", "-tani", "--no-header"]];

@@ -163,6 +163,18 @@ impl Process {
         files.any(|file| file.to_string_lossy().contains("[io_uring]"))
     }
 
+    /// Bytes of memory that it has.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn resident_len(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let value = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = value.and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or_else(|| panic!("{path}: {text}")) * 1024
+    }
+
     /// The processor time that its threads have used so far, to the nanosecond.
     ///
     /// # Panics

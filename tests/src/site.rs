@@ -18,7 +18,7 @@ pub const PORT: u16 = 7000;
 pub const CONTROL_PORT: u16 = 7001;
 
 /// How long the program may take to say that it listens.
-const START_MAX: Duration = Duration::from_secs(20);
+pub(crate) const START_MAX: Duration = Duration::from_secs(20);
 
 /// The address family of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

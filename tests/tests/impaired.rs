@@ -1,0 +1,223 @@
+//! Transfers between Hayase and the kernel over bad cables, both as client and as server; and how long they take, beside
+//! what they take between two kernels on the same cable.
+
+use std::env;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hayase_tests::impair::{Cable, Impairment};
+use hayase_tests::pattern::{hash_to_end, pattern_hash, write_pattern};
+use hayase_tests::site::{
+    CONTROL_PORT, INTERFACE, OUR_INTERFACE, PORT, hayase_address, kernel_address, listens_at,
+};
+use hayase_tests::tap::Tap;
+use hayase_tests::{Family, Namespace, Process, binary, kernel, rights, site};
+
+const START_MAX: Duration = Duration::from_secs(20);
+/// The end of the cable at which Hayase is, or the other kernel.
+const FAR_INTERFACE: &str = "im0";
+
+/// What cables suffer from, each with how much is sent to compare: a second or two of the kernel's time.
+const CABLES: [(&str, Impairment, u64); 8] = [
+    ("none", Impairment::NONE, 16 << 20),
+    ("loss 1 %", Impairment { loss: 100, ..Impairment::NONE }, 4 << 20),
+    ("loss 5 %", Impairment { loss: 500, ..Impairment::NONE }, 1 << 20),
+    ("reordering 2 %", Impairment { reordering: 200, ..Impairment::NONE }, 8 << 20),
+    ("duplication 2 %", Impairment { duplication: 200, ..Impairment::NONE }, 16 << 20),
+    ("corruption 1 %", Impairment { corruption: 100, ..Impairment::NONE }, 4 << 20),
+    (
+        "delay 50 ms",
+        Impairment { delay: Duration::from_millis(50), queue_len: 1_250_000, ..Impairment::NONE },
+        16 << 20,
+    ),
+    ("silent MTU 1300", Impairment { silent_mtu: 1300, ..Impairment::NONE }, 8 << 20),
+];
+
+fn cable(name: &str) -> Impairment {
+    CABLES.iter().find(|(known, _, _)| *known == name).unwrap_or_else(|| panic!("no cable {name}")).1
+}
+
+/// The kernel at one end of a cable, and somebody at the other.
+struct Ends {
+    near: Namespace,
+    far: Namespace,
+    _cable: Cable,
+}
+
+/// A namespace in which both addresses of an end are at this interface.
+fn addressed(namespace: &Namespace, interface: &str, address: fn(Family) -> IpAddr) {
+    for (family, prefix) in [(Family::V4, 24), (Family::V6, 64)] {
+        namespace.ip(&["address", "add", &format!("{}/{prefix}", address(family)), "dev", interface]);
+        if let IpAddr::V6(address) = address(family) {
+            kernel::eventually("an address is ours", || kernel::is_local(namespace, address).then_some(()));
+        }
+    }
+}
+
+impl Ends {
+    fn new(impairment: Impairment, seed: u64) -> Ends {
+        let [near, far] = [0, 1].map(|_| Namespace::new().unwrap_or_else(|error| panic!("{error}")));
+        let cable = Cable::new(Tap::new(&near, INTERFACE), Tap::new(&far, FAR_INTERFACE), impairment, seed);
+        addressed(&near, INTERFACE, kernel_address);
+        // Off by default: a kernel that sends into a black hole would do so for ever.
+        for namespace in [&near, &far] {
+            namespace.sysctl("ipv4/tcp_mtu_probing", "1");
+        }
+        Ends { near, far, _cable: cable }
+    }
+
+    /// Hayase at the far end, through a bridge.
+    fn serve(&self) -> Process {
+        self.far.ip(&["link", "add", "br0", "type", "bridge", "mcast_snooping", "0"]);
+        self.far.ip(&["link", "set", "br0", "addrgenmode", "none", "up"]);
+        self.far.ip(&["tuntap", "add", "dev", OUR_INTERFACE, "mode", "tap"]);
+        for interface in [FAR_INTERFACE, OUR_INTERFACE] {
+            self.far.ip(&["link", "set", interface, "addrgenmode", "none", "master", "br0", "up"]);
+        }
+        let (v4, v6) = (hayase_address(Family::V4), hayase_address(Family::V6));
+        let device = format!("tap:name={OUR_INTERFACE},addr={v4}/24,addr={v6}/64,dad=0,offloads=none");
+        let (port, control) = (PORT.to_string(), CONTROL_PORT.to_string());
+        let mut command = binary::hayase();
+        command.args(["serve", "echo", "--port", &port, "--ctl", &control, "--device", &device]);
+        let server = Process::spawn_in(&self.far, &mut command);
+        server.line(START_MAX, |line| listens_at(line).is_some_and(|address| address.port() == PORT));
+        server
+    }
+
+    /// Another kernel at the far end, which understands the orders that are compared.
+    fn serve_by_kernel(&self) {
+        addressed(&self.far, FAR_INTERFACE, hayase_address);
+        let listener = self.far.enter(|| TcpListener::bind(("::", CONTROL_PORT))).expect("a free port");
+        thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                thread::spawn(move || obey(stream));
+            }
+        });
+    }
+}
+
+/// `SENDCLOSE n` and `DISCARD`, as by Hayase's control port.
+fn obey(mut stream: TcpStream) -> io::Result<()> {
+    kernel::use_cubic(&stream);
+    let mut order = Vec::new();
+    let mut byte = [0];
+    while stream.read(&mut byte)? == 1 && byte != [b'\n'] {
+        order.push(byte[0]);
+    }
+    match String::from_utf8_lossy(&order).strip_prefix("SENDCLOSE ") {
+        Some(len) => write_pattern(&stream, len.parse().map_err(io::Error::other)?),
+        None => io::copy(&mut stream, &mut io::sink()).map(|_| ()),
+    }
+}
+
+fn order(namespace: &Namespace, to: SocketAddr, order: &str) -> TcpStream {
+    let mut stream = kernel::connect(namespace, to);
+    kernel::use_cubic(&stream);
+    stream.write_all(format!("{order}\n").as_bytes()).unwrap();
+    stream
+}
+
+/// There and back, with Hayase as the server and as the client.
+fn transfers(family: Family, name: &str, seed: u64, len: u64) {
+    if !rights::can_use_tap() {
+        return;
+    }
+    let ends = Ends::new(cable(name), seed);
+    let _server = ends.serve();
+    let far = |port| SocketAddr::from((hayase_address(family), port));
+    kernel::echo_of_pattern(&kernel::connect(&ends.near, far(PORT)), len);
+
+    let listener = kernel::listen(&ends.near, family);
+    let back = format!("CONNECT {} {}", kernel_address(family), kernel::port(&listener));
+    let ordering = order(&ends.near, far(CONTROL_PORT), &back);
+    kernel::echo_of_pattern(&kernel::accept(&listener), len);
+    drop(ordering);
+}
+
+macro_rules! cables {
+    ($($test:ident: $name:literal, $len:expr;)*) => {$(
+        mod $test {
+            use super::*;
+
+            #[test]
+            fn v4() {
+                transfers(Family::V4, $name, 41, $len);
+            }
+
+            #[test]
+            fn v6() {
+                transfers(Family::V6, $name, 61, $len);
+            }
+        }
+    )*};
+}
+
+cables! {
+    no_fault: "none", 4 << 20;
+    loss_of_one_percent: "loss 1 %", 1 << 20;
+    loss_of_five_percent: "loss 5 %", 300_000;
+    reordering: "reordering 2 %", 2 << 20;
+    duplication: "duplication 2 %", 2 << 20;
+    corruption: "corruption 1 %", 1 << 20;
+    a_long_way: "delay 50 ms", 2 << 20;
+    a_silent_mtu: "silent MTU 1300", 1 << 20;
+}
+
+/// How long the far end takes to send, and to receive.
+fn times(ends: &Ends, family: Family, len: u64) -> [f64; 2] {
+    let far = SocketAddr::from((hayase_address(family), CONTROL_PORT));
+    let start = Instant::now();
+    let received = hash_to_end(order(&ends.near, far, &format!("SENDCLOSE {len}"))).unwrap();
+    let sending = start.elapsed().as_secs_f64();
+    assert_eq!(received, (len, pattern_hash(len)));
+
+    let stream = order(&ends.near, far, "DISCARD");
+    let start = Instant::now();
+    write_pattern(&stream, len).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(kernel::read(&stream, &mut [0]).unwrap(), 0);
+    [sending, start.elapsed().as_secs_f64()]
+}
+
+/// Times with the same seeds in turn, of two kernels and of Hayase and a kernel; printed as a table.
+/// `HAYASE_ROUNDS` says how many, and none is none.
+#[test]
+fn goodput_is_nearly_the_kernels_or_better() {
+    let rounds = env::var("HAYASE_ROUNDS").map_or(1, |text| text.parse().expect("a number of rounds"));
+    if rounds == 0 || !rights::can_use_tap() {
+        return;
+    }
+    let _alone = site::heavy();
+    let mut lines = String::new();
+    for (name, impairment, len) in CABLES {
+        let mut ratios: [Vec<f64>; 2] = Default::default();
+        let mut kernels = 0.0;
+        for round in 0..rounds {
+            let family = if round % 2 == 0 { Family::V4 } else { Family::V6 };
+            let of_kernels = {
+                let ends = Ends::new(impairment, round + 1);
+                ends.serve_by_kernel();
+                times(&ends, family, len)
+            };
+            let ends = Ends::new(impairment, round + 1);
+            let _server = ends.serve();
+            let ours = times(&ends, family, len);
+            kernels += of_kernels[0] / rounds as f64;
+            (0..2).for_each(|i| ratios[i].push(of_kernels[i] / ours[i]));
+        }
+        let [sends, receives] = ratios.map(|ratios| median(&ratios));
+        let line = format!("| {name} | {:.1} | {sends:.2} | {receives:.2} |\n", len as f64 * 8e-6 / kernels);
+        io::stderr().write_all(line.as_bytes()).expect("standard error can be written");
+        lines += &line;
+        // One round is one throw of the dice, on a machine that does other things: the table is read by people.
+        assert!(sends > 0.3 && receives > 0.3, "{lines}");
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0
+}
