@@ -3,6 +3,7 @@
 //! Most sockets hold at most one frame at a time: request and reply fit one segment each. Such a queue never
 //! visits the allocator, and an empty one holds no memory at all.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 /// Elements that there is room for, once there is more than one.
@@ -11,19 +12,32 @@ const REST_MIN: usize = 15;
 #[derive(Debug)]
 pub(crate) struct Fifo<T> {
     front: Option<T>,
-    rest: VecDeque<T>,
+    /// What is behind the front, if there is anything.
+    rest: Option<Box<Rest<T>>>,
+}
+
+#[derive(Debug)]
+struct Rest<T> {
+    queue: VecDeque<T>,
+}
+
+impl<T> Default for Rest<T> {
+    /// Who has two has many: growing by and by would move them several times.
+    fn default() -> Rest<T> {
+        Rest { queue: VecDeque::with_capacity(REST_MIN) }
+    }
 }
 
 impl<T> Default for Fifo<T> {
     fn default() -> Fifo<T> {
-        Fifo { front: None, rest: VecDeque::new() }
+        Fifo { front: None, rest: None }
     }
 }
 
 impl<T> Fifo<T> {
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.front.is_some()) + self.rest.len()
+        usize::from(self.front.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.queue.len())
     }
 
     #[inline]
@@ -49,17 +63,13 @@ impl<T> Fifo<T> {
 
     #[inline(never)]
     fn push_behind(&mut self, value: T) {
-        if self.rest.capacity() == 0 {
-            // Who has two has many: growing by and by would move them several times.
-            self.rest.reserve(REST_MIN);
-        }
-        self.rest.push_back(value);
+        self.rest.get_or_insert_default().queue.push_back(value);
     }
 
     #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<T> {
         let value = self.front.take()?;
-        if self.rest.capacity() > 0 {
+        if self.rest.is_some() {
             self.refill();
         }
         Some(value)
@@ -69,7 +79,7 @@ impl<T> Fifo<T> {
     #[inline]
     pub(crate) fn drop_front(&mut self) {
         self.front = None;
-        if self.rest.capacity() > 0 {
+        if self.rest.is_some() {
             self.refill();
         }
     }
@@ -77,7 +87,7 @@ impl<T> Fifo<T> {
     /// Drops the element, if it is the only one. Returns whether it was.
     #[inline(always)]
     pub(crate) fn drop_sole(&mut self) -> bool {
-        let is_sole = self.rest.is_empty();
+        let is_sole = self.rest.is_none();
         if is_sole {
             self.front = None;
         }
@@ -92,12 +102,12 @@ impl<T> Fifo<T> {
             return;
         }
         self.front = None;
-        while let Some(next) = self.rest.front_mut()
-            && is_used_up(next)
-        {
-            self.rest.pop_front();
-        }
-        if self.rest.capacity() > 0 {
+        if let Some(rest) = &mut self.rest {
+            while let Some(next) = rest.queue.front_mut()
+                && is_used_up(next)
+            {
+                rest.queue.pop_front();
+            }
             self.refill();
         }
     }
@@ -105,16 +115,20 @@ impl<T> Fifo<T> {
     /// Moves the next element to the front, and gives the memory back behind the last.
     #[inline(never)]
     fn refill(&mut self) {
-        self.front = self.rest.pop_front();
-        if self.rest.is_empty() {
-            self.rest = VecDeque::new();
+        self.front = self.rest.as_mut().and_then(|rest| rest.queue.pop_front());
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        if self.rest.as_ref().is_some_and(|rest| rest.queue.is_empty()) {
+            self.rest = None;
         }
     }
 
     /// The element, if it is the only one.
     #[inline(always)]
     pub(crate) fn sole(&self) -> Option<&T> {
-        if self.rest.is_empty() { self.front.as_ref() } else { None }
+        if self.rest.is_none() { self.front.as_ref() } else { None }
     }
 
     #[inline]
@@ -125,7 +139,7 @@ impl<T> Fifo<T> {
     /// Takes the element out, if it is the only one and what is wanted.
     #[inline]
     pub(crate) fn take_sole(&mut self, is_wanted: impl FnOnce(&T) -> bool) -> Option<T> {
-        if self.rest.is_empty() { self.front.take_if(|front| is_wanted(front)) } else { None }
+        if self.rest.is_none() { self.front.take_if(|front| is_wanted(front)) } else { None }
     }
 
     #[inline]
@@ -135,25 +149,37 @@ impl<T> Fifo<T> {
 
     #[inline]
     pub(crate) fn back_mut(&mut self) -> Option<&mut T> {
-        if self.rest.is_empty() { self.front.as_mut() } else { self.rest.back_mut() }
+        match &mut self.rest {
+            None => self.front.as_mut(),
+            Some(rest) => rest.queue.back_mut(),
+        }
     }
 
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
-        if index == 0 { self.front.as_ref() } else { self.rest.get(index - 1) }
+        match index.checked_sub(1) {
+            None => self.front.as_ref(),
+            Some(behind) => self.rest.as_ref()?.queue.get(behind),
+        }
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        if index == 0 { self.front.as_mut() } else { self.rest.get_mut(index - 1) }
+        match index.checked_sub(1) {
+            None => self.front.as_mut(),
+            Some(behind) => self.rest.as_mut()?.queue.get_mut(behind),
+        }
     }
 
     /// Puts an element in front of the one at `index`, which is at most the length.
     pub(crate) fn insert(&mut self, index: usize, value: T) {
         match (index, &mut self.front) {
-            (0, Some(front)) => self.rest.push_front(core::mem::replace(front, value)),
+            (0, Some(front)) => {
+                let second = core::mem::replace(front, value);
+                self.rest.get_or_insert_default().queue.push_front(second);
+            }
             (0, none) => *none = Some(value),
-            _ => self.rest.insert(index - 1, value),
+            _ => self.rest.get_or_insert_default().queue.insert(index - 1, value),
         }
     }
 
@@ -162,21 +188,21 @@ impl<T> Fifo<T> {
         if index == 0 {
             return self.pop_front();
         }
-        let value = self.rest.remove(index - 1);
-        if self.rest.is_empty() {
-            self.rest = VecDeque::new();
-        }
+        let value = self.rest.as_mut()?.queue.remove(index - 1);
+        self.tidy();
         value
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.front.iter().chain(self.rest.iter())
+        self.front.iter().chain(self.rest.iter().flat_map(|rest| rest.queue.iter()))
     }
 
     /// Number of leading elements for which `before` holds; it must hold for a prefix only.
     pub(crate) fn partition_point(&self, before: impl Fn(&T) -> bool) -> usize {
         match &self.front {
-            Some(front) if before(front) => 1 + self.rest.partition_point(before),
+            Some(front) if before(front) => {
+                1 + self.rest.as_ref().map_or(0, |rest| rest.queue.partition_point(before))
+            }
             _ => 0,
         }
     }
@@ -211,7 +237,7 @@ mod tests {
         });
         assert!(fifo.iter().copied().eq(3..5) && seen == [0, 1, 2, 3]);
         fifo.consume(|_| true);
-        assert!(fifo.is_empty() && fifo.rest.is_empty() && fifo.rest.capacity() == 0);
+        assert!(fifo.is_empty() && fifo.rest.is_none());
     }
 
     #[test]
@@ -227,7 +253,7 @@ mod tests {
             assert_eq!(fifo.back_mut(), Some(&mut 4));
             assert_eq!(fifo.pop_front(), Some(i));
         }
-        assert!(fifo.pop_front().is_none() && fifo.rest.capacity() == 0);
+        assert!(fifo.pop_front().is_none() && fifo.rest.is_none());
         (0..3).for_each(|i| fifo.push_back(i));
         fifo.drop_front();
         assert!(fifo.take_sole(|_| true).is_none());
@@ -235,6 +261,6 @@ mod tests {
         fifo.drop_front();
         assert_eq!((fifo.take_sole(|two| *two == 1), fifo.take_sole(|two| *two == 2)), (None, Some(2)));
         fifo.drop_front();
-        assert!(fifo.front().is_none() && fifo.rest.capacity() == 0);
+        assert!(fifo.front().is_none() && fifo.rest.is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! What ICMP errors mean to a connection (RFC 1122 §4.2.3.9, RFC 5461, RFC 5927).
 
+use alloc::boxed::Box;
 use core::net::IpAddr;
 
 use hayase_device::Frame;
@@ -55,7 +56,7 @@ impl<F: Frame> Tcp<F> {
             Trouble::Hard(error) if connection.state == State::SynSent => {
                 connection.enter_closed(Some(error));
             }
-            Trouble::Hard(error) | Trouble::Soft(error) => connection.soft_error = Some(error),
+            Trouble::Hard(error) | Trouble::Soft(error) => connection.soft_error = Some(Box::new(error)),
             Trouble::TooBig { mtu } => connection.packet_too_big(now, mtu),
         }
         self.settle(index, now, config);

@@ -92,8 +92,8 @@ luggage! {
         dsack: Option<(Seq, Seq)>, early_fin: Option<Seq>, deadlines: Deadlines,
         ack_debt: AckDebt, duplicates_owed: u8, nodelay: bool, fin_queued: bool, fin_received: bool, force: bool,
         window_due: bool,
-        error: Option<Error>, soft_error: Option<Error>, probing: Option<Box<Probing>>,
-        patience: Patience,
+        error: Option<Box<Error>>, soft_error: Option<Box<Error>>, probing: Option<Box<Probing>>,
+        patience: Option<Box<Patience>>,
         path_mtu: Option<Box<PathMtu>>,
     }
     stays {

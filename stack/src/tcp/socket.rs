@@ -93,7 +93,7 @@ impl<F: Frame> Tcp<F> {
         };
         match connection.state {
             State::SynSent | State::SynReceived => Poll::Pending,
-            State::Closed => Poll::Ready(Err(connection.error.take().unwrap_or(Error::ConnectionReset))),
+            State::Closed => Poll::Ready(Err(connection.take_error().unwrap_or(Error::ConnectionReset))),
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -111,7 +111,7 @@ impl<F: Frame> Tcp<F> {
         if connection.error.is_none() && !connection.fin_queued && connection.state.can_send() {
             return Ok(());
         }
-        Err(connection.error.take().unwrap_or(Error::BrokenPipe))
+        Err(connection.take_error().unwrap_or(Error::BrokenPipe))
     }
 
     #[inline(always)]
@@ -334,7 +334,7 @@ impl<F: Frame> Tcp<F> {
     pub(crate) fn shutdown(&mut self, now: Instant, id: TcpId, config: &Config) -> Result<(), Error> {
         let connection = self.get_mut(id)?;
         if connection.state == State::Closed {
-            return Err(connection.error.take().unwrap_or(Error::NotConnected));
+            return Err(connection.take_error().unwrap_or(Error::NotConnected));
         }
         connection.queue_fin();
         self.settle(id.index, now, config);
@@ -345,14 +345,15 @@ impl<F: Frame> Tcp<F> {
     pub(crate) fn close(&mut self, now: Instant, id: TcpId, config: &Config) {
         let Ok(connection) = self.get_mut(id) else { return };
         let has_unread = !connection.receive.is_empty() || connection.out_of_order.is_some();
-        let is_hard = connection.patience.linger == Some(Duration::ZERO) || has_unread;
+        let linger = connection.linger();
+        let is_hard = linger == Some(Duration::ZERO) || has_unread;
         match connection.state {
             State::Closed | State::TimeWait => {}
             State::SynSent => connection.enter_closed(None),
             _ if is_hard => return self.abort(now, id, config),
             state => {
                 connection.queue_fin();
-                connection.deadlines.idle = match connection.patience.linger {
+                connection.deadlines.idle = match linger {
                     Some(linger) => now + linger,
                     None if state == State::FinWait2 => now.after_micros(config.fin_timeout_us.into()),
                     None => Instant::MAX,
@@ -406,11 +407,11 @@ impl<F: Frame> Tcp<F> {
     }
 
     pub(crate) fn set_linger(&mut self, id: TcpId, linger: Option<Duration>) -> Result<(), Error> {
-        self.get_mut(id).map(|connection| connection.patience.linger = linger)
+        self.get_mut(id).map(|connection| connection.patience.get_or_insert_default().linger = linger)
     }
 
     pub(crate) fn linger(&self, id: TcpId) -> Result<Option<Duration>, Error> {
-        self.get(id).map(|connection| connection.patience.linger)
+        self.get(id).map(Connection::linger)
     }
 
     pub(crate) fn set_ttl(&mut self, id: TcpId, ttl: u8) -> Result<(), Error> {
@@ -477,21 +478,31 @@ impl<F: Frame> Tcp<F> {
 
     pub(crate) fn set_user_timeout(&mut self, id: TcpId, limit: Option<Duration>) -> Result<(), Error> {
         let limit = limit.filter(|limit| !limit.is_zero());
-        let timeout = limit.map(|limit| alloc::boxed::Box::new(UserTimeout::new(limit)));
-        self.get_mut(id).map(|connection| connection.patience.user_timeout = timeout)
+        let timeout = limit.map(UserTimeout::new);
+        self.get_mut(id).map(|connection| connection.patience.get_or_insert_default().user_timeout = timeout)
     }
 
     pub(crate) fn user_timeout(&self, id: TcpId) -> Result<Option<Duration>, Error> {
-        self.get(id).map(|connection| connection.patience.user_timeout.as_ref().map(|timeout| timeout.limit))
+        self.get(id).map(|connection| connection.user_timeout().map(|timeout| timeout.limit))
     }
 
     pub(crate) fn take_error(&mut self, id: TcpId) -> Option<Error> {
         let connection = self.get_mut(id).ok()?;
-        connection.error.take().or_else(|| connection.soft_error.take())
+        connection.take_error().or_else(|| connection.soft_error.take().map(|error| *error))
     }
 }
 
 impl<F: Frame> Connection<F> {
+    /// What ended it, once.
+    fn take_error(&mut self) -> Option<Error> {
+        self.error.take().map(|error| *error)
+    }
+
+    /// What closing does (`SO_LINGER`).
+    fn linger(&self) -> Option<Duration> {
+        self.patience.as_ref().and_then(|patience| patience.linger)
+    }
+
     /// How frames are to be filled for this connection's segments.
     #[inline]
     fn filling(&self, caps: &hayase_device::Caps, buffer_len: usize) -> Filling {
@@ -542,7 +553,7 @@ impl<F: Frame> Connection<F> {
     /// Whether nothing more will come; the error that ended it, once.
     #[inline(never)]
     fn has_ended(&mut self) -> Result<bool, Error> {
-        match self.error.take() {
+        match self.take_error() {
             Some(error) => Err(error),
             None => Ok(self.fin_received || matches!(self.state, State::Closed | State::TimeWait)),
         }

@@ -53,7 +53,7 @@ impl<F: Frame> Connection<F> {
                 egress.counters.count(Count::AttemptFails);
             }
             // A soft error that was reported meanwhile says more than "timed out" (MUST-47).
-            return self.enter_closed(Some(self.soft_error.unwrap_or(Error::TimedOut)));
+            return self.enter_closed(Some(self.soft_error.as_deref().copied().unwrap_or(Error::TimedOut)));
         }
         let is_repeated = self.retries > 0;
         self.retries = self.retries.saturating_add(1);
@@ -127,14 +127,15 @@ impl<F: Frame> Connection<F> {
             return (!is_waiting_for_fin).then_some(reset);
         }
         let now = egress.now;
+        let limit = self.user_timeout().map(|timeout| timeout.limit);
         let probing = self.probing.as_mut()?;
         if probing.due_at() > now || self.deadlines.retransmit != Instant::MAX {
             // Heard of meanwhile, or data is outstanding and its own timer watches the peer.
             self.deadlines.idle = probing.due_at().max(now + probing.settings.interval);
             return None;
         }
-        let is_gone = match &self.patience.user_timeout {
-            Some(timeout) => probing.sent > 0 && now >= probing.heard_at + timeout.limit,
+        let is_gone = match limit {
+            Some(limit) => probing.sent > 0 && now >= probing.heard_at + limit,
             None => probing.is_exhausted(),
         };
         if is_gone {

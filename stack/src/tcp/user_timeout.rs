@@ -1,7 +1,6 @@
 //! The user timeout (RFC 9293 §3.10.8, RFC 5482 §2): how long what was written may stay unacknowledged before the
 //! connection is given up, where the application wants another time than R2 gives.
 
-use alloc::boxed::Box;
 use core::time::Duration;
 
 use hayase_device::Frame;
@@ -15,7 +14,7 @@ use crate::config::Config;
 pub(super) struct Patience {
     /// What closing does (`SO_LINGER`).
     pub(super) linger: Option<Duration>,
-    pub(super) user_timeout: Option<Box<UserTimeout>>,
+    pub(super) user_timeout: Option<UserTimeout>,
 }
 
 /// The user timeout of one connection.
@@ -46,7 +45,7 @@ impl<F: Frame> Connection<F> {
     #[cold]
     pub(super) fn goes_on(&mut self, now: Instant) {
         let acked = self.tally.bytes_acked;
-        if let Some(timeout) = &mut self.patience.user_timeout {
+        if let Some(timeout) = self.user_timeout_mut() {
             timeout.standstill = Some((acked, now));
         }
     }
@@ -57,7 +56,15 @@ impl<F: Frame> Connection<F> {
         // Nothing outstanding: a window is shut, and the timer that found it so ran for a timeout.
         let since = self.recovery.flight.first_sent_at().unwrap_or(now - rto);
         let acked = self.tally.bytes_acked;
-        self.patience.user_timeout.as_mut().map(|timeout| timeout.ends_at(acked, since))
+        self.user_timeout_mut().map(|timeout| timeout.ends_at(acked, since))
+    }
+
+    pub(super) fn user_timeout(&self) -> Option<&UserTimeout> {
+        self.patience.as_ref().and_then(|patience| patience.user_timeout.as_ref())
+    }
+
+    fn user_timeout_mut(&mut self) -> Option<&mut UserTimeout> {
+        self.patience.as_mut().and_then(|patience| patience.user_timeout.as_mut())
     }
 }
 
