@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::{self, ManuallyDrop};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -223,8 +224,23 @@ struct Entry {
     peer: Cell<Option<ShardId>>,
 }
 
+type Doors = RefCell<Vec<Option<Entry>>>;
+
 thread_local! {
-    static DOORS: RefCell<Vec<Option<Entry>>> = const { RefCell::new(Vec::new()) };
+    /// Emptied by [`Emptier`] when the thread ends, and not dropped: so no access has to ask whether it still is.
+    static DOORS: ManuallyDrop<Doors> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+    static EMPTIER: Emptier = const { Emptier };
+}
+
+/// Empties the table of a thread that ends.
+struct Emptier;
+
+impl Drop for Emptier {
+    fn drop(&mut self) {
+        // Doors whose last handle this is run code of users, which may look into the table.
+        let doors = DOORS.with(|doors| doors.try_borrow_mut().map(|mut doors| mem::take(&mut *doors)));
+        drop(doors);
+    }
 }
 
 /// Calls `visit` with the door of a shard of this thread.
@@ -233,9 +249,15 @@ thread_local! {
 /// If the shard belongs to another thread, or is no more.
 #[inline(always)]
 pub(crate) fn enter<T>(id: ShardId, visit: impl FnOnce(&dyn Door) -> T) -> io::Result<T> {
+    find(id).map(|door| visit(&*door))
+}
+
+/// The door of a shard, if this thread may use it.
+#[inline(always)]
+fn find(id: ShardId) -> io::Result<Rc<dyn Door>> {
     match of(id) {
-        Some(door) => Ok(visit(&*door)),
-        None => enter_remote(id, visit),
+        Some(door) => Ok(door),
+        None => open_remote(id),
     }
 }
 
@@ -248,33 +270,30 @@ pub(crate) fn of(id: ShardId) -> Option<Rc<dyn Door>> {
 /// Calls `f`, which runs no foreign code, with an entry of this thread's table.
 #[inline(always)]
 fn with_entry<T>(id: ShardId, f: impl FnOnce(&Entry) -> T) -> Option<T> {
-    let visited = DOORS.try_with(|doors| match doors.try_borrow().ok()?.get(id.slot()) {
+    DOORS.with(|doors| match doors.try_borrow().ok()?.get(id.slot()) {
         Some(Some(entry)) if entry.id == id => Some(f(entry)),
         _ => None,
-    });
-    visited.ok().flatten()
+    })
 }
 
 /// The first use of a shard on this thread, which works if the shard is one that other threads may use.
 #[cold]
-fn enter_remote<T>(id: ShardId, visit: impl FnOnce(&dyn Door) -> T) -> io::Result<T> {
+fn open_remote(id: ShardId) -> io::Result<Rc<dyn Door>> {
     let door = remote::door(id).ok_or_else(|| mailbox::absent(id))?;
     // Where the table is in use or gone, the door is opened anew the next time.
     let _ = adopt(id, door.clone());
-    Ok(visit(&*door))
+    Ok(door)
 }
 
 /// Puts a door to a shard of another thread into this thread's table.
 ///
 /// # Errors
-/// If the table is in use further up the call stack, or gone because the thread ends.
+/// If the table is in use further up the call stack, or the thread ends.
 pub(crate) fn adopt(id: ShardId, door: Rc<dyn Door>) -> io::Result<()> {
     let entry = Entry { id, door, peer: Cell::new(remote::peer(id)) };
-    let before = DOORS.try_with(|doors| {
-        let mut doors = doors.try_borrow_mut().map_err(|_| busy())?;
-        Ok(put(&mut doors, id, entry))
-    });
-    before.unwrap_or_else(|_| Err(busy())).map(drop)
+    let before = change(|doors| put(doors, id, entry))?;
+    drop(before);
+    Ok(())
 }
 
 /// Fills the slot of an entry, and returns who was there: a shard that is no more.
@@ -286,8 +305,20 @@ fn put(doors: &mut Vec<Option<Entry>>, id: ShardId, entry: Entry) -> Option<Entr
     doors[slot].replace(entry)
 }
 
+/// Changes the table of this thread.
+///
+/// # Errors
+/// If it is in use further up the call stack, or the thread ends.
+fn change<T>(change: impl FnOnce(&mut Vec<Option<Entry>>) -> T) -> io::Result<T> {
+    // From now on, or not at all any more, there is somebody to empty it.
+    EMPTIER.try_with(|_| ()).map_err(|_| busy())?;
+    DOORS.with(|doors| Ok(change(&mut *doors.try_borrow_mut().map_err(|_| busy())?)))
+}
+
 fn busy() -> io::Error {
-    io::Error::other("a shard cannot be attached from inside a call to another shard")
+    io::Error::other(
+        "a shard cannot be attached while another one is being attached, or when its thread ends",
+    )
 }
 
 /// Notes that two shards of this thread are the two ends of a wire.
@@ -312,10 +343,9 @@ pub(crate) fn is_here(id: ShardId) -> bool {
 /// If the table is full, or in use further up the call stack.
 pub(crate) fn install(make: impl FnOnce(ShardId) -> Rc<dyn Door>) -> io::Result<ShardId> {
     let id = mailbox::open()?;
-    let installed = DOORS.with(|doors| {
-        let mut doors = doors.try_borrow_mut().map_err(|_| busy())?;
+    let installed = change(|doors| {
         let entry = Entry { id, door: make(id), peer: Cell::new(None) };
-        Ok(put(&mut doors, id, entry))
+        put(doors, id, entry)
     });
     match installed {
         Ok(before) => {
@@ -334,7 +364,7 @@ pub(crate) fn remove(id: ShardId) {
     mailbox::close(id);
     // Dropping the shard drops wakers, which can drop tasks, whose sockets look into the table: not under
     // its borrow. At the thread's very end the table is gone already, and the shard with it.
-    let removed = DOORS.try_with(|doors| {
+    let removed = DOORS.with(|doors| {
         let mut doors = doors.try_borrow_mut().ok()?;
         let entry = doors.get_mut(id.slot())?;
         if entry.as_ref().is_some_and(|entry| entry.id == id) { entry.take() } else { None }
@@ -401,7 +431,10 @@ impl<I: SocketId> Handle<I> {
         &self,
         op: impl FnOnce(&dyn Door, I) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        enter(self.shard, |door| op(door, self.id))?
+        match find(self.shard) {
+            Ok(door) => op(&*door, self.id),
+            Err(error) => Poll::Ready(Err(error)),
+        }
     }
 
     /// A call that does not wait: [`io::ErrorKind::WouldBlock`] instead.

@@ -16,12 +16,18 @@ use crate::door::ShardId;
 #[derive(Clone, Copy)]
 struct Note {
     shard: Option<ShardId>,
-    id: TcpId,
+    /// The connection, in one word.
+    id: u64,
     /// The task that is registered.
     task: Option<TaskWaker>,
 }
 
-const NOTHING: Note = Note { shard: None, id: TcpId { index: 0, generation: 0 }, task: None };
+const NOTHING: Note = Note { shard: None, id: 0, task: None };
+
+#[inline(always)]
+fn word(id: TcpId) -> u64 {
+    u64::from(id.generation) << 32 | u64::from(id.index)
+}
 
 thread_local! {
     static NOTE: Cell<Note> = const { Cell::new(NOTHING) };
@@ -30,14 +36,14 @@ thread_local! {
 /// Nothing is left to be read, and this task is registered to hear of more.
 #[inline(always)]
 pub(crate) fn note(shard: ShardId, id: TcpId, task: TaskWaker) {
-    NOTE.set(Note { shard: Some(shard), id, task: Some(task) });
+    NOTE.set(Note { shard: Some(shard), id: word(id), task: Some(task) });
 }
 
 /// Whether a read by the task of this waker would have to wait, and it is registered.
 #[inline(always)]
 pub(crate) fn is_noted(shard: ShardId, id: TcpId, waker: &Waker) -> bool {
-    let note = NOTE.get();
-    note.id == id && note.shard == Some(shard) && note.task.is_some() && note.task == TaskWaker::of(waker)
+    let Note { shard: noted, id: connection, task } = NOTE.get();
+    connection == word(id) && noted == Some(shard) && task.is_some_and(|task| task.wakes_by(waker))
 }
 
 /// That may have changed.

@@ -256,6 +256,22 @@ impl Wakers {
     /// Notes that everybody should be woken who waits for this socket. It is done by [`wake_noted`](Self::wake_noted).
     #[inline(always)]
     pub(crate) fn note(&mut self, socket: Socket, ready: Ready) {
+        match socket {
+            // A connection whose directions have a driver each, if any.
+            Socket::Tcp(id) if self.changed.is_none() && self.tcp.each.is_empty() => {
+                if ready.wakes_reader() {
+                    self.others.wake(self.tcp.take(id.index, Side::Read));
+                }
+                if ready.wakes_writer() {
+                    self.others.wake(self.tcp.take(id.index, Side::Write));
+                }
+            }
+            socket => self.note_any(socket, ready),
+        }
+    }
+
+    #[inline(never)]
+    fn note_any(&mut self, socket: Socket, ready: Ready) {
         if let Some(changed) = &mut self.changed {
             return changed.push((socket, ready));
         }
@@ -342,14 +358,15 @@ impl Table {
     fn last_mut(&mut self, index: u32, side: Side) -> &mut Last {
         let index = index as usize;
         if index >= self.last.len() {
-            self.grow(index);
+            return self.grow(index, side);
         }
         &mut self.last[index][side as usize]
     }
 
     #[cold]
-    fn grow(&mut self, index: usize) {
+    fn grow(&mut self, index: usize, side: Side) -> &mut Last {
         self.last.resize_with(index + 1, Default::default);
+        &mut self.last[index][side as usize]
     }
 
     #[inline(never)]

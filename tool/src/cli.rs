@@ -383,8 +383,8 @@ pub(crate) struct BenchCommon {
     pub(crate) json: bool,
 }
 
-/// Connections of one run: with both ends in this process, half of what a stack holds by default.
-const CONNECTIONS_MAX: usize = 500_000;
+/// Connections of one run: a little less than what a stack holds by default.
+const CONNECTIONS_MAX: usize = 1_000_000;
 
 /// What is on its way in both directions at once, so that the buffers of both ends hold it: else client and server wait for
 /// each other to read.

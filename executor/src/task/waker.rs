@@ -48,6 +48,13 @@ impl TaskWaker {
         sys::waker::task(waker)
     }
 
+    /// Whether it is what `waker` is.
+    #[inline(always)]
+    #[must_use]
+    pub fn wakes_by(self, waker: &Waker) -> bool {
+        waker.will_wake(&sys::waker::waker(self))
+    }
+
     /// Wakes the task, from any thread. Without effect if it has ended; if its place and its name, of which there are
     /// 32,768 to a place, are another's by now, that one is polled without a reason, which futures have to stand.
     pub fn wake(self) {
@@ -144,6 +151,7 @@ mod tests {
         let waker = sys::waker::waker(task);
         assert!(waker.will_wake(&waker.clone()));
         assert_eq!(TaskWaker::of(&Waker::clone(&waker)), Some(task));
+        assert!(task.wakes_by(&waker) && !task.wakes_by(Waker::noop()));
         assert_eq!(TaskWaker::of(Waker::noop()), None);
         assert!(CoreNumber::new(0).is_none());
     }

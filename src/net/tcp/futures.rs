@@ -56,8 +56,11 @@ impl Future for ReadExact<'_, '_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         while let Some(rest) = this.buf.get_mut(this.filled..).filter(|rest| !rest.is_empty()) {
+            let wanted = rest.len();
             match ready!(this.stream.poll_read(cx, rest))? {
                 0 => return Poll::Ready(Err(ended_early())),
+                // All at once, as mostly: the state is not needed any more.
+                len if len == wanted => return Poll::Ready(Ok(this.buf.len())),
                 len => this.filled += len,
             }
         }
@@ -114,6 +117,9 @@ impl Future for WriteAll<'_, '_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.rest.is_empty() {
             let len = ready!(self.stream.poll_write(cx, self.rest))?;
+            if len == self.rest.len() {
+                break;
+            }
             self.rest = &self.rest[len..];
         }
         Poll::Ready(Ok(()))
