@@ -52,6 +52,10 @@ counters! {
         FastRetrans = "TcpExtTCPFastRetrans",
         /// Times that the window became smaller because the peer echoed a mark (RFC 3168).
         EcnReductions = "TcpExtTCPEcnReductions",
+        /// Longer segments that were sent to see whether they pass, and did (RFC 4821).
+        MtupSuccess = "TcpExtTCPMTUPSuccess",
+        /// Longer segments that did not pass.
+        MtupFail = "TcpExtTCPMTUPFail",
         /// Tail loss probes sent (RFC 8985 §7).
         LossProbes = "TcpExtTCPLossProbes",
         /// Losses that a tail loss probe repaired.

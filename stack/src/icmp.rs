@@ -176,7 +176,10 @@ impl<F: Frame> Stack<F> {
             return Err(Drop::IcmpUnrelated);
         }
         let is_ours = match protocol {
-            Protocol::TCP => self.tcp.icmp_error(now, (local, remote), quote, trouble, &self.config),
+            Protocol::TCP => {
+                let books = (&mut self.counters, &self.config);
+                self.tcp.icmp_error(now, (local, remote), quote, trouble, books)
+            }
             Protocol::UDP => match (quote.first_chunk::<{ udp::LEN }>(), trouble) {
                 (Some([a, b, c, d, ..]), Trouble::Hard(error) | Trouble::Soft(error)) => {
                     let local = (local, u16::from_be_bytes([*a, *b])).into();

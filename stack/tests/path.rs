@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use std::task::Poll;
 use std::time::Duration;
 
+use hayase_device::checksum::pseudo_header;
 use hayase_device::heap::HeapFrame;
 use hayase_device::{Burst, Device, Frame, Offloads, TxMeta};
 use hayase_stack::{Config, Congestion, Count, Instant, Ready, Stack, TcpId, TcpInfo};
@@ -26,6 +27,8 @@ struct Link {
     /// One in so many packets is late by `late_by`. 0: none.
     late_one_in: u64,
     late_by: Duration,
+    /// SYNs lose their offers of SACK and timestamps, as some middleboxes have it.
+    strips_options: bool,
 }
 
 /// 10 Mbit/s, 40 ms there and back, a queue of a bandwidth-delay product.
@@ -36,6 +39,7 @@ const PATH: Link = Link {
     loss_per_mille: 0,
     late_one_in: 0,
     late_by: ms(0),
+    strips_options: false,
 };
 
 /// A direction of the path: frames that are under way.
@@ -55,7 +59,10 @@ impl Direction {
         (self.rng >> 33) % below
     }
 
-    fn take(&mut self, now: Instant, bytes: Vec<u8>) {
+    fn take(&mut self, now: Instant, mut bytes: Vec<u8>) {
+        if self.link.strips_options {
+            strip_options(&mut bytes);
+        }
         let waiting_ns = (self.free_at - now).as_nanos() as u64;
         let queue_len = (waiting_ns * self.link.bytes_per_second / 1_000_000_000) as usize;
         self.queued = (self.queued.0 + queue_len as u64, self.queued.1.max(queue_len), self.queued.2 + 1);
@@ -69,6 +76,29 @@ impl Direction {
         let place = self.under_way.partition_point(|(other, _)| *other <= at);
         self.under_way.insert(place, (at, bytes));
     }
+}
+
+/// Makes NOPs of a SYN's offers of SACK and timestamps.
+fn strip_options(bytes: &mut [u8]) {
+    const SYN: u8 = 0x02;
+    if bytes.len() < 54 || bytes[12..14] != [8, 0] || bytes[23] != 6 || bytes[47] & SYN == 0 {
+        return;
+    }
+    let (addresses, tcp) = bytes[26..].split_at_mut(8);
+    let end = usize::from(tcp[12] >> 4) * 4;
+    let mut at = 20;
+    while at < end && tcp[at] != 0 {
+        let (kind, len) = (tcp[at], if tcp[at] == 1 { 1 } else { usize::from(tcp[at + 1]) });
+        if kind == 4 || kind == 8 {
+            tcp[at..at + len].fill(1);
+        }
+        at += len;
+    }
+    tcp[16..18].fill(0);
+    let mut sum = pseudo_header(&addresses[..4], &addresses[4..], 6, tcp.len() as u32);
+    sum.add(tcp);
+    let checksum = sum.checksum().to_be_bytes();
+    tcp[16..18].copy_from_slice(&checksum);
 }
 
 /// A host, and the way out of it.
@@ -292,7 +322,18 @@ fn n1_reordering_is_learnt_and_costs_little() {
 
 #[test]
 fn n1_a_path_that_stops_for_a_second_is_taken_up_again() {
-    let mut scene = one_flow(PATH, Congestion::Cubic, 1);
+    stops_for_a_second(PATH);
+}
+
+/// Nothing but F-RTO tells there that the timeout was needless.
+#[test]
+fn n1_so_it_is_without_sack_and_timestamps() {
+    let scene = stops_for_a_second(Link { strips_options: true, ..PATH });
+    assert!(!scene.info().sack && !scene.info().timestamps);
+}
+
+fn stops_for_a_second(link: Link) -> Scene {
+    let mut scene = one_flow(link, Congestion::Cubic, 1);
     scene.run(Duration::from_secs(5));
     // Everything that is under way, and all that follows for a while, is late but not lost.
     for at in &mut scene.a.out.under_way {
@@ -303,6 +344,7 @@ fn n1_a_path_that_stops_for_a_second_is_taken_up_again() {
     let used = use_of(scene.run(Duration::from_secs(10))[0], PATH);
     assert!(used >= 85, "{used} %");
     assert!(scene.count(Count::SpuriousRtos) > 0, "the timeout was needless, and known to be");
+    scene
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl<F: Frame> Connection<F> {
         self.backoff = 0;
         if self.flight() > 0 {
             // The byte that probed the window did not get in: it goes first.
-            self.recovery.enter_loss(self.snd_una, self.snd_nxt, None);
+            self.recovery.enter_loss(self.snd_una, self.snd_nxt, None, false);
             self.force = true;
         }
     }

@@ -329,6 +329,7 @@ impl<F: Frame> Connection<F> {
             && self.early_fin.is_none()
             && self.dsack.is_none()
             && self.probing.is_none()
+            && !self.is_probing_mtu()
             && !self.force
             && !self.starved
             && self.recovery.ecn.is_quiet()

@@ -10,6 +10,7 @@ use super::Tcp;
 use super::flow::{Flow, Tuple};
 use super::state::State;
 use crate::config::Config;
+use crate::counters::Counters;
 use crate::error::Error;
 use crate::seq::Seq;
 
@@ -36,7 +37,7 @@ impl<F: Frame> Tcp<F> {
         (local, remote): (IpAddr, IpAddr),
         quote: &[u8],
         trouble: Trouble,
-        config: &Config,
+        (counters, config): (&mut Counters, &Config),
     ) -> bool {
         let Some([p0, p1, p2, p3, s0, s1, s2, s3]) = quote.first_chunk::<8>().copied() else { return false };
         let seq = Seq(u32::from_be_bytes([s0, s1, s2, s3]));
@@ -57,7 +58,7 @@ impl<F: Frame> Tcp<F> {
                 connection.enter_closed(Some(error));
             }
             Trouble::Hard(error) | Trouble::Soft(error) => connection.soft_error = Some(Box::new(error)),
-            Trouble::TooBig { mtu } => connection.packet_too_big(now, mtu),
+            Trouble::TooBig { mtu } => connection.packet_too_big(now, mtu, counters),
         }
         self.settle(index, now, config);
         true

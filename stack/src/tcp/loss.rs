@@ -58,10 +58,14 @@ impl<F: Frame> Connection<F> {
         if report.has_progress {
             self.undo_if_echo_refutes(report.echo, cx);
         }
+        if self.is_probing_mtu() {
+            self.judge_mtu_probe(cx.now, cx.counters);
+        }
         if !self.recovery.is_quiet() {
+            self.judge_timeout(report, cx);
             self.probe_acknowledged(report, cx);
             let lost = self.detect_losses(cx.now, cx.config);
-            if self.recovery.must_enter() {
+            if self.recovery.must_enter() && !self.is_only_probe_lost(cx.now, cx.counters) {
                 self.enter_fast_recovery(cx.counters);
             }
             self.reduce(report.delivered, report.has_progress && lost == 0);
@@ -92,7 +96,7 @@ impl<F: Frame> Connection<F> {
     }
 
     /// The recovery was needless: the window is what it was (RFC 4015 §3.2), and what counted as lost is on its way.
-    fn undo_recovery(&mut self) {
+    pub(super) fn undo_recovery(&mut self) {
         let Some(undo) = self.recovery.repair_mut().and_then(|repair| repair.undo.take()) else { return };
         self.congestion.restore(undo.cwnd, undo.ssthresh);
         self.recovery.leave_needless();
@@ -115,7 +119,7 @@ impl<F: Frame> Connection<F> {
     /// The reordering timer: what was late is lost.
     pub(super) fn reordering_timeout(&mut self, now: Instant, counters: &mut Counters, config: &Config) {
         self.detect_losses(now, config);
-        if self.recovery.must_enter() {
+        if self.recovery.must_enter() && !self.is_only_probe_lost(now, counters) {
             self.enter_fast_recovery(counters);
         }
         self.reduce(0, false);

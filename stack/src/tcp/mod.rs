@@ -17,6 +17,7 @@ pub(crate) mod ecn;
 mod emit;
 mod flight;
 pub(crate) mod flow;
+mod frto;
 mod hystart;
 pub(crate) mod icmp;
 mod info;

@@ -60,7 +60,9 @@ impl<F: Frame> Connection<F> {
         if self.has_paused(egress.now, config) {
             self.congestion.on_idle(self.mss);
         }
-        self.raise_mss(egress.now);
+        if self.path_mtu.is_some() {
+            self.probe_path_mtu(egress, config);
+        }
         if self.congestion.is_model_based() {
             self.prepare_model(egress.now);
         }
@@ -141,7 +143,10 @@ impl<F: Frame> Connection<F> {
     /// Whether there is anything to send at all, window or not.
     #[inline]
     fn has_output(&self) -> bool {
-        self.snd_nxt != self.send.end() || self.fin_queued || !self.recovery.is_open()
+        self.snd_nxt != self.send.end()
+            || self.fin_queued
+            || !self.recovery.is_open()
+            || self.recovery.flight.lost_len() > 0
     }
 
     /// The next segment that windows, Nagle and silly-window avoidance let go: what was lost first.
@@ -196,6 +201,9 @@ impl<F: Frame> Connection<F> {
 
     fn next_retransmission(&mut self, segment_max: u32) -> Option<Plan> {
         let (from, to) = self.recovery.next_lost()?;
+        if self.recovery.is_testing() {
+            return None;
+        }
         let pipe = self.recovery.pipe(self.snd_una, self.snd_nxt, self.mss);
         let room = self.congestion.cwnd().saturating_sub(pipe);
         let room = if self.force { room.max(self.mss) } else { room };
@@ -274,7 +282,11 @@ impl<F: Frame> Connection<F> {
         let envelope = emit::envelope(&self.tuple, self.ttl, self.tos | ect);
         let headers_len = egress.headers_len(envelope.src) + header.len();
         let last = self.send.end();
-        let (wanted, mss) = self.beside_blocks(plan.len, header.len() as u32);
+        let (wanted, mss) = match self.probe_len_at(plan.seq) {
+            // Longer than others, and not to be cut.
+            Some(len) if len == plan.len => (len, len),
+            _ => self.beside_blocks(plan.len, header.len() as u32),
+        };
         let payload = self.send.payload(plan.seq, wanted as usize, headers_len, egress.device)?;
         let len = payload.len() as u32;
         let fin = plan.fin && len == plan.len;

@@ -1,14 +1,19 @@
-//! How long a segment may be on the way: path-MTU discovery (RFC 1191, RFC 8201), and what to do about routers
-//! that throw away what is too long and say nothing (RFC 2923 §2.1, RFC 4821 §7.7).
+//! How long a segment may be on the way: path-MTU discovery (RFC 1191, RFC 8201), what to do about routers that throw
+//! away what is too long and say nothing (RFC 2923 §2.1, RFC 4821 §7.7), and how longer segments are tried again: one at
+//! a time, whose loss means nothing else (RFC 4821 §7, RFC 8899).
 
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use hayase_device::Frame;
+use hayase_device::{Device, Frame};
 use hayase_time::Instant;
 
 use super::connection::{Connection, TIMESTAMPS_LEN};
-use crate::egress::network_len;
+use super::output::Plan;
+use crate::config::Config;
+use crate::counters::{Count, Counters};
+use crate::egress::{Egress, network_len};
+use crate::seq::Seq;
 use crate::wire::tcp::TcpHeader;
 
 /// The smallest packets that we go down to (Linux's `min_pmtu`): smaller ones help an attacker more than the path.
@@ -24,56 +29,214 @@ const MTU_BASE_V4: usize = 1024 + 40;
 /// Timeouts of the same segment after which its length is suspected, as in Linux: two or three may be chance.
 const TIMEOUTS_SUSPICIOUS: u8 = 4;
 
-/// After so long, longer segments are tried again: paths change (RFC 1191 §6.3).
+/// After so long, longer segments are tried again: paths change (RFC 1191 §6.3, RFC 8899 §5.1.1, PMTU_RAISE_TIMER).
 const RAISE_INTERVAL: Duration = Duration::from_secs(600);
 
-/// What was found out about the path: there only once something was.
+/// Bounds so near to each other are not worth another probe (Linux's `tcp_probe_threshold`).
+const SEARCH_STEP: u32 = 8;
+
+/// Segments that must follow a probe, so that its loss is seen (RFC 4821 §7.4; DupThresh of RFC 5681).
+const FOLLOWERS: u32 = 3;
+
+/// What was found out about the path: there only once something was. Segments of the connection's `mss` pass: that is
+/// search_low (RFC 4821 §7.1).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PathMtu {
-    /// What segments had been before.
+    /// What segments had been before: no longer ones are tried.
     mss_before: u32,
-    /// When that is tried again.
-    raise_at: Instant,
+    /// search_high: longer ones are known not to pass.
+    high: u32,
+    /// The next probe has just that size. Without, it halves the distance.
+    tries_high: bool,
+    /// When the next probe may go.
+    probe_at: Instant,
+    probe: Option<Probe>,
+}
+
+/// A longer segment that is on its way.
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    start: Seq,
+    end: Seq,
+    /// It got lost: what it carried goes again in shorter segments.
+    has_failed: bool,
+}
+
+impl PathMtu {
+    /// Payload of the next probe, if segments of `low` bytes pass.
+    fn candidate(&self, low: u32) -> u32 {
+        if self.tries_high || self.high.saturating_sub(low) <= SEARCH_STEP {
+            self.high
+        } else {
+            low + (self.high - low) / 2
+        }
+    }
+
+    /// So long a segment does not pass, if `low` does: the next probe is shorter, or there is none for a while.
+    fn fail(&mut self, len: u32, low: u32, now: Instant) {
+        self.tries_high = false;
+        self.high = (len - 1).max(low);
+        if self.high - low <= SEARCH_STEP {
+            (self.high, self.tries_high, self.probe_at) = (self.mss_before, true, now + RAISE_INTERVAL);
+        }
+    }
 }
 
 impl<F: Frame> Connection<F> {
     /// A router says that packets of ours are too long for its next link: smaller segments from now on, and what
     /// was lost goes again at once (RFC 1191 §6.3, RFC 8201 §5.4).
-    pub(super) fn packet_too_big(&mut self, now: Instant, mtu: usize) {
+    pub(super) fn packet_too_big(&mut self, now: Instant, mtu: usize, counters: &mut Counters) {
         let is_v4 = self.tuple.is_v4();
         let (least, floor) = if is_v4 { (MTU_MIN_V4, MTU_FLOOR_V4) } else { (MTU_MIN_V6, MTU_MIN_V6) };
-        if mtu >= least && self.lower_mss(now, mtu.max(floor)) {
-            self.recovery.enter_loss(self.snd_una, self.snd_nxt, None);
+        if mtu < least {
+            return;
+        }
+        let mss = self.mss_within(mtu.max(floor));
+        if self.lower_mss(now, mss) {
+            self.recovery.enter_loss(self.snd_una, self.snd_nxt, None, false);
             self.force = true;
+        } else if self.probe_len().is_some_and(|len| mss < len) {
+            // It was the probe, and the router knows what will do.
+            self.fail_mtu_probe(now, counters);
+            if let Some(path) = &mut self.path_mtu {
+                (path.high, path.tries_high, path.probe_at) = (mss, true, now);
+            }
         }
     }
 
     /// The timer ran out. If it did before for the same long segment, the path may have a black hole for such:
-    /// shorter ones find out.
-    pub(super) fn suspect_black_hole(&mut self, now: Instant) {
+    /// shorter ones find out, and how much longer they may be is searched at once.
+    pub(super) fn suspect_black_hole(&mut self, now: Instant, counters: &mut Counters) {
+        if self.probe_len().is_some() {
+            self.fail_mtu_probe(now, counters);
+        }
         let base = if self.tuple.is_v4() { MTU_BASE_V4 } else { MTU_MIN_V6 };
         if self.retries >= TIMEOUTS_SUSPICIOUS && self.flight() > 0 && self.snd_wnd > 0 {
-            self.lower_mss(now, base);
+            let mss = self.mss_within(base);
+            if self.lower_mss(now, mss)
+                && let Some(path) = &mut self.path_mtu
+            {
+                (path.high, path.tries_high, path.probe_at) = (path.mss_before, false, now);
+            }
         }
     }
 
-    /// Returns whether segments got shorter.
-    fn lower_mss(&mut self, now: Instant, mtu: usize) -> bool {
+    fn mss_within(&self, mtu: usize) -> u32 {
         let options = if self.timestamps_ok { TIMESTAMPS_LEN } else { 0 };
-        let mss = (mtu - network_len(self.tuple.local_ip()) - TcpHeader::LEN) as u32 - options;
+        (mtu - network_len(self.tuple.local_ip()) - TcpHeader::LEN) as u32 - options
+    }
+
+    /// Returns whether segments got shorter.
+    fn lower_mss(&mut self, now: Instant, mss: u32) -> bool {
         if mss >= self.mss || !self.state.is_synchronized() {
             return false;
         }
         let mss_before = self.path_mtu.as_ref().map_or(self.mss, |path| path.mss_before);
-        self.path_mtu = Some(Box::new(PathMtu { mss_before, raise_at: now + RAISE_INTERVAL }));
+        let probe_at = now + RAISE_INTERVAL;
+        let path = PathMtu { mss_before, high: mss_before, tries_high: true, probe_at, probe: None };
+        self.path_mtu = Some(Box::new(path));
         self.mss = mss;
         true
     }
 
-    /// Tries longer segments again when that is due.
-    pub(super) fn raise_mss(&mut self, now: Instant) {
-        if let Some(path) = self.path_mtu.take_if(|path| now >= path.raise_at) {
-            self.mss = path.mss_before;
+    /// Whether a probe is on its way, or what it carried has to go again.
+    #[inline]
+    pub(super) fn is_probing_mtu(&self) -> bool {
+        self.path_mtu.as_ref().is_some_and(|path| path.probe.is_some())
+    }
+
+    /// Payload of the probe that is on its way.
+    fn probe_len(&self) -> Option<u32> {
+        let probe = self.path_mtu.as_ref()?.probe.as_ref().filter(|probe| !probe.has_failed)?;
+        Some(probe.end - probe.start)
+    }
+
+    /// Payload of the segment at `seq`, if that is the probe.
+    pub(super) fn probe_len_at(&self, seq: Seq) -> Option<u32> {
+        let probe = self.path_mtu.as_ref()?.probe.as_ref()?;
+        (probe.start == seq && !probe.has_failed).then_some(probe.end - probe.start)
+    }
+
+    /// Sends a longer segment if that is due, and enough would follow it to show its loss (RFC 4821 §7.4).
+    pub(super) fn probe_path_mtu<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config)
+    where
+        D: Device<Frame = F>,
+    {
+        let Some(path) = self.path_mtu.as_ref().filter(|path| path.probe.is_none()) else { return };
+        let (now, len) = (egress.now, path.candidate(self.mss));
+        let (start, end) = (self.snd_nxt, self.snd_nxt + len);
+        let is_due = now >= path.probe_at && self.recovery.is_quiet();
+        if !is_due
+            || self.dsack.is_some()
+            || self.out_of_order.is_some()
+            || self.unsent_len() < len + FOLLOWERS * self.mss
+            || self.usable_window() < len
+            || self.is_held_back(now, config)
+        {
+            return;
         }
+        self.set_mtu_probe(Some(Probe { start, end, has_failed: false }));
+        // What is on its way now is no steady stream.
+        self.steady = false;
+        let plan = Plan { seq: start, len, fin: false, retransmission: false };
+        let _: super::output::Output = self.send_segment(plan, egress, config);
+        if self.snd_nxt != end {
+            // Too few buffers for so long a segment: another time.
+            self.set_mtu_probe(None);
+        }
+    }
+
+    fn set_mtu_probe(&mut self, probe: Option<Probe>) {
+        if let Some(path) = &mut self.path_mtu {
+            path.probe = probe;
+        }
+    }
+
+    /// An acknowledgement: did the probe pass?
+    #[cold]
+    pub(super) fn judge_mtu_probe(&mut self, now: Instant, counters: &mut Counters) {
+        let (una, low) = (self.snd_una, self.mss);
+        let Some(path) = &mut self.path_mtu else { return };
+        let Some(probe) = path.probe.filter(|probe| una.at_or_after(probe.end)) else { return };
+        path.probe = None;
+        if probe.has_failed {
+            return;
+        }
+        counters.count(Count::MtupSuccess);
+        self.mss = low.max(probe.end - probe.start);
+        (path.tries_high, path.probe_at) = (false, now);
+        if self.mss >= path.mss_before {
+            self.path_mtu = None;
+        } else if path.high <= self.mss {
+            // As long as a router said.
+            path.fail(self.mss + 1, self.mss, now);
+        }
+    }
+
+    /// Whether what is lost is the probe and nothing else. Then it was too long, and that is no sign of congestion (RFC
+    /// 4821 §7.5): what it carried goes again, and the window is what it was.
+    pub(super) fn is_only_probe_lost(&mut self, now: Instant, counters: &mut Counters) -> bool {
+        let Some(probe) = self.path_mtu.as_ref().and_then(|path| path.probe) else { return false };
+        let is_probe = self.recovery.next_lost().is_some_and(|(from, to)| {
+            from.at_or_after(probe.start)
+                && to.at_or_before(probe.end)
+                && self.recovery.flight.lost_len() == to - from
+        });
+        if is_probe && !probe.has_failed {
+            self.fail_mtu_probe(now, counters);
+        }
+        is_probe
+    }
+
+    fn fail_mtu_probe(&mut self, now: Instant, counters: &mut Counters) {
+        let low = self.mss;
+        let Some(path) = &mut self.path_mtu else { return };
+        let Some(probe) = &mut path.probe else { return };
+        probe.has_failed = true;
+        let (start, end) = (probe.start, probe.end);
+        path.fail(end - start, low, now);
+        counters.count(Count::MtupFail);
+        self.recovery.flight.lose(start, end, |_, _| {});
+        self.force = true;
     }
 }

@@ -10,6 +10,7 @@ use hayase_time::Instant;
 
 use super::ecn::Notification;
 use super::flight::{DUP_THRESH, Flight, Run};
+use super::frto::Frto;
 use super::prr::Prr;
 use super::rack::{Path, Rack};
 use super::rate::Sampler;
@@ -50,6 +51,8 @@ pub(super) struct Repair {
     pub(super) prr: Prr,
     /// The last recovery, as long as it may turn out to have been needless.
     pub(super) undo: Option<Undo>,
+    /// Whether the timeout that is being repaired was needless, as long as that is being found out.
+    frto: Option<Frto>,
     /// The tail loss probe whose outcome is not known yet.
     pub(super) probe: Option<Probe>,
     /// Segments that were sent again since the connection began.
@@ -121,6 +124,7 @@ impl Recovery {
                 rack: Rack::new(una),
                 prr: Prr::default(),
                 undo: None,
+                frto: None,
                 probe: None,
                 total_retrans: 0,
                 sampler: None,
@@ -204,6 +208,7 @@ impl Recovery {
         self.dup_acks = 0;
         if let Some(repair) = &mut self.repair {
             repair.rack.on_recovered();
+            repair.frto = None;
         }
         core::mem::replace(&mut self.phase, Phase::Open)
     }
@@ -256,10 +261,11 @@ impl Recovery {
         repair.probe = None;
     }
 
-    /// All that is outstanding is presumed lost. `undo`: by congestion, if by anything.
-    pub(super) fn enter_loss(&mut self, una: Seq, nxt: Seq, undo: Option<Undo>) {
+    /// All that is outstanding is presumed lost. `undo`: by congestion, if by anything. `asks`: it is to be found out by
+    /// F-RTO whether that is so.
+    pub(super) fn enter_loss(&mut self, una: Seq, nxt: Seq, undo: Option<Undo>, asks: bool) {
         // A second timeout may still turn out to be as needless as the first, a timeout in fast recovery hardly.
-        let goes_on = self.phase == Phase::Loss;
+        let was = self.phase;
         self.phase = Phase::Loss;
         self.recover = nxt;
         self.dup_acks = 0;
@@ -271,10 +277,31 @@ impl Recovery {
             }
         });
         let repair = self.trouble(una);
-        if !goes_on {
+        // Not in fast recovery, nor where more went again than the first segment (RFC 5682 §2.1, step 1). That one may go
+        // again as often as it takes, as with Linux: what is not sent twice proves as much.
+        let is_unanswered = matches!(repair.frto, Some(Frto::Begun | Frto::Repeated(_)));
+        let asks = asks && undo.is_some() && (was == Phase::Open || is_unanswered);
+        repair.frto = asks.then_some(Frto::Begun);
+        if was != Phase::Loss {
             repair.undo = undo;
         }
         repair.probe = None;
+    }
+
+    pub(super) fn frto(&self) -> Option<Frto> {
+        self.repair().and_then(|repair| repair.frto)
+    }
+
+    pub(super) fn set_frto(&mut self, frto: Option<Frto>) {
+        if let Some(repair) = &mut self.repair {
+            repair.frto = frto;
+        }
+    }
+
+    /// Whether new data goes before what counts as lost.
+    #[inline]
+    pub(super) fn is_testing(&self) -> bool {
+        self.phase == Phase::Loss && self.frto() == Some(Frto::Testing)
     }
 
     /// Nothing was lost: back to where we were.
@@ -295,6 +322,7 @@ impl Recovery {
         let is_open = self.is_open();
         let repair = self.trouble(from);
         repair.total_retrans += 1;
+        repair.frto = repair.frto.map(|frto| frto.on_retransmit(to));
         if !is_open && let Some(undo) = &mut repair.undo {
             undo.on_retransmit(to - from, stamp);
         }
@@ -409,7 +437,7 @@ mod tests {
     fn after_a_timeout_all_that_did_not_arrive_goes_again() {
         let mut recovery = ten(true);
         recovery.sack((Seq(5000), Seq(6000)), Seq(0), Instant::ZERO, 0);
-        recovery.enter_loss(Seq(0), Seq(10_000), None);
+        recovery.enter_loss(Seq(0), Seq(10_000), None, false);
         assert_eq!(recovery.next_lost(), Some((Seq(0), Seq(5000))));
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 0);
         recovery.on_retransmit(Seq(0), Seq(1000), None, Instant::ZERO);

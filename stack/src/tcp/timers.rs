@@ -78,9 +78,10 @@ impl<F: Frame> Connection<F> {
                 self.congestion.on_timeout(self.flight(), self.mss, is_repeated);
                 self.recovery.ecn.on_reduction(self.snd_nxt);
             }
-            self.suspect_black_hole(egress.now);
+            self.suspect_black_hole(egress.now, egress.counters);
             self.rtt.forget_min();
-            self.recovery.enter_loss(self.snd_una, self.snd_nxt, Some(undo));
+            let asks = !self.sack_ok && !self.timestamps_ok && self.snd_wnd > 0;
+            self.recovery.enter_loss(self.snd_una, self.snd_nxt, Some(undo), asks);
             self.digest_losses(egress.now);
             self.force = true;
         } else if self.unsent_len() > 0 {

@@ -1,0 +1,189 @@
+//! How long segments may be is searched upwards with one of them at a time (RFC 4821 §7, RFC 8899 §5). Row N3; what makes
+//! them shorter is in [`tcp_attack`](crate::tcp_attack).
+
+use std::time::Duration;
+
+use hayase_stack::Count;
+
+use crate::dsl::{Got, Script, ack, syn, syn_ack};
+use crate::host::ms;
+use crate::tcp_attack::icmp_error;
+
+const MSS: u32 = 1460;
+
+/// A connection whose segments a router made shorter, 960 bytes, ten minutes ago.
+fn narrowed() -> (Script, u32) {
+    let mut t = Script::listening();
+    t.peer(syn().mss(MSS as u16).sack_permitted());
+    let isn = t.expect(syn_ack()).wire_seq;
+    t.wait(ms(20));
+    t.peer(ack(1));
+    t.accept();
+    t.write(14_600);
+    t.drain();
+    icmp_error(&mut t, 3, 4, 1000, isn, 1);
+    deliver_all(&mut t);
+    t.wait(Duration::from_secs(601));
+    (t, isn)
+}
+
+fn count(t: &Script, count: Count) -> u64 {
+    t.host.stack.counters().get(count)
+}
+
+/// Acknowledges until there is nothing more; what came.
+fn deliver_all(t: &mut Script) -> Vec<Got> {
+    let mut all = t.drain();
+    loop {
+        t.wait(ms(20));
+        t.peer(ack(t.seen));
+        let more = t.drain();
+        if more.is_empty() {
+            return all;
+        }
+        all.extend(more);
+    }
+}
+
+fn cwnd(t: &Script) -> u32 {
+    t.host.stack.tcp_info(t.id()).unwrap().snd_cwnd
+}
+
+#[test]
+fn n3_one_longer_segment_asks_and_all_are_longer_once_it_passed() {
+    let (mut t, _) = narrowed();
+    t.write(20_000);
+    let flight = t.drain();
+    assert_eq!(flight[0].len, MSS, "what was before a router spoke");
+    assert!(flight.len() > 4 && flight[1..].iter().all(|got| got.len == 960), "one only: {flight:?}");
+    t.peer(ack(t.seen));
+    assert_eq!(count(&t, Count::MtupSuccess), 1);
+    deliver_all(&mut t);
+    t.write(14_600);
+    assert!(t.drain().iter().all(|got| got.len == MSS));
+}
+
+#[test]
+fn n3_where_too_little_would_follow_nothing_is_asked() {
+    let (mut t, _) = narrowed();
+    // The probe and three segments.
+    t.write(MSS + 3 * 960 - 1);
+    assert!(t.drain().iter().all(|got| got.len <= 960));
+}
+
+#[test]
+fn n3_a_probe_that_is_lost_costs_itself_alone() {
+    let (mut t, _) = narrowed();
+    t.write(14_600);
+    let flight = t.drain();
+    let (probe, before) = (flight[0].clone(), cwnd(&t));
+    assert_eq!(probe.len, MSS);
+    for got in &flight[1..] {
+        t.peer(ack(probe.seq).sack(&[(flight[1].seq, got.range().end)]));
+    }
+    t.wait(ms(10));
+    let again: Vec<Got> = t.drain().into_iter().filter(|got| got.seq < probe.range().end).collect();
+    let lens: Vec<u32> = again.iter().map(|got| got.len).collect();
+    assert_eq!((again[0].seq, &lens[..]), (probe.seq, &[960, 500][..]));
+    assert!(cwnd(&t) >= before, "{} after {before}", cwnd(&t));
+    assert_eq!((count(&t, Count::FastRetrans), count(&t, Count::MtupFail)), (0, 1));
+    // The next is half as much longer.
+    deliver_all(&mut t);
+    t.write(14_600);
+    let lens: Vec<u32> = t.drain().iter().map(|got| got.len).collect();
+    assert_eq!((lens[0], lens[1]), (960 + (MSS - 1 - 960) / 2, 960));
+}
+
+#[test]
+fn n3_a_loss_beside_the_probes_is_congestion() {
+    let (mut t, _) = narrowed();
+    t.write(14_600);
+    let flight = t.drain();
+    let before = cwnd(&t);
+    for got in &flight[2..] {
+        t.peer(ack(flight[0].seq).sack(&[(flight[2].seq, got.range().end)]));
+    }
+    t.wait(ms(10));
+    t.drain();
+    deliver_all(&mut t);
+    assert_eq!(count(&t, Count::FastRetrans), 1);
+    assert!(cwnd(&t) < before, "{} after {before}", cwnd(&t));
+}
+
+#[test]
+fn n3_without_sack_the_loss_of_a_probe_is_found_by_duplicates() {
+    let mut t = Script::listening();
+    t.peer(syn().mss(MSS as u16));
+    let isn = t.expect(syn_ack()).wire_seq;
+    t.peer(ack(1));
+    t.accept();
+    t.write(14_600);
+    t.drain();
+    icmp_error(&mut t, 3, 4, 1000, isn, 1);
+    deliver_all(&mut t);
+    t.wait(Duration::from_secs(601));
+    t.write(14_600);
+    let flight = t.drain();
+    let (probe, before) = (flight[0].clone(), cwnd(&t));
+    assert_eq!(probe.len, MSS);
+    (0..3).for_each(|_| t.peer(ack(probe.seq)));
+    let again: Vec<Got> = t.drain().into_iter().filter(|got| got.seq < probe.range().end).collect();
+    assert_eq!((again[0].seq, again[0].len), (probe.seq, 960));
+    assert!(cwnd(&t) >= before && count(&t, Count::FastRetrans) == 0);
+}
+
+#[test]
+fn n3_a_router_that_answers_a_probe_says_how_long_it_may_be() {
+    let (mut t, isn) = narrowed();
+    t.write(14_600);
+    let probe = t.drain().remove(0);
+    assert_eq!(probe.len, MSS);
+    icmp_error(&mut t, 3, 4, 1200, isn, probe.seq);
+    let again = t.drain();
+    assert_eq!((again[0].seq, again[0].len), (probe.seq, 960), "at once");
+    deliver_all(&mut t);
+    t.write(14_600);
+    assert_eq!(t.drain()[0].len, 1160, "just what the router said");
+    deliver_all(&mut t);
+    t.write(14_600);
+    assert!(t.drain().iter().all(|got| got.len == 1160));
+}
+
+/// A path that swallows segments of more than `limit` bytes without a word: the longest that passes is found, by
+/// timeouts at first and by probes then, and nothing but the probes is lost any more.
+#[test]
+fn n3_a_black_hole_is_measured_to_the_byte_or_nearly() {
+    for limit in [1100, 1240, 1400, 1455] {
+        let mut t = Script::listening();
+        t.peer(syn().mss(MSS as u16).sack_permitted());
+        t.expect(syn_ack());
+        t.wait(ms(20));
+        t.peer(ack(1));
+        t.accept();
+        let (mut una, mut held, mut last) = (1, Vec::<(u32, u32)>::new(), vec![]);
+        for _ in 0..2000 {
+            let _ = t.try_write(20_000);
+            let passed: Vec<Got> = t.drain().into_iter().filter(|got| got.len <= limit).collect();
+            last = passed.iter().map(|got| got.len).collect();
+            for got in passed {
+                held.push((got.seq, got.range().end));
+                while let Some(at) = held.iter().position(|(l, r)| *l <= una && *r > una) {
+                    una = held.swap_remove(at).1;
+                }
+                held.retain(|(_, r)| *r > una);
+                match held.last() {
+                    Some(block) => t.peer(ack(una).sack(&[*block])),
+                    None => t.peer(ack(una)),
+                }
+            }
+            t.wait(ms(20));
+            if una > 2_000_000 {
+                break;
+            }
+        }
+        assert!(una > 2_000_000, "limit {limit}: {una} bytes arrived");
+        let longest = last.iter().copied().max().unwrap_or(0);
+        assert!((limit - 8..=limit).contains(&longest), "limit {limit}: {longest}");
+        assert!(count(&t, Count::Timeouts) <= 4, "limit {limit}: {}", count(&t, Count::Timeouts));
+    }
+}
