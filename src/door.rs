@@ -41,6 +41,18 @@ pub(crate) trait Door {
     }
     fn tcp_accept(&self, id: ListenerId, notify: Notify<'_>) -> Poll<io::Result<(TcpId, SocketAddr)>>;
     fn tcp_connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpId>;
+    /// Connects with data; says how much of it is on its way.
+    fn tcp_connect_with(
+        &self,
+        _remote: SocketAddr,
+        _local: Option<SocketAddr>,
+        _bytes: &[u8],
+    ) -> io::Result<(TcpId, usize)> {
+        Err(no_fastopen())
+    }
+    fn tcp_set_fastopen(&self, _id: ListenerId, _pending_max: usize) -> io::Result<()> {
+        Err(no_fastopen())
+    }
     fn tcp_poll_connect(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<()>>;
     /// Sends a connection to the shard of core `to`.
     fn tcp_migrate(&self, _id: TcpId, _to: usize) -> io::Result<Moved> {
@@ -180,6 +192,13 @@ pub(crate) fn alone() -> io::Error {
 /// The error of a door that leads to another TCP than ours.
 fn not_ours() -> io::Error {
     let text = "this connection is the operating system's: its congestion control and its state are known there (`ss -i`)";
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
+/// The error of a door behind which no data goes with a SYN.
+fn no_fastopen() -> io::Error {
+    let text = "TCP Fast Open is for a device with a stack on this thread: not for the operating system's sockets, and not \
+                through a split or merge model; connect, and write then";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 

@@ -419,6 +419,28 @@ impl<D: Device> Door for Shard<D> {
         })
     }
 
+    fn tcp_connect_with(
+        &self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        bytes: &[u8],
+    ) -> io::Result<(TcpId, usize)> {
+        self.call(|core, now| {
+            let Core { stack, device, .. } = core;
+            let mut open = |stack: &mut Stack<D::Frame>, is_good: &dyn Fn(SocketAddr) -> bool| {
+                stack.tcp_connect_with(now, (remote, local), is_good, bytes, device)
+            };
+            match &self.station {
+                None => open(stack, &|_| true),
+                Some(station) => station.connect_by(stack, remote, open),
+            }
+        })
+    }
+
+    fn tcp_set_fastopen(&self, id: ListenerId, pending_max: usize) -> io::Result<()> {
+        self.call(|core, _| core.stack.tcp_set_fastopen(id, pending_max))
+    }
+
     fn tcp_migrate(&self, id: TcpId, to: usize) -> io::Result<Moved> {
         let station = self.station.as_ref().ok_or_else(door::alone)?;
         self.call(|core, _| station.migrate(&mut core.stack, id, to))

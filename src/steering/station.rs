@@ -324,14 +324,27 @@ impl Station {
         remote: SocketAddr,
         local: Option<SocketAddr>,
     ) -> Result<TcpId, Error> {
+        let open = |stack: &mut Stack<F>, is_home: &dyn Fn(SocketAddr) -> bool| {
+            stack.tcp_connect_where(now, remote, local, is_home).map(|id| (id, ()))
+        };
+        self.connect_by(stack, remote, open).map(|(id, ())| id)
+    }
+
+    /// The same, by whatever call of the stack.
+    pub(crate) fn connect_by<F: Frame, T>(
+        &self,
+        stack: &mut Stack<F>,
+        remote: SocketAddr,
+        open: impl FnOnce(&mut Stack<F>, &dyn Fn(SocketAddr) -> bool) -> Result<(TcpId, T), Error>,
+    ) -> Result<(TcpId, T), Error> {
         let flow = |local| FlowKey { source: remote, destination: local, udp: false };
         let is_home = |local| self.table.borrow().home_of_flow(&flow(local)) == self.core;
-        let id = stack.tcp_connect_where(now, remote, local, &is_home)?;
+        let (id, value) = open(stack, &is_home)?;
         let local = stack.tcp_local_addr(id)?;
         if !is_home(local) {
             self.pin(flow(local));
         }
-        Ok(id)
+        Ok((id, value))
     }
 
     /// Pins the connections at a port that would be at home elsewhere.

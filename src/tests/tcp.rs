@@ -311,3 +311,33 @@ fn a_stream_that_ends_has_nothing_urgent() {
         assert_eq!(waiting.await.unwrap().unwrap(), 0);
     });
 }
+
+#[test]
+fn data_goes_with_a_syn_once_the_server_gave_a_cookie() {
+    let runtime = crate::Runtime::builder().device("wire".parse().unwrap()).build().unwrap();
+    let server = runtime.peer().unwrap();
+    runtime.block_on(async {
+        let listener = {
+            let _server = server.enter();
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_fastopen(16).unwrap();
+            socket.bind("0.0.0.0:7".parse().unwrap()).unwrap();
+            socket.listen(16).unwrap()
+        };
+        let ip = addresses(server).into_iter().find(std::net::IpAddr::is_ipv4).unwrap();
+        let addr = SocketAddr::new(ip, 7);
+        for early in [0, 1] {
+            let request = pattern(3000);
+            let (ours, theirs) =
+                future::join(TcpStream::connect_with(addr, &request), listener.accept()).await;
+            let (mut ours, mut theirs) = (ours.unwrap(), theirs.unwrap().0);
+            let mut received = vec![0; 3000];
+            theirs.read_exact(&mut received).await.unwrap();
+            assert!(received == request);
+            theirs.write_all(b"yes").await.unwrap();
+            ours.read_exact(&mut received[..3]).await.unwrap();
+            let passive = server.counters().unwrap().get("TcpExtTCPFastOpenPassive").unwrap();
+            assert_eq!((&received[..3], passive), (&b"yes"[..], early));
+        }
+    });
+}

@@ -27,6 +27,8 @@ pub struct Config {
     /// Linux's `tcp_syncookies`). Without, the oldest makes room: a flood then shortens the time that a peer has for its
     /// handshake.
     pub syn_cookies: bool,
+    /// Servers whose Fast Open cookie, or trouble with such, is remembered (RFC 7413 §4.1.3).
+    pub fastopen_peers_max: usize,
     /// Bytes of buffers that all TCP connections together hold for long (Linux's `tcp_mem`). Beyond it a connection
     /// keeps only a little more than it needs to go on, so that peers who do not read, or who send what cannot be
     /// put in order, leave buffers for the others. A good deal less than the device's pool.
@@ -121,6 +123,7 @@ impl Default for Config {
             backlog_max: 4096,
             syn_backlog_max: 1024,
             syn_cookies: true,
+            fastopen_peers_max: 256,
             memory_len_max: 64 * 1024 * 1024,
             send_buffer_len: 128 * 1024,
             send_buffer_len_max: 16 * 1024 * 1024,

@@ -102,6 +102,35 @@ impl<F: Frame> Stack<F> {
         Ok(id)
     }
 
+    /// As [`tcp_connect`](Self::tcp_connect), with data that goes with the SYN if the peer gave us a cookie before (TCP
+    /// Fast Open, RFC 7413), and right after the handshake else; then a cookie is asked for. Returns how many of `bytes`
+    /// were taken: the rest is to be written. What goes with a SYN may arrive twice, at two connections even.
+    ///
+    /// # Errors
+    /// As [`tcp_connect`](Self::tcp_connect).
+    pub fn tcp_connect_with<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        (remote, local): (SocketAddr, Option<SocketAddr>),
+        is_good: &dyn Fn(SocketAddr) -> bool,
+        bytes: &[u8],
+        device: &mut D,
+    ) -> Result<(TcpId, usize), Error> {
+        let id = self.tcp_connect_where(now, remote, local, is_good)?;
+        let taken = self.tcp.open_with(now, id, bytes, device, &self.config)?;
+        Ok((id, taken))
+    }
+
+    /// Lets connections be accepted, with the data of their SYN, before their handshake is over (TCP Fast Open, RFC 7413),
+    /// if their peers show a cookie that this host gave them: at most `pending_max` at a time. 0, the default: none. The
+    /// application must bear it if the same data comes twice.
+    ///
+    /// # Errors
+    /// `StaleHandle` after the listener was closed.
+    pub fn tcp_set_fastopen(&mut self, id: ListenerId, pending_max: usize) -> Result<(), Error> {
+        self.tcp.set_fastopen(id, pending_max, &self.config)
+    }
+
     /// The outcome of a handshake.
     ///
     /// # Errors

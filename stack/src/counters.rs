@@ -56,6 +56,20 @@ counters! {
         MtupSuccess = "TcpExtTCPMTUPSuccess",
         /// Longer segments that did not pass.
         MtupFail = "TcpExtTCPMTUPFail",
+        /// Connections opened by us whose data was acknowledged with the SYN (RFC 7413).
+        FastOpenActive = "TcpExtTCPFastOpenActive",
+        /// The same where it was not.
+        FastOpenActiveFail = "TcpExtTCPFastOpenActiveFail",
+        /// SYNs that showed a good cookie.
+        FastOpenPassive = "TcpExtTCPFastOpenPassive",
+        /// SYNs that showed a bad one.
+        FastOpenPassiveFail = "TcpExtTCPFastOpenPassiveFail",
+        /// SYNs with a good cookie that had to wait for the handshake, since too many others had not.
+        FastOpenListenOverflow = "TcpExtTCPFastOpenListenOverflow",
+        /// SYNs that asked for a cookie.
+        FastOpenCookieReqd = "TcpExtTCPFastOpenCookieReqd",
+        /// SYNs with the option that got lost, where those without it arrived.
+        FastOpenBlackhole = "TcpExtTCPFastOpenBlackhole",
         /// Tail loss probes sent (RFC 8985 §7).
         LossProbes = "TcpExtTCPLossProbes",
         /// Losses that a tail loss probe repaired.

@@ -56,6 +56,19 @@ impl TcpListener {
         Host::current()?.open(|door| door.tcp_listen(addr, backlog)).map(|handle| TcpListener { handle })
     }
 
+    /// Lets peers that were here before send data with their SYN: such a connection is accepted, and may be read and
+    /// answered, before its handshake is over (TCP Fast Open, RFC 7413; Linux's `TCP_FASTOPEN`). At most `pending_max`
+    /// connections at a time; 0, the default, switches it off. The application must bear it if the same data comes twice.
+    /// With several cores, each core's listener is set by itself.
+    ///
+    /// # Errors
+    /// If the listener is used on a foreign thread. [`io::ErrorKind::Unsupported`] with the operating system's sockets, and
+    /// where the stack has a thread of its own ([`Model`](crate::Model)).
+    pub fn set_fastopen(&self, pending_max: u32) -> io::Result<()> {
+        let pending_max = usize::try_from(pending_max).unwrap_or(usize::MAX);
+        self.handle.call(|door, id| door.tcp_set_fastopen(id, pending_max))
+    }
+
     /// Waits for a connection.
     ///
     /// # Errors

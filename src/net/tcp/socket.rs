@@ -21,6 +21,7 @@ use super::{TcpListener, TcpStream};
 pub struct TcpSocket {
     unspecified: IpAddr,
     local: OnceLock<SocketAddr>,
+    fastopen: OnceLock<u32>,
 }
 
 impl TcpSocket {
@@ -29,7 +30,11 @@ impl TcpSocket {
     /// # Errors
     /// None so far: nothing is reserved before the socket is put to use. The signature is tokio's.
     pub fn new_v4() -> io::Result<TcpSocket> {
-        Ok(TcpSocket { unspecified: Ipv4Addr::UNSPECIFIED.into(), local: OnceLock::new() })
+        Ok(TcpSocket {
+            unspecified: Ipv4Addr::UNSPECIFIED.into(),
+            local: OnceLock::new(),
+            fastopen: OnceLock::new(),
+        })
     }
 
     /// A socket for IPv6.
@@ -37,7 +42,11 @@ impl TcpSocket {
     /// # Errors
     /// None so far, as [`new_v4`](Self::new_v4).
     pub fn new_v6() -> io::Result<TcpSocket> {
-        Ok(TcpSocket { unspecified: Ipv6Addr::UNSPECIFIED.into(), local: OnceLock::new() })
+        Ok(TcpSocket {
+            unspecified: Ipv6Addr::UNSPECIFIED.into(),
+            local: OnceLock::new(),
+            fastopen: OnceLock::new(),
+        })
     }
 
     /// Chooses the local address. Whether it can be had is found out by [`listen`](Self::listen) or
@@ -53,13 +62,27 @@ impl TcpSocket {
         self.local.set(addr).or_else(|_| refused("this socket is bound already"))
     }
 
+    /// Has a listener made of this socket accept so many connections at a time before their handshake is over, see
+    /// [`TcpListener::set_fastopen`].
+    ///
+    /// # Errors
+    /// If it was set before. Whether it can be had is found out by [`listen`](Self::listen).
+    pub fn set_fastopen(&self, pending_max: u32) -> io::Result<()> {
+        let text = "this socket's Fast Open is set already";
+        self.fastopen.set(pending_max).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
+
     /// Listens, with at most `backlog` connections that wait to be accepted.
     ///
     /// # Errors
-    /// As [`TcpListener::bind`].
+    /// As [`TcpListener::bind`]; as [`TcpListener::set_fastopen`], if that was asked for.
     pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
         let local = self.local.get().copied().unwrap_or(SocketAddr::new(self.unspecified, 0));
-        TcpListener::listen(local, usize::try_from(backlog).unwrap_or(usize::MAX))
+        let listener = TcpListener::listen(local, usize::try_from(backlog).unwrap_or(usize::MAX))?;
+        if let Some(pending_max) = self.fastopen.get() {
+            listener.set_fastopen(*pending_max)?;
+        }
+        Ok(listener)
     }
 
     /// Connects to `addr`.
@@ -71,5 +94,16 @@ impl TcpSocket {
     /// As [`TcpStream::connect`].
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
         TcpStream::connect_from(addr, self.local.get().copied()).await
+    }
+
+    /// Connects to `addr`, with data: as [`TcpStream::connect_with`].
+    ///
+    /// # Errors
+    /// As [`TcpStream::connect_with`]; also if the local address cannot be had.
+    ///
+    /// # Cancel safety
+    /// As [`TcpStream::connect_with`].
+    pub async fn connect_with(self, addr: SocketAddr, data: &[u8]) -> io::Result<TcpStream> {
+        TcpStream::connect_from_with(addr, self.local.get().copied(), data).await
     }
 }

@@ -71,9 +71,62 @@ impl TcpStream {
         let handle = Host::current()?.open(|door| door.tcp_connect(remote, local))?;
         // From here on, dropping the future drops the handle, and so gives the attempt up.
         let stream = TcpStream { handle };
-        poll_fn(|cx| stream.handle.poll(|door, id| door.tcp_poll_connect(id, Notify::last(cx.waker()))))
-            .await?;
+        stream.connected().await?;
         Ok(stream)
+    }
+
+    /// As [`connect`](Self::connect), and writes `data`: with the SYN, a round trip sooner, if the peer gave this host a
+    /// cookie for that before (TCP Fast Open, RFC 7413; Linux's `MSG_FASTOPEN`), and right after the handshake else, in
+    /// which a cookie is asked for. It resolves when the peer has answered and all of `data` is queued.
+    ///
+    /// Use it for requests that may arrive twice, as an HTTP GET may: a network may repeat a SYN, and nobody at the other
+    /// end tells that from a second connection. Peers must agree to it ([`TcpListener::set_fastopen`]
+    /// (super::TcpListener::set_fastopen)); where they do not, nothing but the round trip is lost.
+    ///
+    /// ```no_run
+    /// # async fn ask() -> std::io::Result<()> {
+    /// let stream = hayase::net::TcpStream::connect_with("10.7.0.1:80", b"GET / HTTP/1.0\r\n\r\n").await?;
+    /// # drop(stream);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect) and [`write_all`](Self::write_all). [`io::ErrorKind::Unsupported`] with the operating
+    /// system's sockets, and where the stack has a thread of its own ([`Model`](crate::Model)).
+    ///
+    /// # Cancel safety
+    /// As [`connect`](Self::connect); the peer may have got some of `data`.
+    pub async fn connect_with(addr: impl ToSocketAddrs, data: &[u8]) -> io::Result<TcpStream> {
+        let mut last = None;
+        for addr in addr.addresses()? {
+            match TcpStream::connect_from_with(addr, None, data).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(addr::none))
+    }
+
+    pub(super) async fn connect_from_with(
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        data: &[u8],
+    ) -> io::Result<TcpStream> {
+        let mut taken = 0;
+        let handle = Host::current()?.open(|door| {
+            let (id, len) = door.tcp_connect_with(remote, local, data)?;
+            taken = len;
+            Ok(id)
+        })?;
+        let mut stream = TcpStream { handle };
+        stream.connected().await?;
+        stream.write_all(&data[taken..]).await?;
+        Ok(stream)
+    }
+
+    async fn connected(&self) -> io::Result<()> {
+        poll_fn(|cx| self.handle.poll(|door, id| door.tcp_poll_connect(id, Notify::last(cx.waker())))).await
     }
 
     /// Tells the peer that no more will be written, after everything that was; reading goes on.

@@ -8,6 +8,7 @@ use hayase_time::{Instant, TimerKey};
 use super::assembler::Assembler;
 use super::buffers::Space;
 use super::congestion::Controller;
+use super::fastopen::FastOpen;
 use super::flow::Tuple;
 use super::info::Tally;
 use super::keepalive::Probing;
@@ -197,6 +198,8 @@ pub(crate) struct Connection<F> {
     pub(super) soft_error: Option<Box<Error>>,
     pub(super) probing: Option<Box<Probing>>,
     pub(super) patience: Option<Box<Patience>>,
+    /// Data that goes with a SYN, until the handshake is over.
+    pub(super) fast_open: Option<Box<FastOpen>>,
 }
 
 /// What the first segments of a connection are made of.
@@ -279,6 +282,7 @@ impl<F: Frame> Connection<F> {
             soft_error: None,
             probing: None,
             patience: None,
+            fast_open: None,
         }
     }
 
@@ -460,7 +464,7 @@ impl<F: Frame> Connection<F> {
         if closed || self.fin_queued {
             ready |= Ready::WRITABLE | Ready::WRITE_CLOSED;
         } else if self.state.can_send()
-            && self.state.is_synchronized()
+            && (self.state.is_synchronized() || self.is_early())
             && self.send.room(self.send_buffer_len(config)) > 0
         {
             ready |= Ready::WRITABLE;
@@ -519,6 +523,6 @@ mod tests {
     #[test]
     fn a_connection_is_small() {
         let len = size_of::<Connection<hayase_device::heap::HeapFrame>>();
-        assert!(len <= 592, "{len} bytes");
+        assert!(len <= 600, "{len} bytes");
     }
 }

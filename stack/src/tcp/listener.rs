@@ -5,6 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use hayase_time::Instant;
 
+use super::fastopen::Places;
 use crate::bound::Bound;
 use crate::config::Config;
 use crate::error::Error;
@@ -22,6 +23,8 @@ pub(super) struct Listener {
     pub(super) half_open_count: usize,
     /// Until then an ACK may bring back a cookie.
     pub(super) cookies_until: Instant,
+    /// For connections that are accepted before their handshake is over.
+    pub(super) places: Places,
     /// Connections that wait to be accepted.
     pub(super) accept_queue: VecDeque<TcpId>,
     pub(super) in_ready: bool,
@@ -95,6 +98,7 @@ impl Listeners {
             half_open: VecDeque::new(),
             half_open_count: 0,
             cookies_until: Instant::ZERO,
+            places: Places::default(),
             accept_queue: VecDeque::new(),
             in_ready: false,
         };

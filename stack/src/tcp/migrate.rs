@@ -98,7 +98,7 @@ luggage! {
     }
     stays {
         neighbor, send, receive, out_of_order, timer, timer_at, charged_len, steady, write_blocked, progressed,
-        starved, listed, owned, listener, events,
+        starved, listed, owned, listener, events, fast_open,
     }
 }
 

@@ -15,6 +15,7 @@ mod cookie;
 mod cubic;
 pub(crate) mod ecn;
 mod emit;
+mod fastopen;
 mod flight;
 pub(crate) mod flow;
 mod frto;
@@ -62,6 +63,7 @@ use hayase_time::Instant;
 
 use self::agenda::Agenda;
 use self::connection::{AckDebt, Connection};
+use self::fastopen::FastOpens;
 use self::flow::{Flow, Flows, Tuple};
 use self::listener::Listeners;
 use self::output::Output;
@@ -102,6 +104,7 @@ pub(crate) struct Tcp<F> {
     agenda: Agenda,
     replies: VecDeque<Reply>,
     challenges: Limiter,
+    fast_opens: FastOpens,
     /// What the device can do, as far as filling frames is concerned.
     caps: Caps,
     /// The device took no more, or its pool was dry, when we last sent: nothing but time or frames that come home
@@ -119,6 +122,7 @@ impl<F: Frame> Tcp<F> {
             agenda: Agenda::new(now),
             replies: VecDeque::new(),
             challenges: Limiter::new(config.challenge_acks_per_second, config.challenge_acks_per_second),
+            fast_opens: FastOpens::new(config, random),
             caps: *caps,
             is_stalled: false,
         }
@@ -183,7 +187,9 @@ impl<F: Frame> Tcp<F> {
     ) -> Result<(), Drop> {
         let Some(connection) = self.connections.get_mut(index) else { return Err(Drop::NoSocket) };
         let was_half_open = connection.state == State::SynReceived;
-        if was_half_open && segment.has(Flags::ACK) && !segment.has(Flags::RST) {
+        let asked = connection.state == State::SynSent && connection.fast_open.is_some();
+        let header = segment.header;
+        if was_half_open && !connection.is_early() && segment.has(Flags::ACK) && !segment.has(Flags::RST) {
             // MUST-58's sibling: with a full accept queue the handshake is not finished; the peer tries again.
             if let Some(listener) = connection.listener.and_then(|id| self.listeners.get(id))
                 && !listener.has_room()
@@ -203,8 +209,11 @@ impl<F: Frame> Tcp<F> {
         if was_half_open && connection.state != State::SynReceived {
             self.leave_half_open(index, turn);
         }
-        if let Err(Stop::Reset(reply)) = result {
-            self.reply(reply);
+        if asked {
+            self.learn_fast_open(index, header, turn.now, turn.counters);
+        }
+        if let Err(Stop::Reset(reset)) = result {
+            self.reply(reset.into());
         }
         self.settle(index, turn.now, turn.config);
         match result {
@@ -278,6 +287,7 @@ impl<F: Frame> Tcp<F> {
         if connection.state == State::TimeWait && connection.listed.flows {
             self.enter_time_wait(index, now, config);
         }
+        self.leave_early(index, now);
         let Some(connection) = self.connections.get_mut(index) else { return };
         if connection.listed.flows {
             connection.listed.flows = false;
@@ -327,7 +337,8 @@ impl<F: Frame> Tcp<F> {
             if let Some(reset) = connection.expire(egress, config) {
                 self.reply(reset);
             }
-            if was_half_open && self.connections.get(index).is_some_and(|c| c.state == State::Closed) {
+            let is_over = |c: &Connection<F>| c.state == State::Closed && !c.is_early();
+            if was_half_open && self.connections.get(index).is_some_and(is_over) {
                 self.abandon_half_open(index);
             }
             self.settle(index, now, config);

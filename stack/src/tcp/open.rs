@@ -79,10 +79,19 @@ impl<F: Frame> Tcp<F> {
             opening(tuple, State::SynReceived, mss(turn.mtu, tuple.local_ip()) as u32, turn.random, turn.now);
         // RFC 1122 §4.2.2.13: above everything that the predecessor sent, window included.
         let iss = predecessor.map_or(opening.iss, |last| opening.iss.max(last + ISS_STEP));
+        if self.connections.is_full() {
+            return Err(Drop::TooManySockets);
+        }
         let mut connection = Connection::new(Opening { iss, ..opening }, turn.config);
         connection.listener = Some(id);
         connection.take_syn(segment.header, turn.now, turn.config);
+        connection.fast_open = self.judge_fast_open(id, &tuple, segment.header, turn);
+        let is_early = connection.is_early();
         let Some(index) = self.insert(connection) else { return Err(Drop::TooManySockets) };
+        if is_early {
+            self.accept_early(index, segment, turn);
+            return Ok(());
+        }
         let child = TcpId { index, generation: self.connections.generation(index) };
         self.enqueue_half_open(id, child, turn);
         self.settle(index, turn.now, turn.config);
@@ -112,6 +121,10 @@ impl<F: Frame> Tcp<F> {
     pub(super) fn leave_half_open(&mut self, index: u32, turn: &mut Turn<'_>) {
         let generation = self.connections.generation(index);
         let Some(connection) = self.connections.get_mut(index) else { return };
+        if connection.is_early() {
+            return self.leave_early(index, turn.now);
+        }
+        connection.fast_open = None;
         let Some(id) = connection.listener else { return };
         if connection.state == State::Closed {
             return self.abandon_half_open(index);

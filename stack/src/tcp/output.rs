@@ -52,8 +52,14 @@ impl<F: Frame> Connection<F> {
                 self.rcv_adv = self.rcv_nxt + self.rcv_wnd().min(u32::from(u16::MAX));
                 self.window_due = true;
                 let answered = self.output_syn(egress, config);
-                // What is not acceptable draws an ACK in this state as well (RFC 9293 §3.10.7.4, first).
-                return if answered == Output::Done { self.settle_ack(egress, config) } else { answered };
+                if answered == Output::Blocked {
+                    return answered;
+                }
+                // Data goes early only once, and the SYN-ACK by itself after a timeout.
+                if !self.is_early() || self.retries > 0 {
+                    // What is not acceptable draws an ACK in this state as well (RFC 9293 §3.10.7.4, first).
+                    return self.settle_ack(egress, config);
+                }
             }
             _ => {}
         }
@@ -108,6 +114,7 @@ impl<F: Frame> Connection<F> {
             mss: Some(egress.mss(self.tuple.local_ip())),
             window_scale: self.window_scaling_ok.then_some(self.rcv_wscale),
             sack_permitted: self.sack_ok,
+            fast_open: self.fast_open_option(),
             ..header.options
         };
         let kind = if is_answer { Flags::SYN | Flags::ACK } else { Flags::SYN };
@@ -117,10 +124,13 @@ impl<F: Frame> Connection<F> {
         }
         // RFC 7323 §2.2: never scaled.
         header.window = self.rcv_wnd().min(u32::from(u16::MAX)) as u16;
-        if self.emit_bare(&header, egress) == Output::Blocked {
+        let data_len = self.syn_data_len(header.len() as u32, egress.mss(self.tuple.local_ip()).into());
+        let data_len = if data_len > 0 { self.send_syn_data(data_len, &header, egress) } else { 0 };
+        if data_len == 0 && self.emit_bare(&header, egress) == Output::Blocked {
             return Output::Blocked;
         }
-        self.snd_nxt = self.iss + 1;
+        self.snd_nxt = self.iss + 1 + data_len;
+        self.note_syn_data(data_len);
         self.recovery.flight.clear();
         if self.retries == 0 {
             // Karn: what was sent twice is not timed.
@@ -130,6 +140,22 @@ impl<F: Frame> Connection<F> {
         self.ack_debt = AckDebt::None;
         self.last_ack_sent = self.rcv_nxt;
         Output::Done
+    }
+
+    /// Sends a SYN with data. Returns how much; none if there is no buffer for it.
+    fn send_syn_data<D>(&mut self, len: u32, header: &TcpHeader, egress: &mut Egress<'_, F, D>) -> u32
+    where
+        D: Device<Frame = F>,
+    {
+        let Some(hop) = emit::next_hop(|| self.tuple.remote_ip(), &mut self.neighbor, egress) else {
+            return 0;
+        };
+        let envelope = emit::envelope(&self.tuple, self.ttl, self.tos);
+        let headers_len = egress.headers_len(envelope.src) + header.len();
+        let payload = self.send.payload(self.iss + 1, len as usize, headers_len, egress.device);
+        let Some(payload) = payload else { return 0 };
+        let sent = payload.len() as u32;
+        emit::data(&envelope, header, payload, hop, sent, egress).map_or(0, |()| sent)
     }
 
     /// Nothing was sent for longer than an RTO: what the window was before says nothing about the path after it
@@ -225,7 +251,7 @@ impl<F: Frame> Connection<F> {
     pub(super) fn is_worth_sending(&self, len: u32, unsent: u32) -> bool {
         let is_all = len == unsent;
         len >= self.mss
-            || (is_all && (self.nodelay || self.fin_queued || self.flight() == 0))
+            || (is_all && (self.nodelay || self.fin_queued || self.flight() == 0 || self.is_first_early()))
             || len >= self.max_snd_wnd / 2 && !is_all
     }
 

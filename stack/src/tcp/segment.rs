@@ -72,7 +72,21 @@ pub(super) enum Stop {
     /// The segment is thrown away. What the peer is owed is noted in the connection.
     Drop(Drop),
     /// The segment is answered by a reset.
-    Reset(Reply),
+    Reset(Reset),
+}
+
+/// A reset, before it is a segment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reset {
+    pub(super) tuple: Tuple,
+    pub(super) seq: Seq,
+    pub(super) ack: Option<Seq>,
+}
+
+impl From<Reset> for Reply {
+    fn from(Reset { tuple, seq, ack }: Reset) -> Reply {
+        Reply::reset(tuple, seq, ack)
+    }
 }
 
 /// A segment without data that belongs to no connection's queue: a reset, TIME_WAIT's answer, or a SYN-ACK of which

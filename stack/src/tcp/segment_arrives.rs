@@ -6,7 +6,7 @@ use hayase_device::Frame;
 use hayase_time::Instant;
 
 use super::connection::{AckDebt, Connection};
-use super::segment::{Reply, Segment, Stop};
+use super::segment::{Reset, Segment, Stop};
 use super::state::State;
 use crate::config::Config;
 use crate::counters::{Count, Counters, Drop};
@@ -130,7 +130,7 @@ impl<F: Frame> Connection<F> {
         }
         if self.state == State::SynReceived && segment.has(Flags::SYN) && segment.seq == self.irs {
             // Our SYN-ACK was lost: the peer repeats its SYN, we repeat our answer.
-            self.snd_nxt = self.iss;
+            self.resend_syn();
             if segment.flags.0 & super::ecn::SETUP.0 == 0 {
                 // One that asks no more for ECN must not find itself with it (RFC 3168 §6.1.1).
                 self.recovery.ecn.ect = 0;
@@ -173,6 +173,7 @@ impl<F: Frame> Connection<F> {
             return Err(Stop::Drop(Drop::TcpInvalidRst));
         }
         let error = match self.state {
+            State::SynReceived if self.is_early() => Error::ConnectionReset,
             State::SynReceived if self.listener.is_some() => Error::ConnectionAborted,
             State::SynReceived => Error::ConnectionRefused,
             _ => Error::ConnectionReset,
@@ -245,14 +246,14 @@ impl<F: Frame> Connection<F> {
     ) -> Result<(), Stop> {
         let ack = segment.header.ack;
         // Not SND.NXT: that is back at ISS while our SYN waits to go out again.
-        if ack != self.iss + 1 {
-            return Err(Stop::Reset(Reply::reset(self.tuple, ack, None)));
+        if !self.acknowledges_syn(ack) {
+            return Err(Stop::Reset(Reset { tuple: self.tuple, seq: ack, ack: None }));
         }
         if self.snd_nxt == self.iss {
             // The SYN needs not go again, but the acknowledgement that it would have carried has to.
-            self.snd_nxt = ack;
             self.owe_ack(AckDebt::Now);
         }
+        self.snd_nxt = self.snd_nxt.max(ack);
         self.establish(segment, cx.now, self.snd_wscale);
         Ok(())
     }
@@ -331,7 +332,7 @@ impl<F: Frame> Connection<F> {
         }
         if !self.owned && self.listener.is_none() {
             // Nobody will ever read it (SHLD-3).
-            let reset = Reply::reset(self.tuple, self.snd_nxt, Some(self.rcv_nxt));
+            let reset = Reset { tuple: self.tuple, seq: self.snd_nxt, ack: Some(self.rcv_nxt) };
             self.enter_closed(None);
             return Err(Stop::Reset(reset));
         }

@@ -6,7 +6,7 @@ use hayase_device::Frame;
 use hayase_time::Instant;
 
 use super::connection::{AckDebt, Connection};
-use super::segment::{Reply, Segment, Stop};
+use super::segment::{Reset, Segment, Stop};
 use super::segment_arrives::{Context, age_stamp};
 use super::state::State;
 use crate::config::Config;
@@ -23,11 +23,11 @@ impl<F: Frame> Connection<F> {
     ) -> Result<(), Stop> {
         let ack = segment.has(Flags::ACK).then_some(segment.header.ack);
         // First: an ACK of something that we did not send draws a reset, unless it comes with one.
-        if let Some(ack) = ack.filter(|ack| *ack != self.iss + 1) {
+        if let Some(ack) = ack.filter(|ack| !self.acknowledges_syn(*ack)) {
             return Err(if segment.has(Flags::RST) {
                 Stop::Drop(Drop::TcpInvalidRst)
             } else {
-                Stop::Reset(Reply::reset(self.tuple, ack, None))
+                Stop::Reset(Reset { tuple: self.tuple, seq: ack, ack: None })
             });
         }
         // Second: a reset needs a good ACK (RFC 5961 §3.2).
@@ -69,7 +69,10 @@ impl<F: Frame> Connection<F> {
     fn syn_acknowledged(&mut self, ack: Seq, segment: Segment<'_, F>, cx: &mut Context<'_>) {
         let sent_at = self.recovery.deliver(ack, cx.now, &self.rtt);
         self.snd_una = ack;
-        self.tally.bytes_acked += 1;
+        self.tally.bytes_acked += u64::from(ack - self.iss);
+        self.send.acknowledge(ack);
+        // What went with the SYN and was not taken goes again, as if it had not.
+        self.recovery.flight.clear();
         // It was back at ISS if our SYN was about to go out again.
         self.snd_nxt = ack;
         if let Some(sent_at) = sent_at {

@@ -68,7 +68,7 @@ impl<F: Frame> Connection<F> {
         }
         if !self.state.is_synchronized() {
             egress.counters.count(Count::RetransSegs);
-            self.snd_nxt = self.iss;
+            self.resend_syn();
             return;
         }
         if self.flight() > 0 {

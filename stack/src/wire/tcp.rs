@@ -84,6 +84,56 @@ impl SackBlocks {
     }
 }
 
+/// A cookie of Fast Open (RFC 7413 §4.1.1): 4 to 16 bytes, or none, which is the wish for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cookie {
+    len: u8,
+    bytes: [u8; 16],
+}
+
+impl Cookie {
+    /// `None` if no cookie has that length.
+    fn parse(body: &[u8]) -> Option<Cookie> {
+        let len = body.len();
+        if len != 0 && !((4..=16).contains(&len) && len.is_multiple_of(2)) {
+            return None;
+        }
+        let mut bytes = [0; 16];
+        bytes[..len].copy_from_slice(body);
+        Some(Cookie { len: len as u8, bytes })
+    }
+
+    pub(crate) fn is_request(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of the option, a multiple of 4 with its padding.
+    fn option_len(&self) -> usize {
+        (2 + usize::from(self.len)).next_multiple_of(4)
+    }
+
+    /// Writes the option, padded by NOPs in front, and moves past it.
+    fn emit(&self, out: &mut &mut [u8]) {
+        let (option_len, len) = (self.option_len(), usize::from(self.len));
+        if let Some((option, rest)) = core::mem::take(out).split_at_mut_checked(option_len) {
+            let (pad, body) = option.split_at_mut(option_len - 2 - len);
+            pad.fill(kind::NOP);
+            body[0] = kind::FAST_OPEN;
+            body[1] = 2 + self.len;
+            body[2..].copy_from_slice(&self.bytes[..len]);
+            *out = rest;
+        }
+    }
+}
+
+impl From<[u8; 8]> for Cookie {
+    fn from(cookie: [u8; 8]) -> Cookie {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&cookie);
+        Cookie { len: 8, bytes }
+    }
+}
+
 /// The options that we speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Options {
@@ -91,6 +141,7 @@ pub(crate) struct Options {
     pub(crate) mss: Option<u16>,
     pub(crate) window_scale: Option<u8>,
     pub(crate) sack_permitted: bool,
+    pub(crate) fast_open: Option<Cookie>,
     pub(crate) sack: SackBlocks,
 }
 
@@ -102,6 +153,7 @@ mod kind {
     pub(super) const SACK_PERMITTED: u8 = 4;
     pub(super) const SACK: u8 = 5;
     pub(super) const TIMESTAMPS: u8 = 8;
+    pub(super) const FAST_OPEN: u8 = 34;
 }
 
 impl Options {
@@ -142,6 +194,7 @@ impl Options {
                     self.timestamps = Some(timestamps(body));
                 }
             }
+            (kind::FAST_OPEN, body) => self.fast_open = Cookie::parse(body),
             (kind::SACK, body) if body.len() % 8 == 0 => {
                 for block in body.as_chunks::<8>().0 {
                     let Timestamps { val: left, ecr: right } = timestamps(block);
@@ -162,7 +215,11 @@ impl Options {
     /// Whether there is anything but timestamps: on a SYN, or while something is missing.
     #[inline]
     fn is_rare(&self) -> bool {
-        self.mss.is_some() | self.window_scale.is_some() | self.sack_permitted | (self.sack.len > 0)
+        self.mss.is_some()
+            | self.window_scale.is_some()
+            | self.sack_permitted
+            | (self.sack.len > 0)
+            | self.fast_open.is_some()
     }
 
     /// Bytes of everything but timestamps.
@@ -174,8 +231,11 @@ impl Options {
         if self.window_scale.is_some() {
             len += 4;
         }
-        if self.sack_permitted {
+        if self.sack_permitted && !self.is_crowded() {
             len += 4;
+        }
+        if let Some(cookie) = &self.fast_open {
+            len += cookie.option_len();
         }
         match self.sack.len {
             0 => len,
@@ -183,11 +243,17 @@ impl Options {
         }
     }
 
+    /// Whether a SYN has so many options that "SACK permitted" takes the place of the NOPs before the timestamps.
+    fn is_crowded(&self) -> bool {
+        self.fast_open.is_some() && self.timestamps.is_some() && self.sack_permitted
+    }
+
     /// Writes the options, each padded by NOPs to a multiple of 4 bytes, into exactly [`len`](Self::len) bytes.
     #[inline]
     fn emit(&self, mut out: &mut [u8]) {
         if let Some(Timestamps { val, ecr }) = self.timestamps {
-            put(&mut out, [kind::NOP, kind::NOP, kind::TIMESTAMPS, 10]);
+            let [a, b] = if self.is_crowded() { [kind::SACK_PERMITTED, 2] } else { [kind::NOP; 2] };
+            put(&mut out, [a, b, kind::TIMESTAMPS, 10]);
             put(&mut out, val.to_be_bytes());
             put(&mut out, ecr.to_be_bytes());
         }
@@ -201,7 +267,10 @@ impl Options {
         if let Some(shift) = self.window_scale {
             put(&mut out, [kind::NOP, kind::WINDOW_SCALE, 3, shift]);
         }
-        if self.sack_permitted {
+        if let Some(cookie) = &self.fast_open {
+            cookie.emit(&mut out);
+        }
+        if self.sack_permitted && !self.is_crowded() {
             put(&mut out, [kind::NOP, kind::NOP, kind::SACK_PERMITTED, 2]);
         }
         if self.sack.len > 0 {

@@ -234,6 +234,7 @@ pub(crate) struct Options {
     pub(crate) sack_permitted: bool,
     pub(crate) timestamps: Option<(u32, u32)>,
     pub(crate) sack: Vec<(u32, u32)>,
+    pub(crate) fast_open: Option<Vec<u8>>,
 }
 
 impl Options {
@@ -254,6 +255,10 @@ impl Options {
             bytes.extend([8, 10]);
             bytes.extend(val.to_be_bytes());
             bytes.extend(ecr.to_be_bytes());
+        }
+        if let Some(cookie) = &self.fast_open {
+            bytes.extend([34, 2 + cookie.len() as u8]);
+            bytes.extend(cookie);
         }
         if !self.sack.is_empty() {
             bytes.extend([5, 2 + 8 * self.sack.len() as u8]);
@@ -296,6 +301,7 @@ impl Options {
             (5, 8 | 16 | 24 | 32) => {
                 self.sack = body.chunks(8).map(|block| (be32(block, 0), be32(block, 4))).collect();
             }
+            (34, 0 | 4 | 6 | 8 | 10 | 12 | 14 | 16) => self.fast_open = Some(body.to_vec()),
             (8, 8) => self.timestamps = Some((be32(body, 0), be32(body, 4))),
             (kind, len) => panic!("option {kind} with {len} bytes"),
         }

@@ -121,6 +121,12 @@ impl Segment {
         self
     }
 
+    /// With a cookie of Fast Open, or with the wish for one.
+    pub(crate) fn fast_open(mut self, cookie: &[u8]) -> Segment {
+        self.options.fast_open = Some(cookie.to_vec());
+        self
+    }
+
     pub(crate) fn timestamps(mut self, val: u32, ecr: u32) -> Segment {
         self.options.timestamps = Some((val, ecr));
         self
@@ -294,6 +300,26 @@ impl Script {
         Script::connecting_on(Host::new(), STACK_V4, PEER_V4)
     }
 
+    /// Nothing happened yet, and nobody listens.
+    pub(crate) fn idle() -> Script {
+        Script::on(Host::new(), SocketAddr::new(STACK_V4, 0), SocketAddr::new(PEER_V4, 4000))
+    }
+
+    /// The stack opens, with so much of its stream.
+    #[track_caller]
+    pub(crate) fn connect_with(&mut self, len: u32) {
+        let bytes: Vec<u8> = (self.written..self.written + len).map(pattern).collect();
+        let host = &mut self.host;
+        let ends = (self.peer_addr, None);
+        let connected = host.stack.tcp_connect_with(host.now, ends, &|_| true, &bytes, &mut host.device);
+        let (id, taken) = connected.unwrap();
+        assert_eq!(taken, bytes.len());
+        self.written += len;
+        self.stack_addr.set_port(host.stack.tcp_local_addr(id).unwrap().port());
+        self.id = Some(id);
+        self.host.turn();
+    }
+
     pub(crate) fn connecting_on(mut host: Host, stack: IpAddr, peer: IpAddr) -> Script {
         let peer_addr = SocketAddr::new(peer, 4000);
         let id = host.stack.tcp_connect(host.now, peer_addr, None).unwrap();
@@ -381,6 +407,8 @@ impl Script {
         let acked = |seq: &u32| stack_isn.wrapping_add(*seq);
         options.sack = segment.sack.iter().flatten().map(|(l, r)| (acked(l), acked(r))).collect();
         let has_ack = segment.flags & ACK != 0;
+        // The SYN takes the first place in the sequence.
+        let first = seq + u32::from(segment.flags & SYN != 0);
         let ack = if has_ack { acked(&segment.ack.unwrap_or(self.seen)) } else { 0 };
         let tcp = Tcp {
             src_port: self.peer_addr.port(),
@@ -391,7 +419,7 @@ impl Script {
             window: segment.window.unwrap_or(self.window),
             urgent: segment.urgent,
             options: segment.raw_options.unwrap_or_else(|| options.encode()),
-            payload: (seq..seq + segment.len).map(pattern).collect(),
+            payload: (first..first + segment.len).map(pattern).collect(),
         };
         (tcp, options)
     }

@@ -27,6 +27,7 @@ mod tcp_close;
 mod tcp_congestion;
 mod tcp_data;
 mod tcp_ecn;
+mod tcp_fastopen;
 mod tcp_flood;
 mod tcp_frto;
 mod tcp_info;

@@ -101,7 +101,13 @@ impl Oracle {
     }
 
     fn check_syn(&mut self, key: FlowKey, tcp: &Tcp, options: Options) {
-        assert!(tcp.payload.is_empty() && tcp.flags & FIN == 0, "a SYN is nothing else");
+        let cookie_len = options.fast_open.as_ref().map_or(0, Vec::len);
+        let may_carry = cookie_len > 0 && tcp.flags & ACK == 0;
+        assert!(tcp.payload.is_empty() || may_carry, "N4: data with a SYN that shows no cookie");
+        assert!(tcp.flags & FIN == 0, "a SYN is nothing else");
+        for (byte, at) in tcp.payload.iter().zip(1..) {
+            assert_eq!(*byte, pattern(at), "wrong byte at {at} of the stream");
+        }
         assert!(options.mss.is_some() && options.sack.is_empty(), "MUST-14: a SYN says its MSS");
         let is_answer = tcp.flags & ACK != 0;
         let known = self.flows.get(&key).filter(|flow| flow.isn == tcp.seq);
@@ -117,6 +123,7 @@ impl Oracle {
             assert!(options.window_scale.is_none() || peer.window_scale.is_some(), "E1: only if both offer");
             assert!(options.timestamps.is_none() || peer.timestamps.is_some(), "E4: only if both offer");
             assert!(!options.sack_permitted || peer.sack_permitted, "D1: only if both offer");
+            assert!(options.fast_open.is_none() || peer.fast_open.is_some(), "N4: only if the peer does");
         }
         if known.is_some() && !is_answer {
             if let Some(flow) = self.flows.get_mut(&key) {
@@ -136,7 +143,7 @@ impl Oracle {
             send_edge: known.and_then(|flow| flow.send_edge),
             ack: is_answer.then_some(tcp.ack),
             receive_edge: edge,
-            end: tcp.seq.wrapping_add(1),
+            end: tcp.seq.wrapping_add(1 + tcp.payload.len() as u32),
             peer_fin: None,
         };
         self.flows.insert(key, flow);
