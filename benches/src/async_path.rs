@@ -6,9 +6,10 @@ use std::io;
 use std::time::Duration;
 
 use hayase::device::Offloads;
-use hayase::net::{TcpListener, TcpStream};
+use hayase::io::Payload;
+use hayase::net::{TcpListener, TcpStream, UdpSocket};
 use hayase::stack::Config;
-use hayase::{Host, spawn};
+use hayase::{Host, spawn, time};
 use hayase_sim::VirtualWire;
 
 const SERVER: &str = "10.7.0.2:7";
@@ -91,6 +92,56 @@ async fn discard(mut stream: TcpStream) -> Result {
     let mut buf = vec![0; WRITE_LEN];
     while stream.read(&mut buf).await? > 0 {}
     Ok(())
+}
+
+/// The same without a copy on the way out: the chunk is the application's and held until acknowledged.
+pub(crate) fn bulk_owned(count: u64) {
+    run(&VirtualWire::default(), |server| async move {
+        let mut stream = connect(server, 1, discard_leases).await?.pop().expect("one was asked for");
+        let chunk = Payload::from(vec![0x5a; WRITE_LEN]);
+        for _ in 0..count {
+            stream.write_owned(chunk.clone()).await?;
+        }
+        stream.shutdown().await?;
+        stream.read(&mut [0]).await.map(drop)
+    });
+}
+
+/// And without one on the way in: the received frames are handed out as they are.
+async fn discard_leases(mut stream: TcpStream) -> Result {
+    while !stream.read_lease(usize::MAX).await?.is_empty() {}
+    Ok(())
+}
+
+/// `count` datagrams of `len` bytes there and back; those that are longer than the MTU go in fragments.
+pub(crate) fn datagrams(count: u64, len: usize) {
+    run(&VirtualWire::default(), |server| async move {
+        let echo = server.scope(UdpSocket::bind(SERVER)).await?;
+        drop(server.spawn(async move {
+            let mut buf = vec![0; len];
+            while let Ok((len, from)) = echo.recv_from(&mut buf).await {
+                echo.send_to(&buf[..len], from).await.expect("the client is there");
+            }
+        }));
+        let socket = UdpSocket::bind("10.7.0.1:0").await?;
+        socket.connect(SERVER).await?;
+        let (datagram, mut buf) = (vec![0x5a; len], vec![0; len]);
+        for _ in 0..count {
+            socket.send(&datagram).await?;
+            socket.recv(&mut buf).await?;
+        }
+        Ok(())
+    });
+}
+
+/// A task that sleeps a millisecond at a time: a timer set, the thread's sleep, a timer expired.
+pub(crate) fn sleeps(count: u64) {
+    run(&VirtualWire::default(), |_| async move {
+        for _ in 0..count {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    });
 }
 
 /// `count` connections, one after the other: opened, accepted, closed by the client and then by the server.

@@ -17,11 +17,17 @@ use hayase_device::Offloads;
 type Stage = (&'static str, fn(u64));
 
 const STAGES: &[Stage] = &[
-    ("checksum-1460", stages::checksum_1460),
+    ("checksum-64", |n| stages::checksum(n, 64)),
+    ("checksum-1460", |n| stages::checksum(n, 1460)),
+    ("checksum-65536", |n| stages::checksum(n, 65_536)),
     ("frame", stages::frame),
     ("wire-echo", stages::wire_echo),
+    ("wire-cut-64k", stages::cut_64k),
+    ("timer", stages::timer),
     ("task-wake", stages::task_wake),
+    ("task-spawn", stages::task_spawn),
     ("idle-turn", stages::idle_turn),
+    ("stack-foreign-frame", stages::foreign_frame),
     ("stack-round-trip-1", |n| round_trip::run(n, 1, 0)),
     ("stack-round-trip-32", |n| round_trip::run(n, 32, 0)),
     ("stack-round-trip-10000", |n| round_trip::run(n, 10_000, 0)),
@@ -36,6 +42,10 @@ const STAGES: &[Stage] = &[
     ("async-bulk-64k", |n| async_path::bulk(n, Offloads::ALL)),
     ("async-bulk-64k-no-tso", |n| async_path::bulk(n, Offloads::TX_CHECKSUM | Offloads::RX_CHECKSUM)),
     ("async-bulk-64k-software", |n| async_path::bulk(n, Offloads::NONE)),
+    ("async-bulk-64k-owned", async_path::bulk_owned),
+    ("async-datagram-64", |n| async_path::datagrams(n, 64)),
+    ("async-datagram-8k", |n| async_path::datagrams(n, 8192)),
+    ("async-sleep", async_path::sleeps),
     ("async-bulk-64k-in-flight-64k", |n| async_path::bulk_in_flight(n, 64 << 10)),
     ("async-bulk-64k-in-flight-16m", |n| async_path::bulk_in_flight(n, 16 << 20)),
 ];

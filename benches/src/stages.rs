@@ -1,18 +1,80 @@
 //! Stages that need no connection.
 
 use std::hint::black_box;
+use std::time::Duration;
 
-use hayase_device::heap::{Pool, PoolConfig};
-use hayase_device::{Burst, Device, Frame, TxMeta, checksum};
+use hayase_device::conformance::packet::{Ip, Packet};
+use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
+use hayase_device::{Burst, Device, Frame, Offloads, TxMeta, checksum};
 use hayase_executor::Executor;
-use hayase_wire::{Wire, WireConfig};
+use hayase_stack::{Config, Instant, Stack};
+use hayase_time::Wheel;
+use hayase_wire::{EndConfig, Wire, WireConfig};
 
-/// The checksum of a full segment.
-pub(crate) fn checksum_1460(count: u64) {
-    let bytes = [0x5a; 1460];
+/// The checksum of so many bytes.
+pub(crate) fn checksum(count: u64, len: usize) {
+    let bytes = vec![0x5a; len];
     for _ in 0..count {
         black_box(checksum::checksum(black_box(&bytes)));
     }
+}
+
+/// A frame that is for another host: dropped as early as a stack can.
+pub(crate) fn foreign_frame(count: u64) {
+    let (mut far, mut near) = Wire::pair(WireConfig::default());
+    let now = Instant::from_millis(1);
+    let mut stack = Stack::<HeapFrame>::new(Config::default(), near.caps(), near.mac(), [1; 32], now);
+    let mut burst = Burst::new(64);
+    for _ in 0..count {
+        let mut frame = far.alloc(60).expect("the pool is not empty");
+        frame.extend(60).expect("there is room").fill(2);
+        far.transmit(frame, TxMeta::default());
+        near.receive(&mut burst);
+        stack.receive(now, &mut burst, &mut near);
+    }
+}
+
+/// A timer set, moved and taken back, among a thousand others.
+pub(crate) fn timer(count: u64) {
+    let now = Instant::from_millis(1);
+    let mut wheel = Wheel::new(now);
+    let at = |index: u64| now + Duration::from_micros(100 + index * 997 % 1_000_000);
+    for index in 0..1000 {
+        wheel.insert(at(index), index);
+    }
+    for index in 0..count {
+        let key = wheel.insert(at(index), index);
+        black_box(wheel.reset(key, at(index + 1)));
+        black_box(wheel.remove(key));
+    }
+}
+
+/// A super-segment of 62,000 bytes over a wire whose other end takes none: cut in software, with checksums.
+pub(crate) fn cut_64k(count: u64) {
+    let mut config = WireConfig::default();
+    config.b = EndConfig { offloads: Offloads::NONE, ..config.b };
+    let (mut a, mut b) = Wire::pair(config);
+    let mut burst = Burst::new(64);
+    let packet = Packet::tcp(Ip::V4, 62_000);
+    let (bytes, meta) = (packet.build_partial(), packet.segmentation_meta(1448));
+    for _ in 0..count {
+        let mut frame = a.alloc(bytes.len()).expect("the pool is not empty");
+        frame.extend(bytes.len()).expect("there is room").copy_from_slice(&bytes);
+        a.transmit(frame, meta);
+        while b.receive(&mut burst) > 0 {
+            burst.drain().for_each(drop);
+        }
+    }
+}
+
+/// A task that is spawned, runs once and is joined.
+pub(crate) fn task_spawn(count: u64) {
+    let executor = Executor::new().expect("an executor");
+    executor.block_on(&(), async move {
+        for _ in 0..count {
+            hayase_executor::spawn(async {}).await.expect("it ends");
+        }
+    });
 }
 
 /// A frame's life without a device: taken, filled, shared, sent home.
