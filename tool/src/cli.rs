@@ -1,11 +1,17 @@
 //! The command line. Its words are a contract: they are added to, not changed.
 
+mod bench;
+
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hayase::{DeviceSpec, Model, Offloads};
+use hayase::{DeviceSpec, Model};
+
+pub(crate) use bench::{
+    BenchArgs, BenchCommon, BenchKind, BulkArgs, BulkSweep, ChurnArgs, IdleCostArgs, InFlightArgs,
+    MemoryArgs, ModelsArgs, PeersArgs, PingpongArgs, PingpongSweep, ReportArgs,
+};
 
 const DEVICES: &str = "\
 Devices (SPEC):
@@ -235,156 +241,8 @@ pub(crate) struct StormArgs {
     pub(crate) json: bool,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
-    #[command(subcommand)]
-    pub(crate) kind: BenchKind,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchKind {
-    /// Send a payload, wait for its echo, and again
-    Pingpong(PingpongArgs),
-    /// Send as fast as the peer takes it
-    Bulk(BulkArgs),
-    /// Compare the CPU models: round trips per second against their times, at several loads
-    Models(ModelsArgs),
-}
-
-#[derive(Debug, Clone, Args)]
-#[command(after_help = format!("\
-Examples:
-  hayase bench pingpong
-  hayase bench pingpong --connections 32 --idle 10000 --offloads none --json
-  hayase bench pingpong --device tap:name=hy0,addr=10.7.0.2/24 --connect 10.7.0.1:7 --payload 100
-
-Counting instructions: only what happens inside the function measured_round_trips is the measurement, so
-  valgrind --tool=callgrind --toggle-collect='*measured_round_trips' hayase bench pingpong --round-trips 100000
-counts neither setup nor end. To take out its own start and end as well, subtract a run from one of twice as many.
-
-{DEVICES}"))]
-pub(crate) struct PingpongArgs {
-    #[command(flatten)]
-    pub(crate) common: BenchCommon,
-    /// Further established connections on which nothing happens
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = count)]
-    pub(crate) idle: usize,
-    /// Bytes that go there and back
-    #[arg(long, value_name = "BYTES", default_value_t = 1, value_parser = payload)]
-    pub(crate) payload: usize,
-    /// Make exactly so many round trips, shared by the connections, instead of measuring for a time
-    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) round_trips: Option<u64>,
-    /// Take the time of each round trip with --round-trips, too; it costs a look at the clock each
-    #[arg(long)]
-    pub(crate) latency: bool,
-    /// Play the same game on so many cores at once, each with a stack and connections of its own
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = cores)]
-    pub(crate) cores: usize,
-}
-
-#[derive(Debug, Clone, Args)]
-#[command(after_help = format!("\
-Examples:
-  hayase bench bulk
-  hayase bench bulk --write 1448 --offloads none --json
-  hayase bench bulk --device tap:name=hy0,addr=10.7.0.2/24 --connect 10.7.0.1:9 --connections 4
-
-The clock stops when the server has read everything and closed. Counting instructions: as with pingpong, inside the
-function measured_bytes.
-
-{DEVICES}"))]
-pub(crate) struct BulkArgs {
-    #[command(flatten)]
-    pub(crate) common: BenchCommon,
-    /// Bytes of one write
-    #[arg(long, value_name = "BYTES", default_value_t = 65_536, value_parser = write_len)]
-    pub(crate) write: usize,
-    /// Send exactly so many bytes, shared by the connections, instead of measuring for a time
-    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) bytes: Option<u64>,
-    /// Send without a copy, from memory that is held until acknowledged
-    #[arg(long)]
-    pub(crate) owned: bool,
-    /// Send as much on so many cores at once, each with a stack and connections of its own
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = cores)]
-    pub(crate) cores: usize,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = format!("\
-Examples:
-  hayase bench models
-  hayase bench models --svg models.svg --json > models.json
-  hayase bench models --models unified,split --connections 1,8,64 --rounds 5 --duration 2
-
-The load is the number of connections, each of which sends its next request when it has the reply to the last. Every
-point is measured in a runtime of its own. The models take turns at each load, and of several rounds the median counts.
-On the wire, client and server are in this process: unified is one thread for all of it; with split, both ends' stacks
-are on one CPU and the tasks of client and server on another; with merge, both threads are on one CPU.
-
-{DEVICES}"))]
-pub(crate) struct ModelsArgs {
-    /// The device; on a wire, client and server are in this process, each with its own stack
-    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
-    pub(crate) device: Option<DeviceSpec>,
-    /// The echo server elsewhere
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) connect: Option<SocketAddr>,
-    /// The models to compare
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "unified,split,merge")]
-    pub(crate) models: Vec<Model>,
-    /// The loads: connections that work at the same time
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256", value_parser = at_least_one)]
-    pub(crate) connections: Vec<usize>,
-    /// Bytes that go there and back
-    #[arg(long, value_name = "BYTES", default_value_t = 1, value_parser = payload)]
-    pub(crate) payload: usize,
-    /// Measure each point for so long
-    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
-    pub(crate) duration: Duration,
-    /// Measure each point so often
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub(crate) rounds: u16,
-    /// Use these offloads, as far as the device has them, whatever its SPEC says
-    #[arg(long, value_name = "LIST")]
-    pub(crate) offloads: Option<Offloads>,
-    /// Draw the curves into this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) svg: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct BenchCommon {
-    /// The device; on a wire, client and server are in this process, each with its own stack
-    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
-    pub(crate) device: Option<DeviceSpec>,
-    /// Where the stack runs: unified, on the thread of the tasks; split, on a CPU of its own; merge, on a thread of its
-    /// own on the CPU of the tasks
-    #[arg(long, value_name = "MODEL", default_value_t)]
-    pub(crate) model: Model,
-    /// The server elsewhere: an echo server for pingpong, one that discards for bulk
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) connect: Option<SocketAddr>,
-    /// Connections that work at the same time
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
-    pub(crate) connections: usize,
-    /// Measure for so long
-    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
-    pub(crate) duration: Duration,
-    /// Use these offloads, as far as the device has them, whatever its SPEC says
-    #[arg(long, value_name = "LIST")]
-    pub(crate) offloads: Option<Offloads>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// Connections of one run: a little less than what a stack holds by default.
-const CONNECTIONS_MAX: usize = 1_000_000;
+pub(crate) const CONNECTIONS_MAX: usize = 1_000_000;
 
 /// What is on its way in both directions at once, so that the buffers of both ends hold it: else client and server wait for
 /// each other to read.
@@ -394,7 +252,7 @@ const PAYLOAD_MAX: usize = 256 * 1024;
 const WRITE_MAX: usize = 64 << 20;
 
 /// More than one device can be shared by.
-const CORES_MAX: usize = 64;
+pub(crate) const CORES_MAX: usize = 64;
 
 /// A year: nobody waits longer, and no sum overflows.
 const SECONDS_MAX: f64 = 31_536_000.0;
@@ -475,6 +333,17 @@ mod tests {
             "hayase bench models --models split,merge --connections 1,32 --rounds 5 --duration 0.1 --svg models.svg --json",
             "hayase bench pingpong --device wire --connect 10.7.0.1:7 --round-trips 100",
             "hayase bench bulk --write 1448 --bytes 1000000 --offloads tx-checksum+tso --owned",
+            "hayase bench pingpong --sweep connections --values 1,32 --rounds 3 --duration 0.1 --svg a.svg --json",
+            "hayase bench pingpong --sweep cores --connections 8",
+            "hayase bench pingpong --connections 32 --rate 100000 --duration 1",
+            "hayase bench pingpong --round-trips 1000 --virtual-time",
+            "hayase bench bulk --sweep message-size --values 63488 --svg a.svg --json",
+            "hayase bench idle-cost --idle 0,1000 --rounds 1 --duration 0.1 --svg a.svg --json",
+            "hayase bench memory --connections 1000 --json",
+            "hayase bench churn --connections 1,64 --device wire",
+            "hayase bench in-flight --in-flight 64K,1M,4194304 --bytes 1000000 --offloads none",
+            "hayase bench peers --rounds 1 --duration 0.1 --svg a.svg --json",
+            "hayase bench report --out a-folder --quick",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }
@@ -493,6 +362,18 @@ mod tests {
             ("hayase bench bulk --offloads gro", "tx-checksum"),
             ("hayase serve echo --model divided", "only unified, split and merge"),
             ("hayase bench models --connections 1,0", "from 1 to"),
+            ("hayase bench pingpong --sweep sizes", "cores, connections"),
+            ("hayase bench pingpong --values 1,2", "--sweep"),
+            ("hayase bench pingpong --svg a.svg", "--sweep"),
+            ("hayase bench pingpong --sweep cores --round-trips 5", "cannot be used with"),
+            ("hayase bench pingpong --rate 0", "requests a second"),
+            ("hayase bench pingpong --rate 5 --sweep cores", "cannot be used with"),
+            ("hayase bench pingpong --virtual-time", "--round-trips"),
+            ("hayase bench bulk --sweep message-size --owned", "cannot be used with"),
+            ("hayase bench idle-cost --idle 1,many", "from 0 to"),
+            ("hayase bench in-flight --in-flight 1G", "from 4K to 16M"),
+            ("hayase bench churn --rounds 0", "1..=1000"),
+            ("hayase bench report", "--out"),
             ("hayase sim storm --minutes 0", "number of minutes"),
             ("hayase sim storm --minutes 1 --count 1", "cannot be used with"),
             ("hayase serve ftp", "echo"),

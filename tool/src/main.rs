@@ -1,6 +1,7 @@
 //! `hayase`: servers, clients and measurements on our own TCP/IP stack, from the command line.
 #![forbid(unsafe_code)]
 
+mod allocator;
 mod bench;
 mod channel;
 mod cli;

@@ -27,7 +27,7 @@ const PORT: u16 = 7;
 const PATIENCE_US: u32 = 1_000_000;
 
 /// How long new connections may take to finish what belongs to their beginning.
-const SETTLING_TIME: Duration = Duration::from_millis(20);
+pub(super) const SETTLING_TIME: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) struct Bed {
@@ -69,6 +69,30 @@ impl Bed {
         connect(self.server, self.remote, count, serve).await
     }
 
+    /// The same where the first port of our own server is `PORT` and so many ports on.
+    pub(super) async fn connect_at<F>(
+        &self,
+        ports_on: u16,
+        count: usize,
+        serve: impl Fn(TcpStream) -> F + Copy + 'static,
+    ) -> Result<Vec<TcpStream>>
+    where
+        F: Future<Output = io::Result<()>> + 'static,
+    {
+        connect_from(PORT + ports_on, self.server, self.remote, count, serve).await
+    }
+
+    /// Where the server is. On a wire it is started, and `serve` is what it does with each connection.
+    pub(super) async fn server<F>(
+        &self,
+        serve: impl Fn(TcpStream) -> F + Copy + 'static,
+    ) -> Result<SocketAddr>
+    where
+        F: Future<Output = io::Result<()>> + 'static,
+    {
+        target(PORT, self.server, self.remote, serve).await
+    }
+
     /// The circumstances, for a report.
     pub(super) fn conditions(&self, command: &'static str, connections: usize) -> Result<Conditions> {
         let offloads = self.runtime.host().offloads()?.to_string();
@@ -107,17 +131,43 @@ pub(super) async fn connect<F>(
 where
     F: Future<Output = io::Result<()>> + 'static,
 {
+    connect_from(PORT, server, remote, count, serve).await
+}
+
+async fn connect_from<F>(
+    first_port: u16,
+    server: Option<Host>,
+    remote: Option<SocketAddr>,
+    count: usize,
+    serve: impl Fn(TcpStream) -> F + Copy + 'static,
+) -> Result<Vec<TcpStream>>
+where
+    F: Future<Output = io::Result<()>> + 'static,
+{
     let mut streams = Vec::with_capacity(count);
-    for (port, first) in (PORT..).zip((0..count).step_by(PER_PORT)) {
-        let target = match (remote, server) {
-            (Some(remote), _) => remote,
-            (None, Some(server)) => start_server(server, port, serve).await?,
-            (None, None) => return Err(Failure::Usage(NO_SERVER.into())),
-        };
+    for (port, first) in (first_port..).zip((0..count).step_by(PER_PORT)) {
+        let target = target(port, server, remote, serve).await?;
         open(target, PER_PORT.min(count - first), &mut streams).await?;
     }
     time::sleep(SETTLING_TIME).await;
     Ok(streams)
+}
+
+/// Where the server of a port is: elsewhere, or at our own other end, where it is started.
+async fn target<F>(
+    port: u16,
+    server: Option<Host>,
+    remote: Option<SocketAddr>,
+    serve: impl Fn(TcpStream) -> F + Copy + 'static,
+) -> Result<SocketAddr>
+where
+    F: Future<Output = io::Result<()>> + 'static,
+{
+    match (remote, server) {
+        (Some(remote), _) => Ok(remote),
+        (None, Some(server)) => start_server(server, port, serve).await,
+        (None, None) => Err(Failure::Usage(NO_SERVER.into())),
+    }
 }
 
 /// What hosts have counted so far.

@@ -9,26 +9,56 @@ use hayase::net::TcpStream;
 
 use super::bed::{Bed, warn_of_missing};
 use super::report::{Bulk, Conditions};
-use super::{Goal, Share, join_all};
-use crate::cli::BulkArgs;
-use crate::failure::{Attempt, Result};
+use super::{Goal, Share, cores, join_all, sweep};
+use crate::cli::{BulkArgs, BulkSweep};
+use crate::failure::{Attempt, Failure, Result};
 
 /// The server's buffer, in bytes.
 const READ_LEN: usize = 64 * 1024;
 
 pub(super) fn run(args: &BulkArgs) -> Result {
+    if args.sweep.is_some() && args.cores > 1 {
+        return Err(Failure::Usage("a sweep of message sizes is made on one core: leave --cores out".into()));
+    }
+    match args.sweep {
+        Some(BulkSweep::MessageSize) => {
+            sweep::message_size(args)?.publish(args.points.svg.as_deref(), args.common.json)
+        }
+        None if args.cores > 1 => cores::bulk(args)?.print(args.common.json),
+        None => {
+            let found = measure(args, &Bed::new(&args.common)?, true)?;
+            found.print(args.common.json)
+        }
+    }
+}
+
+/// Measures on one core without saying what was found; if `warns`, it says which offloads are not to be had.
+pub(super) fn measure(args: &BulkArgs, bed: &Bed, warns: bool) -> Result<Bulk> {
     let common = &args.common;
-    let bed = Bed::new(common)?;
-    warn_of_missing(common.offloads, bed.runtime.host().offloads()?);
-    let streams = bed.runtime.block_on(bed.connect(common.connections, read_to_end))?;
+    if warns {
+        warn_of_missing(common.offloads, bed.runtime.host().offloads()?);
+    }
+    let streams = bed.runtime.block_on(bed.connect(common.connections(), read_to_end))?;
     let goal = Goal::new(args.bytes, common.duration);
     let before = bed.counts()?;
     let sent = measured_bytes(&bed.runtime, streams, args.write(), goal);
     let Sent { bytes, elapsed } = sent.attempt(|| "a transfer failed".into())?;
     let counts = bed.counts()?.since(&before);
 
-    let conditions: Conditions = bed.conditions("bulk", common.connections)?;
-    Bulk::new(conditions, args.write, args.owned, bytes, elapsed, counts).print(common.json)
+    let conditions: Conditions = bed.conditions("bulk", common.connections())?;
+    Ok(Bulk::new(conditions, args.write, args.owned, bytes, elapsed, counts))
+}
+
+/// Bytes per second of processor time on one core and connection.
+#[cfg(feature = "peers")]
+pub(super) fn processor_rate(common: &crate::cli::BenchCommon, write_len: usize) -> Result<f64> {
+    let bed = Bed::new(common)?;
+    let streams = bed.runtime.block_on(bed.connect(1, read_to_end))?;
+    let start = super::processor_time();
+    let write = Write { len: write_len, owned: false };
+    let sent = measured_bytes(&bed.runtime, streams, write, Goal::new(None, common.duration));
+    let sent = sent.attempt(|| "a transfer failed".into())?;
+    Ok(sent.bytes as f64 / (super::processor_time() - start).as_secs_f64())
 }
 
 /// What our server does: it reads as programs do, with a copy, and closes.

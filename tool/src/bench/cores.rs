@@ -92,12 +92,12 @@ struct Score {
 }
 
 /// Runs pingpong on `args.cores` cores, each with connections of its own, as many as are asked for.
-pub(super) fn pingpong(args: &PingpongArgs) -> Result {
+pub(super) fn pingpong(args: &PingpongArgs) -> Result<Pingpong> {
     let bed = make_bed(&args.common, args.cores)?;
     let game = args.clone();
     let scores = play_on_each(&bed, args.cores, move |start| play(game.clone(), start))?;
 
-    let connections = args.common.connections * args.cores;
+    let connections = args.common.connections() * args.cores;
     let conditions = Conditions {
         idle: Some(args.idle * args.cores),
         cores: Some(args.cores),
@@ -110,15 +110,15 @@ pub(super) fn pingpong(args: &PingpongArgs) -> Result {
     let is_timed = scores.iter().all(|score| score.times.is_some());
     let latency_ns = is_timed.then(|| latency.percentiles());
     let counts = sum(scores.iter().map(|score| &score.counts));
-    Pingpong::new(conditions, args.payload, round_trips, elapsed, latency_ns, counts).print(args.common.json)
+    Ok(Pingpong::new(conditions, args.payload, round_trips, elapsed, latency_ns, counts))
 }
 
 async fn play(args: PingpongArgs, start: Start) -> Result<Score> {
     let (hosts, server) = hosts()?;
-    let count = args.common.connections + args.idle;
+    let count = args.common.connections() + args.idle;
     let mut streams = bed::connect(server, args.common.connect, count, serve::echo).await?;
     // They stay open until the end.
-    let idle = streams.split_off(args.common.connections);
+    let idle = streams.split_off(args.common.connections());
     let payload = pingpong::payload(args.payload);
     let balls = streams.into_iter().map(|stream| Ball::new(stream, &payload)).collect();
     let latency = (args.latency || args.round_trips.is_none()).then(Latency::new);
@@ -134,23 +134,23 @@ async fn play(args: PingpongArgs, start: Start) -> Result<Score> {
 }
 
 /// Runs bulk on `args.cores` cores, each with connections of its own, as many as are asked for.
-pub(super) fn bulk(args: &BulkArgs) -> Result {
+pub(super) fn bulk(args: &BulkArgs) -> Result<Bulk> {
     let bed = make_bed(&args.common, args.cores)?;
     let game = args.clone();
     let scores = play_on_each(&bed, args.cores, move |start| send(game.clone(), start))?;
 
-    let connections = args.common.connections * args.cores;
+    let connections = args.common.connections() * args.cores;
     let conditions = Conditions { cores: Some(args.cores), ..bed.conditions("bulk", connections)? };
     let bytes = scores.iter().map(|(sent, _)| sent.bytes).sum();
     let elapsed = scores.iter().map(|(sent, _)| sent.elapsed).max().unwrap_or_default();
     let counts = sum(scores.iter().map(|(_, counts)| counts));
-    Bulk::new(conditions, args.write, args.owned, bytes, elapsed, counts).print(args.common.json)
+    Ok(Bulk::new(conditions, args.write, args.owned, bytes, elapsed, counts))
 }
 
 async fn send(args: BulkArgs, start: Start) -> Result<(Sent, Counts)> {
     let (hosts, server) = hosts()?;
     let common = &args.common;
-    let streams = bed::connect(server, common.connect, common.connections, bulk::read_to_end).await?;
+    let streams = bed::connect(server, common.connect, common.connections(), bulk::read_to_end).await?;
 
     start.wait().await;
     let before = bed::counts_of(&hosts)?;

@@ -29,6 +29,11 @@ impl Latency {
         Laps { latency: self.clone(), lap_start: Instant::now() }
     }
 
+    /// Adds the time of one round trip.
+    pub(super) fn record(&self, time: Duration) {
+        self.0.borrow_mut().saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+
     /// All times, for other threads.
     pub(super) fn times(&self) -> Histogram<u64> {
         self.0.borrow().clone()
@@ -64,7 +69,7 @@ impl Laps {
         let now = Instant::now();
         let time = now - self.lap_start;
         self.lap_start = now;
-        self.latency.0.borrow_mut().saturating_record(time.as_nanos() as u64);
+        self.latency.record(time);
     }
 }
 

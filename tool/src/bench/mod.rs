@@ -2,11 +2,24 @@
 
 mod bed;
 mod bulk;
+mod churn;
+mod collection;
 mod cores;
+mod idle_cost;
+mod in_flight;
 mod latency;
+mod machine;
+mod memory;
 mod models;
+mod page;
+mod peers;
 mod pingpong;
+mod plot;
+mod progress;
+mod rate;
 mod report;
+mod study;
+mod sweep;
 
 use std::cell::Cell;
 use std::io;
@@ -15,17 +28,22 @@ use std::time::Duration;
 
 use hayase::task::JoinHandle;
 use hayase::time;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::cli::{BenchArgs, BenchKind};
 use crate::failure::Result;
 
 pub(crate) fn run(args: &BenchArgs) -> Result {
     match &args.kind {
-        BenchKind::Pingpong(args) if args.cores > 1 => cores::pingpong(args),
         BenchKind::Pingpong(args) => pingpong::run(args),
-        BenchKind::Bulk(args) if args.cores > 1 => cores::bulk(args),
         BenchKind::Bulk(args) => bulk::run(args),
         BenchKind::Models(args) => models::run(args),
+        BenchKind::IdleCost(args) => idle_cost::run(args),
+        BenchKind::Memory(args) => memory::run(args),
+        BenchKind::Churn(args) => churn::run(args),
+        BenchKind::InFlight(args) => in_flight::run(args),
+        BenchKind::Peers(args) => peers::run(args),
+        BenchKind::Report(args) => collection::run(args),
     }
 }
 
@@ -96,6 +114,16 @@ async fn join_all<T>(tasks: Vec<JoinHandle<io::Result<T>>>) -> io::Result<Vec<T>
         results.push(task.await.map_err(io::Error::other)??);
     }
     Ok(results)
+}
+
+/// What this thread has used of its processor so far. What others use does not count.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn not_an_echo() -> io::Error {
+    io::Error::other("the server sent other bytes back: is it an echo server?")
 }
 
 #[cfg(test)]

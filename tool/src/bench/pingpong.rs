@@ -4,44 +4,152 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hayase::Runtime;
 use hayase::net::TcpStream;
+use hayase::{DeviceSpec, Model, Runtime, WireSpec};
+use hayase_sim::VirtualWire;
 
-use super::bed::{Bed, warn_of_missing};
+use super::bed::{self, Bed, warn_of_missing};
 use super::latency::{Laps, Latency};
 use super::report::{Conditions, Pingpong};
-use super::{Goal, Share, join_all};
-use crate::cli::PingpongArgs;
-use crate::failure::{Attempt, Result};
+use super::{Goal, Share, cores, join_all, not_an_echo, rate, sweep};
+use crate::cli::{CONNECTIONS_MAX, CORES_MAX, PingpongArgs, PingpongSweep};
+use crate::failure::{Attempt, Failure, Result};
 use crate::serve;
 
 pub(super) fn run(args: &PingpongArgs) -> Result {
-    measure(args)?.print(args.common.json)
+    check(args).map_or(Ok(()), |conflict| Err(Failure::Usage(conflict.into())))?;
+    match args.sweep {
+        Some(sweep) => sweep::pingpong(args, sweep)?.publish(args.points.svg.as_deref(), args.common.json),
+        None => measure_as_asked(args)?.print(args.common.json),
+    }
 }
 
-/// Measures without saying what was found.
+/// What makes no sense together, beyond what the command line's own rules say.
+fn check(args: &PingpongArgs) -> Option<&'static str> {
+    let (common, is_wire) = (&args.common, matches!(args.common.device, None | Some(DeviceSpec::Wire(_))));
+    let greatest = args.points.values.iter().copied().max().unwrap_or_default();
+    match args.sweep {
+        Some(PingpongSweep::Connections) if greatest > CONNECTIONS_MAX => {
+            Some("a sweep of connections goes to 1,000,000: give smaller --values")
+        }
+        Some(PingpongSweep::Cores) if greatest > CORES_MAX => {
+            Some("a sweep of cores goes to 64: give smaller --values")
+        }
+        Some(PingpongSweep::Connections) if common.connections.is_some() => {
+            Some("a sweep of connections chooses their number: give --values in place of --connections")
+        }
+        Some(PingpongSweep::Connections) if args.cores > 1 => {
+            Some("a sweep of connections is made on one core: leave --cores out")
+        }
+        Some(PingpongSweep::Cores) if args.cores > 1 => {
+            Some("a sweep of cores chooses their number: give --values in place of --cores")
+        }
+        None if args.rate.is_some() && args.cores > 1 => {
+            Some("requests at a rate are sent by one core: leave --cores out")
+        }
+        None if args.virtual_time && (args.cores > 1 || common.model != Model::Unified) => {
+            Some("virtual time is that of one thread: leave --cores and --model out")
+        }
+        None if args.virtual_time && !is_wire => {
+            Some("only the wire goes along with virtual time: measure on --device wire")
+        }
+        _ => None,
+    }
+}
+
+/// Measures once, without saying what was found.
+pub(super) fn measure_as_asked(args: &PingpongArgs) -> Result<Pingpong> {
+    match args.cores {
+        _ if args.virtual_time => measure_in_virtual_time(args),
+        2.. => cores::pingpong(args),
+        _ => measure(args),
+    }
+}
+
+/// Measures on one core.
 pub(super) fn measure(args: &PingpongArgs) -> Result<Pingpong> {
     let common = &args.common;
     let bed = Bed::new(common)?;
     warn_of_missing(common.offloads, bed.runtime.host().offloads()?);
-    let mut streams = bed.runtime.block_on(bed.connect(common.connections + args.idle, serve::echo))?;
+    let connections = common.connections();
+    let mut streams = bed.runtime.block_on(bed.connect(connections + args.idle, serve::echo))?;
     // They stay open until the end.
-    let idle = streams.split_off(common.connections);
+    let idle = streams.split_off(connections);
     let payload = payload(args.payload);
-    let balls = streams.into_iter().map(|stream| Ball::new(stream, &payload)).collect();
-
     let goal = Goal::new(args.round_trips, common.duration);
-    let latency = (args.latency || args.round_trips.is_none()).then(Latency::new);
+    let latency = (args.latency || args.round_trips.is_none() || args.rate.is_some()).then(Latency::new);
     let before = bed.counts()?;
-    let played = measured_round_trips(&bed.runtime, balls, goal, latency.as_ref());
-    let Played { balls, round_trips, elapsed } = played.attempt(|| "a round trip failed".into())?;
+    let mut conditions = Conditions { idle: Some(args.idle), ..bed.conditions("pingpong", connections)? };
+    let failed = || "a round trip failed".into();
+    // The connections stay open until everything is counted.
+    let Played { balls, round_trips, elapsed } = match (args.rate, &latency) {
+        (Some(rate), Some(latency)) => {
+            let kept = rate::keep(streams, payload, rate, goal, latency);
+            let kept = bed.runtime.block_on(kept).attempt(failed)?;
+            conditions.due_per_second = Some(rate);
+            conditions.not_sent = Some(kept.not_sent);
+            Played { balls: Vec::new(), round_trips: kept.round_trips, elapsed: kept.elapsed }
+        }
+        _ => {
+            let balls = streams.into_iter().map(|stream| Ball::new(stream, &payload)).collect();
+            measured_round_trips(&bed.runtime, balls, goal, latency.as_ref()).attempt(failed)?
+        }
+    };
     let counts = bed.counts()?.since(&before);
     drop((balls, idle));
-
-    let conditions = Conditions { idle: Some(args.idle), ..bed.conditions("pingpong", common.connections)? };
     let latency_ns = latency.map(|latency| latency.percentiles());
-    let payload = args.payload;
-    Ok(Pingpong::new(conditions, payload, round_trips, elapsed, latency_ns, counts))
+    Ok(Pingpong::new(conditions, args.payload, round_trips, elapsed, latency_ns, counts))
+}
+
+/// Round trips per second of processor time on one core, of a byte each, with no look at the clock for each.
+#[cfg(feature = "peers")]
+pub(super) fn untimed_rate(common: &crate::cli::BenchCommon) -> Result<f64> {
+    let bed = Bed::new(common)?;
+    let streams = bed.runtime.block_on(bed.connect(common.connections(), serve::echo))?;
+    let payload = payload(1);
+    let balls = streams.into_iter().map(|stream| Ball::new(stream, &payload)).collect();
+    let start = super::processor_time();
+    let played = measured_round_trips(&bed.runtime, balls, Goal::new(None, common.duration), None);
+    let played = played.attempt(|| "a round trip failed".into())?;
+    Ok(played.round_trips as f64 / (super::processor_time() - start).as_secs_f64())
+}
+
+/// Measures on the wire where the clock goes on with the turns: with the same arguments, the same instructions.
+fn measure_in_virtual_time(args: &PingpongArgs) -> Result<Pingpong> {
+    let common = &args.common;
+    let spec = match &common.device {
+        Some(DeviceSpec::Wire(spec)) => spec.clone(),
+        _ => WireSpec::default(),
+    };
+    let offloads = common.offloads.unwrap_or(spec.offloads);
+    let connections = common.connections();
+    let turn_time = HALF_ROUND_TRIP * connections as u32;
+    let wire = VirtualWire::default().mtu(spec.mtu).offloads(offloads).turn_time(turn_time);
+    let found = wire.run(|client, server| async move {
+        let count = connections + args.idle;
+        let mut streams = bed::connect(Some(server), None, count, serve::echo).await?;
+        let idle = streams.split_off(connections);
+        let payload = payload(args.payload);
+        let balls = streams.into_iter().map(|stream| Ball::new(stream, &payload)).collect();
+        let before = bed::counts_of(&[client, server])?;
+        let played = play_all(balls, Goal::new(args.round_trips, common.duration), None).await;
+        let played = played.attempt(|| "a round trip failed".into())?;
+        let counts = bed::counts_of(&[client, server])?.since(&before);
+        drop((played.balls, idle));
+        Ok::<_, Failure>((played.round_trips, played.elapsed, counts))
+    })?;
+    let (round_trips, elapsed, counts) = found?;
+    let conditions = Conditions {
+        command: "pingpong",
+        device: DeviceSpec::Wire(spec).to_string(),
+        model: common.model.name(),
+        offloads: offloads.to_string(),
+        connections,
+        idle: Some(args.idle),
+        virtual_time: true,
+        ..Conditions::default()
+    };
+    Ok(Pingpong::new(conditions, args.payload, round_trips, elapsed, None, counts))
 }
 
 /// Bytes that are all different from those of an empty buffer, at first.
@@ -64,6 +172,9 @@ pub(super) struct Played {
     pub(super) round_trips: u64,
     pub(super) elapsed: Duration,
 }
+
+/// Time that one connection's half of a round trip takes where time is virtual.
+const HALF_ROUND_TRIP: Duration = Duration::from_nanos(150);
 
 /// All that is measured happens in here. Profilers find it by its name, which the help names.
 #[inline(never)]
@@ -106,7 +217,7 @@ impl Ball {
             count += 1;
         }
         if count > 0 && self.echo[..] != self.payload[..] {
-            return Err(io::Error::other("the server sent other bytes back: is it an echo server?"));
+            return Err(not_an_echo());
         }
         Ok((self, count))
     }

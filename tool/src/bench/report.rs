@@ -8,6 +8,8 @@ use hayase::counters::Counters;
 use hayase::stack::Count;
 use serde::Serialize;
 
+use super::machine::Machine;
+use super::study::Settings;
 use crate::failure::Result;
 
 /// The circumstances of a run.
@@ -25,6 +27,28 @@ pub(super) struct Conditions {
     /// If there are several, each with its share of the connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cores: Option<usize>,
+    /// Requests that were due each second, if they were due at times of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) due_per_second: Option<f64>,
+    /// Of those, the ones that could not be sent before the run was over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) not_sent: Option<u64>,
+    /// Whether the clock went on with the turns.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) virtual_time: bool,
+}
+
+impl Conditions {
+    /// Those that hold for every point of a sweep.
+    pub(super) fn settings(&self) -> Settings {
+        let settings = Settings::default().with("device", &self.device).with("model", self.model);
+        settings.with("offloads", &self.offloads)
+    }
+}
+
+/// What is as usual is not told.
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// What went wrong on the way, at both hosts of a wire or at our own.
@@ -36,6 +60,10 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    pub(super) fn retransmissions(&self) -> u64 {
+        self.retransmissions
+    }
+
     pub(super) fn add(&mut self, counters: &Counters) {
         for (name, count) in counters.iter() {
             if name == Count::RetransSegs.name() {
@@ -87,7 +115,7 @@ pub(super) struct Pingpong {
     seconds: f64,
     pub(super) round_trips_per_second: f64,
     /// The time of the run by the number of its round trips, however many were under way at once.
-    nanoseconds_per_round_trip: f64,
+    pub(super) nanoseconds_per_round_trip: f64,
     /// Null if the round trips were counted and not timed.
     pub(super) latency_ns: Option<Percentiles>,
     #[serde(flatten)]
@@ -122,8 +150,26 @@ impl Pingpong {
         &self.conditions.device
     }
 
+    /// p50, p90, p99 and p99.9, in microseconds; not numbers if nothing was timed.
+    pub(super) fn percentiles_us(&self) -> [f64; 4] {
+        self.latency_ns.map_or([f64::NAN; 4], |times| {
+            [times.p50, times.p90, times.p99, times.p99_9].map(|ns| ns as f64 / 1e3)
+        })
+    }
+
+    /// What holds for every number of idle connections.
+    pub(super) fn settings_without_idle(&self) -> Settings {
+        self.conditions.settings().with("payload", self.payload)
+    }
+
+    /// What holds for every point of a sweep.
+    pub(super) fn settings(&self) -> Settings {
+        let idle = self.conditions.idle.unwrap_or_default();
+        self.conditions.settings().with("payload", self.payload).with("idle", idle)
+    }
+
     pub(super) fn print(&self, json: bool) -> Result {
-        print(self, json)
+        print_located(self, json)
     }
 }
 
@@ -137,7 +183,7 @@ pub(super) struct Bulk {
     owned: bool,
     bytes: u64,
     seconds: f64,
-    bits_per_second: f64,
+    pub(super) bits_per_second: f64,
     #[serde(flatten)]
     counts: Counts,
 }
@@ -156,19 +202,47 @@ impl Bulk {
         Bulk { version: VERSION, conditions, write, owned, bytes, seconds, bits_per_second, counts }
     }
 
+    /// The offloads in force.
+    pub(super) fn offloads(&self) -> &str {
+        &self.conditions.offloads
+    }
+
+    /// What holds for every point of a sweep.
+    pub(super) fn settings(&self) -> Settings {
+        let Conditions { device, model, connections, .. } = &self.conditions;
+        Settings::default().with("device", device).with("model", model).with("connections", connections)
+    }
+
     pub(super) fn print(&self, json: bool) -> Result {
-        print(self, json)
+        print_located(self, json)
     }
 }
 
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// A result of one run, with the machine that it was found on.
+#[derive(Serialize)]
+struct Located<'a, T> {
+    #[serde(flatten)]
+    found: &'a T,
+    machine: Machine,
+}
+
+/// Prints the result of one run. People know where they are.
+fn print_located(found: &(impl Serialize + fmt::Display), json: bool) -> Result {
+    if json { print_json(&Located { found, machine: Machine::here() }) } else { print(found, false) }
+}
+
+fn print_json(report: &impl Serialize) -> Result {
+    println!("{}", serde_json::to_string(report)?);
+    Ok(())
+}
+
 pub(super) fn print(report: &(impl Serialize + fmt::Display), json: bool) -> Result {
     if json {
-        println!("{}", serde_json::to_string(report)?);
-    } else {
-        println!("{report}");
+        return print_json(report);
     }
+    println!("{report}");
     Ok(())
 }
 
@@ -179,6 +253,15 @@ impl fmt::Display for Conditions {
         writeln!(f, "  offloads         {}", self.offloads)?;
         if let Some(cores) = self.cores {
             writeln!(f, "  cores            {cores}")?;
+        }
+        if self.virtual_time {
+            writeln!(f, "  time             virtual")?;
+        }
+        if let Some(rate) = self.due_per_second {
+            writeln!(f, "  due              {} requests/s", thousands(rate.round() as u64))?;
+        }
+        if let Some(count @ 1..) = self.not_sent {
+            writeln!(f, "  not sent in time {} requests: more than this can do", thousands(count))?;
         }
         write!(f, "  connections      {}", thousands(self.connections as u64))?;
         match self.idle {
@@ -276,7 +359,7 @@ mod tests {
             offloads: "none".into(),
             connections: 32,
             idle: Some(1000),
-            cores: None,
+            ..Conditions::default()
         };
         let latency = Percentiles { p50: 1500, p90: 2000, p99: 3000, p99_9: 4000, max: 5_000_000 };
         let counts = Counts { retransmissions: 0, drops: [("NOMEM", 1)].into() };

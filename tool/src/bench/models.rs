@@ -1,34 +1,39 @@
 //! `hayase bench models`: the three CPU models at several loads.
 
-mod chart;
-
 use std::fmt;
+use std::fs;
 
 use hayase::Model;
 use serde::Serialize;
 
+use super::machine::Machine;
 use super::pingpong;
+use super::plot::{self, Axis, Line, Plot, Scale};
+use super::progress::Progress;
 use super::report::{self, Pingpong, VERSION, thousands};
+use super::study::{Cell, Column, Settings, Study, Table};
 use crate::cli::{BenchCommon, ModelsArgs, PingpongArgs};
 use crate::failure::{Attempt, Failure, Result};
 
 pub(super) fn run(args: &ModelsArgs) -> Result {
     let comparison = Comparison::measure(args)?;
     if let Some(file) = &args.svg {
-        chart::draw(&comparison, file).attempt(|| format!("cannot draw into {}", file.display()))?;
+        let drawing = plot::draw(&[comparison.plot()])?;
+        fs::write(file, drawing).attempt(|| format!("cannot draw into {}", file.display()))?;
     }
     report::print(&comparison, args.json)
 }
 
 /// What was found.
 #[derive(Debug, Serialize)]
-struct Comparison {
+pub(super) struct Comparison {
     version: &'static str,
     command: &'static str,
     device: String,
     payload: usize,
     rounds: u16,
     curves: Vec<Curve>,
+    machine: Machine,
 }
 
 /// One model.
@@ -54,14 +59,17 @@ struct Point {
 
 impl Comparison {
     /// The models take turns, so that whatever else happens on the machine happens to all of them.
-    fn measure(args: &ModelsArgs) -> Result<Comparison> {
+    pub(super) fn measure(args: &ModelsArgs) -> Result<Comparison> {
         let mut curves: Vec<(Model, Vec<Point>)> =
             args.models.iter().map(|model| (*model, Vec::new())).collect();
         let mut device = String::new();
+        let steps = args.connections.len() * args.models.len() * usize::from(args.rounds);
+        let mut progress = Progress::new("models", steps);
         for connections in &args.connections {
             let mut rounds = vec![Vec::new(); curves.len()];
             for _ in 0..args.rounds {
                 for ((model, _), points) in curves.iter().zip(&mut rounds) {
+                    progress.step(format_args!("{model}, {connections} connections"));
                     let found = pingpong::measure(&pingpong_args(args, *model, *connections))?;
                     points.push(Point::new(*connections, &found)?);
                     device = found.device().to_owned();
@@ -73,7 +81,45 @@ impl Comparison {
         }
         let (payload, rounds) = (args.payload, args.rounds);
         let curves = compare(curves);
-        Ok(Comparison { version: VERSION, command: "models", device, payload, rounds, curves })
+        let machine = Machine::here();
+        Ok(Comparison { version: VERSION, command: "models", device, payload, rounds, curves, machine })
+    }
+
+    /// Times against rates, one curve for each model and percentile.
+    fn plot(&self) -> Plot {
+        let curve = |(colour, curve): (usize, &Curve)| {
+            let points = |time: fn(&Point) -> u64| {
+                let point = |point: &Point| (point.round_trips_per_second, time(point) as f64 / 1e3);
+                curve.points.iter().map(point).collect()
+            };
+            let p99 = Line::new(format!("{} p99", curve.model), colour, points(|point| point.p99_ns));
+            let p50 = Line::new(format!("{} p50", curve.model), colour, points(|point| point.p50_ns)).thin();
+            [p99, p50]
+        };
+        let lines = self.curves.iter().enumerate().flat_map(curve).collect();
+        let title = format!("CPU models on {}, {} bytes", self.device, self.payload);
+        let x = Axis::new("round trips per second", Scale::Linear);
+        Plot::lines(title, x, Axis::new("microseconds", Scale::Tens), lines)
+    }
+
+    /// The same as a table, for the page of all studies.
+    pub(super) fn study(&self) -> Study {
+        let mut table = Table::new(&[
+            Column("model", "model", 0),
+            Column("connections", "connections", 0),
+            Column("round_trips_per_second", "per second", 0),
+            Column("p50_us", "p50 us", 1),
+            Column("p99_us", "p99 us", 1),
+        ]);
+        for curve in &self.curves {
+            for point in &curve.points {
+                let [p50, p99] = [point.p50_ns, point.p99_ns].map(|ns| Cell::from(ns as f64 / 1e3));
+                let rate = point.round_trips_per_second.into();
+                table.push(vec![curve.model.into(), point.connections.into(), rate, p50, p99]);
+            }
+        }
+        let settings = Settings::default().with("device", &self.device).with("payload", self.payload);
+        Study::new("models", settings.with("rounds", self.rounds), table, vec![self.plot()])
     }
 }
 
@@ -83,12 +129,12 @@ fn pingpong_args(args: &ModelsArgs, model: Model, connections: usize) -> Pingpon
         device: args.device.clone(),
         model,
         connect: args.connect,
-        connections,
+        connections: Some(connections),
         duration: args.duration,
         offloads: args.offloads,
         json: false,
     };
-    PingpongArgs { common, cores: 1, idle: 0, payload: args.payload, round_trips: None, latency: true }
+    PingpongArgs::new(common, args.payload)
 }
 
 impl Point {
@@ -169,6 +215,7 @@ mod tests {
             payload: 1,
             rounds: 3,
             curves: compare(curves),
+            machine: Machine::here(),
         }
     }
 
@@ -190,12 +237,11 @@ mod tests {
 
     #[test]
     fn a_chart_has_a_curve_for_each_model() {
-        let file = std::env::temp_dir().join(format!("hayase-models-{}.svg", std::process::id()));
-        chart::draw(&comparison(), &file).unwrap();
-        let svg = std::fs::read_to_string(&file).unwrap();
-        std::fs::remove_file(&file).unwrap();
+        let svg = plot::draw(&[comparison().plot()]).unwrap();
         for part in ["<svg", "unified p99", "split p50", "round trips per second", "polyline"] {
             assert!(svg.contains(part), "{part} is not in {svg}");
         }
+        let text = comparison().study().to_string();
+        assert!(text.contains("  split              32   3,000,000     1.5     3.0"), "{text}");
     }
 }

@@ -1,0 +1,222 @@
+//! `hayase bench report`: every study, and one page of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use serde::Serialize;
+
+use super::models::Comparison;
+use super::page::{Page, Section};
+use super::plot;
+use super::progress::Progress;
+use super::report::{VERSION, print};
+use super::study::Study;
+use super::{churn, idle_cost, in_flight, memory, peers, sweep};
+use crate::cli::{BenchKind, Cli, Command, ReportArgs};
+use crate::failure::{Attempt, Failure, Result};
+
+/// A study of the page: what it is called, how it is run, briefly too, and what to say about it.
+struct Entry {
+    name: &'static str,
+    title: &'static str,
+    command: &'static str,
+    quick: &'static str,
+    shows: &'static str,
+    reading: &'static str,
+}
+
+const ENTRIES: [Entry; 9] = [
+    Entry {
+        name: "pingpong-connections",
+        title: "Round trips and their times, by connections",
+        command: "bench pingpong --device wire --sweep connections --duration 0.5 --rounds 3",
+        quick: "bench pingpong --device wire --sweep connections --values 1,8,64 --duration 0.1",
+        shows: "Each connection sends one byte, waits for its echo and sends the next. Client and server, each with its own \
+                stack, share one thread; executor and async API are included.",
+        reading: "The rate rises until frames of several connections share a turn, and then stays: what is gained by more \
+                  connections is only waiting, so their times grow in proportion. In the last picture a point further \
+                  right is more work done, a point further down a shorter wait.",
+    },
+    Entry {
+        name: "pingpong-cores",
+        title: "Round trips, by cores",
+        command: "bench pingpong --device wire --sweep cores --duration 1 --rounds 3",
+        quick: "bench pingpong --device wire --sweep cores --duration 0.1",
+        shows: "The same with 32 connections on each of several cores. Each core has a stack, an executor and a wire of its \
+                own; nothing is shared on the path of a packet.",
+        reading: "The thin line is what perfect scaling from one core would be. Processors that share a core's units, or \
+                  that others use as well, stay below it.",
+    },
+    Entry {
+        name: "models",
+        title: "CPU models",
+        command: "bench models --device wire --duration 0.5 --rounds 3",
+        quick: "bench models --device wire --connections 1,16 --duration 0.1 --rounds 1",
+        shows: "The same program with the stack on the thread of its tasks (unified), on a processor of its own (split), or \
+                on a thread of its own on the same processor (merge).",
+        reading: "Each curve goes from one connection to many. Right is more work, down is less waiting. Unified has no \
+                  wake-ups between threads; split has two processors at work but has to talk between them; merge pays for \
+                  a switch of threads.",
+    },
+    Entry {
+        name: "bulk-message-size",
+        title: "Bulk, by size of a message and without each offload",
+        command: "bench bulk --device wire --sweep message-size --duration 0.3 --rounds 3",
+        quick: "bench bulk --device wire --sweep message-size --values 63488,1048576 --duration 0.1",
+        shows: "One connection sends messages of 62 KiB to 40 MiB as fast as the other end takes them: with all that the \
+                wire can do, and with one thing left out at a time.",
+        reading: "The distance from a curve to the one of all offloads is what that offload is worth. Without TSO the stack \
+                  cuts segments of the MTU itself; without checksum offload it reads every byte once more; without \
+                  zero-copy it copies what the application writes. Copies of messages that no cache holds are slower.",
+    },
+    Entry {
+        name: "idle-cost",
+        title: "One that works among idle connections",
+        command: "bench idle-cost --device wire",
+        quick: "bench idle-cost --device wire --idle 0,1000 --duration 0.1 --rounds 1",
+        shows: "One connection makes round trips, while up to 100,000 others are established and silent.",
+        reading: "The line should be flat: nothing in the stack walks over all connections. What is left is memory that \
+                  the caches no longer hold.",
+    },
+    Entry {
+        name: "in-flight",
+        title: "Bytes in flight",
+        command: "bench in-flight",
+        quick: "bench in-flight --in-flight 64K,1M --bytes 16777216 --rounds 1",
+        shows: "One connection over a wire that holds every frame for 5 ms of virtual time, so that as many bytes are on \
+                their way as both ends' buffers allow. Nobody waits for real; the figure is processor time.",
+        reading: "The line should be flat. A stack that walks over its queue of unacknowledged segments rises here. Beyond \
+                  some megabytes the bytes themselves no longer fit the caches.",
+    },
+    Entry {
+        name: "memory",
+        title: "Memory of an idle connection",
+        command: "bench memory",
+        quick: "bench memory --connections 1000,10000",
+        shows: "Connections are opened and left alone, both ends in one process; then each end gets a task that waits to \
+                read.",
+        reading: "Bytes of a connection, both its ends together: half of it is one end's. Allocated is what the program \
+                  asked for; resident is what the process has in pages, which tables that have just doubled, and the \
+                  allocator's own needs, make more.",
+    },
+    Entry {
+        name: "churn",
+        title: "Connections opened and closed",
+        command: "bench churn --device wire",
+        quick: "bench churn --device wire --connections 1,32 --duration 0.1 --rounds 1",
+        shows: "Tasks open a connection, wait until the server has closed it, close their end, and open the next.",
+        reading: "The rate is that of whole lives of connections: handshake, accept, both FINs, TIME_WAIT.",
+    },
+    Entry {
+        name: "peers",
+        title: "Beside other stacks and runtimes",
+        command: "bench peers",
+        quick: "bench peers --duration 0.05 --rounds 1",
+        shows: "The same work by Hayase with executor and async API, by smoltcp on the same wire without either, and by \
+                tokio and monoio on the kernel's loopback interface; all of them with both ends on one thread, in turns.",
+        reading: "A bar is the median of Hayase's rate divided by the peer's in the same round, the line through it goes \
+                  from the least to the greatest. Above 1, Hayase is faster. The loopback interface has segments of 64 KiB \
+                  and no checksums, so it is compared where Hayase's wire has the same.",
+    },
+];
+
+/// The page, and what is beside it.
+#[derive(Debug, Serialize)]
+struct Written {
+    version: &'static str,
+    command: &'static str,
+    page: PathBuf,
+    studies: Vec<&'static str>,
+    /// With the reason why.
+    left_out: Vec<(&'static str, String)>,
+}
+
+pub(super) fn run(args: &ReportArgs) -> Result {
+    let out = &args.out;
+    fs::create_dir_all(out).attempt(|| format!("cannot make the folder {}", out.display()))?;
+    let mut written = Written {
+        version: VERSION,
+        command: "report",
+        page: out.join("index.html"),
+        studies: Vec::new(),
+        left_out: Vec::new(),
+    };
+    let mut page = Page::default();
+    let mut progress = Progress::new("report", ENTRIES.len());
+    for entry in &ENTRIES {
+        progress.step(entry.title);
+        let line = if args.quick { entry.quick } else { entry.command };
+        if let Some(reason) = missing(entry) {
+            written.left_out.push((entry.name, reason));
+            continue;
+        }
+        let study = measure(line)?;
+        let svg = plot::draw(&study.plots)?;
+        write(out, &format!("{}.json", entry.name), &serde_json::to_string_pretty(&study)?)?;
+        write(out, &format!("{}.svg", entry.name), &svg)?;
+        let Entry { name, title, shows, reading, .. } = *entry;
+        page.add(Section { name, title, shows, reading, command: format!("hayase {line}"), svg }, study);
+        written.studies.push(entry.name);
+    }
+    drop(progress);
+    write(out, "index.html", &page.html(args.quick, &written.left_out))?;
+    print(&written, args.json)
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result {
+    let file = folder.join(name);
+    fs::write(&file, text).attempt(|| format!("cannot write {}", file.display()))
+}
+
+/// Why a study cannot be made by this program.
+fn missing(entry: &Entry) -> Option<String> {
+    (entry.name == "peers").then(peers::missing).flatten()
+}
+
+/// Runs the study of a command line, which is also what the page shows to run it again.
+fn measure(line: &str) -> Result<Study> {
+    match parse(line)? {
+        BenchKind::Pingpong(args) => {
+            let sweep = args.sweep.ok_or_else(|| Failure::Error(format!("`{line}` is no study")))?;
+            sweep::pingpong(&args, sweep)
+        }
+        BenchKind::Bulk(args) => sweep::message_size(&args),
+        BenchKind::Models(args) => Ok(Comparison::measure(&args)?.study()),
+        BenchKind::IdleCost(args) => idle_cost::measure(&args),
+        BenchKind::InFlight(args) => in_flight::measure(&args),
+        BenchKind::Memory(args) => memory::measure(&args),
+        BenchKind::Churn(args) => churn::measure(&args),
+        BenchKind::Peers(args) => peers::measure(&args),
+        BenchKind::Report(_) => Err(Failure::Error("a report is no study".into())),
+    }
+}
+
+fn parse(line: &str) -> Result<BenchKind> {
+    let cli = Cli::try_parse_from(["hayase"].into_iter().chain(line.split_whitespace()))?;
+    match cli.command {
+        Command::Bench(args) => Ok(args.kind),
+        _ => Err(Failure::Error(format!("`{line}` measures nothing"))),
+    }
+}
+
+impl std::fmt::Display for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} studies in {}", self.studies.len(), self.page.display())?;
+        self.left_out.iter().try_for_each(|(name, reason)| write!(f, "\nwithout {name}: {reason}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_the_page_is_a_command() {
+        for entry in &ENTRIES {
+            for line in [entry.command, entry.quick] {
+                assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `hayase bench memory`: what a connection on which nothing happens holds.
+
+use std::cell::RefCell;
+use std::env;
+use std::fs;
+use std::future::ready;
+use std::process::Command;
+
+use hayase::net::TcpStream;
+use hayase::task::yield_now;
+use hayase::time;
+use serde::{Deserialize, Serialize};
+
+use super::bed::{Bed, SETTLING_TIME};
+use super::machine::kibibytes;
+use super::plot::{Axis, Line, Plot, Scale};
+use super::progress::Progress;
+use super::report::thousands;
+use super::study::{Cell, Column, Settings, Study, Table};
+use crate::allocator;
+use crate::cli::{BenchCommon, MemoryArgs};
+use crate::failure::{Attempt, Failure, Result};
+
+thread_local! {
+    /// The server's ends: nobody waits for them.
+    static ACCEPTED: RefCell<Vec<TcpStream>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Before the measurement, so many connections are opened, so that what the first ones bring counts for none.
+const BEFORE: usize = 64;
+
+pub(super) fn run(args: &MemoryArgs) -> Result {
+    if args.here {
+        let [count] = args.connections[..] else {
+            return Err(Failure::Usage("one process measures one number of connections".into()));
+        };
+        println!("{}", serde_json::to_string(&measure_here(count)?)?);
+        return Ok(());
+    }
+    measure(args)?.publish(args.svg.as_deref(), args.json)
+}
+
+/// What a process holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Held {
+    /// Asked of the allocator and not given back.
+    allocated: u64,
+    /// Pages.
+    resident: u64,
+}
+
+impl Held {
+    fn now() -> Held {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Held {
+            allocated: allocator::in_use(),
+            resident: 1024 * kibibytes(&status, "VmRSS:").unwrap_or_default(),
+        }
+    }
+
+    /// What each of `count` has added to `before`.
+    fn each(self, before: Held, count: usize) -> [f64; 2] {
+        let each = |now: u64, before: u64| (now as f64 - before as f64) / count as f64;
+        [each(self.allocated, before.allocated), each(self.resident, before.resident)]
+    }
+}
+
+/// At three moments: before there are connections, with them, and with a task at each end.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Found {
+    before: Held,
+    established: Held,
+    with_tasks: Held,
+}
+
+/// Measures each number of connections in a process of its own.
+pub(super) fn measure(args: &MemoryArgs) -> Result<Study> {
+    let mut progress = Progress::new("memory", args.connections.len());
+    let mut table = Table::new(&[
+        Column("connections", "connections", 0),
+        Column("allocated_bytes", "allocated", 0),
+        Column("allocated_bytes_with_tasks", "with tasks", 0),
+        Column("resident_bytes", "resident", 0),
+        Column("resident_bytes_with_tasks", "with tasks", 0),
+        Column("process_resident_bytes", "resident in all", 0),
+    ]);
+    let mut lines = ["allocated", "allocated, with tasks", "resident", "resident, with tasks"]
+        .iter()
+        .enumerate()
+        .map(|(index, name)| Line::new(*name, index, Vec::new()))
+        .collect::<Vec<_>>();
+    for count in &args.connections {
+        progress.step(format_args!("{} connections", thousands(*count as u64)));
+        let Found { before, established, with_tasks } = measure_elsewhere(*count)?;
+        let ([allocated, resident], [allocated_all, resident_all]) =
+            (established.each(before, *count), with_tasks.each(before, *count));
+        let figures = [allocated, allocated_all, resident, resident_all];
+        for (line, figure) in lines.iter_mut().zip(figures) {
+            line.points.push((*count as f64, figure));
+        }
+        let mut row = vec![Cell::from(*count)];
+        row.extend(figures.map(Cell::from));
+        row.push(with_tasks.resident.into());
+        table.push(row);
+    }
+    drop(progress);
+    let x = Axis::new("connections", Scale::Tens);
+    let y = Axis::new("bytes a connection, both ends", Scale::Linear);
+    let plot = Plot::lines("Memory of an idle connection, both its ends", x, y, lines);
+    let settings = Settings::default().with("device", "wire").with("bytes", "of a connection, both its ends");
+    Ok(Study::new("memory", settings, table, vec![plot]))
+}
+
+/// In a process that has done nothing else.
+fn measure_elsewhere(count: usize) -> Result<Found> {
+    let program = env::current_exe().attempt(|| "cannot find this program to start it".into())?;
+    let mut command = Command::new(program);
+    command.args(["bench", "memory", "--here", "--connections", &count.to_string()]);
+    let output = command.output().attempt(|| "cannot start this program once more".into())?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::Error(format!("with {count} connections: {}", text.trim())));
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn measure_here(count: usize) -> Result<Found> {
+    let bed = Bed::new(&BenchCommon::default())?;
+    bed.runtime.block_on(async {
+        let first = bed.connect(BEFORE, keep).await?;
+        let first_accepted = ACCEPTED.take();
+        let before = Held::now();
+
+        let streams = bed.connect_at(1, count, keep).await?;
+        let accepted = ACCEPTED.take();
+        if accepted.len() != count {
+            return Err(Failure::Error(format!("{} of {count} connections came", accepted.len())));
+        }
+        let established = Held::now();
+
+        for stream in streams.into_iter().chain(accepted) {
+            drop(hayase::spawn(wait(stream)));
+        }
+        yield_now().await;
+        time::sleep(SETTLING_TIME).await;
+        let with_tasks = Held::now();
+        drop((first, first_accepted));
+        Ok(Found { before, established, with_tasks })
+    })
+}
+
+/// Keeps a connection without a task.
+fn keep(stream: TcpStream) -> std::future::Ready<std::io::Result<()>> {
+    ACCEPTED.with_borrow_mut(|accepted| accepted.push(stream));
+    ready(Ok(()))
+}
+
+/// What a server's task does most of the time.
+async fn wait(mut stream: TcpStream) -> std::io::Result<usize> {
+    stream.read(&mut [0]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_hold_something_and_tasks_more() {
+        let count = 300;
+        let found = measure_here(count).unwrap();
+        let [allocated, _] = found.established.each(found.before, count);
+        let [with_tasks, _] = found.with_tasks.each(found.before, count);
+        assert!((100.0..20_000.0).contains(&allocated), "{found:?}");
+        assert!((allocated + 50.0..30_000.0).contains(&with_tasks), "{found:?}");
+        assert!(found.before.resident > 0);
+    }
+}

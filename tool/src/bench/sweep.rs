@@ -1,0 +1,270 @@
+//! `hayase bench pingpong --sweep` and `hayase bench bulk --sweep`: the same measurement at several points.
+
+use std::thread;
+
+use hayase::Offloads;
+
+use super::bed::Bed;
+use super::bulk;
+use super::pingpong;
+use super::plot::{Axis, Bar, Content, Line, Plot, Scale, bytes};
+use super::progress::Progress;
+use super::report::{Bulk, Pingpong};
+use super::study::{Cell, Column, Study, Table, in_turns, median};
+use crate::cli::{BenchCommon, BulkArgs, PingpongArgs, PingpongSweep};
+use crate::failure::Result;
+
+/// Connections on each core in a sweep of cores: as the servers of iip's evaluation have.
+const CONNECTIONS_PER_CORE: usize = 32;
+
+/// Numbers of connections, if none are given.
+const CONNECTIONS: [usize; 11] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
+
+/// Sizes of a message, if none are given: 62 KiB to 40 MiB.
+const MESSAGES: [usize; 10] =
+    [62 << 10, 125 << 10, 250 << 10, 500 << 10, 1 << 20, 2560 << 10, 5 << 20, 10 << 20, 20 << 20, 40 << 20];
+
+/// Runs `bench pingpong` at each point.
+pub(super) fn pingpong(args: &PingpongArgs, sweep: PingpongSweep) -> Result<Study> {
+    let points = match (&args.points.values[..], sweep) {
+        ([], PingpongSweep::Connections) => CONNECTIONS.to_vec(),
+        ([], PingpongSweep::Cores) => (1..=thread::available_parallelism().map_or(1, usize::from)).collect(),
+        (values, _) => values.to_vec(),
+    };
+    let (name, rounds) = (name(sweep), args.points.rounds);
+    let mut progress = Progress::new("pingpong", points.len() * usize::from(rounds));
+    let found = in_turns(&points, rounds, |point| {
+        progress.step(format_args!("{name} {point}"));
+        pingpong::measure_as_asked(&args_at(args, sweep, *point))
+    })?;
+    drop(progress);
+    let found: Vec<Pingpong> =
+        found.into_iter().map(|rounds| median(rounds, |found| found.round_trips_per_second)).collect();
+    let settings = found[0].settings().with("rounds", rounds).with("duration", seconds(&args.common));
+    let (table, plots) = match sweep {
+        PingpongSweep::Connections => (table(name, &points, &found, false), latency_plots(&points, &found)),
+        PingpongSweep::Cores => (table(name, &points, &found, true), vec![cores_plot(&points, &found)]),
+    };
+    let mut study = Study::new("pingpong", settings, table, plots);
+    study.sweep = Some(name);
+    Ok(study)
+}
+
+fn name(sweep: PingpongSweep) -> &'static str {
+    match sweep {
+        PingpongSweep::Cores => "cores",
+        PingpongSweep::Connections => "connections",
+    }
+}
+
+fn seconds(common: &BenchCommon) -> String {
+    format!("{} s", common.duration.as_secs_f64())
+}
+
+/// The arguments of one point.
+fn args_at(args: &PingpongArgs, sweep: PingpongSweep, value: usize) -> PingpongArgs {
+    let mut args = args.clone();
+    match sweep {
+        PingpongSweep::Connections => args.common.connections = Some(value),
+        PingpongSweep::Cores => {
+            args.cores = value;
+            args.common.connections.get_or_insert(CONNECTIONS_PER_CORE);
+        }
+    }
+    args
+}
+
+fn table(name: &'static str, points: &[usize], found: &[Pingpong], scales: bool) -> Table {
+    let mut columns = vec![
+        Column(name, name, 0),
+        Column("round_trips_per_second", "per second", 0),
+        Column("nanoseconds_per_round_trip", "ns each", 1),
+        Column("p50_us", "p50 us", 1),
+        Column("p90_us", "p90 us", 1),
+        Column("p99_us", "p99 us", 1),
+        Column("p99.9_us", "p99.9 us", 1),
+    ];
+    if scales {
+        columns.push(Column("of_linear", "of linear", 2));
+    }
+    let mut table = Table::new(&columns);
+    let first = points[0] as f64 / found[0].round_trips_per_second;
+    for (point, found) in points.iter().zip(found) {
+        let rate = found.round_trips_per_second;
+        let mut row = vec![Cell::from(*point), rate.into(), found.nanoseconds_per_round_trip.into()];
+        row.extend(found.percentiles_us().map(Cell::from));
+        if scales {
+            row.push((rate * first / *point as f64).into());
+        }
+        table.push(row);
+    }
+    table
+}
+
+/// Rates and times against the number of connections, and times against rates.
+fn latency_plots(points: &[usize], found: &[Pingpong]) -> Vec<Plot> {
+    let rates = points.iter().zip(found).map(|(x, y)| (*x as f64, y.round_trips_per_second)).collect();
+    let connections = || Axis::new("connections", Scale::Twos);
+    let rate = Plot::lines(
+        "Round trips per second",
+        connections(),
+        Axis::new("per second", Scale::Linear),
+        vec![Line::new("round trips", 0, rates)],
+    );
+    let names = ["p50", "p90", "p99", "p99.9"];
+    let against = |x: &dyn Fn(usize) -> f64| {
+        let curve = |(index, name): (usize, &&str)| {
+            let points =
+                (0..found.len()).map(|point| (x(point), found[point].percentiles_us()[index])).collect();
+            Line::new(*name, index, points)
+        };
+        names.iter().enumerate().map(curve).collect::<Vec<_>>()
+    };
+    let latency = Plot::lines(
+        "Time of a round trip against throughput",
+        Axis::new("round trips per second", Scale::Linear),
+        Axis::new("microseconds", Scale::Tens),
+        against(&|point| found[point].round_trips_per_second),
+    );
+    let load = Plot::lines(
+        "Time of a round trip",
+        connections(),
+        Axis::new("microseconds", Scale::Tens),
+        against(&|point| points[point] as f64),
+    );
+    vec![rate, load, latency]
+}
+
+fn cores_plot(points: &[usize], found: &[Pingpong]) -> Plot {
+    let rates: Vec<_> =
+        points.iter().zip(found).map(|(x, y)| (*x as f64, y.round_trips_per_second)).collect();
+    let each = rates[0].1 / rates[0].0;
+    let linear = rates.iter().map(|(cores, _)| (*cores, cores * each)).collect();
+    let lines = vec![Line::new("measured", 0, rates), Line::new("linear", 6, linear).thin()];
+    let y = Axis::new("round trips per second", Scale::Linear);
+    Plot::lines("Round trips per second by cores", Axis::new("cores", Scale::Whole), y, lines)
+}
+
+/// What is left out of the offloads, as in iip's evaluation.
+struct Ablation {
+    name: &'static str,
+    /// Whether the bytes are sent from where the application has them.
+    owned: bool,
+    without: Offloads,
+}
+
+/// Offloads, each with what it makes possible.
+fn ablations() -> [Ablation; 6] {
+    let set = |name, owned, without| Ablation { name, owned, without };
+    [
+        set("all", true, Offloads::NONE),
+        set("no zero-copy", false, Offloads::NONE),
+        set("no TSO", true, Offloads::TSO),
+        set("no TSO, no tx checksum", true, Offloads::TSO | Offloads::TX_CHECKSUM),
+        set("no rx checksum", true, Offloads::RX_CHECKSUM),
+        set("no LRO", true, Offloads::LRO),
+    ]
+}
+
+/// Runs `bench bulk` with messages of each size and each of the ablations.
+pub(super) fn message_size(args: &BulkArgs) -> Result<Study> {
+    let given = &args.points.values;
+    let sizes = if given.is_empty() { MESSAGES.to_vec() } else { given.clone() };
+    let (sets, rounds) = (ablations(), args.points.rounds);
+    let points: Vec<_> = (0..sets.len()).flat_map(|set| sizes.iter().map(move |size| (set, *size))).collect();
+    let mut progress = Progress::new("bulk", points.len() * usize::from(rounds));
+    let found = in_turns(&points, rounds, |(set, size)| {
+        let set = &sets[*set];
+        progress.step(format_args!("{}, {}", set.name, bytes(*size as f64)));
+        let mut args = args.clone();
+        (args.write, args.owned) = (*size, set.owned);
+        args.common.offloads = Some(Offloads::ALL & !set.without);
+        // What the device lacks is told by the report: the offloads in force are in it.
+        let bed = Bed::new(&args.common)?;
+        bulk::measure(&args, &bed, false)
+    })?;
+    drop(progress);
+    let found: Vec<Bulk> =
+        found.into_iter().map(|rounds| median(rounds, |found| found.bits_per_second)).collect();
+
+    let mut table = Table::new(&[
+        Column("set", "set", 0),
+        Column("offloads", "offloads in force", 0),
+        Column("message", "message bytes", 0),
+        Column("gigabits_per_second", "Gbit/s", 2),
+        Column("of_all", "of all", 2),
+    ]);
+    let mut lines: Vec<_> =
+        sets.iter().enumerate().map(|(index, set)| Line::new(set.name, index, Vec::new())).collect();
+    for (index, ((set, size), found)) in points.iter().zip(&found).enumerate() {
+        let rate = found.bits_per_second / 1e9;
+        let all = table_rate(&table, index % sizes.len());
+        lines[*set].points.push((*size as f64, rate));
+        let offloads = found.offloads().into();
+        let of_all = all.map_or(1.0, |all| rate / all);
+        table.push(vec![sets[*set].name.into(), offloads, (*size).into(), rate.into(), of_all.into()]);
+    }
+    let (x, y) = (Axis::new("message", Scale::Bytes), Axis::new("Gbit/s", Scale::Linear));
+    let plot = Plot::lines("Bulk by size of a message and what is left out", x, y, lines);
+    let settings = found[0].settings().with("rounds", rounds).with("duration", seconds(&args.common));
+    let shares = shares_plot(&table);
+    let mut study = Study::new("bulk", settings, table, vec![plot, shares]);
+    study.sweep = Some("message-size");
+    Ok(study)
+}
+
+/// What each of the ablations leaves of the rate: the least, the median and the greatest of all sizes.
+fn shares_plot(table: &Table) -> Plot {
+    let bar = |(group, set): (usize, &Ablation)| {
+        let rows = table.rows.iter().filter(|row| row[0] == set.name.into());
+        let mut shares: Vec<_> = rows
+            .filter_map(|row| match row[4] {
+                Cell::Number(share) => Some(share),
+                _ => None,
+            })
+            .collect();
+        shares.sort_by(f64::total_cmp);
+        let at = |index: usize| shares.get(index).copied().unwrap_or_default();
+        let values = [at(0), at(shares.len() / 2), at(shares.len().saturating_sub(1))];
+        Bar { name: set.name.to_owned(), group, values }
+    };
+    let bars = ablations().iter().enumerate().map(bar).collect();
+    Plot {
+        title: "What is left of the rate: median, least and greatest of all sizes".into(),
+        x: Axis::new("", Scale::Linear),
+        y: Axis::new("of all offloads", Scale::Linear),
+        content: Content::Bars(bars),
+    }
+}
+
+/// The rate in a row that is there already.
+fn table_rate(table: &Table, row: usize) -> Option<f64> {
+    match table.rows.get(row)?.get(3)? {
+        Cell::Number(rate) => Some(*rate),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ablations_are_those_of_the_evaluation() {
+        let offloads = |name: &str| {
+            let set = ablations().into_iter().find(|set| set.name == name).unwrap();
+            (Offloads::ALL & !set.without).consistent()
+        };
+        assert_eq!(offloads("all"), Offloads::ALL);
+        assert!(
+            !offloads("no TSO").intersects(Offloads::TSO)
+                && offloads("no TSO").contains(Offloads::TX_CHECKSUM)
+        );
+        let without_both = offloads("no TSO, no tx checksum");
+        assert!(!without_both.intersects(Offloads::TSO | Offloads::TX_CHECKSUM), "{without_both}");
+        assert!(without_both.contains(Offloads::RX_CHECKSUM | Offloads::LRO));
+        assert!(!offloads("no rx checksum").intersects(Offloads::RX_CHECKSUM));
+        assert_eq!(ablations().iter().filter(|set| !set.owned).count(), 1);
+        assert_eq!((MESSAGES[0], MESSAGES[9]), (63_488, 41_943_040));
+    }
+}
