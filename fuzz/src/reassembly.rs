@@ -71,7 +71,7 @@ pub fn reassembly(data: &[u8]) {
 
 fn step(host: &mut Host, input: &mut Input<'_>, honest: &mut bool) {
     let choice = input.byte();
-    if choice % 16 == 0 {
+    if choice.is_multiple_of(16) {
         host.pass(Duration::from_secs(u64::from(input.byte())));
         return;
     }

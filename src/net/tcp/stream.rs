@@ -80,8 +80,8 @@ impl TcpStream {
     /// which a cookie is asked for. It resolves when the peer has answered and all of `data` is queued.
     ///
     /// Use it for requests that may arrive twice, as an HTTP GET may: a network may repeat a SYN, and nobody at the other
-    /// end tells that from a second connection. Peers must agree to it ([`TcpListener::set_fastopen`]
-    /// (super::TcpListener::set_fastopen)); where they do not, nothing but the round trip is lost.
+    /// end tells that from a second connection. Peers must agree to it
+    /// ([`set_fastopen`](super::TcpListener::set_fastopen)); where they do not, nothing but the round trip is lost.
     ///
     /// ```no_run
     /// # async fn ask() -> std::io::Result<()> {
