@@ -25,7 +25,7 @@ use hayase_time::Instant;
 use crate::counters::Counters;
 use crate::door::Door;
 use crate::mailbox::Mailbox;
-use crate::shard::Turn;
+use crate::turn::Turn;
 use crate::wakers::{Notify, Side, WaitsIn, Wakers};
 
 /// Bytes that one read takes for those who bring no buffer: what a stream has ready at most times.

@@ -68,6 +68,7 @@ mod steering;
 pub mod task;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod wakers;
 
 pub use hayase_device::Offloads;

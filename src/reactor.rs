@@ -18,9 +18,10 @@ use crate::kernel::KernelShard;
 use crate::mailbox::{self, Mailbox};
 use crate::remote::{Connector, Link, Server};
 use crate::runtime::StackThread;
-use crate::shard::{Shard, Turn};
+use crate::shard::Shard;
 use crate::steering::{Member, Satellite, Seat, Station, Steered};
 use crate::time;
+use crate::turn::Turn;
 
 /// The network of a thread: its stacks and their devices.
 ///

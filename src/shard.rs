@@ -25,11 +25,12 @@ use hayase_stack::{
 use hayase_time::Instant;
 
 use crate::counters::Counters;
-use crate::door::{self, Door, ShardId};
+use crate::door::{self, Door};
 use crate::drained;
 use crate::error::io_error;
 use crate::mailbox::Mailbox;
 use crate::steering::{Moved, Setting, Station};
+use crate::turn::Turn;
 use crate::wakers::{Notify, Side, WaitsIn, Wakers};
 
 /// Frames that one look at the device brings at most: what the first-level cache holds the headers of.
@@ -37,33 +38,6 @@ const BURST_LEN: usize = 64;
 
 /// Bursts that one turn takes at most, so that tasks get their share when frames never stop coming.
 const BURSTS_PER_TURN: usize = 4;
-
-/// What the reactor asks of a shard.
-pub(crate) trait Turn {
-    /// Device → stack → wakers. Returns how much was done: frames, and a round of timers.
-    fn receive(&self, now: Instant) -> usize;
-    /// Stack → device. Returns the number of frames.
-    fn transmit(&self, now: Instant) -> usize;
-    fn deadline(&self) -> Option<Instant>;
-    fn pending(&self) -> bool;
-    fn interests(&self, add: &mut dyn FnMut(Interest));
-    /// Readies the device for the thread's sleep, as [`Device::arm`] says.
-    fn arm(&self) -> Option<Duration> {
-        None
-    }
-    /// The sleep is over.
-    fn disarm(&self) {}
-    /// What ends the sleep of the shard's thread from now on.
-    fn wake_through(&self, handle: &Handle);
-    /// The shard at the other end of the wire, if the device is one.
-    fn join(&self, _peer: ShardId) {}
-    /// The thread goes on without turning, until the next call of `receive`.
-    fn leave(&self) {}
-    /// From now on, what changes is listed for [`changed`](Turn::changed), and nobody is woken.
-    fn list_changes(&self) {}
-    /// Moves the sockets that changed into `list`.
-    fn changed(&self, _list: &mut Vec<(Socket, Ready)>) {}
-}
 
 /// One stack with its device.
 pub(crate) struct Shard<D: Device> {

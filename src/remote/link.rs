@@ -12,7 +12,7 @@ use super::client::Client;
 use super::door::RemoteDoor;
 use super::intake::Connector;
 use crate::door::{self, ShardId};
-use crate::shard::Turn;
+use crate::turn::Turn;
 
 /// A stack on another thread, in the place of one on this thread.
 pub(crate) struct Link {

@@ -20,7 +20,7 @@ use super::output::Line;
 use super::served::Sockets;
 use crate::door::{self, Door, ShardId};
 use crate::mailbox;
-use crate::shard::Turn;
+use crate::turn::Turn;
 
 /// A shard, and those whom it serves.
 ///

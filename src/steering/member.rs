@@ -16,7 +16,8 @@ use super::reply::Reply;
 use super::station::Station;
 use crate::door::ShardId;
 use crate::error::io_error;
-use crate::shard::{Shard, Turn};
+use crate::shard::Shard;
+use crate::turn::Turn;
 
 /// How often a shard looks whether its pinned connections still exist. Until then a pin costs a few bytes.
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);

@@ -67,7 +67,7 @@ impl Agenda {
     /// Sees to it that its timer fires in time.
     #[inline(always)]
     pub(super) fn schedule<F>(&mut self, connection: &mut Connection<F>, index: u32) {
-        if connection.deadlines.earliest() < connection.timer_at {
+        if connection.deadlines.earliest() < connection.timer.at {
             self.rearm(connection, index);
         }
     }
@@ -86,13 +86,13 @@ impl Agenda {
     #[cold]
     pub(super) fn rearm<F>(&mut self, connection: &mut Connection<F>, index: u32) {
         let at = connection.deadlines.earliest();
-        connection.timer_at = at;
+        connection.timer.at = at;
         if at == Instant::MAX {
             return;
         }
-        match connection.timer {
+        match connection.timer.key {
             Some(key) if self.wheel.reset(key, at) => {}
-            _ => connection.timer = Some(self.wheel.insert(at, index)),
+            _ => connection.timer.key = Some(self.wheel.insert(at, index)),
         }
         self.wheel_at = self.wheel_at.min(at);
     }
@@ -108,7 +108,7 @@ impl Agenda {
 
     /// A connection goes, with its timer and what it was charged for.
     pub(super) fn strike<F>(&mut self, connection: &mut Connection<F>) {
-        if let Some(key) = connection.timer.take() {
+        if let Some(key) = connection.timer.key.take() {
             self.wheel.remove(key);
         }
         self.memory_len -= core::mem::take(&mut connection.charged_len);

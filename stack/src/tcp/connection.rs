@@ -160,9 +160,7 @@ pub(crate) struct Connection<F> {
     pub(super) early_fin: Option<Seq>,
 
     pub(super) deadlines: Deadlines,
-    pub(super) timer: Option<TimerKey>,
-    /// When `timer` fires; it may be earlier than any deadline, never later.
-    pub(super) timer_at: Instant,
+    pub(super) timer: Timer,
 
     pub(super) ack_debt: AckDebt,
     /// ACKs owed beyond that one: a peer without SACK finds its loss by counting duplicates (RFC 5681 §4.2).
@@ -193,13 +191,33 @@ pub(crate) struct Connection<F> {
     /// The listener that this connection is for, until it was accepted.
     pub(super) listener: Option<ListenerId>,
     pub(super) events: Ready,
-    /// What ended it, until the application has heard of it. Boxed, as what follows: most connections end in peace.
-    pub(super) error: Option<Box<Error>>,
-    pub(super) soft_error: Option<Box<Error>>,
+    pub(super) errors: Errors,
+    /// Boxed, as what follows: most connections have none of it.
     pub(super) probing: Option<Box<Probing>>,
     pub(super) patience: Option<Box<Patience>>,
     /// Data that goes with a SYN, until the handshake is over.
     pub(super) fast_open: Option<Box<FastOpen>>,
+}
+
+/// What the application has to hear of. Boxed: most connections end in peace.
+#[derive(Debug, Default)]
+pub(super) struct Errors {
+    /// What ended the connection.
+    pub(super) hard: Option<Box<Error>>,
+    /// What a router said of the path (RFC 9293 §3.9.2.2, MUST-47).
+    pub(super) soft: Option<Box<Error>>,
+}
+
+/// The one timer of a connection: its place in the wheel, and when it fires, which may be earlier than any deadline, never
+/// later.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timer {
+    pub(super) key: Option<TimerKey>,
+    pub(super) at: Instant,
+}
+
+impl Timer {
+    pub(super) const STOPPED: Timer = Timer { key: None, at: Instant::MAX };
 }
 
 /// What the first segments of a connection are made of.
@@ -260,8 +278,7 @@ impl<F: Frame> Connection<F> {
             dsack: None,
             early_fin: None,
             deadlines: Deadlines::NONE,
-            timer: None,
-            timer_at: Instant::MAX,
+            timer: Timer::STOPPED,
             ack_debt: AckDebt::None,
             duplicates_owed: 0,
             nodelay: false,
@@ -278,8 +295,7 @@ impl<F: Frame> Connection<F> {
             owned: false,
             listener: None,
             events: Ready::EMPTY,
-            error: None,
-            soft_error: None,
+            errors: Errors::default(),
             probing: None,
             patience: None,
             fast_open: None,
@@ -472,7 +488,7 @@ impl<F: Frame> Connection<F> {
         if self.urgent_len() > 0 {
             ready |= Ready::PRIORITY;
         }
-        if self.error.is_some() {
+        if self.errors.hard.is_some() {
             ready |= Ready::ERROR;
         }
         ready
@@ -481,7 +497,7 @@ impl<F: Frame> Connection<F> {
     /// The connection is over. What was received stays readable; everything else goes home.
     pub(super) fn enter_closed(&mut self, error: Option<Error>) {
         self.state = State::Closed;
-        self.error = error.map(Box::new);
+        self.errors.hard = error.map(Box::new);
         self.send.clear();
         self.out_of_order = None;
         self.deadlines = Deadlines::NONE;

@@ -15,7 +15,7 @@ use super::Tcp;
 use super::assembler::Assembler;
 use super::buffers::Space;
 use super::congestion::Controller;
-use super::connection::{AckDebt, Connection, Deadlines, Opening};
+use super::connection::{AckDebt, Connection, Deadlines, Errors, Opening};
 use super::flow::{Flow, Tuple};
 use super::info::Tally;
 use super::keepalive::Probing;
@@ -92,12 +92,12 @@ luggage! {
         dsack: Option<(Seq, Seq)>, early_fin: Option<Seq>, deadlines: Deadlines,
         ack_debt: AckDebt, duplicates_owed: u8, nodelay: bool, fin_queued: bool, fin_received: bool, force: bool,
         window_due: bool,
-        error: Option<Box<Error>>, soft_error: Option<Box<Error>>, probing: Option<Box<Probing>>,
+        errors: Errors, probing: Option<Box<Probing>>,
         patience: Option<Box<Patience>>,
         path_mtu: Option<Box<PathMtu>>,
     }
     stays {
-        neighbor, send, receive, out_of_order, timer, timer_at, charged_len, steady, write_blocked, progressed,
+        neighbor, send, receive, out_of_order, timer, charged_len, steady, write_blocked, progressed,
         starved, listed, owned, listener, events, fast_open,
     }
 }

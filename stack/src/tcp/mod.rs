@@ -62,7 +62,7 @@ use hayase_device::{Caps, Device, Frame};
 use hayase_time::Instant;
 
 use self::agenda::Agenda;
-use self::connection::{AckDebt, Connection};
+use self::connection::{AckDebt, Connection, Timer};
 use self::fastopen::FastOpens;
 use self::flow::{Flow, Flows, Tuple};
 use self::listener::Listeners;
@@ -327,8 +327,7 @@ impl<F: Frame> Tcp<F> {
         let now = egress.now;
         while let Some(index) = self.agenda.wheel.expire(now) {
             let Some(connection) = self.connections.get_mut(index) else { continue };
-            connection.timer = None;
-            connection.timer_at = Instant::MAX;
+            connection.timer = Timer::STOPPED;
             if connection.deadlines.earliest() > now {
                 self.agenda.rearm(connection, index);
                 continue;
@@ -379,7 +378,7 @@ impl<F: Frame> Tcp<F> {
         connection.listed.work = false;
         if connection.output_steadily(egress, config) {
             // No other deadline comes nearer by it.
-            if connection.deadlines.retransmit < connection.timer_at {
+            if connection.deadlines.retransmit < connection.timer.at {
                 self.agenda.rearm(connection, index);
             }
             return true;

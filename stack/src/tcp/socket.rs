@@ -108,7 +108,7 @@ impl<F: Frame> Tcp<F> {
     /// What a write may do: `Err` if it can never succeed.
     #[inline]
     fn check_write(connection: &mut Connection<F>) -> Result<(), Error> {
-        if connection.error.is_none() && !connection.fin_queued && connection.state.can_send() {
+        if connection.errors.hard.is_none() && !connection.fin_queued && connection.state.can_send() {
             return Ok(());
         }
         Err(connection.take_error().unwrap_or(Error::BrokenPipe))
@@ -488,14 +488,14 @@ impl<F: Frame> Tcp<F> {
 
     pub(crate) fn take_error(&mut self, id: TcpId) -> Option<Error> {
         let connection = self.get_mut(id).ok()?;
-        connection.take_error().or_else(|| connection.soft_error.take().map(|error| *error))
+        connection.take_error().or_else(|| connection.errors.soft.take().map(|error| *error))
     }
 }
 
 impl<F: Frame> Connection<F> {
     /// What ended it, once.
     fn take_error(&mut self) -> Option<Error> {
-        self.error.take().map(|error| *error)
+        self.errors.hard.take().map(|error| *error)
     }
 
     /// What closing does (`SO_LINGER`).

@@ -53,7 +53,7 @@ impl<F: Frame> Connection<F> {
                 egress.counters.count(Count::AttemptFails);
             }
             // A soft error that was reported meanwhile says more than "timed out" (MUST-47).
-            return self.enter_closed(Some(self.soft_error.as_deref().copied().unwrap_or(Error::TimedOut)));
+            return self.enter_closed(Some(self.errors.soft.as_deref().copied().unwrap_or(Error::TimedOut)));
         }
         let is_repeated = self.retries > 0;
         self.retries = self.retries.saturating_add(1);
