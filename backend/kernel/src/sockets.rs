@@ -74,6 +74,11 @@ impl Socket {
         }
     }
 
+    /// Whether nobody else can have its port.
+    fn holds_port(&self) -> bool {
+        matches!(self, Socket::Listener(_) | Socket::Udp(_))
+    }
+
     /// Its descriptors: echo has one for each version of IP.
     fn sources(&self) -> [Option<&Source>; 2] {
         match self {
@@ -194,7 +199,7 @@ impl Sockets {
     fn watch_again(&mut self, key: Key, which: usize) -> io::Result<()> {
         let Some(socket) = find(&mut self.slots, key) else { return Ok(()) };
         let Some(source) = socket.sources()[which] else { return Ok(()) };
-        match self.watch.add(source.fd(), key.name(which)) {
+        match self.watch.add(source.fd(), key.name(which), socket.holds_port()) {
             Err(error) => self.fall_back(error),
             Ok(()) => Ok(()),
         }
@@ -210,7 +215,7 @@ impl Sockets {
         for (index, slot) in self.slots.iter().enumerate() {
             let key = Key { index: index as u32, generation: slot.generation };
             for (which, source) in slot.socket.iter().flat_map(named) {
-                self.watch.add(source.fd(), key.name(which))?;
+                self.watch.add(source.fd(), key.name(which), true)?;
             }
         }
         Ok(())
@@ -218,9 +223,9 @@ impl Sockets {
 
     fn watch(&mut self, key: Key, socket: &Socket) -> io::Result<()> {
         for (which, source) in named(socket) {
-            if let Err(error) = self.watch.add(source.fd(), key.name(which)) {
+            if let Err(error) = self.watch.add(source.fd(), key.name(which), socket.holds_port()) {
                 self.fall_back(error)?;
-                self.watch.add(source.fd(), key.name(which))?;
+                self.watch.add(source.fd(), key.name(which), true)?;
             }
         }
         Ok(())
@@ -261,7 +266,7 @@ impl Sockets {
         self.free.push(key.index);
         for (which, source) in named(&socket) {
             // The descriptor may live on, and is not to wake anybody. A set that failed is replaced with the next look.
-            let _ = self.watch.remove(source.fd(), key.name(which));
+            let _ = self.watch.remove(source.fd(), key.name(which), socket.holds_port());
         }
         Some(socket)
     }

@@ -285,3 +285,48 @@ fn where_io_uring_is_forbidden_later_epoll_goes_on() {
     };
     std::thread::spawn(sandboxed).join().unwrap();
 }
+
+/// Set for the process that is to be killed.
+const VICTIM: &str = "HAYASE_KERNEL_VICTIM";
+
+/// A thread of the kernel cleans up after a process that had a ring, somewhat after it is gone.
+#[test]
+fn the_ports_of_a_process_that_was_killed_are_free() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    if std::env::var_os(VICTIM).is_some() {
+        return hold_ports();
+    }
+    for _ in 0..10 {
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tests::the_ports_of_a_process_that_was_killed_are_free", "--nocapture"])
+            .env(VICTIM, "")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(victim.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let ports = lines.filter_map(|line| line.strip_prefix("holds ").map(|addr| addr.parse().unwrap()));
+        let ports: Vec<SocketAddr> = ports.take(2).collect();
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        std::net::TcpListener::bind(ports[0]).unwrap();
+        std::net::UdpSocket::bind(ports[1]).unwrap();
+    }
+}
+
+/// Sleeps on a table with a listener, a UDP socket and a connection, until somebody kills us.
+fn hold_ports() {
+    use std::io::Write;
+
+    let mut sockets = Sockets::new(false).unwrap();
+    let _pair = connected(&mut sockets);
+    let (listener, udp) = (sockets.listen(localhost(), 8).unwrap(), sockets.bind(localhost()).unwrap());
+    sockets.poll(|_, _, _| {}).unwrap();
+    let listens_at = sockets.listener(listener).unwrap().local_addr().unwrap();
+    let bound_to = sockets.udp(udp).unwrap().local_addr().unwrap();
+    let mut out = io::stdout().lock();
+    write!(out, "\nholds {listens_at}\nholds {bound_to}\n").unwrap();
+    out.flush().unwrap();
+    std::thread::sleep(PATIENCE);
+}

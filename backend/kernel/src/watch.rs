@@ -1,4 +1,8 @@
 //! The set of all descriptors of a thread, which tells what changed: io_uring, or epoll where that is not to be had.
+//!
+//! What holds a port is epoll's everywhere. A poll of io_uring keeps its file open until the kernel has cleaned up after a
+//! process that was killed, which is somewhat after the process is gone: its successor would find the port taken. The ring
+//! has a poll on the epoll set instead, which holds none of its files.
 
 use std::fmt;
 use std::io;
@@ -18,24 +22,51 @@ const CHANGES_MAX: usize = 256;
 const WATCHED: EventFlags =
     EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::PRI);
 
+/// The name of the epoll set in the ring.
+const SET: u64 = u64::MAX - 1;
+
 /// Descriptors under the names that they were given.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    way: Way,
+    /// What tells of the rest, and of `set`.
+    ring: Option<Box<Ring>>,
+    /// Those that hold a port; without a ring, all.
+    set: Set,
+    /// Whether the set may have something to tell.
+    is_due: bool,
     changes: Vec<Change>,
 }
 
-enum Way {
-    Ring(Box<Ring>),
-    Epoll { set: OwnedFd, events: Vec<Event> },
+/// An epoll set.
+struct Set {
+    epoll: OwnedFd,
+    events: Vec<Event>,
 }
 
-impl fmt::Debug for Way {
+impl Set {
+    fn new() -> io::Result<Set> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        Ok(Set { epoll, events: Vec::with_capacity(CHANGES_MAX) })
+    }
+
+    fn add(&self, fd: BorrowedFd<'_>, name: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(name), WATCHED | EventFlags::ET)?)
+    }
+
+    /// Adds what there is to tell to `changes`. Returns whether there may be more.
+    fn tell(&mut self, changes: &mut Vec<Change>) -> io::Result<bool> {
+        self.events.clear();
+        let now = Timespec::default();
+        retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&now)))?;
+        let change = |event: &Event| Change { name: event.data.u64(), events: event.flags, is_last: false };
+        changes.extend(self.events.iter().map(change));
+        Ok(self.events.len() == self.events.capacity())
+    }
+}
+
+impl fmt::Debug for Set {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Way::Ring(ring) => ring.fmt(f),
-            Way::Epoll { set, .. } => f.debug_tuple("Epoll").field(set).finish(),
-        }
+        f.debug_tuple("Set").field(&self.epoll).finish()
     }
 }
 
@@ -51,87 +82,82 @@ pub(crate) struct Change {
 impl Watch {
     /// The best way that there is here.
     pub(crate) fn new() -> io::Result<Watch> {
-        Ring::new().map_or_else(|_| Watch::epoll(), |ring| Ok(Watch::of(Way::Ring(Box::new(ring)))))
+        let mut watch = Watch::epoll()?;
+        if let Ok(mut ring) = Ring::new()
+            && ring.watch(watch.set.epoll.as_fd(), SET, EventFlags::IN.bits()).is_ok()
+        {
+            watch.ring = Some(Box::new(ring));
+        }
+        Ok(watch)
     }
 
     pub(crate) fn epoll() -> io::Result<Watch> {
-        let set = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Watch::of(Way::Epoll { set, events: Vec::with_capacity(CHANGES_MAX) }))
-    }
-
-    fn of(way: Way) -> Watch {
-        Watch { way, changes: Vec::new() }
+        Ok(Watch { ring: None, set: Set::new()?, is_due: false, changes: Vec::new() })
     }
 
     /// What to call it in a report.
     pub(crate) fn name(&self) -> &'static str {
-        match self.way {
-            Way::Ring(_) => "io_uring",
-            Way::Epoll { .. } => "epoll",
-        }
+        if self.ring.is_some() { "io_uring" } else { "epoll" }
     }
 
     /// Whether another way is left if this one fails: a policy may come into force after the start.
     pub(crate) fn is_replaceable(&self) -> bool {
-        matches!(self.way, Way::Ring(_))
+        self.ring.is_some()
     }
 
     /// Can be read when there are changes.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        match &self.way {
-            Way::Ring(ring) => ring.as_fd(),
-            Way::Epoll { set, .. } => set.as_fd(),
-        }
+        self.ring.as_ref().map_or(self.set.epoll.as_fd(), |ring| ring.as_fd())
     }
 
     /// Whether there are changes that the descriptor need not tell of.
     pub(crate) fn is_pending(&mut self) -> bool {
-        match &mut self.way {
-            Way::Ring(ring) => !self.changes.is_empty() || ring.is_pending(),
-            Way::Epoll { .. } => false,
-        }
+        let is_due = self.is_due || !self.changes.is_empty();
+        self.ring.as_mut().is_some_and(|ring| is_due || ring.is_pending())
     }
 
-    pub(crate) fn add(&mut self, fd: BorrowedFd<'_>, name: u64) -> io::Result<()> {
-        match &mut self.way {
-            Way::Ring(ring) => ring.watch(fd, name, WATCHED.bits()),
-            Way::Epoll { set, .. } => {
-                Ok(epoll::add(set, fd, EventData::new_u64(name), WATCHED | EventFlags::ET)?)
-            }
+    pub(crate) fn add(&mut self, fd: BorrowedFd<'_>, name: u64, holds_port: bool) -> io::Result<()> {
+        match &mut self.ring {
+            Some(ring) if !holds_port => ring.watch(fd, name, WATCHED.bits()),
+            _ => self.set.add(fd, name),
         }
     }
 
     /// Watches no longer; what is heard of the name from now on is old.
-    pub(crate) fn remove(&mut self, fd: BorrowedFd<'_>, name: u64) -> io::Result<()> {
-        match &mut self.way {
-            Way::Ring(ring) => {
+    pub(crate) fn remove(&mut self, fd: BorrowedFd<'_>, name: u64, holds_port: bool) -> io::Result<()> {
+        match &mut self.ring {
+            Some(ring) if !holds_port => {
                 ring.forget(name)?;
                 // The last word of the poll is not to wake anybody.
-                let changes = &mut self.changes;
-                ring.take(CHANGES_MAX, |answer| changes.push(Change::of(answer)))
+                self.hear()
             }
-            Way::Epoll { set, .. } => Ok(epoll::delete(set, fd)?),
+            _ => Ok(epoll::delete(&self.set.epoll, fd)?),
         }
+    }
+
+    /// Takes what the ring has to tell.
+    fn hear(&mut self) -> io::Result<()> {
+        let Watch { ring, set, is_due, changes } = self;
+        let Some(ring) = ring else { return Ok(()) };
+        let mut is_over = false;
+        ring.take(CHANGES_MAX, |answer| {
+            if answer.name == SET {
+                (*is_due, is_over) = (true, is_over || answer.is_last);
+            } else {
+                changes.push(Change::of(answer));
+            }
+        })?;
+        if is_over { ring.watch(set.epoll.as_fd(), SET, EventFlags::IN.bits()) } else { Ok(()) }
     }
 
     /// The changes since the last look.
     pub(crate) fn changes(&mut self, is_empty: bool) -> io::Result<Vec<Change>> {
-        let mut changes = std::mem::take(&mut self.changes);
-        match &mut self.way {
-            Way::Ring(ring) => ring.take(CHANGES_MAX, |answer| changes.push(Change::of(answer)))?,
-            Way::Epoll { .. } if is_empty => {}
-            Way::Epoll { set, events } => {
-                events.clear();
-                let now = Timespec::default();
-                retry_on_intr(|| epoll::wait(&*set, spare_capacity(events), Some(&now)))?;
-                changes.extend(events.iter().map(|event| Change {
-                    name: event.data.u64(),
-                    events: event.flags,
-                    is_last: false,
-                }));
-            }
+        self.hear()?;
+        let has_ring = self.ring.is_some();
+        if self.is_due || (!has_ring && !is_empty) {
+            self.is_due = self.set.tell(&mut self.changes)? && has_ring;
         }
-        Ok(changes)
+        Ok(std::mem::take(&mut self.changes))
     }
 
     /// Takes the list of [`changes`](Watch::changes) back, to be filled again.
