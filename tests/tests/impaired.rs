@@ -21,18 +21,18 @@ const FAR_INTERFACE: &str = "im0";
 
 /// What cables suffer from, each with how much is sent to compare: a second or two of the kernel's time.
 const CABLES: [(&str, Impairment, u64); 8] = [
-    ("none", Impairment::NONE, 16 << 20),
-    ("loss 1 %", Impairment { loss: 100, ..Impairment::NONE }, 4 << 20),
+    ("none", Impairment::NONE, 8 << 20),
+    ("loss 1 %", Impairment { loss: 100, ..Impairment::NONE }, 2 << 20),
     ("loss 5 %", Impairment { loss: 500, ..Impairment::NONE }, 1 << 20),
-    ("reordering 2 %", Impairment { reordering: 200, ..Impairment::NONE }, 8 << 20),
-    ("duplication 2 %", Impairment { duplication: 200, ..Impairment::NONE }, 16 << 20),
-    ("corruption 1 %", Impairment { corruption: 100, ..Impairment::NONE }, 4 << 20),
+    ("reordering 2 %", Impairment { reordering: 200, ..Impairment::NONE }, 4 << 20),
+    ("duplication 2 %", Impairment { duplication: 200, ..Impairment::NONE }, 8 << 20),
+    ("corruption 1 %", Impairment { corruption: 100, ..Impairment::NONE }, 2 << 20),
     (
         "delay 50 ms",
         Impairment { delay: Duration::from_millis(50), queue_len: 1_250_000, ..Impairment::NONE },
         16 << 20,
     ),
-    ("silent MTU 1300", Impairment { silent_mtu: 1300, ..Impairment::NONE }, 8 << 20),
+    ("silent MTU 1300", Impairment { silent_mtu: 1300, ..Impairment::NONE }, 2 << 20),
 ];
 
 fn cable(name: &str) -> Impairment {
