@@ -1,6 +1,7 @@
-//! Header prediction changes nothing: twin stacks hear the same random peer, one of them with a byte of padding
-//! behind every packet, which makes its frames unusual. All checks are made for that one, the other takes the
-//! short way where it can; what they answer, and what their applications read, must be the same to the bit.
+//! The short ways change nothing: three stacks hear the same random peer, over IPv4 or IPv6. One takes the short ways, in
+//! and out, where it can. One hears every packet with a byte of padding behind it, which makes its frames unusual: all
+//! checks are made for it. One has keep-alive on, for some day far away: nothing of it is steady, so it takes the long
+//! ways in and out. What they answer, and what their applications read, must be the same to the bit.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use hayase_device::checksum::pseudo_header;
 use hayase_device::heap::HeapFrame;
 use hayase_device::{Burst, Device, Frame, Offloads, TxMeta};
-use hayase_stack::{Config, Congestion, Ecn, Instant, Stack, State, TcpId};
+use hayase_stack::{Config, Congestion, Ecn, Instant, Keepalive, Stack, State, TcpId};
 use hayase_wire::{EndConfig, Wire, WireConfig, WireDevice};
 use proptest::prelude::*;
 
@@ -71,7 +72,17 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One of the twins.
+/// How a stack is kept from the short ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    No,
+    /// In: by padding.
+    Padded,
+    /// In and out: by keep-alive.
+    KeptAlive,
+}
+
+/// One of the stacks.
 struct Twin {
     stack: Stack<HeapFrame>,
     device: WireDevice,
@@ -81,17 +92,23 @@ struct Twin {
 }
 
 impl Twin {
-    fn new(padding: usize, ecn: Ecn, now: Instant) -> Twin {
+    fn new(held: Held, is_v6: bool, ecn: Ecn, now: Instant) -> Twin {
         let a = EndConfig { offloads: Offloads::NONE, mac: OURS };
         let b = EndConfig { offloads: Offloads::NONE, mac: PEER };
         let (device, wire) = Wire::pair(WireConfig { a, b, ..WireConfig::default() });
         let mut config = Config::default();
         config.ecn = ecn;
         let mut stack = Stack::new(config, device.caps(), device.mac(), [5; 32], now);
-        stack.add_address("10.0.0.1/24".parse().unwrap()).unwrap();
-        let id = stack.tcp_connect(now, "10.0.0.2:80".parse().unwrap(), None).unwrap();
+        let (own, peer) = if is_v6 { ("fd00::1/64", "[fd00::2]:80") } else { ("10.0.0.1/24", "10.0.0.2:80") };
+        stack.add_address(own.parse().unwrap()).unwrap();
+        let id = stack.tcp_connect(now, peer.parse().unwrap(), None).unwrap();
         stack.tcp_set_nodelay(now, id, true).unwrap();
-        Twin { stack, device, wire, id, padding }
+        if held == Held::KeptAlive {
+            let day = Duration::from_secs(86_400);
+            let keepalive = Keepalive { idle: 100 * day, interval: day, count: 9 };
+            stack.tcp_set_keepalive(now, id, Some(keepalive)).unwrap();
+        }
+        Twin { stack, device, wire, id, padding: usize::from(held == Held::Padded) }
     }
 
     fn hear(&mut self, packet: &[u8]) {
@@ -130,15 +147,18 @@ struct Peer {
     ts_val: u32,
     ts_ecr: u32,
     timestamps: bool,
+    is_v6: bool,
 }
 
 impl Peer {
     /// Takes note of what a twin sent.
     fn note(&mut self, frame: &[u8]) {
-        let (tcp, total_len) = (&frame[34..], usize::from(u16::from_be_bytes([frame[16], frame[17]])));
+        let len = |at: usize| usize::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
+        let (tcp, segment_len) =
+            if self.is_v6 { (&frame[54..], len(18)) } else { (&frame[34..], len(16) - 20) };
         let word = |at: usize| u32::from_be_bytes(tcp[at..at + 4].try_into().unwrap());
         let header_len = usize::from(tcp[12] >> 4) * 4;
-        let text_len = (total_len - 20 - header_len) as u32;
+        let text_len = (segment_len - header_len) as u32;
         let end = word(4).wrapping_add(text_len + u32::from(tcp[13] & FIN) + u32::from(tcp[13] & SYN != 0));
         if (end.wrapping_sub(self.rcv_nxt) as i32) > 0 {
             self.rcv_nxt = end;
@@ -169,14 +189,27 @@ impl Peer {
         tcp.extend([0; 4]);
         tcp.extend(options);
         tcp.extend(text);
-        let mut sum = pseudo_header(&[10, 0, 0, 2], &[10, 0, 0, 1], 6, tcp.len() as u32);
+        let (own, peer) = addresses(self.is_v6);
+        let mut sum = pseudo_header(&peer, &own, 6, tcp.len() as u32);
         sum.add(&tcp);
         tcp[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
         tcp
     }
 }
 
-fn packet(tcp: &[u8], tos: u8) -> Vec<u8> {
+/// Ours and the peer's.
+fn addresses(is_v6: bool) -> (Vec<u8>, Vec<u8>) {
+    if !is_v6 {
+        return (vec![10, 0, 0, 1], vec![10, 0, 0, 2]);
+    }
+    let address = |last| [&[0xfd][..], &[0; 14], &[last]].concat();
+    (address(1), address(2))
+}
+
+fn packet(tcp: &[u8], tos: u8, is_v6: bool) -> Vec<u8> {
+    if is_v6 {
+        return packet_v6(tcp, tos, 6, 64);
+    }
     let mut ip = vec![0x45, tos, 0, 0, 0, 9, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1];
     ip[2..4].copy_from_slice(&((20 + tcp.len()) as u16).to_be_bytes());
     let sum = hayase_device::checksum::checksum(&ip);
@@ -184,32 +217,67 @@ fn packet(tcp: &[u8], tos: u8) -> Vec<u8> {
     [&OURS[..], &PEER, &[8, 0], &ip, tcp].concat()
 }
 
-fn arp_reply() -> Vec<u8> {
-    let head = [&OURS[..], &PEER, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2]].concat();
-    [&head[..], &PEER, &[10, 0, 0, 2], &OURS, &[10, 0, 0, 1]].concat()
+fn packet_v6(payload: &[u8], tos: u8, protocol: u8, hop_limit: u8) -> Vec<u8> {
+    let (own, peer) = addresses(true);
+    let len = (payload.len() as u16).to_be_bytes();
+    let head = [0x60 | tos >> 4, tos << 4, 0, 0, len[0], len[1], protocol, hop_limit];
+    [&OURS[..], &PEER, &[0x86, 0xdd], &head, &peer, &own, payload].concat()
 }
 
-/// Twins and peer, connected.
+/// The peer says where it is: by ARP, or by neighbour discovery (RFC 4861 §4.4).
+fn presence(is_v6: bool) -> Vec<u8> {
+    if !is_v6 {
+        let head = [&OURS[..], &PEER, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2]].concat();
+        return [&head[..], &PEER, &[10, 0, 0, 2], &OURS, &[10, 0, 0, 1]].concat();
+    }
+    let (own, peer) = addresses(true);
+    let mut advert = [&[136, 0, 0, 0, 0x60, 0, 0, 0][..], &peer, &[2, 1], &PEER].concat();
+    let mut sum = pseudo_header(&peer, &own, 58, advert.len() as u32);
+    sum.add(&advert);
+    advert[2..4].copy_from_slice(&sum.checksum().to_be_bytes());
+    packet_v6(&advert, 0, 58, 255)
+}
+
+/// What a stack sent, as far as it is of interest.
+#[derive(Debug, PartialEq, Eq)]
+enum Sent {
+    Segment,
+    /// It asks where the peer is.
+    Question,
+    Other,
+}
+
+fn kind_of(frame: &[u8]) -> Sent {
+    match (&frame[12..14], frame.get(20), frame.get(54)) {
+        ([8, 0], _, _) | ([0x86, 0xdd], Some(6), _) => Sent::Segment,
+        ([8, 6], _, _) | ([0x86, 0xdd], Some(58), Some(135)) => Sent::Question,
+        _ => Sent::Other,
+    }
+}
+
+/// The stacks and their peer, connected.
 struct Scene {
-    twins: [Twin; 2],
+    twins: [Twin; 3],
     peer: Peer,
     now: Instant,
 }
 
 impl Scene {
-    fn new(timestamps: bool, has_ecn: bool) -> Scene {
+    fn new(is_v6: bool, timestamps: bool, has_ecn: bool) -> Scene {
         let (ecn, agreement) = if has_ecn { (Ecn::Request, ECE) } else { (Ecn::Off, 0) };
         let now = Instant::from_millis(1000);
-        let peer = Peer { port: 0, snd_nxt: 1000, rcv_nxt: 0, ts_val: 77, ts_ecr: 0, timestamps };
-        let mut scene = Scene { twins: [Twin::new(0, ecn, now), Twin::new(1, ecn, now)], peer, now };
+        let peer = Peer { port: 0, snd_nxt: 1000, rcv_nxt: 0, ts_val: 77, ts_ecr: 0, timestamps, is_v6 };
+        let twins = [Held::No, Held::Padded, Held::KeptAlive].map(|held| Twin::new(held, is_v6, ecn, now));
+        let mut scene = Scene { twins, peer, now };
         scene.turn();
-        scene.say(&arp_reply());
-        let syn = scene.turn().pop().expect("a SYN");
-        scene.peer.rcv_nxt = u32::from_be_bytes(syn[38..42].try_into().unwrap());
+        scene.say(&presence(is_v6));
+        let syn = scene.turn().into_iter().find(|frame| kind_of(frame) == Sent::Segment).expect("a SYN");
+        let seq_at = if is_v6 { 58 } else { 38 };
+        scene.peer.rcv_nxt = u32::from_be_bytes(syn[seq_at..seq_at + 4].try_into().unwrap());
         scene.peer.note(&syn);
         let peer = &scene.peer;
         let answer = peer.segment(999, peer.rcv_nxt, SYN | ACK | agreement, 60_000, peer.ts_val, &[]);
-        scene.say(&packet(&answer, 0));
+        scene.say(&packet(&answer, 0, is_v6));
         scene.turn();
         assert!(scene.twins.iter().all(|twin| twin.stack.tcp_state(twin.id) == State::Established));
         scene
@@ -221,8 +289,9 @@ impl Scene {
 
     fn turn(&mut self) -> Vec<Vec<u8>> {
         let now = self.now;
-        let [plain, padded] = self.twins.each_mut().map(|twin| twin.turn(now));
-        assert_eq!(plain, padded, "the twins say the same");
+        let [plain, padded, kept_alive] = self.twins.each_mut().map(|twin| twin.turn(now));
+        assert_eq!(plain, padded, "whoever hears it says the same");
+        assert_eq!(plain, kept_alive, "whoever says it says the same");
         plain
     }
 
@@ -230,7 +299,7 @@ impl Scene {
         match *step {
             Step::Segment { offset, len, unacked, window, ahead, flags, ecn } => {
                 let segment = self.segment(offset, len, unacked, window, ahead, flags);
-                self.say(&packet(&segment, ecn));
+                self.say(&packet(&segment, ecn, self.peer.is_v6));
             }
             Step::Write(len) => self.write(usize::from(len)),
             Step::Read(len) => self.read(usize::from(len)),
@@ -243,10 +312,10 @@ impl Scene {
         }
         self.now += Duration::from_micros(50);
         for frame in self.turn() {
-            if frame[12..14] == [8, 0] {
-                self.peer.note(&frame);
-            } else {
-                self.say(&arp_reply());
+            match kind_of(&frame) {
+                Sent::Segment => self.peer.note(&frame),
+                Sent::Question => self.say(&presence(self.peer.is_v6)),
+                Sent::Other => {}
             }
         }
     }
@@ -275,16 +344,16 @@ impl Scene {
     fn write(&mut self, len: usize) {
         let now = self.now;
         let bytes = vec![7; len];
-        let [a, b] = self.twins.each_mut().map(|twin| {
+        let [a, b, c] = self.twins.each_mut().map(|twin| {
             let written = twin.stack.tcp_write(now, twin.id, &bytes, &mut twin.device);
             format!("{written:?}")
         });
-        assert_eq!(a, b);
+        assert_eq!([&b, &c], [&a; 2]);
     }
 
     fn read(&mut self, len: usize) {
         let now = self.now;
-        let [a, b] = self.twins.each_mut().map(|twin| {
+        let [a, b, c] = self.twins.each_mut().map(|twin| {
             let mut buf = vec![0; len];
             match twin.stack.tcp_read(now, twin.id, &mut buf) {
                 Poll::Ready(Ok(len)) => buf.truncate(len),
@@ -292,14 +361,17 @@ impl Scene {
             }
             buf
         });
-        assert_eq!(a, b);
+        assert_eq!([&b, &c], [&a; 2]);
     }
 
     fn assert_alike(&self) {
-        let [a, b] = self.twins.each_ref().map(|twin| {
+        let [a, b, c] = self.twins.each_ref().map(|twin| {
             let counters: Vec<_> = twin.stack.counters().iter().collect();
-            (twin.stack.tcp_state(twin.id), counters, twin.stack.deadline())
+            (twin.stack.tcp_state(twin.id), counters)
         });
+        assert_eq!([&b, &c], [&a; 2]);
+        // Keep-alive has a time of its own.
+        let [a, b, _] = self.twins.each_ref().map(|twin| twin.stack.deadline());
         assert_eq!(a, b);
     }
 }
@@ -309,11 +381,12 @@ proptest! {
 
     #[test]
     fn the_short_way_leads_to_the_same_place(
+        is_v6: bool,
         timestamps: bool,
         has_ecn: bool,
         steps in proptest::collection::vec(step(), 1..120),
     ) {
-        let mut scene = Scene::new(timestamps, has_ecn);
+        let mut scene = Scene::new(is_v6, timestamps, has_ecn);
         for step in &steps {
             scene.run(step);
         }
