@@ -66,6 +66,15 @@ impl<T> Fifo<T> {
         self.rest.get_or_insert_default().queue.push_back(value);
     }
 
+    /// The same as [`push_back`](Self::push_back), for those who push many in a row.
+    #[inline(always)]
+    pub(crate) fn push_another(&mut self, value: T) {
+        match &mut self.rest {
+            Some(rest) if rest.queue.capacity() > rest.queue.len() => rest.queue.push_back(value),
+            _ => self.push_back(value),
+        }
+    }
+
     #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<T> {
         let value = self.front.take()?;

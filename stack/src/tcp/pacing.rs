@@ -30,7 +30,7 @@ impl<F: Frame> Connection<F> {
         self.is_paced(config).then(|| self.window_tenths() * 100_000 / srtt_us)
     }
 
-    fn is_paced(&self, config: &Config) -> bool {
+    pub(super) fn is_paced(&self, config: &Config) -> bool {
         config.pacing && self.rtt.srtt_us() >= RTT_MIN_US
     }
 

@@ -94,6 +94,14 @@ impl<F: Frame> ReceiveQueue<F> {
         }
     }
 
+    /// Appends a frame that is no chain, and more than a few bytes, behind another.
+    #[inline(always)]
+    pub(super) fn push_another(&mut self, frame: F) {
+        self.len += frame.len();
+        self.memory_len += frame.capacity();
+        self.frames.push_another(frame);
+    }
+
     #[inline(never)]
     fn push_behind(&mut self, frame: F) {
         if frame.len() <= COPY_LEN_MAX && self.append(&frame) {

@@ -38,7 +38,11 @@ impl<F: Frame> Connection<F> {
             && let Some((mut frame, _)) = burst.pop_front()
         {
             frame.trim_front(LEN);
-            self.receive.push_fragment(frame);
+            if len >= self.mss {
+                self.receive.push_another(frame);
+            } else {
+                self.receive.push_fragment(frame);
+            }
             // What it says of the window is no news, but the newest word.
             self.snd_wl1 = first + taken;
             taken += len;
@@ -90,16 +94,11 @@ const fn compared<const AT: usize, const LEN: usize>() -> [u8; LEN] {
 /// Whether two headers differ in what `mask` has.
 #[inline(always)]
 fn differ<const LEN: usize>(a: &[u8; LEN], b: &[u8; LEN], mask: &[u8; LEN]) -> bool {
-    let words =
-        |bytes: &[u8; LEN], i: usize| u64::from_ne_bytes(core::array::from_fn(|byte| bytes[i * 8 + byte]));
-    let mut difference = 0;
-    for i in 0..LEN / 8 {
-        difference |= (words(a, i) ^ words(b, i)) & words(mask, i);
-    }
-    for i in LEN / 8 * 8..LEN {
-        difference |= u64::from((a[i] ^ b[i]) & mask[i]);
-    }
-    difference != 0
+    let word =
+        |bytes: &[u8; LEN], at: usize| u64::from_ne_bytes(core::array::from_fn(|byte| bytes[at + byte]));
+    let difference = |at: usize| (word(a, at) ^ word(b, at)) & word(mask, at);
+    // The last word overlaps the one before it.
+    (0..LEN / 8).fold(difference(LEN - 8), |all, i| all | difference(i * 8)) != 0
 }
 
 /// Whether the packet is all of the frame, and the header of IPv4 intact.

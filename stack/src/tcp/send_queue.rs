@@ -170,7 +170,10 @@ impl<F: Frame> SendQueue<F> {
         let len = want.min(frame.tailroom());
         let Some(tail) = frame.extend(len) else { return 0 };
         let sum = filling.copy(tail, &bytes[..len], Some(0), 0);
-        self.push(frame, len, sum);
+        self.memory_len += frame.capacity();
+        self.entries.push_another(Entry { seq: self.end, sum, frame });
+        self.end += len as u32;
+        self.len += len;
         len
     }
 

@@ -50,12 +50,13 @@ impl<F: Frame> Connection<F> {
         let Some(mut template) = self.template::<AT, LEN, D>(meta.checksum.is_some(), egress) else { return };
         let mut count = egress.device.room().min((len_max.min(self.usable_window()) / mss) as usize);
         let mut index = self.send.index_of(first);
-        while count > 0 && !self.is_held_back(now, config) {
+        let is_paced = self.is_paced(config) || self.congestion.model_rate().is_some();
+        while count > 0 && !(is_paced && self.is_held_back(now, config)) {
             let is_last = self.snd_nxt + mss == self.send.end();
             let Some((frame, sum)) = self.send.whole_at(index, self.snd_nxt, mss) else { break };
             let Some(out) = template.put_before(frame, sum, self.snd_nxt, is_last) else { break };
             egress.device.transmit(out, meta);
-            if self.snd_nxt != self.snd_una {
+            if is_paced && self.snd_nxt != self.snd_una {
                 self.pace(mss, now, config);
             }
             self.snd_nxt += mss;
