@@ -101,7 +101,7 @@ pub trait Frame: Debug + Sized {
     fn total_len(&self) -> usize {
         match self.next() {
             None => self.len(),
-            Some(_) => self.fragments().map(<[u8]>::len).sum(),
+            Some(_) => core::iter::successors(Some(self), |fragment| fragment.next()).map(Frame::len).sum(),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::ip::reassembly::{Fragment, Refused};
 use crate::stack::Stack;
 use crate::tcp::flow::Tuple;
 use crate::tcp::{Tcp, Turn};
-use crate::usual::{TCP_V4, TCP_V6, tcp_at};
+use crate::usual::{TCP_V4, TCP_V6, tcp_at, tcp_in};
 use crate::wire::tcp::TcpHeader;
 use crate::wire::{EtherType, Protocol, WireError, ethernet, icmpv6, ipv4, ipv6, pseudo_header, udp};
 
@@ -62,7 +62,7 @@ impl<F: Frame> Stack<F> {
     #[inline(always)]
     fn receive_usual(&mut self, now: Instant, frame: F, meta: RxMeta, burst: &mut Burst<F>) -> Option<F> {
         if frame.next().is_some() {
-            return Some(frame);
+            return self.receive_chained(now, frame, meta);
         }
         let bytes = frame.bytes();
         let version = tcp_at(bytes, self.link.own);
@@ -95,6 +95,25 @@ impl<F: Frame> Stack<F> {
         } else {
             predicted.receive(frame, now, &self.config);
         }
+        None
+    }
+
+    /// The same for what the device chained, as long as the headers are in the first fragment.
+    #[inline(never)]
+    fn receive_chained(&mut self, now: Instant, frame: F, meta: RxMeta) -> Option<F> {
+        let (bytes, len) = (frame.bytes(), frame.total_len());
+        if meta.checksum != RxChecksum::Verified {
+            return Some(frame);
+        }
+        let (behind_len, config) = (len - bytes.len(), &self.config);
+        let predicted = match tcp_in(bytes, len, self.link.own) {
+            Some(TCP_V4) => self.tcp.predict_chained::<TCP_V4>(bytes, behind_len, now, config),
+            Some(TCP_V6) => self.tcp.predict_chained::<TCP_V6>(bytes, behind_len, now, config),
+            _ => None,
+        };
+        let Some(predicted) = predicted else { return Some(frame) };
+        self.counters.count(Count::InSegs);
+        predicted.receive_chain(frame, now, config);
         None
     }
 

@@ -43,6 +43,12 @@ impl Own {
 /// ends. Of IPv4 all of it is checked, its checksum included.
 #[inline(always)]
 pub(crate) fn tcp_at(bytes: &[u8], own: Own) -> Option<usize> {
+    tcp_in(bytes, bytes.len(), own)
+}
+
+/// The same of a frame of `frame_len` bytes in all, of which these are the first.
+#[inline(always)]
+pub(crate) fn tcp_in(bytes: &[u8], frame_len: usize, own: Own) -> Option<usize> {
     // 14 + 20 + 20: one bounds check for all that stands at the same place in both versions.
     let head = bytes.first_chunk::<{ TCP_V4 + TcpHeader::LEN }>()?;
     if !own.has(head) {
@@ -50,10 +56,10 @@ pub(crate) fn tcp_at(bytes: &[u8], own: Own) -> Option<usize> {
     }
     let ethertype = EtherType(u16::from_be_bytes([head[12], head[13]]));
     if ethertype == EtherType::IPV4 {
-        return is_usual_v4(head, bytes.len()).then_some(TCP_V4);
+        return is_usual_v4(head, frame_len).then_some(TCP_V4);
     }
     if ethertype == EtherType::IPV6 {
-        return is_usual_v6(bytes).then_some(TCP_V6);
+        return is_usual_v6(bytes, frame_len).then_some(TCP_V6);
     }
     None
 }
@@ -104,7 +110,7 @@ fn is_usual_v4(head: &[u8; TCP_V4 + TcpHeader::LEN], frame_len: usize) -> bool {
 /// Not marked, of TCP, all of the frame, and between addresses that are not IPv4's: mapped ones begin with zeros, and on a link
 /// only a forger uses them.
 #[inline(always)]
-fn is_usual_v6(bytes: &[u8]) -> bool {
+fn is_usual_v6(bytes: &[u8], frame_len: usize) -> bool {
     let Some(head) = bytes.first_chunk::<{ TCP_V6 + TcpHeader::LEN }>() else { return false };
     // Version to hop limit.
     let a = long(head, 14);
@@ -112,7 +118,7 @@ fn is_usual_v6(bytes: &[u8]) -> bool {
     let is_tcp = (a >> 48) as u8 == Protocol::TCP.0;
     let is_mapped = long(head, 22) == 0 || long(head, 38) == 0;
     let payload_len = usize::from(((a >> 32) as u16).swap_bytes());
-    is_plain && is_tcp && !is_mapped && TCP_V6 + payload_len == bytes.len()
+    is_plain && is_tcp && !is_mapped && TCP_V6 + payload_len == frame_len
 }
 
 #[inline(always)]
@@ -125,8 +131,10 @@ fn word<const LEN: usize>(bytes: &[u8; LEN], at: usize) -> u32 {
 pub(crate) struct Arrived<'a> {
     pub(crate) tuple: Tuple,
     header: &'a [u8; TcpHeader::LEN],
-    /// Options and payload.
+    /// Options and payload, or the beginning of it.
     rest: &'a [u8],
+    /// Bytes of payload in further fragments of the frame.
+    behind_len: usize,
 }
 
 impl<'a> Arrived<'a> {
@@ -141,7 +149,13 @@ impl<'a> Arrived<'a> {
         } else {
             Tuple::received_v6(*below.last_chunk()?, ports)
         };
-        Some(Arrived { tuple, header, rest })
+        Some(Arrived { tuple, header, rest, behind_len: 0 })
+    }
+
+    /// The same with more of the payload in further fragments.
+    #[inline(always)]
+    pub(crate) fn with_behind(self, behind_len: usize) -> Arrived<'a> {
+        Arrived { behind_len, ..self }
     }
 
     /// The options, if the flags are ACK, with or without PSH, and the options just the timestamps, in the form that
@@ -181,7 +195,7 @@ impl<'a> Arrived<'a> {
     /// Bytes of payload of a plain segment.
     #[inline(always)]
     pub(crate) fn payload_len(&self, has_timestamps: bool) -> u32 {
-        (self.rest.len() - if has_timestamps { TIMESTAMPS_LEN } else { 0 }) as u32
+        (self.rest.len() + self.behind_len - if has_timestamps { TIMESTAMPS_LEN } else { 0 }) as u32
     }
 
     /// Whether the TCP checksum of a frame whose TCP header starts `AT` is right.

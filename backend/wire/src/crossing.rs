@@ -43,7 +43,8 @@ impl Crossing<'_> {
     /// Whether the sender asks only for what its device has promised.
     fn is_promised(&self, frame: &HeapFrame, meta: TxMeta) -> bool {
         let fragments_max = if self.sender.contains(Offloads::SG) { FRAGMENTS_MAX } else { 1 };
-        meta.is_promised_by(self.sender) && frame.fragments().take(fragments_max + 1).count() <= fragments_max
+        let fragments = std::iter::successors(Some(frame), |fragment| fragment.next());
+        meta.is_promised_by(self.sender) && fragments.take(fragments_max + 1).count() <= fragments_max
     }
 
     fn cross_frame(

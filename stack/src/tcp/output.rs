@@ -213,7 +213,7 @@ impl<F: Frame> Connection<F> {
     }
 
     /// Payload of the largest segment that may be handed to the device: whole segments, if it cuts them.
-    fn segment_max<D>(&self, egress: &Egress<'_, F, D>, config: &Config) -> u32
+    pub(super) fn segment_max<D>(&self, egress: &Egress<'_, F, D>, config: &Config) -> u32
     where
         D: Device<Frame = F>,
     {
@@ -487,7 +487,11 @@ impl<F: Frame> Connection<F> {
         D: Device<Frame = F>,
     {
         let envelope = emit::envelope(&self.tuple, self.ttl, self.tos);
-        emit::bare(&envelope, header, &mut self.neighbor, egress)
+        let sent = emit::bare(&envelope, header, &mut self.neighbor, egress);
+        if sent == Output::Done && core::mem::take(&mut self.progressed) {
+            egress.confirm(self.neighbor);
+        }
+        sent
     }
 
     /// Every segment carries the newest acknowledgement: nothing is owed any more.

@@ -47,7 +47,27 @@ impl<F: Frame> Tcp<F> {
         if meta.checksum != RxChecksum::Verified && !Arrived::is_intact::<AT>(bytes) {
             return None;
         }
-        let arrived = Arrived::new::<AT>(bytes)?;
+        self.predict_arrived(Arrived::new::<AT>(bytes)?, now, config)
+    }
+
+    /// The same of a frame with more payload in further fragments, whose checksum the device has verified.
+    pub(crate) fn predict_chained<const AT: usize>(
+        &mut self,
+        bytes: &[u8],
+        behind_len: usize,
+        now: Instant,
+        config: &Config,
+    ) -> Option<Predicted<'_, F>> {
+        self.predict_arrived(Arrived::new::<AT>(bytes)?.with_behind(behind_len), now, config)
+    }
+
+    #[inline(always)]
+    fn predict_arrived(
+        &mut self,
+        arrived: Arrived<'_>,
+        now: Instant,
+        config: &Config,
+    ) -> Option<Predicted<'_, F>> {
         let index = self.flows.find_likely(&arrived.tuple)?;
         let connection = self.connections.get_mut(index)?;
         if connection.tuple != arrived.tuple || self.agenda.memory_len > config.memory_len_max {
@@ -71,6 +91,18 @@ impl<F: Frame> Predicted<'_, F> {
         let went = self.advance(now, config);
         let len = self.segment.len;
         let came = if len > 0 { self.connection.take_expected_text(frame, len) } else { 0 };
+        self.enter(came, went);
+    }
+
+    /// Takes the frame of the segment, which is a chain.
+    pub(crate) fn receive_chain(mut self, mut frame: F, now: Instant, config: &Config) {
+        let went = self.advance(now, config);
+        let (held, len) = (self.connection.receive.memory_len(), self.segment.len);
+        frame.trim_front(frame.total_len() - len as usize);
+        self.connection.receive.push(frame);
+        self.connection.note_expected(len);
+        self.connection.progressed = true;
+        let came = self.connection.receive.memory_len() - held;
         self.enter(came, went);
     }
 

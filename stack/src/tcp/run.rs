@@ -49,6 +49,8 @@ impl<F: Frame> Connection<F> {
             count += 1;
         }
         self.note_expected(taken);
+        // New data: our acknowledgements arrive (RFC 4861 §7.3.1).
+        self.progressed = true;
         count
     }
 }

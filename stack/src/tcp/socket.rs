@@ -511,8 +511,11 @@ impl<F: Frame> Connection<F> {
         let offload = if is_v4 { Offloads::TSO4 } else { Offloads::TSO6 } | Offloads::TX_CHECKSUM_TCP;
         // 60 bytes of IP and 60 of TCP header at most.
         let tso = caps.offloads.contains(offload).then(|| caps.tso_len_max.saturating_sub(120));
+        // Whole segments, so that what follows does not straddle two frames.
+        let mss = self.mss as usize;
+        let tso = tso.map(|max| (max - max % mss).max(mss));
         let is_summed = !caps.offloads.contains(Offloads::TX_CHECKSUM_TCP);
-        Filling { mss: self.mss as usize, tso_len_max: tso, buffer_len, is_summed }
+        Filling { mss, tso_len_max: tso, buffer_len, is_summed }
     }
 
     /// Takes a write that is one segment by itself, if nothing is going on but data and nothing is queued. Returns

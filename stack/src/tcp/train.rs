@@ -5,7 +5,7 @@
 //! was sent, is booked once. The segments are those of [`output`](super::output), which sees to everything else.
 
 use hayase_device::checksum::{Sum, fold};
-use hayase_device::{Device, Frame, Prefix, TxMeta};
+use hayase_device::{Device, Frame, Prefix, TxMeta, TxSegmentation};
 
 use super::connection::Connection;
 use super::emit::checksum_request;
@@ -17,8 +17,8 @@ use crate::usual::{Headers, TCP_V4, TCP_V6};
 use crate::wire::tcp::{Flags, TcpHeader};
 
 impl<F: Frame> Connection<F> {
-    /// Sends full segments, at most `len_max` bytes, as long as the queue has whole frames of them, and windows and
-    /// device let them go. What is left is for the caller.
+    /// Sends full segments, or super-segments of them, as long as the queue has whole frames of them, and windows and
+    /// device let them go, until `len_max` bytes are sent. What is left is for the caller.
     #[inline]
     pub(super) fn output_train<D>(&mut self, len_max: u32, egress: &mut Egress<'_, F, D>, config: &Config)
     where
@@ -29,14 +29,77 @@ impl<F: Frame> Connection<F> {
             return;
         }
         match (self.tuple.is_v4(), self.timestamps_ok) {
-            (true, true) => self.send_train::<TCP_V4, { TCP_V4 + 32 }, D>(len_max, egress, config),
-            (true, false) => self.send_train::<TCP_V4, { TCP_V4 + 20 }, D>(len_max, egress, config),
-            (false, true) => self.send_train::<TCP_V6, { TCP_V6 + 32 }, D>(len_max, egress, config),
-            (false, false) => self.send_train::<TCP_V6, { TCP_V6 + 20 }, D>(len_max, egress, config),
+            (true, true) => self.send_trains::<TCP_V4, { TCP_V4 + 32 }, D>(len_max, egress, config),
+            (true, false) => self.send_trains::<TCP_V4, { TCP_V4 + 20 }, D>(len_max, egress, config),
+            (false, true) => self.send_trains::<TCP_V6, { TCP_V6 + 32 }, D>(len_max, egress, config),
+            (false, false) => self.send_trains::<TCP_V6, { TCP_V6 + 20 }, D>(len_max, egress, config),
         }
     }
 
     #[inline(never)]
+    fn send_trains<const AT: usize, const LEN: usize, D>(
+        &mut self,
+        len_max: u32,
+        egress: &mut Egress<'_, F, D>,
+        config: &Config,
+    ) where
+        D: Device<Frame = F>,
+    {
+        let segment_max = self.segment_max(egress, config);
+        if segment_max > self.mss {
+            self.send_supers::<AT, LEN, D>(len_max, segment_max, egress, config);
+        } else {
+            self.send_train::<AT, LEN, D>(len_max, egress, config);
+        }
+    }
+
+    /// Super-segments, for a device that cuts them.
+    fn send_supers<const AT: usize, const LEN: usize, D>(
+        &mut self,
+        len_max: u32,
+        segment_max: u32,
+        egress: &mut Egress<'_, F, D>,
+        config: &Config,
+    ) where
+        D: Device<Frame = F>,
+    {
+        let (now, mss, first) = (egress.now, self.mss, self.snd_nxt);
+        let is_paced = self.is_paced(config) || self.congestion.model_rate().is_some();
+        let cut = TxSegmentation { segment_len: mss as u16, header_len: LEN as u16, ipv6: AT == TCP_V6 };
+        let meta = TxMeta { checksum: checksum_request(egress.offloads(), AT), segmentation: Some(cut) };
+        let mut count = 0;
+        while egress.device.room() > 0
+            && self.snd_nxt - first < len_max
+            && !(is_paced && self.is_held_back(now, config))
+        {
+            let unsent = self.unsent_len();
+            let len = unsent.min(self.usable_window()).min(segment_max);
+            // The device cuts whole segments; the rest waits for the window or for the next one.
+            let len = if len < unsent { len - len % mss } else { len };
+            if len <= mss {
+                break;
+            }
+            let Some(headers) = self.headers::<AT, LEN, D>(self.snd_nxt, len, len == unsent, egress) else {
+                break;
+            };
+            let payload = self.send.payload(self.snd_nxt, len as usize, LEN, egress.device);
+            let Some(payload) = payload.filter(|payload| payload.len() == len as usize) else { break };
+            let put = |bytes: &mut [u8], _: Option<&F>| bytes[..LEN].copy_from_slice(&headers);
+            let Some(out) = payload.with_headers(LEN, put) else { break };
+            egress.take_idents(len.div_ceil(mss));
+            egress.device.transmit(out, meta);
+            if is_paced && self.snd_nxt != self.snd_una {
+                self.pace(len, now, config);
+            }
+            self.snd_nxt += len;
+            count += 1;
+        }
+        if count > 0 {
+            egress.counters.add(Count::OutSegs, count);
+            self.note_train_sent(now, config);
+        }
+    }
+
     fn send_train<const AT: usize, const LEN: usize, D>(
         &mut self,
         len_max: u32,
@@ -71,12 +134,31 @@ impl<F: Frame> Connection<F> {
         }
     }
 
-    /// The headers of full segments that go now. `None` if the neighbour must be asked for first.
+    /// The template of full segments that go now. `None` if the neighbour must be asked for first.
     fn template<const AT: usize, const LEN: usize, D>(
         &self,
         is_offloaded: bool,
         egress: &Egress<'_, F, D>,
     ) -> Option<Template<AT, LEN>>
+    where
+        D: Device<Frame = F>,
+    {
+        let bytes = self.headers::<AT, LEN, D>(Seq(0), self.mss, false, egress)?;
+        // The sum of the pseudo-header is in its field, so that of the whole header goes on from it.
+        let mut sum = Sum::default();
+        sum.add(&bytes[AT..]);
+        Some(Template { bytes, sum, is_offloaded })
+    }
+
+    /// The headers of a segment that goes now, for a device that does the checksum. `None` as above.
+    #[inline(always)]
+    fn headers<const AT: usize, const LEN: usize, D>(
+        &self,
+        seq: Seq,
+        payload_len: u32,
+        is_last: bool,
+        egress: &Egress<'_, F, D>,
+    ) -> Option<[u8; LEN]>
     where
         D: Device<Frame = F>,
     {
@@ -88,19 +170,17 @@ impl<F: Frame> Connection<F> {
             tos: &(self.tos | self.recovery.ecn.ect),
             ident: egress.link.ident as u16,
             tuple: &self.tuple,
-            flags: Flags::ACK,
-            seq: &Seq(0),
+            // MUST-61: the last segment of what was written.
+            flags: if is_last { Flags::ACK | Flags::PSH } else { Flags::ACK },
+            seq: &seq,
             ack: &self.rcv_nxt,
             window: self.window_field(),
             timestamps: (self.ts_now(egress.now), &self.ts_recent),
-            payload_len: self.mss,
+            payload_len,
             payload_sum: None,
         };
         headers.write(&mut bytes);
-        // The sum of the pseudo-header is in its field, so that of the whole header goes on from it.
-        let mut sum = Sum::default();
-        sum.add(&bytes[AT..]);
-        Some(Template { bytes, sum, is_offloaded })
+        Some(bytes)
     }
 }
 
