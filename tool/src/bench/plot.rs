@@ -253,10 +253,10 @@ fn draw_bars(plot: &Plot, bars: &[Bar], area: &Area<'_>) -> Result {
     let mut chart = builder.build_cartesian_2d(0.0..max, (0..count).into_segmented()).map_err(failed)?;
     // The first is at the top.
     let slot = |index: usize| count - 1 - index;
+    // The axis asks for one place more than there are.
+    let bar_at = |place: usize| bars.iter().rev().nth(place);
     let name = |value: &SegmentValue<usize>| match value {
-        SegmentValue::CenterOf(index) => {
-            bars.get(slot(*index)).map(|bar| bar.name.clone()).unwrap_or_default()
-        }
+        SegmentValue::CenterOf(place) => bar_at(*place).map(|bar| bar.name.clone()).unwrap_or_default(),
         _ => String::new(),
     };
     chart

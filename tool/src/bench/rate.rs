@@ -151,7 +151,6 @@ mod tests {
 
     async fn connect(server: Host, stall: Option<Duration>) -> TcpStream {
         let listener = server.scope(TcpListener::bind("0.0.0.0:7")).await.unwrap();
-        let addr = server.addresses().unwrap()[0].addr();
         drop(server.spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
             if let Some(stall) = stall {
@@ -159,7 +158,7 @@ mod tests {
             }
             serve::echo(stream).await
         }));
-        let stream = TcpStream::connect((addr, 7)).await.unwrap();
+        let stream = TcpStream::connect("10.7.0.2:7").await.unwrap();
         stream.set_nodelay(true).unwrap();
         stream
     }
