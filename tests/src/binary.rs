@@ -21,8 +21,16 @@ pub fn hayase() -> Command {
 /// If it has to be built and cannot be.
 pub fn hayase_with_dpdk() -> Command {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    let build = || build(&target_directory().join("dpdk"), &["--features", "dpdk"]);
+    let build = || build(&target_directory().join("dpdk"), &TOOL, &["--features", "dpdk"]).join("hayase");
     Command::new(PROGRAM.get_or_init(|| env::var_os("HAYASE_DPDK_BIN").map_or_else(build, PathBuf::from)))
+}
+
+/// The program of an example of the facade.
+///
+/// # Panics
+/// If it has to be built and cannot be.
+pub fn example(name: &str) -> PathBuf {
+    build(&target_directory(), &["--package", "hayase", "--example", name], &[]).join("examples").join(name)
 }
 
 /// The root of the workspace.
@@ -51,7 +59,7 @@ pub fn profile_directory() -> PathBuf {
 }
 
 fn locate() -> PathBuf {
-    let build = || build(&target_directory(), &[]);
+    let build = || build(&target_directory(), &TOOL, &[]).join("hayase");
     env::var_os("HAYASE_BIN").map_or_else(build, PathBuf::from)
 }
 
@@ -60,19 +68,24 @@ fn target_directory() -> PathBuf {
     directory.parent().expect("a profile's directory is in the target directory").to_owned()
 }
 
-/// Cargo rebuilds nothing that is fresh, and its own lock keeps processes from building at the same time.
-fn build(target: &Path, features: &[&str]) -> PathBuf {
+/// What cargo calls the command.
+const TOOL: [&str; 4] = ["--package", "hayase-tool", "--bin", "hayase"];
+
+/// Builds a program, and returns the folder that it is in. Cargo rebuilds nothing that is fresh, and its own lock keeps
+/// processes from building at the same time.
+fn build(target: &Path, program: &[&str], features: &[&str]) -> PathBuf {
     let directory = profile_directory();
     let name = directory.file_name().and_then(|name| name.to_str());
     let name = name.unwrap_or_else(|| panic!("{} has no name", directory.display()));
     let profile = if name == "debug" { "dev" } else { name };
     let output = cargo()
-        .args(["build", "--quiet", "--package", "hayase-tool", "--bin", "hayase", "--profile", profile])
+        .args(["build", "--quiet", "--profile", profile])
+        .args(program)
         .args(features)
         .arg("--target-dir")
         .arg(target)
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "building hayase:\n{}", String::from_utf8_lossy(&output.stderr));
-    target.join(name).join("hayase")
+    assert!(output.status.success(), "building {program:?}:\n{}", String::from_utf8_lossy(&output.stderr));
+    target.join(name)
 }
