@@ -9,6 +9,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 const ROUNDS: usize = 101;
 
+/// How often both are measured, one after the other, until it is met.
+const TURNS: usize = 8;
+
 /// Long enough for every spin to end.
 const IDLE: Duration = Duration::from_millis(2);
 
@@ -70,12 +73,16 @@ fn first_request(parking: Parking) -> Duration {
     time
 }
 
+/// What else the machine does comes on top of both, at any time: they are measured in turns, and one good turn shows what
+/// is possible. A wake-up too many is there in every turn.
 #[test]
 fn the_first_request_after_idle_costs_three_wake_ups_at_most() {
-    let wake_up = wake_up();
     for parking in [Parking::Auto, Parking::Ppoll] {
-        let request = first_request(parking);
-        println!("a wake-up costs {wake_up:?}, the first request after idle, {parking:?}, {request:?}");
-        assert!(request <= wake_up * WAKE_UPS_MAX, "{parking:?}: {request:?}, a wake-up costs {wake_up:?}");
+        let is_met = (0..TURNS).any(|_| {
+            let (wake_up, request) = (wake_up(), first_request(parking));
+            println!("a wake-up costs {wake_up:?}, the first request after idle, {parking:?}, {request:?}");
+            request <= wake_up * WAKE_UPS_MAX
+        });
+        assert!(is_met, "{parking:?}: more than {WAKE_UPS_MAX} wake-ups in each of {TURNS} turns");
     }
 }
