@@ -108,7 +108,7 @@ fn a_process_is_fed_read_and_reaped() {
 }
 
 #[test]
-#[should_panic(expected = "not the awaited line")]
+#[should_panic(expected = "its output ended before the awaited line")]
 fn a_process_that_ends_without_its_line_fails_at_once() {
     Process::spawn(&mut Command::new("true")).line(Duration::from_secs(3600), |_| true);
 }
