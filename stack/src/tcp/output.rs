@@ -383,15 +383,18 @@ impl<F: Frame> Connection<F> {
         self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
     }
 
-    /// Books a train of new segments up to SND.NXT.
-    pub(super) fn note_train_sent(&mut self, now: Instant, config: &Config) {
+    /// Books a train of new segments up to SND.NXT, as [`note_sent`](Self::note_sent) would one after the other.
+    pub(super) fn note_train_sent(&mut self, are_several: bool, now: Instant, config: &Config) {
         self.last_sent_at = now;
         self.acknowledgement_sent();
         self.recovery.flight.send(self.snd_nxt, now);
-        if self.deadlines.retransmit == Instant::MAX {
+        let is_first = self.deadlines.retransmit == Instant::MAX;
+        if is_first {
             self.arm_timeout(now, config);
         }
-        self.postpone_probe(now, config);
+        if !is_first || are_several {
+            self.postpone_probe(now, config);
+        }
     }
 
     /// What is to be booked besides where something was outstanding before.

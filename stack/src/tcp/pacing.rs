@@ -47,10 +47,16 @@ impl<F: Frame> Connection<F> {
         (quantum - quantum % self.mss).max(2 * self.mss)
     }
 
+    /// Whether pacing has a say in what may be sent now.
+    #[inline(always)]
+    pub(super) fn may_be_held_back(&self, now: Instant) -> bool {
+        self.pace_at > now.after_micros(QUANTUM_US)
+    }
+
     /// Whether new data has to wait, and until when if so.
     #[inline]
     pub(super) fn is_held_back(&mut self, now: Instant, config: &Config) -> bool {
-        if self.pace_at <= now.after_micros(QUANTUM_US) {
+        if !self.may_be_held_back(now) {
             return false;
         }
         let is_exempt = self.flight() < initial_window(self.mss) || !self.is_paced(config);

@@ -6,6 +6,7 @@
 
 use hayase_device::checksum::{Sum, fold};
 use hayase_device::{Device, Frame, Prefix, TxMeta, TxSegmentation};
+use hayase_time::Instant;
 
 use super::connection::Connection;
 use super::emit::checksum_request;
@@ -67,6 +68,7 @@ impl<F: Frame> Connection<F> {
         let is_paced = self.is_paced(config) || self.congestion.model_rate().is_some();
         let cut = TxSegmentation { segment_len: mss as u16, header_len: LEN as u16, ipv6: AT == TCP_V6 };
         let meta = TxMeta { checksum: checksum_request(egress.offloads(), AT), segmentation: Some(cut) };
+        let is_watched = self.deadlines.retransmit != Instant::MAX;
         let mut count = 0;
         while egress.device.room() > 0
             && self.snd_nxt - first < len_max
@@ -88,7 +90,7 @@ impl<F: Frame> Connection<F> {
             let Some(out) = payload.with_headers(LEN, put) else { break };
             egress.take_idents(len.div_ceil(mss));
             egress.device.transmit(out, meta);
-            if is_paced && self.snd_nxt != self.snd_una {
+            if is_paced && (is_watched || count > 0) {
                 self.pace(len, now, config);
             }
             self.snd_nxt += len;
@@ -96,7 +98,7 @@ impl<F: Frame> Connection<F> {
         }
         if count > 0 {
             egress.counters.add(Count::OutSegs, count);
-            self.note_train_sent(now, config);
+            self.note_train_sent(count > 1, now, config);
         }
     }
 
@@ -113,13 +115,14 @@ impl<F: Frame> Connection<F> {
         let Some(mut template) = self.template::<AT, LEN, D>(meta.checksum.is_some(), egress) else { return };
         let mut count = egress.device.room().min((len_max.min(self.usable_window()) / mss) as usize);
         let mut index = self.send.index_of(first);
+        let is_watched = self.deadlines.retransmit != Instant::MAX;
         let is_paced = self.is_paced(config) || self.congestion.model_rate().is_some();
         while count > 0 && !(is_paced && self.is_held_back(now, config)) {
             let is_last = self.snd_nxt + mss == self.send.end();
             let Some((frame, sum)) = self.send.whole_at(index, self.snd_nxt, mss) else { break };
             let Some(out) = template.put_before(frame, sum, self.snd_nxt, is_last) else { break };
             egress.device.transmit(out, meta);
-            if is_paced && self.snd_nxt != self.snd_una {
+            if is_paced && (is_watched || self.snd_nxt != first) {
                 self.pace(mss, now, config);
             }
             self.snd_nxt += mss;
@@ -130,7 +133,7 @@ impl<F: Frame> Connection<F> {
         if sent > 0 {
             egress.take_idents(sent / mss);
             egress.counters.add(Count::OutSegs, u64::from(sent / mss));
-            self.note_train_sent(now, config);
+            self.note_train_sent(sent > mss, now, config);
         }
     }
 

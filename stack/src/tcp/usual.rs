@@ -31,7 +31,11 @@ impl<F: Frame> Connection<F> {
         debug_assert!(!self.steady || self.is_steady());
         // Nothing was sent beyond it while the connection is steady; what were less than nothing is more than a segment.
         let len = self.send.end() - self.snd_nxt;
-        if !self.steady || !self.is_one_segment(len) || self.has_paused(egress.now, config) {
+        if !self.steady
+            || !self.is_one_segment(len)
+            || self.may_be_held_back(egress.now)
+            || self.has_paused(egress.now, config)
+        {
             return false;
         }
         if self.window_due {
