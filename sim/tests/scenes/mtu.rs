@@ -56,3 +56,19 @@ fn that_shrinks_under_way_is_found_out() {
         narrowing.await.unwrap();
     });
 }
+
+/// The same, and the router says so. A path that was wide is doubted for one timeout (RFC 5927 §7.2), and no longer.
+#[test]
+fn that_shrinks_under_way_is_doubted_and_then_kept_to() {
+    Sim::builder().link(Link::with_rate(5_000_000, millis(10))).seeds(100).run(|sim| async move {
+        let cable = sim.cable(0);
+        let mut random = sim.random();
+        let narrowing = sim.client().spawn(async move {
+            hayase::time::sleep(random.time(millis(700))).await;
+            cable.change(|link| link.mtu = Some(1300));
+        });
+        let took = transfer(&sim, 600_000).await;
+        assert!(took < seconds(4), "{took:?}");
+        narrowing.await.unwrap();
+    });
+}

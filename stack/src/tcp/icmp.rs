@@ -58,7 +58,7 @@ impl<F: Frame> Tcp<F> {
                 connection.enter_closed(Some(error));
             }
             Trouble::Hard(error) | Trouble::Soft(error) => connection.errors.soft = Some(Box::new(error)),
-            Trouble::TooBig { mtu } => connection.packet_too_big(now, mtu, counters),
+            Trouble::TooBig { mtu } => connection.packet_too_big(now, seq, mtu, counters),
         }
         self.settle(index, now, config);
         true

@@ -1,6 +1,10 @@
 //! How long a segment may be on the way: path-MTU discovery (RFC 1191, RFC 8201), what to do about routers that throw
 //! away what is too long and say nothing (RFC 2923 §2.1, RFC 4821 §7.7), and how longer segments are tried again: one at
 //! a time, whose loss means nothing else (RFC 4821 §7, RFC 8899).
+//!
+//! Anybody can say that he is a router. At the start of a connection, before long segments can have passed, he is
+//! believed at once. Later the path speaks against him, and he is believed only if what he quotes is not acknowledged
+//! before the timer runs out (RFC 5927 §7.2): whoever guesses a number in the window shortens nothing.
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -25,6 +29,10 @@ const MTU_MIN_V6: usize = 1280;
 
 /// What passes nearly everywhere (RFC 4821 §7.7 recommends 1024 bytes of payload).
 const MTU_BASE_V4: usize = 1024 + 40;
+
+/// Where so many bytes were acknowledged, segments of full length were among them, or else were never sent and are not
+/// in a hurry. RFC 5927 §7.2 has the longest packet that was acknowledged instead, for which each would be looked at.
+const PROVEN_LEN: u64 = 64 * 1024;
 
 /// Timeouts of the same segment after which its length is suspected, as in Linux: two or three may be chance.
 const TIMEOUTS_SUSPICIOUS: u8 = 4;
@@ -51,6 +59,16 @@ pub(super) struct PathMtu {
     /// When the next probe may go.
     probe_at: Instant,
     probe: Option<Probe>,
+    doubted: Option<Claim>,
+}
+
+/// What somebody said of a path that was known to be wider.
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    /// Of the segment that he quotes.
+    seq: Seq,
+    /// Payload of segments that would pass.
+    mss: u32,
 }
 
 /// A longer segment that is on its way.
@@ -63,6 +81,11 @@ struct Probe {
 }
 
 impl PathMtu {
+    /// Segments of `mss` bytes are the longest, and pass as far as is known.
+    fn new(mss: u32, probe_at: Instant) -> PathMtu {
+        PathMtu { mss_before: mss, high: mss, tries_high: true, probe_at, probe: None, doubted: None }
+    }
+
     /// Payload of the next probe, if segments of `low` bytes pass.
     fn candidate(&self, low: u32) -> u32 {
         if self.tries_high || self.high.saturating_sub(low) <= SEARCH_STEP {
@@ -83,16 +106,20 @@ impl PathMtu {
 }
 
 impl<F: Frame> Connection<F> {
-    /// A router says that packets of ours are too long for its next link: smaller segments from now on, and what
-    /// was lost goes again at once (RFC 1191 §6.3, RFC 8201 §5.4).
-    pub(super) fn packet_too_big(&mut self, now: Instant, mtu: usize, counters: &mut Counters) {
+    /// A router quotes the segment at `seq` and says that it is too long for its next link: smaller segments from now
+    /// on, and what was lost goes again at once (RFC 1191 §6.3, RFC 8201 §5.4).
+    pub(super) fn packet_too_big(&mut self, now: Instant, seq: Seq, mtu: usize, counters: &mut Counters) {
         let is_v4 = self.tuple.is_v4();
         let (least, floor) = if is_v4 { (MTU_MIN_V4, MTU_FLOOR_V4) } else { (MTU_MIN_V6, MTU_MIN_V6) };
         if mtu < least {
             return;
         }
         let mss = self.mss_within(mtu.max(floor));
-        if self.lower_mss(now, mss) {
+        if mss < self.mss && self.tally.bytes_acked >= PROVEN_LEN {
+            let mss_now = self.mss;
+            let path = self.path_mtu.get_or_insert_with(|| Box::new(PathMtu::new(mss_now, now)));
+            path.doubted = Some(Claim { seq, mss });
+        } else if self.lower_mss(now, mss) {
             self.recovery.enter_loss(self.snd_una, self.snd_nxt, None, false);
             self.force = true;
         } else if self.probe_len().is_some_and(|len| mss < len) {
@@ -104,12 +131,27 @@ impl<F: Frame> Connection<F> {
         }
     }
 
+    /// The timer ran out over what a router said was too long: so it may have been one.
+    fn heed_doubted(&mut self, now: Instant) {
+        let Some(claim) = self.path_mtu.as_mut().and_then(|path| path.doubted.take()) else { return };
+        let is_outstanding = claim.seq.at_or_after(self.snd_una) && claim.seq.before(self.snd_nxt);
+        if !(is_outstanding && self.snd_wnd > 0 && self.lower_mss(now, claim.mss)) {
+            self.forget_path_if_wide();
+        }
+    }
+
+    /// As long as all is as it was, there is nothing to remember.
+    fn forget_path_if_wide(&mut self) {
+        self.path_mtu.take_if(|path| path.mss_before <= self.mss && path.probe.is_none());
+    }
+
     /// The timer ran out. If it did before for the same long segment, the path may have a black hole for such:
     /// shorter ones find out, and how much longer they may be is searched at once.
     pub(super) fn suspect_black_hole(&mut self, now: Instant, counters: &mut Counters) {
         if self.probe_len().is_some() {
             self.fail_mtu_probe(now, counters);
         }
+        self.heed_doubted(now);
         let base = if self.tuple.is_v4() { MTU_BASE_V4 } else { MTU_MIN_V6 };
         if self.retries >= TIMEOUTS_SUSPICIOUS && self.flight() > 0 && self.snd_wnd > 0 {
             let mss = self.mss_within(base);
@@ -132,9 +174,7 @@ impl<F: Frame> Connection<F> {
             return false;
         }
         let mss_before = self.path_mtu.as_ref().map_or(self.mss, |path| path.mss_before);
-        let probe_at = now + RAISE_INTERVAL;
-        let path = PathMtu { mss_before, high: mss_before, tries_high: true, probe_at, probe: None };
-        self.path_mtu = Some(Box::new(path));
+        self.path_mtu = Some(Box::new(PathMtu::new(mss_before, now + RAISE_INTERVAL)));
         self.mss = mss;
         true
     }
@@ -162,7 +202,8 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        let Some(path) = self.path_mtu.as_ref().filter(|path| path.probe.is_none()) else { return };
+        let is_narrow = |path: &PathMtu| path.probe.is_none() && path.mss_before > self.mss;
+        let Some(path) = self.path_mtu.as_deref().filter(|path| is_narrow(path)) else { return };
         let (now, len) = (egress.now, path.candidate(self.mss));
         let (start, end) = (self.snd_nxt, self.snd_nxt + len);
         let is_due = now >= path.probe_at && self.recovery.is_quiet();

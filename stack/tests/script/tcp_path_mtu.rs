@@ -63,6 +63,49 @@ fn n3_one_longer_segment_asks_and_all_are_longer_once_it_passed() {
     assert!(t.drain().iter().all(|got| got.len == MSS));
 }
 
+/// A connection over which 100,000 bytes went, and ten segments more are on their way.
+fn proven() -> (Script, u32) {
+    let mut t = Script::listening();
+    t.peer(syn().mss(MSS as u16).sack_permitted());
+    let isn = t.expect(syn_ack()).wire_seq;
+    t.wait(ms(20));
+    t.peer(ack(1));
+    t.accept();
+    t.write(100_000);
+    deliver_all(&mut t);
+    t.write(14_600);
+    t.drain();
+    (t, isn)
+}
+
+/// RFC 5927 §7.2
+#[test]
+fn f9_who_says_that_a_known_path_is_narrow_is_not_believed_while_it_goes_on() {
+    let (mut t, isn) = proven();
+    icmp_error(&mut t, 3, 4, 1000, isn, 100_001);
+    t.silence();
+    deliver_all(&mut t);
+    t.write(14_600);
+    assert!(t.drain().iter().all(|got| got.len == MSS));
+    // Nor when something else is lost later.
+    t.wait(Duration::from_secs(2));
+    let again = t.drain();
+    assert!(!again.is_empty() && again.iter().all(|got| got.len == MSS), "{again:?}");
+}
+
+#[test]
+fn f9_who_says_so_is_right_if_what_he_quotes_is_lost() {
+    let (mut t, isn) = proven();
+    icmp_error(&mut t, 3, 4, 1000, isn, 100_001);
+    t.silence();
+    t.wait(Duration::from_secs(2));
+    let again = t.drain();
+    assert!(again.iter().any(|got| got.seq == 100_001 && got.len == 960), "{again:?}");
+    deliver_all(&mut t);
+    t.write(14_600);
+    assert!(t.drain().iter().all(|got| got.len <= 960));
+}
+
 #[test]
 fn n3_where_too_little_would_follow_nothing_is_asked() {
     let (mut t, _) = narrowed();
