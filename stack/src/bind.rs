@@ -5,9 +5,14 @@ use crate::random::Random;
 
 /// Every ephemeral port once, from a random one on (RFC 6056 §3.3.1).
 pub(crate) fn ephemeral_ports(random: &mut Random, config: &Config) -> impl Iterator<Item = u16> + use<> {
+    ephemeral_ports_from(random.next() as u32, config)
+}
+
+/// Every ephemeral port once, from one on: the `start`th, counting around.
+pub(crate) fn ephemeral_ports_from(start: u32, config: &Config) -> impl Iterator<Item = u16> + use<> {
     let (first, last) = (*config.ephemeral_ports.start(), *config.ephemeral_ports.end());
     let count = u32::from(last.saturating_sub(first)) + 1;
-    let start = random.next() as u32 % count;
+    let start = start % count;
     (0..count).map(move |i| first + ((start + i) % count) as u16)
 }
 

@@ -178,12 +178,9 @@ fn connections_are_opened_and_closed() {
     let (figures, _) = study("bench churn --connections 1,16 --rounds 1 --duration 0.1", "churn.svg");
     let (opened, rate) = (column(&figures, "opened"), column(&figures, "connections_per_second"));
     assert!(opened.iter().all(|count| *count > 10.0) && rate.iter().all(|rate| *rate > 100.0), "{figures}");
-    // Ports are chosen at random (RFC 6056): one connection in 28,000 gets the very port of the one before, within a few
-    // microseconds of its end, when neither timestamp nor sequence number proves it newer (RFC 6191), and asks again.
-    let repeated = column(&figures, "retransmissions")
-        .iter()
-        .zip(&opened)
-        .all(|(again, of)| *again <= 3.0 + of / 5000.0);
+    // A port comes again only once its connection is forgotten (RFC 6056): nobody asks twice. Others may do so, if the
+    // machine held this process up.
+    let repeated = column(&figures, "retransmissions").iter().all(|again| *again <= 3.0);
     assert!(repeated, "{figures}");
 }
 

@@ -33,6 +33,7 @@ mod open;
 mod output;
 mod pacing;
 mod path_mtu;
+mod ports;
 mod prediction;
 mod prr;
 mod rack;
@@ -67,6 +68,7 @@ use self::fastopen::FastOpens;
 use self::flow::{Flow, Flows, Tuple};
 use self::listener::Listeners;
 use self::output::Output;
+use self::ports::Ports;
 use self::segment::{Reply, Segment, Stop};
 use self::segment_arrives::Context;
 use self::time_wait::{Arrival, TimeWait, TimeWaits};
@@ -105,6 +107,7 @@ pub(crate) struct Tcp<F> {
     replies: VecDeque<Reply>,
     challenges: Limiter,
     fast_opens: FastOpens,
+    ports: Ports,
     /// What the device can do, as far as filling frames is concerned.
     caps: Caps,
     /// The device took no more, or its pool was dry, when we last sent: nothing but time or frames that come home
@@ -123,6 +126,7 @@ impl<F: Frame> Tcp<F> {
             replies: VecDeque::new(),
             challenges: Limiter::new(config.challenge_acks_per_second, config.challenge_acks_per_second),
             fast_opens: FastOpens::new(config, random),
+            ports: Ports::new(),
             caps: *caps,
             is_stalled: false,
         }

@@ -10,7 +10,7 @@ use super::flow::{Flow, Tuple};
 use super::segment::{Reply, Segment};
 use super::state::State;
 use super::{Tcp, Turn, isn};
-use crate::bind::ephemeral_ports;
+use crate::bind::{ephemeral_ports, ephemeral_ports_from};
 use crate::config::Config;
 use crate::counters::{Count, Drop};
 use crate::egress::mss;
@@ -181,18 +181,22 @@ impl<F: Frame> Tcp<F> {
 
     /// A port from which nobody is connected to this peer yet.
     fn choose_port(
-        &self,
+        &mut self,
         local: IpAddr,
         remote: SocketAddr,
         is_good: &dyn Fn(SocketAddr) -> bool,
         random: &mut Random,
         config: &Config,
     ) -> Result<Tuple, Error> {
-        ephemeral_ports(random, config)
-            .filter(|port| is_good(SocketAddr::new(local, *port)))
-            .map(|port| Tuple::new(SocketAddr::new(local, port), remote))
-            .find(|tuple| self.find(tuple).is_none() && !self.listeners.has_port(tuple.local_port()))
-            .ok_or(Error::PortsExhausted)
+        let start = self.ports.start(local, remote, random);
+        let (skipped, tuple) = (0..)
+            .zip(ephemeral_ports_from(start.at, config))
+            .filter(|(_, port)| is_good(SocketAddr::new(local, *port)))
+            .map(|(skipped, port)| (skipped, Tuple::new(SocketAddr::new(local, port), remote)))
+            .find(|(_, tuple)| self.find(tuple).is_none() && !self.listeners.has_port(tuple.local_port()))
+            .ok_or(Error::PortsExhausted)?;
+        self.ports.take(start, skipped, random);
+        Ok(tuple)
     }
 
     /// A port that no listener has, for `bind` to port 0.
