@@ -8,7 +8,7 @@ use std::process::Command;
 
 use hayase_tests::binary::{cargo, profile_directory, workspace_root};
 use hayase_tests::house::tree::{File, files};
-use hayase_tests::house::{Graph, Kind, Package, Source, licence};
+use hayase_tests::house::{Dependency, Graph, Kind, Package, Source, licence};
 use hayase_tests::rights;
 
 const FUNCTION_LINES_MAX: usize = 70;
@@ -207,6 +207,30 @@ fn every_licence_is_allowed() {
         !licence::is_allowed(expression)
     });
     none("a licence", refused.map(|package| format!("{}: {:?}", package.name, package.licence)));
+}
+
+#[test]
+fn packages_come_from_crates_io_in_named_versions() {
+    let graph = Graph::load();
+    let foreign = graph.packages.iter().filter(|package| {
+        package
+            .source
+            .as_ref()
+            .is_some_and(|source| !source.ends_with("github.com/rust-lang/crates.io-index"))
+    });
+    none(
+        "a package from elsewhere",
+        foreign.map(|package| format!("{}: {:?}", package.name, package.source)),
+    );
+    let any_version = graph.members().flat_map(|member| {
+        let is_loose = |dependency: &&Dependency| {
+            let path = graph.members().any(|other| other.name == dependency.name);
+            dependency.versions == "*" && !path
+        };
+        let loose = member.dependencies.iter().filter(is_loose);
+        loose.map(|dependency| format!("{}: {}", member.name, dependency.name)).collect::<Vec<_>>()
+    });
+    none("a dependency of any version", any_version);
 }
 
 /// `deny.toml` and this crate have the list of licences once each.

@@ -27,6 +27,8 @@ pub struct Dependency {
     pub kind: Kind,
     /// Whether a feature turns it on.
     pub optional: bool,
+    /// Which versions of it will do.
+    pub versions: String,
 }
 
 /// A package, of this workspace or not.
@@ -34,6 +36,8 @@ pub struct Dependency {
 pub struct Package {
     /// Its name.
     pub name: String,
+    /// Where it comes from, if not from this workspace.
+    pub source: Option<String>,
     /// Its licence expression.
     pub licence: Option<String>,
     /// Its folder, relative to the workspace's root, if it is a member.
@@ -111,6 +115,7 @@ fn package(value: &Value) -> Package {
     let is_member = value["source"].is_null();
     Package {
         name: text(&value["name"]),
+        source: value["source"].as_str().map(str::to_owned),
         licence: value["license"].as_str().map(str::to_owned),
         folder: folder.filter(|_| is_member).map(PathBuf::from),
         dependencies: array(&value["dependencies"]).iter().map(dependency).collect(),
@@ -124,7 +129,8 @@ fn dependency(value: &Value) -> Dependency {
         Some("build") => Kind::Build,
         _ => Kind::Normal,
     };
-    Dependency { name: text(&value["name"]), kind, optional: value["optional"] == true }
+    let (name, versions) = (text(&value["name"]), text(&value["req"]));
+    Dependency { name, kind, optional: value["optional"] == true, versions }
 }
 
 fn is_product(target: &Value) -> bool {

@@ -5,5 +5,5 @@ pub mod licence;
 pub mod source;
 pub mod tree;
 
-pub use graph::{Graph, Kind, Package};
+pub use graph::{Dependency, Graph, Kind, Package};
 pub use source::Source;
