@@ -102,14 +102,33 @@ impl Flow {
     /// # Panics
     /// If the peer sends anything.
     pub async fn send(&self, stream: &mut TcpStream, len: u64) -> io::Result<()> {
-        let result = self.try_send(stream, len).await;
+        self.send_from(0, stream, len).await
+    }
+
+    /// As [`send`](Self::send), where the first `at` of the `len` bytes were written before: they are those that
+    /// [`first`](Self::first) says.
+    ///
+    /// # Errors
+    /// The connection's.
+    ///
+    /// # Panics
+    /// If the peer sends anything.
+    pub async fn send_from(&self, at: u64, stream: &mut TcpStream, len: u64) -> io::Result<()> {
+        let result = self.try_send(at, stream, len).await;
         self.entry(|entry| entry.sent = if result.is_ok() { End::Done(len) } else { End::Failed });
         result
     }
 
-    async fn try_send(&self, stream: &mut TcpStream, len: u64) -> io::Result<()> {
+    /// The first `len` bytes, for who writes them by other means, such as [`TcpStream::connect_with`].
+    #[must_use]
+    pub fn first(&self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.fill(0, &mut bytes);
+        bytes
+    }
+
+    async fn try_send(&self, mut at: u64, stream: &mut TcpStream, len: u64) -> io::Result<()> {
         let mut chunk = vec![0; CHUNK_LEN];
-        let mut at = 0;
         while at < len {
             let count = (len - at).min(CHUNK_LEN as u64) as usize;
             self.fill(at, &mut chunk[..count]);

@@ -138,22 +138,30 @@ impl Call {
         let addr = SocketAddr::new(ip, 1000 + self.index);
         let flow = sim.flow();
         let listener = sim.host(self.to).scope(TcpListener::bind(addr)).await?;
+        if self.random.chance(0.5) {
+            listener.set_fastopen(self.random.between(0..=4) as u32)?;
+        }
         sim.host(self.to).spawn(serve(listener, flow.clone(), self.random.fork()));
         sim.host(self.from).scope(self.call(addr, flow)).await
     }
 
     async fn call(mut self, addr: SocketAddr, flow: Flow) -> io::Result<u64> {
-        let mut stream = TcpStream::connect(addr).await?;
+        let len_max = 1 << self.random.between(0..=20);
+        let len = self.random.below(len_max);
+        // With the SYN, if the server gave a cookie before.
+        let early = if self.random.chance(0.3) { self.random.below(2000).min(len) } else { 0 };
+        let mut stream = match early {
+            0 => TcpStream::connect(addr).await?,
+            _ => TcpStream::connect_with(addr, &flow.first(early as usize)).await?,
+        };
         stream.set_congestion(*self.random.pick(Congestion::ALL))?;
         stream.set_nodelay(self.random.chance(0.5))?;
         stream.set_keepalive(Some(patience()))?;
-        let len_max = 1 << self.random.between(0..=20);
-        let len = self.random.below(len_max);
         if self.random.chance(0.8) {
-            return flow.send(&mut stream, len).await.map(|()| len);
+            return flow.send_from(early, &mut stream, len).await.map(|()| len);
         }
         let patience = self.random.time(Duration::from_secs(5));
-        let result = timeout(patience, flow.send(&mut stream, len)).await;
+        let result = timeout(patience, flow.send_from(early, &mut stream, len)).await;
         if self.random.chance(0.5) {
             stream.abort();
         }

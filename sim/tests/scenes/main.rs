@@ -10,6 +10,7 @@ mod crowd;
 mod datagrams;
 mod duplication;
 mod fairness;
+mod fastopen;
 mod flood;
 mod half_open;
 mod icmp;
