@@ -75,18 +75,19 @@ impl<F: Frame> Connection<F> {
     }
 
     /// SND.WND from segments newer than the last that set it. Returns whether it changed.
+    ///
+    /// SND.WL2 (RFC 9293 §3.10.7.4, fifth) is not kept: it is the acknowledgement number of a segment that was taken, so it
+    /// is at or before SND.UNA, and what is before SND.UNA is refused here: what is left is at or after it.
     #[inline]
     pub(super) fn update_window(&mut self, seq: Seq, ack: Seq, window: u32) -> bool {
-        let is_newer = self.snd_wl1.before(seq) || (self.snd_wl1 == seq && self.snd_wl2.at_or_before(ack));
         // An ACK of what was acknowledged before tells an old right edge.
-        if !is_newer || ack.before(self.snd_una) {
+        if seq.before(self.snd_wl1) || ack.before(self.snd_una) {
             return false;
         }
         let moved = window != self.snd_wnd;
         self.snd_wnd = window;
         self.max_snd_wnd = self.max_snd_wnd.max(window);
         self.snd_wl1 = seq;
-        self.snd_wl2 = ack;
         moved
     }
 

@@ -104,7 +104,6 @@ pub(crate) struct Connection<F> {
     /// SND.WND, scaled.
     pub(super) snd_wnd: u32,
     pub(super) snd_wl1: Seq,
-    pub(super) snd_wl2: Seq,
     /// MAX.SND.WND (RFC 5961 §5.2) and the yardstick of silly windows (RFC 9293 §3.8.6.2.1).
     pub(super) max_snd_wnd: u32,
     pub(super) snd_wscale: u8,
@@ -243,7 +242,6 @@ impl<F: Frame> Connection<F> {
             snd_nxt: opening.iss,
             snd_wnd: 0,
             snd_wl1: Seq(0),
-            snd_wl2: opening.iss,
             max_snd_wnd: 0,
             snd_wscale: 0,
             mss: opening.mss,

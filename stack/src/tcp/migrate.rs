@@ -82,7 +82,7 @@ macro_rules! luggage {
 luggage! {
     moves {
         tuple: Tuple, state: State, ttl: u8, tos: u8,
-        iss: Seq, snd_una: Seq, snd_nxt: Seq, snd_wnd: u32, snd_wl1: Seq, snd_wl2: Seq, max_snd_wnd: u32,
+        iss: Seq, snd_una: Seq, snd_nxt: Seq, snd_wnd: u32, snd_wl1: Seq, max_snd_wnd: u32,
         flight_max: u32, snd_wscale: u8, mss: u32,
         irs: Seq, rcv_nxt: Seq, rcv_adv: Seq, rcv_up: Option<Seq>, rcv_wscale: u8, space: Space, unacked_len: u32,
         sack_ok: bool, timestamps_ok: bool, window_scaling_ok: bool, ts_recent: u32, ts_recent_at: u32,

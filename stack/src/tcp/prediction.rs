@@ -178,7 +178,6 @@ impl<F: Frame> Connection<F> {
         self.snd_wnd = u32::from(arrived.window()) << self.snd_wscale;
         self.max_snd_wnd = self.max_snd_wnd.max(self.snd_wnd);
         self.snd_wl1 = seq;
-        self.snd_wl2 = ack;
         Some(Expected { ack, len, timestamps })
     }
 

@@ -264,7 +264,6 @@ impl<F: Frame> Connection<F> {
         self.snd_wnd = u32::from(segment.header.window) << window_shift;
         self.max_snd_wnd = self.snd_wnd;
         self.snd_wl1 = segment.seq;
-        self.snd_wl2 = segment.header.ack;
         if self.retries > 0 {
             // Our SYN had to go again, so nothing was measured, and the path may be full.
             self.rtt.assume_slow();
