@@ -1,7 +1,5 @@
 //! What an acknowledgement means to the sender: window, round-trip time, recovery, congestion window.
 
-use alloc::boxed::Box;
-
 use hayase_device::Frame;
 use hayase_time::Instant;
 
@@ -133,7 +131,9 @@ impl<F: Frame> Connection<F> {
     #[inline(never)]
     fn move_window(&mut self, acked: u32, was_limited: bool, sent_at: Option<Instant>, now: Instant) {
         if was_limited {
-            self.flight_max = self.flight_max.max(self.flight() + acked);
+            let flight = self.flight() + acked;
+            let bulk = self.bulk_mut();
+            bulk.flight_max = bulk.flight_max.max(flight);
         }
         let was_open = self.recovery.is_open();
         let is_over = self.recovery.on_ack(self.snd_una, acked, self.mss);
@@ -158,10 +158,8 @@ impl<F: Frame> Connection<F> {
         let rtt_us = sent_at.map_or(0, |at| now.micros_since(at).clamp(1, u32::MAX.into()) as u32);
         let (una, nxt, srtt_us) = (self.snd_una, self.snd_nxt, self.rtt.srtt_us());
         self.congestion.on_ack(&Ack { now, acked, mss: self.mss, una, nxt, rtt_us, srtt_us });
-        let delivery = &mut self.tally.delivery_rate;
-        delivery
-            .get_or_insert_with(|| Box::new(DeliveryRate::new(now, una, nxt)))
-            .on_ack(now, acked, una, nxt);
+        let delivery = self.bulk_mut().delivery_rate.get_or_insert_with(|| DeliveryRate::new(now, una, nxt));
+        delivery.on_ack(now, acked, una, nxt);
     }
 
     /// A round-trip sample: of when the segment left, or, where that was sent twice, of the timestamp that came back

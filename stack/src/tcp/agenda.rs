@@ -66,8 +66,8 @@ impl Agenda {
 
     /// Sees to it that its timer fires in time.
     #[inline(always)]
-    pub(super) fn schedule<F>(&mut self, connection: &mut Connection<F>, index: u32) {
-        if connection.deadlines.earliest() < connection.timer.at {
+    pub(super) fn schedule<F: Frame>(&mut self, connection: &mut Connection<F>, index: u32) {
+        if connection.deadline() < connection.timer.at {
             self.rearm(connection, index);
         }
     }
@@ -84,8 +84,8 @@ impl Agenda {
     /// it fires early, finds nothing due and goes to the new place. So an active connection touches the wheel a few
     /// times a second, whatever it sends.
     #[cold]
-    pub(super) fn rearm<F>(&mut self, connection: &mut Connection<F>, index: u32) {
-        let at = connection.deadlines.earliest();
+    pub(super) fn rearm<F: Frame>(&mut self, connection: &mut Connection<F>, index: u32) {
+        let at = connection.deadline();
         connection.timer.at = at;
         if at == Instant::MAX {
             return;

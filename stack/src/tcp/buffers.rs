@@ -5,8 +5,6 @@
 //! right-sizing, as Linux's `tcp_rcv_space_adjust`); the send buffer with the congestion window. Both end at limits of
 //! [`Config`], and while TCP as a whole holds much, nothing grows.
 
-use alloc::boxed::Box;
-
 use hayase_device::Frame;
 use hayase_time::Instant;
 
@@ -20,22 +18,7 @@ const RTT_UNKNOWN_US: u32 = 100_000;
 /// One connection gets no more than this part of what TCP as a whole may still hold.
 const SHARE: usize = 4;
 
-/// What a connection keeps for its application.
-#[derive(Debug)]
-pub(super) struct Space {
-    /// Bytes: the largest window.
-    pub(super) len: u32,
-    /// By what that grows, from the first read on.
-    intake: Option<Box<Intake>>,
-}
-
-impl Space {
-    pub(super) fn new(config: &Config) -> Space {
-        Space { len: config.receive_buffer_len.min(u32::MAX as usize) as u32, intake: None }
-    }
-}
-
-/// What the application takes in a round trip.
+/// What the application takes in a round trip, by which grows what is kept for it: from the first read on.
 #[derive(Debug)]
 pub(super) struct Intake {
     /// The round trip that is going on: when it began, and at which byte.
@@ -51,13 +34,13 @@ impl<F: Frame> Connection<F> {
     /// may still take.
     pub(super) fn size_receive_buffer(&mut self, now: Instant, free_len: usize, config: &Config) {
         let limit = config.receive_buffer_len_max.min(free_len / SHARE).min(u32::MAX as usize) as u32;
-        if self.space.len >= limit || !self.window_scaling_ok {
+        if self.space_len >= limit || !self.window_scaling_ok {
             return;
         }
         let (consumed, rtt_us) = (self.consumed(), self.rtt.srtt_us());
         let rtt_us = if rtt_us == 0 { RTT_UNKNOWN_US } else { rtt_us };
-        let intake =
-            self.space.intake.get_or_insert_with(|| Intake { since: now, from: consumed, most: 0 }.into());
+        let intake = &mut self.bulk_mut().intake;
+        let intake = intake.get_or_insert_with(|| Intake { since: now, from: consumed, most: 0 });
         if now < intake.since.after_micros(rtt_us.into()) {
             return;
         }
@@ -65,14 +48,14 @@ impl<F: Frame> Connection<F> {
         (intake.since, intake.from) = (now, consumed);
         if taken > intake.most {
             let wanted = taken.saturating_add(taken - intake.most).saturating_mul(2);
-            self.space.len = self.space.len.max(wanted.min(limit));
             intake.most = taken;
+            self.space_len = self.space_len.max(wanted.min(limit));
         }
     }
 
     /// Segments that may wait out of order: a full window of full ones, and more if they are small.
     pub(super) fn out_of_order_count_max(&self, config: &Config) -> usize {
-        config.out_of_order_count_max.max((self.space.len / self.mss) as usize)
+        config.out_of_order_count_max.max((self.space_len / self.mss) as usize)
     }
 
     /// What the connection keeps for its peer: what the window lets be under way, and as much again to go on with. Of a
@@ -80,7 +63,8 @@ impl<F: Frame> Connection<F> {
     /// and have left the processor's cache by the time that it goes.
     #[inline]
     pub(super) fn send_buffer_len(&self, config: &Config) -> usize {
-        let used = self.congestion.cwnd().min(self.flight_max);
+        let flight_max = self.bulk.as_ref().map_or(0, |bulk| bulk.flight_max);
+        let used = self.congestion.cwnd().min(flight_max);
         config.send_buffer_len.max((2 * used as usize).min(config.send_buffer_len_max))
     }
 }

@@ -6,19 +6,15 @@ use hayase_device::Frame;
 use hayase_time::{Instant, TimerKey};
 
 use super::assembler::Assembler;
-use super::buffers::Space;
 use super::congestion::Controller;
-use super::fastopen::FastOpen;
 use super::flow::Tuple;
 use super::info::Tally;
-use super::keepalive::Probing;
-use super::path_mtu::PathMtu;
+use super::rare::{Bulk, Rare};
 use super::receive_queue::ReceiveQueue;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::send_queue::SendQueue;
 use super::state::State;
-use super::user_timeout::Patience;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ip::neighbor::NeighborId;
@@ -46,34 +42,19 @@ pub(super) enum LossTimer {
     Probe,
     /// What may be reordered becomes lost.
     Reordering,
+    /// Nothing is outstanding but the peer's FIN, and nobody owns the connection: the end of patience with FIN_WAIT_2.
+    PeersFin,
 }
 
-/// What a connection must do by when. `Instant::MAX`: nothing.
+/// What every connection must do by when. `Instant::MAX`: nothing. What few must do is in [`Rare`] and [`Bulk`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
     pub(super) retransmit: Instant,
-    /// What `retransmit` is for.
-    pub(super) loss_timer: LossTimer,
     pub(super) delayed_ack: Instant,
-    /// Data that pacing holds back may go.
-    pub(super) pace: Instant,
-    /// Keep-alive, or the end of patience with a connection that nobody owns any more.
-    pub(super) idle: Instant,
 }
 
 impl Deadlines {
-    pub(super) const NONE: Deadlines = Deadlines {
-        retransmit: Instant::MAX,
-        loss_timer: LossTimer::Timeout,
-        delayed_ack: Instant::MAX,
-        pace: Instant::MAX,
-        idle: Instant::MAX,
-    };
-
-    #[inline]
-    pub(super) fn earliest(&self) -> Instant {
-        self.retransmit.min(self.delayed_ack).min(self.pace.min(self.idle))
-    }
+    pub(super) const NONE: Deadlines = Deadlines { retransmit: Instant::MAX, delayed_ack: Instant::MAX };
 }
 
 /// Where a connection stands besides its slot.
@@ -109,18 +90,15 @@ pub(crate) struct Connection<F> {
     pub(super) snd_wscale: u8,
     /// Payload of a full segment: the peer's MSS, within our MTU, less the options of every segment.
     pub(super) mss: u32,
-    /// Where the path turned out to be narrower than both ends' links.
-    pub(super) path_mtu: Option<Box<PathMtu>>,
 
     // Receive sequence space
     pub(super) irs: Seq,
     pub(super) rcv_nxt: Seq,
-    /// RCV.UP: the end of what the peer marked as urgent, until the application has read up to it.
-    pub(super) rcv_up: Option<Seq>,
     /// Right edge of the window that the peer knows of: RCV.NXT + RCV.WND. Never moves left (SHLD-14).
     pub(super) rcv_adv: Seq,
     pub(super) rcv_wscale: u8,
-    pub(super) space: Space,
+    /// Bytes that are kept for the application: the largest window.
+    pub(super) space_len: u32,
     /// Bytes received since the last acknowledgement went out.
     pub(super) unacked_len: u32,
 
@@ -131,8 +109,6 @@ pub(crate) struct Connection<F> {
     /// TS.Recent (RFC 7323 §4.3), and when it was set, as `age_stamp` has it (§5.5: it ages).
     pub(super) ts_recent: u32,
     pub(super) ts_recent_at: u32,
-    /// When this connection last answered a segment that may be a forger's (RFC 5961 §7).
-    pub(super) challenged_at: Option<Instant>,
     /// Last.ACK.sent
     pub(super) last_ack_sent: Seq,
     /// What is added to the clock, so that timestamps tell nothing of other connections (RFC 7323 §5.4).
@@ -144,8 +120,6 @@ pub(crate) struct Connection<F> {
     pub(super) backoff: u8,
     pub(super) retries: u8,
     pub(super) last_sent_at: Instant,
-    /// The most bytes that were outstanding while that was much of the congestion window.
-    pub(super) flight_max: u32,
     /// When what was sent so far has left, at the pacing rate.
     pub(super) pace_at: Instant,
     pub(super) tally: Tally,
@@ -153,12 +127,10 @@ pub(crate) struct Connection<F> {
     pub(super) send: SendQueue<F>,
     pub(super) receive: ReceiveQueue<F>,
     pub(super) out_of_order: Option<Box<Assembler<F>>>,
-    /// A duplicate that the next ACK reports (RFC 2883).
-    pub(super) dsack: Option<(Seq, Seq)>,
-    /// Where the peer's FIN stands, when it arrived before data in front of it.
-    pub(super) early_fin: Option<Seq>,
 
     pub(super) deadlines: Deadlines,
+    /// What `deadlines.retransmit` is for.
+    pub(super) loss_timer: LossTimer,
     pub(super) timer: Timer,
 
     pub(super) ack_debt: AckDebt,
@@ -190,21 +162,8 @@ pub(crate) struct Connection<F> {
     /// The listener that this connection is for, until it was accepted.
     pub(super) listener: Option<ListenerId>,
     pub(super) events: Ready,
-    pub(super) errors: Errors,
-    /// Boxed, as what follows: most connections have none of it.
-    pub(super) probing: Option<Box<Probing>>,
-    pub(super) patience: Option<Box<Patience>>,
-    /// Data that goes with a SYN, until the handshake is over.
-    pub(super) fast_open: Option<Box<FastOpen>>,
-}
-
-/// What the application has to hear of. Boxed: most connections end in peace.
-#[derive(Debug, Default)]
-pub(super) struct Errors {
-    /// What ended the connection.
-    pub(super) hard: Option<Box<Error>>,
-    /// What a router said of the path (RFC 9293 §3.9.2.2, MUST-47).
-    pub(super) soft: Option<Box<Error>>,
+    pub(super) rare: Option<Box<Rare>>,
+    pub(super) bulk: Option<Box<Bulk>>,
 }
 
 /// The one timer of a connection: its place in the wheel, and when it fires, which may be earlier than any deadline, never
@@ -245,20 +204,17 @@ impl<F: Frame> Connection<F> {
             max_snd_wnd: 0,
             snd_wscale: 0,
             mss: opening.mss,
-            path_mtu: None,
             irs: Seq(0),
             rcv_nxt: Seq(0),
-            rcv_up: None,
             rcv_adv: Seq(0),
             rcv_wscale: window_scale(config),
-            space: Space::new(config),
+            space_len: config.receive_buffer_len.min(u32::MAX as usize) as u32,
             unacked_len: 0,
             sack_ok: true,
             timestamps_ok: true,
             window_scaling_ok: true,
             ts_recent: 0,
             ts_recent_at: 0,
-            challenged_at: None,
             last_ack_sent: Seq(0),
             ts_offset: opening.ts_offset,
             rtt: Rtt::default(),
@@ -267,15 +223,13 @@ impl<F: Frame> Connection<F> {
             backoff: 0,
             retries: 0,
             last_sent_at: opening.now,
-            flight_max: 0,
             pace_at: opening.now,
             tally: Tally::default(),
             send: SendQueue::new(opening.iss + 1),
             receive: ReceiveQueue::default(),
             out_of_order: None,
-            dsack: None,
-            early_fin: None,
             deadlines: Deadlines::NONE,
+            loss_timer: LossTimer::Timeout,
             timer: Timer::STOPPED,
             ack_debt: AckDebt::None,
             duplicates_owed: 0,
@@ -293,10 +247,8 @@ impl<F: Frame> Connection<F> {
             owned: false,
             listener: None,
             events: Ready::EMPTY,
-            errors: Errors::default(),
-            probing: None,
-            patience: None,
-            fast_open: None,
+            rare: None,
+            bulk: None,
         }
     }
 
@@ -344,10 +296,7 @@ impl<F: Frame> Connection<F> {
             && !self.tuple.is_loopback()
             && self.recovery.is_quiet()
             && self.out_of_order.is_none()
-            && self.early_fin.is_none()
-            && self.dsack.is_none()
-            && self.probing.is_none()
-            && !self.is_probing_mtu()
+            && self.rare().is_none_or(Rare::is_quiet)
             && !self.force
             && !self.starved
             && self.recovery.ecn.is_quiet()
@@ -385,24 +334,25 @@ impl<F: Frame> Connection<F> {
     /// and moving only by steps worth a segment (silly window avoidance, RFC 9293 §3.8.6.2.2).
     #[inline]
     pub(super) fn window_edge(&self) -> Seq {
-        let room = self.space.len.saturating_sub(self.receive.len() as u32);
+        let room = self.space_len.saturating_sub(self.receive.len() as u32);
         // No more than the window field can say.
         let room = room.min(u32::from(u16::MAX) << self.rcv_wscale);
         let edge = self.rcv_nxt + room;
         let gain = edge.since(self.rcv_adv);
-        let step = self.mss.min(self.space.len / 2);
+        let step = self.mss.min(self.space_len / 2);
         if gain >= step { edge } else { self.rcv_adv }
     }
 
     /// Whether [`window_edge`](Self::window_edge) may be right of what the peer knows: what is cheap to know.
     #[inline(always)]
     pub(super) fn may_open_window(&self) -> bool {
-        (self.rcv_nxt + self.space.len).since(self.rcv_adv) >= self.mss.min(self.space.len / 2)
+        (self.rcv_nxt + self.space_len).since(self.rcv_adv) >= self.mss.min(self.space_len / 2)
     }
 
     /// Bytes from the next that the application reads to the end of what is urgent (RFC 9293 §3.8.5, MUST-33).
     pub(super) fn urgent_len(&self) -> u32 {
-        self.rcv_up.map_or(0, |up| up.since(self.consumed()))
+        let up = self.rare().and_then(|rare| rare.rcv_up);
+        up.map_or(0, |up| up.since(self.consumed()))
     }
 
     /// The next byte that the application reads.
@@ -413,8 +363,10 @@ impl<F: Frame> Connection<F> {
     /// The application read something: perhaps all that was urgent.
     #[cold]
     pub(super) fn forget_urgent(&mut self) {
-        if self.urgent_len() == 0 {
-            self.rcv_up = None;
+        if self.urgent_len() == 0
+            && let Some(rare) = &mut self.rare
+        {
+            rare.rcv_up = None;
         }
     }
 
@@ -486,7 +438,7 @@ impl<F: Frame> Connection<F> {
         if self.urgent_len() > 0 {
             ready |= Ready::PRIORITY;
         }
-        if self.errors.hard.is_some() {
+        if self.has_failed() {
             ready |= Ready::ERROR;
         }
         ready
@@ -495,16 +447,40 @@ impl<F: Frame> Connection<F> {
     /// The connection is over. What was received stays readable; everything else goes home.
     pub(super) fn enter_closed(&mut self, error: Option<Error>) {
         self.state = State::Closed;
-        self.errors.hard = error.map(Box::new);
         self.send.clear();
         self.out_of_order = None;
-        self.deadlines = Deadlines::NONE;
+        self.forget_deadlines();
         self.ack_debt = AckDebt::None;
-        self.probing = None;
         self.force = false;
         self.events |= Ready::READABLE | Ready::WRITABLE | Ready::READ_CLOSED | Ready::WRITE_CLOSED;
-        if error.is_some() {
+        if let Some(rare) = &mut self.rare {
+            (rare.hard_error, rare.probing) = (None, None);
+        }
+        if let Some(error) = error {
+            self.rare_mut().hard_error = Some(Box::new(error));
             self.events |= Ready::ERROR;
+        }
+    }
+
+    /// The first of all deadlines.
+    #[inline]
+    pub(super) fn deadline(&self) -> Instant {
+        let mut at = self.deadlines.retransmit.min(self.deadlines.delayed_ack);
+        if let Some(rare) = &self.rare {
+            at = at.min(rare.idle_at);
+        }
+        if let Some(bulk) = &self.bulk {
+            at = at.min(bulk.held_until);
+        }
+        at
+    }
+
+    /// Nothing is to be done any more.
+    pub(super) fn forget_deadlines(&mut self) {
+        self.deadlines = Deadlines::NONE;
+        self.set_idle_at(Instant::MAX);
+        if let Some(bulk) = &mut self.bulk {
+            bulk.held_until = Instant::MAX;
         }
     }
 }

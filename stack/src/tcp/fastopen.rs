@@ -167,7 +167,7 @@ impl<F: Frame> Tcp<F> {
         if now >= broken_until {
             let role = Role::Active { mss, sent_len: 0, is_broken: false };
             let option = Some(cookie.unwrap_or_default());
-            connection.fast_open = Some(Box::new(FastOpen { option, role }));
+            connection.rare_mut().fast_open = Some(Box::new(FastOpen { option, role }));
         }
         match self.write(now, id, bytes, device, config) {
             Poll::Ready(taken) => taken,
@@ -236,7 +236,7 @@ impl<F: Frame> Tcp<F> {
     pub(super) fn leave_early(&mut self, index: u32, now: Instant) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let was_reset = connection.state == State::Closed;
-        let Some(Role::Early { listener, .. }) = connection.fast_open.take().map(|fast| fast.role) else {
+        let Some(Role::Early { listener, .. }) = connection.take_fast_open().map(|fast| fast.role) else {
             return;
         };
         if let Some(listener) = self.listeners.get_mut(listener) {
@@ -256,7 +256,7 @@ impl<F: Frame> Tcp<F> {
         if connection.state == State::SynSent {
             return;
         }
-        let Some(fast) = connection.fast_open.take() else { return };
+        let Some(fast) = connection.take_fast_open() else { return };
         let Role::Active { sent_len, is_broken, mss } = fast.role else { return };
         if !header.flags.contains(Flags::ACK) {
             // Both opened at once: data goes when the handshake is over.
@@ -282,7 +282,7 @@ impl<F: Frame> Tcp<F> {
 impl<F: Frame> Connection<F> {
     /// The application has this connection before its handshake is over.
     pub(super) fn is_early(&self) -> bool {
-        self.fast_open.as_ref().is_some_and(|fast| matches!(fast.role, Role::Early { .. }))
+        self.fast_open().is_some_and(|fast| matches!(fast.role, Role::Early { .. }))
     }
 
     /// Nothing is out behind our SYN-ACK: Nagle's algorithm has nothing to wait for.
@@ -294,7 +294,7 @@ impl<F: Frame> Connection<F> {
     /// that do.
     pub(super) fn fast_open_option(&mut self) -> Option<Cookie> {
         let retries = self.retries;
-        let fast = self.fast_open.as_mut()?;
+        let fast = self.fast_open_mut()?;
         if let Role::Active { is_broken, .. } = &mut fast.role {
             *is_broken |= retries > 0;
             return fast.option.filter(|_| !*is_broken);
@@ -304,7 +304,7 @@ impl<F: Frame> Connection<F> {
 
     /// Bytes of data that go with our SYN, behind a header of this length.
     pub(super) fn syn_data_len(&self, header_len: u32, mss_max: u32) -> u32 {
-        let Some(fast) = &self.fast_open else { return 0 };
+        let Some(fast) = self.fast_open() else { return 0 };
         let Role::Active { mss, is_broken: false, .. } = fast.role else { return 0 };
         if fast.option.is_none_or(|cookie| cookie.is_request()) {
             return 0;
@@ -315,16 +315,16 @@ impl<F: Frame> Connection<F> {
 
     /// `len` bytes went with our SYN.
     pub(super) fn note_syn_data(&mut self, len: u32) {
-        if let Some(Role::Active { sent_len, .. }) = self.fast_open.as_mut().map(|fast| &mut fast.role) {
+        if let Some(Role::Active { sent_len, .. }) = self.fast_open_mut().map(|fast| &mut fast.role) {
             *sent_len = (*sent_len).max(len);
         }
     }
 
     /// Our SYN-ACK goes again, and what followed it early waits.
     pub(super) fn resend_syn(&mut self) {
-        let nxt = self.snd_nxt;
-        if let Some(Role::Early { sent_to, .. }) = self.fast_open.as_mut().map(|fast| &mut fast.role)
-            && nxt != self.iss
+        let (nxt, iss) = (self.snd_nxt, self.iss);
+        if let Some(Role::Early { sent_to, .. }) = self.fast_open_mut().map(|fast| &mut fast.role)
+            && nxt != iss
         {
             *sent_to = nxt;
         }
@@ -334,7 +334,7 @@ impl<F: Frame> Connection<F> {
     /// Whether an acknowledgement is of our SYN, and of no more than went with it or early behind it.
     pub(super) fn acknowledges_syn(&self, ack: Seq) -> bool {
         let first = self.iss + 1;
-        let last = match self.fast_open.as_ref().map(|fast| fast.role) {
+        let last = match self.fast_open().map(|fast| fast.role) {
             Some(Role::Active { sent_len, .. }) => first + sent_len,
             Some(Role::Early { sent_to, .. }) => {
                 let sent_to = if sent_to == Seq(0) { first } else { sent_to };

@@ -57,7 +57,9 @@ impl<F: Frame> Tcp<F> {
             Trouble::Hard(error) if connection.state == State::SynSent => {
                 connection.enter_closed(Some(error));
             }
-            Trouble::Hard(error) | Trouble::Soft(error) => connection.errors.soft = Some(Box::new(error)),
+            Trouble::Hard(error) | Trouble::Soft(error) => {
+                connection.rare_mut().soft_error = Some(Box::new(error));
+            }
             Trouble::TooBig { mtu } => connection.packet_too_big(now, seq, mtu, counters),
         }
         self.settle(index, now, config);

@@ -1,7 +1,5 @@
 //! What a connection can tell of itself, under the names of Linux's `TCP_INFO`.
 
-use alloc::boxed::Box;
-
 use hayase_device::Frame;
 use hayase_time::Instant;
 
@@ -80,8 +78,6 @@ pub struct TcpInfo {
 pub(super) struct Tally {
     pub(super) bytes_acked: u64,
     pub(super) bytes_received: u64,
-    /// Boxed when the window is filled for the first time.
-    pub(super) delivery_rate: Option<Box<DeliveryRate>>,
 }
 
 /// How fast data arrives at the peer, measured a round trip at a time.
@@ -120,7 +116,8 @@ impl DeliveryRate {
 impl<F: Frame> Connection<F> {
     pub(super) fn info(&self, config: &Config) -> TcpInfo {
         let flight = &self.recovery.flight;
-        let of_window = self.tally.delivery_rate.as_ref().map_or(0, |delivery| delivery.rate);
+        let of_window = self.bulk.as_ref().and_then(|bulk| bulk.delivery_rate.as_ref());
+        let of_window = of_window.map_or(0, |delivery| delivery.rate);
         let sampled = self.recovery.repair().and_then(|repair| repair.sampler.as_ref());
         let (delivery_rate, is_app_limited) = sampled.map_or((of_window, false), |sampler| sampler.last());
         TcpInfo {

@@ -107,9 +107,9 @@ impl<F: Frame> Connection<F> {
     fn detect_losses(&mut self, now: Instant, config: &Config) -> u32 {
         let (lost, wait_ns) = self.recovery.detect(self.snd_una, self.mss, &self.rtt, now);
         if wait_ns > 0 {
-            self.deadlines.loss_timer = LossTimer::Reordering;
+            self.loss_timer = LossTimer::Reordering;
             self.deadlines.retransmit = now.after_nanos(wait_ns);
-        } else if self.flight() > 0 && self.deadlines.loss_timer != LossTimer::Timeout {
+        } else if self.flight() > 0 && self.loss_timer != LossTimer::Timeout {
             // Whoever waited for reordering, or was about to probe, knows now.
             self.arm_loss_timer(now, config);
         }

@@ -13,19 +13,16 @@ use hayase_time::Instant;
 
 use super::Tcp;
 use super::assembler::Assembler;
-use super::buffers::Space;
 use super::congestion::Controller;
-use super::connection::{AckDebt, Connection, Deadlines, Errors, Opening};
+use super::connection::{AckDebt, Connection, Deadlines, LossTimer, Opening};
 use super::flow::{Flow, Tuple};
 use super::info::Tally;
-use super::keepalive::Probing;
-use super::path_mtu::PathMtu;
+use super::rare::{Bulk, Rare};
 use super::receive_queue::ReceiveQueue;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::send_queue::{Filling, SendQueue};
 use super::state::State;
-use super::user_timeout::Patience;
 use crate::chain;
 use crate::config::Config;
 use crate::error::Error;
@@ -83,22 +80,20 @@ luggage! {
     moves {
         tuple: Tuple, state: State, ttl: u8, tos: u8,
         iss: Seq, snd_una: Seq, snd_nxt: Seq, snd_wnd: u32, snd_wl1: Seq, max_snd_wnd: u32,
-        flight_max: u32, snd_wscale: u8, mss: u32,
-        irs: Seq, rcv_nxt: Seq, rcv_adv: Seq, rcv_up: Option<Seq>, rcv_wscale: u8, space: Space, unacked_len: u32,
+        snd_wscale: u8, mss: u32,
+        irs: Seq, rcv_nxt: Seq, rcv_adv: Seq, rcv_wscale: u8, space_len: u32, unacked_len: u32,
         sack_ok: bool, timestamps_ok: bool, window_scaling_ok: bool, ts_recent: u32, ts_recent_at: u32,
-        challenged_at: Option<Instant>, last_ack_sent: Seq, ts_offset: u32,
+        last_ack_sent: Seq, ts_offset: u32,
         rtt: Rtt, congestion: Controller, recovery: Recovery, backoff: u8, retries: u8, last_sent_at: Instant,
         pace_at: Instant, tally: Tally,
-        dsack: Option<(Seq, Seq)>, early_fin: Option<Seq>, deadlines: Deadlines,
+        deadlines: Deadlines, loss_timer: LossTimer,
         ack_debt: AckDebt, duplicates_owed: u8, nodelay: bool, fin_queued: bool, fin_received: bool, force: bool,
         window_due: bool,
-        errors: Errors, probing: Option<Box<Probing>>,
-        patience: Option<Box<Patience>>,
-        path_mtu: Option<Box<PathMtu>>,
+        rare: Option<Box<Rare>>, bulk: Option<Box<Bulk>>,
     }
     stays {
         neighbor, send, receive, out_of_order, timer, charged_len, steady, write_blocked, progressed,
-        starved, listed, owned, listener, events, fast_open,
+        starved, listed, owned, listener, events,
     }
 }
 

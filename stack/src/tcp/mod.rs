@@ -37,6 +37,7 @@ mod ports;
 mod prediction;
 mod prr;
 mod rack;
+mod rare;
 mod rate;
 mod receive_queue;
 mod recovery;
@@ -191,7 +192,7 @@ impl<F: Frame> Tcp<F> {
     ) -> Result<(), Drop> {
         let Some(connection) = self.connections.get_mut(index) else { return Err(Drop::NoSocket) };
         let was_half_open = connection.state == State::SynReceived;
-        let asked = connection.state == State::SynSent && connection.fast_open.is_some();
+        let asked = connection.state == State::SynSent && connection.fast_open().is_some();
         let header = segment.header;
         if was_half_open && !connection.is_early() && segment.has(Flags::ACK) && !segment.has(Flags::RST) {
             // MUST-58's sibling: with a full accept queue the handshake is not finished; the peer tries again.
@@ -307,7 +308,7 @@ impl<F: Frame> Tcp<F> {
     fn enter_time_wait(&mut self, index: u32, now: Instant, config: &Config) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         connection.listed.flows = false;
-        connection.deadlines = connection::Deadlines::NONE;
+        connection.forget_deadlines();
         let entry = TimeWait::of(connection);
         let owes_ack = connection.ack_debt != AckDebt::None;
         self.flows.remove(&entry.tuple, Flow::Connection(index));
@@ -332,7 +333,7 @@ impl<F: Frame> Tcp<F> {
         while let Some(index) = self.agenda.wheel.expire(now) {
             let Some(connection) = self.connections.get_mut(index) else { continue };
             connection.timer = Timer::STOPPED;
-            if connection.deadlines.earliest() > now {
+            if connection.deadline() > now {
                 self.agenda.rearm(connection, index);
                 continue;
             }

@@ -85,7 +85,9 @@ impl<F: Frame> Tcp<F> {
         let mut connection = Connection::new(Opening { iss, ..opening }, turn.config);
         connection.listener = Some(id);
         connection.take_syn(segment.header, turn.now, turn.config);
-        connection.fast_open = self.judge_fast_open(id, &tuple, segment.header, turn);
+        if let Some(fast) = self.judge_fast_open(id, &tuple, segment.header, turn) {
+            connection.rare_mut().fast_open = Some(fast);
+        }
         let is_early = connection.is_early();
         let Some(index) = self.insert(connection) else { return Err(Drop::TooManySockets) };
         if is_early {
@@ -124,7 +126,7 @@ impl<F: Frame> Tcp<F> {
         if connection.is_early() {
             return self.leave_early(index, turn.now);
         }
-        connection.fast_open = None;
+        drop(connection.take_fast_open());
         let Some(id) = connection.listener else { return };
         if connection.state == State::Closed {
             return self.abandon_half_open(index);

@@ -66,7 +66,7 @@ impl<F: Frame> Connection<F> {
         if self.has_paused(egress.now, config) {
             self.congestion.on_idle(self.mss);
         }
-        if self.path_mtu.is_some() {
+        if self.path_mtu().is_some() {
             self.probe_path_mtu(egress, config);
         }
         if self.congestion.is_model_based() {
@@ -357,7 +357,7 @@ impl<F: Frame> Connection<F> {
         let end = plan.seq + len + u32::from(fin);
         self.force = false;
         self.last_sent_at = now;
-        self.acknowledgement_sent();
+        self.report_sent();
         if plan.retransmission {
             egress.counters.count(Count::RetransSegs);
             let stamp = self.timestamps_ok.then(|| self.ts_now(now));
@@ -379,7 +379,7 @@ impl<F: Frame> Connection<F> {
 
     #[inline]
     fn arm_timeout(&mut self, now: Instant, config: &Config) {
-        self.deadlines.loss_timer = LossTimer::Timeout;
+        self.loss_timer = LossTimer::Timeout;
         self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
     }
 
@@ -470,7 +470,7 @@ impl<F: Frame> Connection<F> {
             self.emit_bare(&header, egress)
         };
         if sent == Output::Done {
-            self.acknowledgement_sent();
+            self.report_sent();
         }
         sent
     }
@@ -504,7 +504,14 @@ impl<F: Frame> Connection<F> {
         self.deadlines.delayed_ack = Instant::MAX;
         self.unacked_len = 0;
         self.last_ack_sent = self.rcv_nxt;
-        self.dsack = None;
+    }
+
+    /// The same where it may have reported a duplicate: on no steady connection.
+    fn report_sent(&mut self) {
+        self.acknowledgement_sent();
+        if let Some(rare) = &mut self.rare {
+            rare.dsack = None;
+        }
     }
 
     /// The header of a segment at `seq`, with the acknowledgement, window and options of now.
@@ -520,7 +527,7 @@ impl<F: Frame> Connection<F> {
             urgent: 0,
             options: Options { timestamps: self.timestamps(now), ..Options::default() },
         };
-        if self.dsack.is_some() | self.out_of_order.is_some() {
+        if self.has_blocks() {
             self.report_blocks(&mut header.options);
         }
         header
@@ -545,7 +552,7 @@ impl<F: Frame> Connection<F> {
             return;
         }
         let max = if self.timestamps_ok { SACK_BLOCKS_MAX - 1 } else { SACK_BLOCKS_MAX };
-        if let Some((left, right)) = self.dsack {
+        if let Some((left, right)) = self.dsack() {
             options.sack.push(left, right);
         }
         if let Some(assembler) = &self.out_of_order {

@@ -86,6 +86,12 @@ impl PathMtu {
         PathMtu { mss_before: mss, high: mss, tries_high: true, probe_at, probe: None, doubted: None }
     }
 
+    /// Whether a probe is on its way, or what it carried has to go again.
+    #[inline]
+    pub(super) fn is_probing(&self) -> bool {
+        self.probe.is_some()
+    }
+
     /// Payload of the next probe, if segments of `low` bytes pass.
     fn candidate(&self, low: u32) -> u32 {
         if self.tries_high || self.high.saturating_sub(low) <= SEARCH_STEP {
@@ -117,7 +123,8 @@ impl<F: Frame> Connection<F> {
         let mss = self.mss_within(mtu.max(floor));
         if mss < self.mss && self.tally.bytes_acked >= PROVEN_LEN {
             let mss_now = self.mss;
-            let path = self.path_mtu.get_or_insert_with(|| Box::new(PathMtu::new(mss_now, now)));
+            let path = &mut self.rare_mut().path_mtu;
+            let path = path.get_or_insert_with(|| Box::new(PathMtu::new(mss_now, now)));
             path.doubted = Some(Claim { seq, mss });
         } else if self.lower_mss(now, mss) {
             self.recovery.enter_loss(self.snd_una, self.snd_nxt, None, false);
@@ -125,7 +132,7 @@ impl<F: Frame> Connection<F> {
         } else if self.probe_len().is_some_and(|len| mss < len) {
             // It was the probe, and the router knows what will do.
             self.fail_mtu_probe(now, counters);
-            if let Some(path) = &mut self.path_mtu {
+            if let Some(path) = self.path_mtu_mut() {
                 (path.high, path.tries_high, path.probe_at) = (mss, true, now);
             }
         }
@@ -133,7 +140,7 @@ impl<F: Frame> Connection<F> {
 
     /// The timer ran out over what a router said was too long: so it may have been one.
     fn heed_doubted(&mut self, now: Instant) {
-        let Some(claim) = self.path_mtu.as_mut().and_then(|path| path.doubted.take()) else { return };
+        let Some(claim) = self.path_mtu_mut().and_then(|path| path.doubted.take()) else { return };
         let is_outstanding = claim.seq.at_or_after(self.snd_una) && claim.seq.before(self.snd_nxt);
         if !(is_outstanding && self.snd_wnd > 0 && self.lower_mss(now, claim.mss)) {
             self.forget_path_if_wide();
@@ -142,7 +149,9 @@ impl<F: Frame> Connection<F> {
 
     /// As long as all is as it was, there is nothing to remember.
     fn forget_path_if_wide(&mut self) {
-        self.path_mtu.take_if(|path| path.mss_before <= self.mss && path.probe.is_none());
+        if let Some(rare) = &mut self.rare {
+            rare.path_mtu.take_if(|path| path.mss_before <= self.mss && !path.is_probing());
+        }
     }
 
     /// The timer ran out. If it did before for the same long segment, the path may have a black hole for such:
@@ -156,7 +165,7 @@ impl<F: Frame> Connection<F> {
         if self.retries >= TIMEOUTS_SUSPICIOUS && self.flight() > 0 && self.snd_wnd > 0 {
             let mss = self.mss_within(base);
             if self.lower_mss(now, mss)
-                && let Some(path) = &mut self.path_mtu
+                && let Some(path) = self.path_mtu_mut()
             {
                 (path.high, path.tries_high, path.probe_at) = (path.mss_before, false, now);
             }
@@ -173,27 +182,26 @@ impl<F: Frame> Connection<F> {
         if mss >= self.mss || !self.state.is_synchronized() {
             return false;
         }
-        let mss_before = self.path_mtu.as_ref().map_or(self.mss, |path| path.mss_before);
-        self.path_mtu = Some(Box::new(PathMtu::new(mss_before, now + RAISE_INTERVAL)));
+        let mss_before = self.path_mtu().map_or(self.mss, |path| path.mss_before);
+        self.rare_mut().path_mtu = Some(Box::new(PathMtu::new(mss_before, now + RAISE_INTERVAL)));
         self.mss = mss;
         true
     }
 
-    /// Whether a probe is on its way, or what it carried has to go again.
     #[inline]
     pub(super) fn is_probing_mtu(&self) -> bool {
-        self.path_mtu.as_ref().is_some_and(|path| path.probe.is_some())
+        self.path_mtu().is_some_and(PathMtu::is_probing)
     }
 
     /// Payload of the probe that is on its way.
     fn probe_len(&self) -> Option<u32> {
-        let probe = self.path_mtu.as_ref()?.probe.as_ref().filter(|probe| !probe.has_failed)?;
+        let probe = self.path_mtu()?.probe.as_ref().filter(|probe| !probe.has_failed)?;
         Some(probe.end - probe.start)
     }
 
     /// Payload of the segment at `seq`, if that is the probe.
     pub(super) fn probe_len_at(&self, seq: Seq) -> Option<u32> {
-        let probe = self.path_mtu.as_ref()?.probe.as_ref()?;
+        let probe = self.path_mtu()?.probe.as_ref()?;
         (probe.start == seq && !probe.has_failed).then_some(probe.end - probe.start)
     }
 
@@ -203,12 +211,12 @@ impl<F: Frame> Connection<F> {
         D: Device<Frame = F>,
     {
         let is_narrow = |path: &PathMtu| path.probe.is_none() && path.mss_before > self.mss;
-        let Some(path) = self.path_mtu.as_deref().filter(|path| is_narrow(path)) else { return };
+        let Some(path) = self.path_mtu().filter(|path| is_narrow(path)) else { return };
         let (now, len) = (egress.now, path.candidate(self.mss));
         let (start, end) = (self.snd_nxt, self.snd_nxt + len);
         let is_due = now >= path.probe_at && self.recovery.is_quiet();
         if !is_due
-            || self.dsack.is_some()
+            || self.dsack().is_some()
             || self.out_of_order.is_some()
             || self.unsent_len() < len + FOLLOWERS * self.mss
             || self.usable_window() < len
@@ -228,7 +236,7 @@ impl<F: Frame> Connection<F> {
     }
 
     fn set_mtu_probe(&mut self, probe: Option<Probe>) {
-        if let Some(path) = &mut self.path_mtu {
+        if let Some(path) = self.path_mtu_mut() {
             path.probe = probe;
         }
     }
@@ -237,7 +245,8 @@ impl<F: Frame> Connection<F> {
     #[cold]
     pub(super) fn judge_mtu_probe(&mut self, now: Instant, counters: &mut Counters) {
         let (una, low) = (self.snd_una, self.mss);
-        let Some(path) = &mut self.path_mtu else { return };
+        let Some(rare) = &mut self.rare else { return };
+        let Some(path) = &mut rare.path_mtu else { return };
         let Some(probe) = path.probe.filter(|probe| una.at_or_after(probe.end)) else { return };
         path.probe = None;
         if probe.has_failed {
@@ -247,7 +256,7 @@ impl<F: Frame> Connection<F> {
         self.mss = low.max(probe.end - probe.start);
         (path.tries_high, path.probe_at) = (false, now);
         if self.mss >= path.mss_before {
-            self.path_mtu = None;
+            rare.path_mtu = None;
         } else if path.high <= self.mss {
             // As long as a router said.
             path.fail(self.mss + 1, self.mss, now);
@@ -257,7 +266,7 @@ impl<F: Frame> Connection<F> {
     /// Whether what is lost is the probe and nothing else. Then it was too long, and that is no sign of congestion (RFC
     /// 4821 §7.5): what it carried goes again, and the window is what it was.
     pub(super) fn is_only_probe_lost(&mut self, now: Instant, counters: &mut Counters) -> bool {
-        let Some(probe) = self.path_mtu.as_ref().and_then(|path| path.probe) else { return false };
+        let Some(probe) = self.path_mtu().and_then(|path| path.probe) else { return false };
         let is_probe = self.recovery.next_lost().is_some_and(|(from, to)| {
             from.at_or_after(probe.start)
                 && to.at_or_before(probe.end)
@@ -271,7 +280,7 @@ impl<F: Frame> Connection<F> {
 
     fn fail_mtu_probe(&mut self, now: Instant, counters: &mut Counters) {
         let low = self.mss;
-        let Some(path) = &mut self.path_mtu else { return };
+        let Some(path) = self.path_mtu_mut() else { return };
         let Some(probe) = &mut path.probe else { return };
         probe.has_failed = true;
         let (start, end) = (probe.start, probe.end);

@@ -5,7 +5,7 @@ use core::time::Duration;
 use hayase_device::Frame;
 use hayase_time::Instant;
 
-use super::connection::{AckDebt, Connection};
+use super::connection::{AckDebt, Connection, LossTimer};
 use super::segment::{Reset, Segment, Stop};
 use super::state::State;
 use crate::config::Config;
@@ -140,10 +140,15 @@ impl<F: Frame> Connection<F> {
         let is_old = segment.seq.before(self.rcv_nxt);
         if is_old && segment.len > 0 && self.sack_ok {
             // RFC 2883 §4.1: say which duplicate this ACK answers.
-            self.dsack = Some((segment.seq, segment.text_end().min(self.rcv_nxt)));
+            self.report_duplicate(segment.seq, segment.text_end().min(self.rcv_nxt));
         }
         self.answer_stranger(segment.len > 0 || segment.has(Flags::FIN), cx);
         Stop::Drop(if is_old { Drop::TcpOldData } else { Drop::TcpInvalidSequence })
+    }
+
+    /// The next ACK says that this came twice (RFC 2883).
+    fn report_duplicate(&mut self, left: Seq, right: Seq) {
+        self.rare_mut().dsack = Some((left, right));
     }
 
     /// Cuts off what was received before.
@@ -156,7 +161,7 @@ impl<F: Frame> Connection<F> {
             old -= 1;
         }
         if old > 0 && self.sack_ok {
-            self.dsack = Some((segment.seq, self.rcv_nxt));
+            self.report_duplicate(segment.seq, self.rcv_nxt);
         }
         segment.trim_front(old);
         self.owe_ack(AckDebt::Now);
@@ -232,7 +237,7 @@ impl<F: Frame> Connection<F> {
             self.challenge(cx);
             return Err(Stop::Drop(Drop::TcpInvalidAck));
         }
-        if let Some(probing) = &mut self.probing {
+        if let Some(probing) = self.probing_mut() {
             probing.heard(cx.now);
         }
         self.acknowledged(segment, cx);
@@ -270,7 +275,7 @@ impl<F: Frame> Connection<F> {
             self.congestion.on_handshake_loss(self.mss);
         }
         (self.backoff, self.retries) = (0, 0);
-        if let Some(probing) = &mut self.probing {
+        if let Some(probing) = self.probing_mut() {
             probing.heard(now);
         }
         self.events |= Ready::WRITABLE;
@@ -289,7 +294,8 @@ impl<F: Frame> Connection<F> {
             State::FinWait1 => {
                 self.state = State::FinWait2;
                 if !self.owned {
-                    self.deadlines.idle = cx.now.after_micros(cx.config.fin_timeout_us.into());
+                    self.set_idle_at(Instant::MAX);
+                    self.await_fin(cx.now, cx.config);
                 }
                 Ok(())
             }
@@ -304,6 +310,12 @@ impl<F: Frame> Connection<F> {
         }
     }
 
+    /// Nobody owns the connection, and nothing is outstanding but the peer's FIN: for that it has a while.
+    pub(super) fn await_fin(&mut self, now: Instant, config: &Config) {
+        self.loss_timer = LossTimer::PeersFin;
+        self.deadlines.retransmit = now.after_micros(config.fin_timeout_us.into());
+    }
+
     /// Sixth: the URG bit. Urgent data is delivered in line (RFC 6093 §4); the application learns that there is
     /// some, and where it ends, each time the peer moves that end (MUST-32).
     #[inline]
@@ -312,12 +324,13 @@ impl<F: Frame> Connection<F> {
             return;
         }
         let up = segment.header.seq + u32::from(segment.header.urgent);
-        if self.rcv_up.is_none_or(|known| up.after(known)) {
-            self.rcv_up = Some(up);
+        let known = self.rare().and_then(|rare| rare.rcv_up);
+        if known.is_none_or(|known| up.after(known)) {
+            self.rare_mut().rcv_up = Some(up);
             if self.urgent_len() > 0 {
                 self.events |= Ready::PRIORITY;
             } else {
-                self.rcv_up = None;
+                self.rare_mut().rcv_up = None;
             }
         }
     }
@@ -391,7 +404,9 @@ impl<F: Frame> Connection<F> {
                 Ok(())
             }
             Ok(false) => {
-                self.dsack = self.sack_ok.then_some((seq, end));
+                if self.sack_ok {
+                    self.report_duplicate(seq, end);
+                }
                 Err(Stop::Drop(Drop::TcpOldData))
             }
             Err(_) => Err(Stop::Drop(Drop::TcpOverwindow)),
@@ -413,13 +428,27 @@ impl<F: Frame> Connection<F> {
     /// Eighth: the FIN bit. It counts when everything in front of it is here.
     #[inline]
     fn check_fin(&mut self, segment: &Segment<'_, F>) {
+        let mut fin = self.rare().and_then(|rare| rare.early_fin);
         if segment.has(Flags::FIN) {
-            self.early_fin = Some(segment.text_end());
+            fin = Some(segment.text_end());
             // In its place or behind a gap (RFC 5681 §4.2): the peer learns at once.
             self.owe_ack(AckDebt::Now);
         }
-        if self.early_fin.is_some_and(|fin| fin == self.rcv_nxt) {
-            self.early_fin = None;
+        if let Some(fin) = fin {
+            self.take_fin(fin);
+        }
+    }
+
+    /// The peer's FIN stands at `fin`.
+    fn take_fin(&mut self, fin: Seq) {
+        if fin.after(self.rcv_nxt) {
+            self.rare_mut().early_fin = Some(fin);
+            return;
+        }
+        if let Some(rare) = &mut self.rare {
+            rare.early_fin = None;
+        }
+        if fin == self.rcv_nxt {
             self.receive_fin();
         }
     }
@@ -444,9 +473,10 @@ impl<F: Frame> Connection<F> {
 
     /// An ACK that tells a peer where we stand, and a forger nothing: rate limited (RFC 5961 §7).
     fn challenge(&mut self, cx: &mut Context<'_>) {
-        let is_due = self.challenged_at.is_none_or(|at| cx.now >= at + CHALLENGE_INTERVAL);
+        let challenged_at = self.rare().and_then(|rare| rare.challenged_at);
+        let is_due = challenged_at.is_none_or(|at| cx.now >= at + CHALLENGE_INTERVAL);
         if is_due && cx.challenges.allow(cx.now) {
-            self.challenged_at = Some(cx.now);
+            self.rare_mut().challenged_at = Some(cx.now);
             cx.counters.count(Count::ChallengeAck);
             self.owe_ack(AckDebt::Now);
         }

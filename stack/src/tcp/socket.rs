@@ -108,7 +108,7 @@ impl<F: Frame> Tcp<F> {
     /// What a write may do: `Err` if it can never succeed.
     #[inline]
     fn check_write(connection: &mut Connection<F>) -> Result<(), Error> {
-        if connection.errors.hard.is_none() && !connection.fin_queued && connection.state.can_send() {
+        if !connection.has_failed() && !connection.fin_queued && connection.state.can_send() {
             return Ok(());
         }
         Err(connection.take_error().unwrap_or(Error::BrokenPipe))
@@ -280,7 +280,7 @@ impl<F: Frame> Tcp<F> {
         let held = connection.receive.memory_len();
         let result = Poll::Ready(Ok(read(connection)));
         self.agenda.book(connection, connection.receive.memory_len(), held);
-        if connection.rcv_up.is_some() {
+        if connection.is_urgent() {
             connection.forget_urgent();
         }
         if connection.may_open_window()
@@ -353,15 +353,16 @@ impl<F: Frame> Tcp<F> {
             _ if is_hard => return self.abort(now, id, config),
             state => {
                 connection.queue_fin();
-                connection.deadlines.idle = match linger {
-                    Some(linger) => now + linger,
-                    None if state == State::FinWait2 => now.after_micros(config.fin_timeout_us.into()),
-                    None => Instant::MAX,
-                };
+                connection.set_idle_at(linger.map_or(Instant::MAX, |linger| now + linger));
+                if linger.is_none() && state == State::FinWait2 {
+                    connection.await_fin(now, config);
+                }
             }
         }
         connection.owned = false;
-        connection.probing = None;
+        if let Some(rare) = &mut connection.rare {
+            rare.probing = None;
+        }
         self.settle(id.index, now, config);
     }
 
@@ -407,7 +408,8 @@ impl<F: Frame> Tcp<F> {
     }
 
     pub(crate) fn set_linger(&mut self, id: TcpId, linger: Option<Duration>) -> Result<(), Error> {
-        self.get_mut(id).map(|connection| connection.patience.get_or_insert_default().linger = linger)
+        self.get_mut(id)
+            .map(|connection| connection.rare_mut().patience.get_or_insert_default().linger = linger)
     }
 
     pub(crate) fn linger(&self, id: TcpId) -> Result<Option<Duration>, Error> {
@@ -466,20 +468,22 @@ impl<F: Frame> Tcp<F> {
             // Nobody is to be kept alive.
             return Ok(());
         }
-        connection.probing = keepalive.map(|settings| alloc::boxed::Box::new(Probing::new(settings, now)));
-        connection.deadlines.idle = connection.probing.as_ref().map_or(Instant::MAX, |p| p.due_at());
+        let rare = connection.rare_mut();
+        rare.probing = keepalive.map(|settings| alloc::boxed::Box::new(Probing::new(settings, now)));
+        rare.idle_at = rare.probing.as_ref().map_or(Instant::MAX, |probing| probing.due_at());
         self.settle(id.index, now, config);
         Ok(())
     }
 
     pub(crate) fn keepalive(&self, id: TcpId) -> Result<Option<Keepalive>, Error> {
-        self.get(id).map(|connection| connection.probing.as_ref().map(|probing| probing.settings))
+        self.get(id).map(|connection| connection.probing().map(|probing| probing.settings))
     }
 
     pub(crate) fn set_user_timeout(&mut self, id: TcpId, limit: Option<Duration>) -> Result<(), Error> {
         let limit = limit.filter(|limit| !limit.is_zero());
         let timeout = limit.map(UserTimeout::new);
-        self.get_mut(id).map(|connection| connection.patience.get_or_insert_default().user_timeout = timeout)
+        self.get_mut(id)
+            .map(|connection| connection.rare_mut().patience.get_or_insert_default().user_timeout = timeout)
     }
 
     pub(crate) fn user_timeout(&self, id: TcpId) -> Result<Option<Duration>, Error> {
@@ -488,19 +492,19 @@ impl<F: Frame> Tcp<F> {
 
     pub(crate) fn take_error(&mut self, id: TcpId) -> Option<Error> {
         let connection = self.get_mut(id).ok()?;
-        connection.take_error().or_else(|| connection.errors.soft.take().map(|error| *error))
+        connection.take_error().or_else(|| connection.rare.as_mut()?.soft_error.take().map(|error| *error))
     }
 }
 
 impl<F: Frame> Connection<F> {
     /// What ended it, once.
     fn take_error(&mut self) -> Option<Error> {
-        self.errors.hard.take().map(|error| *error)
+        self.rare.as_mut()?.hard_error.take().map(|error| *error)
     }
 
     /// What closing does (`SO_LINGER`).
     fn linger(&self) -> Option<Duration> {
-        self.patience.as_ref().and_then(|patience| patience.linger)
+        self.patience().and_then(|patience| patience.linger)
     }
 
     /// How frames are to be filled for this connection's segments.
@@ -566,7 +570,7 @@ impl<F: Frame> Connection<F> {
     /// nearly shut; otherwise it travels with the next segment.
     #[inline]
     fn owe_window_update(&mut self) {
-        if self.rcv_wnd() < self.space.len / 2 {
+        if self.rcv_wnd() < self.space_len / 2 {
             self.owe_ack(AckDebt::Now);
         }
     }

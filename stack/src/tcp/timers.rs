@@ -23,20 +23,21 @@ impl<F: Frame> Connection<F> {
             egress.counters.count(Count::DelayedAcks);
             self.owe_ack(AckDebt::Now);
         }
-        if now >= self.deadlines.pace {
+        if let Some(bulk) = self.bulk.as_mut().filter(|bulk| now >= bulk.held_until) {
             // Output goes on where it stopped.
-            self.deadlines.pace = Instant::MAX;
+            bulk.held_until = Instant::MAX;
         }
         if now >= self.deadlines.retransmit {
             self.deadlines.retransmit = Instant::MAX;
-            match self.deadlines.loss_timer {
+            match self.loss_timer {
                 LossTimer::Timeout => self.retransmit_timeout(egress, config),
                 LossTimer::Probe => self.send_probe(egress, config),
                 LossTimer::Reordering => self.reordering_timeout(now, egress.counters, config),
+                LossTimer::PeersFin => self.enter_closed(None),
             }
         }
-        if now >= self.deadlines.idle {
-            self.deadlines.idle = Instant::MAX;
+        if now >= self.idle_at() {
+            self.set_idle_at(Instant::MAX);
             return self.idle_timeout(egress);
         }
         None
@@ -53,7 +54,7 @@ impl<F: Frame> Connection<F> {
                 egress.counters.count(Count::AttemptFails);
             }
             // A soft error that was reported meanwhile says more than "timed out" (MUST-47).
-            return self.enter_closed(Some(self.errors.soft.as_deref().copied().unwrap_or(Error::TimedOut)));
+            return self.enter_closed(Some(self.soft_error().unwrap_or(Error::TimedOut)));
         }
         let is_repeated = self.retries > 0;
         self.retries = self.retries.saturating_add(1);
@@ -61,7 +62,7 @@ impl<F: Frame> Connection<F> {
         self.neighbor = None;
         if !self.state.is_synchronized() || self.flight() > 0 || self.has_unsent() {
             // Before anything is sent: where no buffer can be had for it, patience ends as with a silent peer.
-            self.deadlines.loss_timer = LossTimer::Timeout;
+            self.loss_timer = LossTimer::Timeout;
             self.deadlines.retransmit = egress.now.after_nanos(self.rto_ns(config));
             self.deadlines.retransmit =
                 patience_ends_at.unwrap_or(Instant::MAX).min(self.deadlines.retransmit);
@@ -129,10 +130,12 @@ impl<F: Frame> Connection<F> {
         }
         let now = egress.now;
         let limit = self.user_timeout().map(|timeout| timeout.limit);
-        let probing = self.probing.as_mut()?;
-        if probing.due_at() > now || self.deadlines.retransmit != Instant::MAX {
+        let is_watched = self.deadlines.retransmit != Instant::MAX;
+        let rare = self.rare.as_deref_mut()?;
+        let probing = rare.probing.as_deref_mut()?;
+        if probing.due_at() > now || is_watched {
             // Heard of meanwhile, or data is outstanding and its own timer watches the peer.
-            self.deadlines.idle = probing.due_at().max(now + probing.settings.interval);
+            rare.idle_at = probing.due_at().max(now + probing.settings.interval);
             return None;
         }
         let is_gone = match limit {
@@ -147,7 +150,7 @@ impl<F: Frame> Connection<F> {
         // With a user timeout there may be any number of them.
         probing.sent = probing.sent.saturating_add(1);
         // Every probe has its time, also when this one comes late because the host slept.
-        self.deadlines.idle = probing.due_at().max(now + probing.settings.interval);
+        rare.idle_at = probing.due_at().max(now + probing.settings.interval);
         self.send_keepalive(egress);
         None
     }

@@ -31,7 +31,7 @@ impl<F: Frame> Connection<F> {
     pub(super) fn arm_loss_timer(&mut self, now: Instant, config: &Config) {
         let rto_ns = self.rto_ns(config);
         let pto_ns = if self.may_probe() { self.pto_ns(config) } else { u64::MAX };
-        self.deadlines.loss_timer = if pto_ns < rto_ns { LossTimer::Probe } else { LossTimer::Timeout };
+        self.loss_timer = if pto_ns < rto_ns { LossTimer::Probe } else { LossTimer::Timeout };
         self.deadlines.retransmit = now.after_nanos(rto_ns.min(pto_ns));
     }
 

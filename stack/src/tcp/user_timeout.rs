@@ -59,12 +59,16 @@ impl<F: Frame> Connection<F> {
         self.user_timeout_mut().map(|timeout| timeout.ends_at(acked, since))
     }
 
+    pub(super) fn patience(&self) -> Option<&Patience> {
+        self.rare().and_then(|rare| rare.patience.as_deref())
+    }
+
     pub(super) fn user_timeout(&self) -> Option<&UserTimeout> {
-        self.patience.as_ref().and_then(|patience| patience.user_timeout.as_ref())
+        self.patience().and_then(|patience| patience.user_timeout.as_ref())
     }
 
     fn user_timeout_mut(&mut self) -> Option<&mut UserTimeout> {
-        self.patience.as_mut().and_then(|patience| patience.user_timeout.as_mut())
+        self.rare.as_mut()?.patience.as_mut()?.user_timeout.as_mut()
     }
 }
 

@@ -109,7 +109,7 @@ impl<F: Frame> Connection<F> {
         self.recovery.flight.send(end, now);
         self.snd_nxt = end;
         if self.deadlines.retransmit == Instant::MAX {
-            self.deadlines.loss_timer = LossTimer::Timeout;
+            self.loss_timer = LossTimer::Timeout;
             self.deadlines.retransmit = now.after_micros(self.rtt.steady_rto_us(config));
         } else {
             self.note_sent_behind_others(len, now, config);
@@ -170,7 +170,7 @@ impl<F: Frame> Connection<F> {
 
     /// Whether SACK blocks are to be sent.
     #[inline(always)]
-    fn has_blocks(&self) -> bool {
-        self.dsack.is_some() | self.out_of_order.is_some()
+    pub(super) fn has_blocks(&self) -> bool {
+        self.out_of_order.is_some() || self.dsack().is_some()
     }
 }

@@ -1,0 +1,166 @@
+//! What most connections have no use for, in two boxes: one for what an application, a path or a peer asks for beyond the
+//! usual, one for whoever moves much. Without them a connection is as large as two pointers say.
+//!
+//! A box is made once and is as large as its type, whatever a peer sends: so the number of connections bounds them, as it
+//! does [`Repair`](super::recovery::Repair), and they are not in the account of buffers.
+
+use alloc::boxed::Box;
+
+use hayase_time::Instant;
+
+use super::buffers::Intake;
+use super::connection::Connection;
+use super::fastopen::FastOpen;
+use super::info::DeliveryRate;
+use super::keepalive::Probing;
+use super::path_mtu::PathMtu;
+use super::user_timeout::Patience;
+use crate::error::Error;
+use crate::seq::Seq;
+
+/// What few connections have. What is large and has few of them in turn is boxed again.
+#[derive(Debug)]
+pub(super) struct Rare {
+    /// Keep-alive, or the end of patience with a connection that nobody owns any more. `Instant::MAX`: neither.
+    pub(super) idle_at: Instant,
+    /// When this connection last answered a segment that may be a forger's (RFC 5961 §7).
+    pub(super) challenged_at: Option<Instant>,
+    /// RCV.UP: the end of what the peer marked as urgent, until the application has read up to it.
+    pub(super) rcv_up: Option<Seq>,
+    /// A duplicate that the next ACK reports (RFC 2883).
+    pub(super) dsack: Option<(Seq, Seq)>,
+    /// Where the peer's FIN stands, when it arrived before data in front of it.
+    pub(super) early_fin: Option<Seq>,
+    /// What ended the connection, until the application has heard of it.
+    pub(super) hard_error: Option<Box<Error>>,
+    /// What a router said of the path (RFC 9293 §3.9.2.2, MUST-47).
+    pub(super) soft_error: Option<Box<Error>>,
+    pub(super) probing: Option<Box<Probing>>,
+    pub(super) patience: Option<Box<Patience>>,
+    /// Data that goes with a SYN, until the handshake is over.
+    pub(super) fast_open: Option<Box<FastOpen>>,
+    /// Where the path turned out to be narrower than both ends' links.
+    pub(super) path_mtu: Option<Box<PathMtu>>,
+}
+
+impl Default for Rare {
+    fn default() -> Rare {
+        Rare {
+            idle_at: Instant::MAX,
+            challenged_at: None,
+            rcv_up: None,
+            dsack: None,
+            early_fin: None,
+            hard_error: None,
+            soft_error: None,
+            probing: None,
+            patience: None,
+            fast_open: None,
+            path_mtu: None,
+        }
+    }
+}
+
+impl Rare {
+    /// Whether nothing of it asks for more than the short ways do.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.early_fin.is_none()
+            && self.dsack.is_none()
+            && self.probing.is_none()
+            && self.path_mtu.as_ref().is_none_or(|path| !path.is_probing())
+    }
+}
+
+/// What a connection has that filled its congestion window, or whose application took much.
+#[derive(Debug)]
+pub(super) struct Bulk {
+    /// When data may go that pacing holds back. `Instant::MAX`: there is none.
+    pub(super) held_until: Instant,
+    /// The most bytes that were outstanding while that was much of the congestion window.
+    pub(super) flight_max: u32,
+    pub(super) delivery_rate: Option<DeliveryRate>,
+    pub(super) intake: Option<Intake>,
+}
+
+impl Default for Bulk {
+    fn default() -> Bulk {
+        Bulk { held_until: Instant::MAX, flight_max: 0, delivery_rate: None, intake: None }
+    }
+}
+
+impl<F> Connection<F> {
+    pub(super) fn rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    /// The same, from now on if it was not there.
+    pub(super) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// The same for bulk data.
+    pub(super) fn bulk_mut(&mut self) -> &mut Bulk {
+        self.bulk.get_or_insert_default()
+    }
+
+    /// Whether an acknowledgement has to report a duplicate.
+    #[inline(always)]
+    pub(super) fn dsack(&self) -> Option<(Seq, Seq)> {
+        self.rare.as_ref().and_then(|rare| rare.dsack)
+    }
+
+    /// Whether the peer marked something as urgent that the application has not read.
+    #[inline(always)]
+    pub(super) fn is_urgent(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.rcv_up.is_some())
+    }
+
+    /// Whether the application has not heard yet of what ended the connection.
+    pub(super) fn has_failed(&self) -> bool {
+        self.rare().is_some_and(|rare| rare.hard_error.is_some())
+    }
+
+    /// What a router said of the path.
+    pub(super) fn soft_error(&self) -> Option<Error> {
+        self.rare().and_then(|rare| rare.soft_error.as_deref().copied())
+    }
+
+    pub(super) fn path_mtu(&self) -> Option<&PathMtu> {
+        self.rare.as_ref().and_then(|rare| rare.path_mtu.as_deref())
+    }
+
+    pub(super) fn path_mtu_mut(&mut self) -> Option<&mut PathMtu> {
+        self.rare.as_mut().and_then(|rare| rare.path_mtu.as_deref_mut())
+    }
+
+    pub(super) fn fast_open(&self) -> Option<&FastOpen> {
+        self.rare.as_ref().and_then(|rare| rare.fast_open.as_deref())
+    }
+
+    pub(super) fn fast_open_mut(&mut self) -> Option<&mut FastOpen> {
+        self.rare.as_mut().and_then(|rare| rare.fast_open.as_deref_mut())
+    }
+
+    pub(super) fn take_fast_open(&mut self) -> Option<Box<FastOpen>> {
+        self.rare.as_mut().and_then(|rare| rare.fast_open.take())
+    }
+
+    pub(super) fn probing(&self) -> Option<&Probing> {
+        self.rare.as_ref().and_then(|rare| rare.probing.as_deref())
+    }
+
+    pub(super) fn probing_mut(&mut self) -> Option<&mut Probing> {
+        self.rare.as_mut().and_then(|rare| rare.probing.as_deref_mut())
+    }
+
+    /// When keep-alive or patience is up.
+    pub(super) fn idle_at(&self) -> Instant {
+        self.rare.as_ref().map_or(Instant::MAX, |rare| rare.idle_at)
+    }
+
+    pub(super) fn set_idle_at(&mut self, at: Instant) {
+        if at != self.idle_at() {
+            self.rare_mut().idle_at = at;
+        }
+    }
+}
