@@ -45,7 +45,7 @@ impl<F: Frame> Connection<F> {
             // that a receiver repeating itself is no loss.
             let is_duplicate = segment.sequence_len() == 0 && !window_moved;
             if if self.sack_ok { newly_sacked > 0 } else { is_duplicate } {
-                self.recovery.on_dup_ack();
+                self.recovery.on_dup_ack(una);
             }
             report.is_bare_duplicate = is_duplicate && newly_sacked == 0;
             if self.snd_wnd == 0 && self.owned {
@@ -100,7 +100,7 @@ impl<F: Frame> Connection<F> {
     ) {
         let acked = ack - self.snd_una;
         let was_limited = self.fills_window();
-        let sent_at = self.recovery.deliver(ack, now, &self.rtt);
+        let sent_at = self.recovery.deliver(self.snd_una, ack, now, &self.rtt);
         self.snd_una = ack;
         self.tally.bytes_acked += u64::from(acked);
         self.send.acknowledge(ack);

@@ -219,7 +219,7 @@ impl<F: Frame> Connection<F> {
             ts_offset: opening.ts_offset,
             rtt: Rtt::default(),
             congestion: Controller::new(config.congestion, opening.mss),
-            recovery: Recovery::new(opening.iss),
+            recovery: Recovery::new(),
             backoff: 0,
             retries: 0,
             last_sent_at: opening.now,

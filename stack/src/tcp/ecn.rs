@@ -9,7 +9,6 @@ use super::segment_arrives::Context;
 use super::state::State;
 use crate::config::Config;
 use crate::counters::Count;
-use crate::seq::Seq;
 use crate::wire::tcp::{Flags, TcpHeader};
 
 /// What a host does about explicit congestion notification (Linux's `tcp_ecn`).
@@ -42,22 +41,12 @@ pub(super) struct Notification {
     pub(super) echoes: bool,
     /// The window became smaller: the next new data says CWR.
     pub(super) cwr_due: bool,
-    /// Until this is acknowledged, what is marked left before the window became smaller.
-    until: Option<Seq>,
 }
 
 impl Notification {
     /// Whether nothing is to be said of it, or waited for.
     pub(super) fn is_quiet(&self) -> bool {
-        !(self.echoes | self.cwr_due) && self.until.is_none()
-    }
-
-    /// The window became smaller, for whatever reason (RFC 3168 §6.1.2), with data up to `nxt` outstanding.
-    pub(super) fn on_reduction(&mut self, nxt: Seq) {
-        if self.ect != 0 {
-            self.cwr_due = true;
-            self.until = Some(nxt);
-        }
+        !(self.echoes | self.cwr_due)
     }
 }
 
@@ -107,19 +96,27 @@ impl<F: Frame> Connection<F> {
         }
     }
 
+    /// The window became smaller, for whatever reason (RFC 3168 §6.1.2).
+    pub(super) fn note_reduction(&mut self) {
+        if self.recovery.ecn.ect != 0 {
+            self.recovery.ecn.cwr_due = true;
+            self.rare_mut().reduced_until = Some(self.snd_nxt);
+        }
+    }
+
     /// The sender's part (§6.1.2): ECE makes the window smaller, once for all that is outstanding. Returns whether the
     /// acknowledgement is one that must not make it larger.
     pub(super) fn take_echo(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) -> bool {
-        if self.recovery.ecn.until.is_some_and(|until| segment.header.ack.after(until)) {
-            self.recovery.ecn.until = None;
+        if let Some(rare) = &mut self.rare {
+            rare.reduced_until.take_if(|until| segment.header.ack.after(*until));
         }
         if self.recovery.ecn.ect == 0 || !segment.has(Flags::ECE) || segment.has(Flags::SYN) {
             return false;
         }
-        if self.recovery.ecn.until.is_none() && self.recovery.is_open() && self.flight() > 0 {
+        if self.reduced_until().is_none() && self.recovery.is_open() && self.flight() > 0 {
             cx.counters.count(Count::EcnReductions);
             self.congestion.on_congestion(self.mss, cx.now);
-            self.recovery.ecn.on_reduction(self.snd_nxt);
+            self.note_reduction();
         }
         true
     }

@@ -2,7 +2,9 @@
 //! §5 and RFC 6675 §3, and the segment times of RFC 8985 §5.2, in one.
 //!
 //! What goes out in one turn is one stretch, so a request or a reply is one, and that one lives inside the
-//! connection. Acknowledgements and retransmissions split stretches; equal neighbours grow together again.
+//! connection. Acknowledgements and retransmissions split stretches; equal neighbours grow together again. How much is
+//! reported and how much is lost is counted only for who met either: so a [`Flight`] is the stretches alone, and what
+//! changes their fate is done by a [`Scoreboard`], which has the account as well.
 
 use hayase_time::Instant;
 
@@ -50,41 +52,51 @@ impl Run {
     }
 }
 
-#[derive(Debug)]
+/// What is outstanding. The first run starts at SND.UNA.
+#[derive(Debug, Default)]
 pub(super) struct Flight {
     runs: Fifo<Run>,
-    /// SND.UNA: where the first run starts.
-    start: Seq,
-    sacked_len: u32,
-    lost_len: u32,
-    /// Where to look first for what is lost. A path of many thousand segments would otherwise be searched from its
-    /// start for each that is sent again.
+}
+
+/// How much of what is outstanding is not on its way.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    /// Bytes that the peer holds beyond the cumulative ACK.
+    pub(super) sacked_len: u32,
+    /// Bytes that are lost and were not sent again.
+    pub(super) lost_len: u32,
+    /// Where to look first for what is lost, if anything is. A path of many thousand segments would otherwise be searched
+    /// from its start for each that is sent again.
     lost_from: Seq,
 }
 
-impl Flight {
-    pub(super) fn new(start: Seq) -> Flight {
-        Flight { runs: Fifo::default(), start, sacked_len: 0, lost_len: 0, lost_from: start }
-    }
-
-    /// Bytes that the peer holds beyond the cumulative ACK.
-    #[inline]
-    pub(super) fn sacked_len(&self) -> u32 {
-        self.sacked_len
-    }
-
-    /// Bytes that are lost and were not sent again.
-    #[inline]
-    pub(super) fn lost_len(&self) -> u32 {
-        self.lost_len
-    }
-
+impl Account {
     /// Everything is on its way.
     #[inline]
     pub(super) fn is_whole(&self) -> bool {
         self.sacked_len | self.lost_len == 0
     }
 
+    /// A run that starts here is lost.
+    #[inline]
+    fn note_lost(&mut self, start: Seq) {
+        if self.lost_len == 0 || start.before(self.lost_from) {
+            self.lost_from = start;
+        }
+    }
+
+    /// So much of a run is not what it was.
+    #[inline]
+    pub(super) fn settle(&mut self, run: &Run, len: u32) {
+        match run.fate {
+            Fate::Pending => {}
+            Fate::Sacked => self.sacked_len -= len,
+            Fate::Lost => self.lost_len -= len,
+        }
+    }
+}
+
+impl Flight {
     /// Everything from the last transmission up to `end` was sent for the first time.
     #[inline(always)]
     pub(super) fn send(&mut self, end: Seq, now: Instant) {
@@ -107,9 +119,7 @@ impl Flight {
     /// reply is.
     #[inline(always)]
     pub(super) fn take_sole(&mut self, una: Seq) -> Option<Run> {
-        let run = self.runs.take_sole(|run| run.end == una && run.fate == Fate::Pending && !run.ambiguous)?;
-        self.start = una;
-        Some(run)
+        self.runs.take_sole(|run| run.end == una && run.fate == Fate::Pending && !run.ambiguous)
     }
 
     /// What was sent last says nothing about the path's delay: the peer's window was shut.
@@ -121,64 +131,77 @@ impl Flight {
 
     /// Nothing is outstanding: what was has to be sent anew.
     pub(super) fn clear(&mut self) {
-        *self = Flight::new(self.start);
+        self.runs = Fifo::default();
     }
 
-    /// Everything before `una` is acknowledged. `delivered` sees what the peer had not reported before, and how many bytes
-    /// that is.
-    pub(super) fn acknowledge(&mut self, una: Seq, mut delivered: impl FnMut(&Run, u32)) {
+    /// Everything from SND.UNA, `start`, to `una` is acknowledged. `settled` sees each run that was outstanding, as far as
+    /// it is so no more, and how many bytes that is.
+    pub(super) fn acknowledge(&mut self, mut start: Seq, una: Seq, mut settled: impl FnMut(&Run, u32)) {
         while let Some(front) = self.runs.front() {
-            let (run, start) = (*front, self.start);
+            let run = *front;
             let is_over = run.end.at_or_before(una);
-            self.start = if is_over { run.end } else { start.max(una) };
-            if self.start != start {
-                self.settle_account(&run, self.start - start);
-                if run.fate != Fate::Sacked {
-                    delivered(&Run { end: self.start, ..run }, self.start - start);
-                }
+            let end = if is_over { run.end } else { start.max(una) };
+            if end != start {
+                settled(&Run { end, ..run }, end - start);
             }
             if !is_over {
                 return;
             }
             self.runs.drop_front();
-        }
-        self.start = una;
-    }
-
-    /// A run that starts here is lost.
-    #[inline]
-    fn note_lost(&mut self, start: Seq) {
-        if self.lost_len == 0 || start.before(self.lost_from) {
-            self.lost_from = start;
+            start = end;
         }
     }
 
-    #[inline]
-    fn settle_account(&mut self, run: &Run, len: u32) {
-        match run.fate {
-            Fate::Pending => {}
-            Fate::Sacked => self.sacked_len -= len,
-            Fate::Lost => self.lost_len -= len,
-        }
+    /// When the oldest of what is outstanding was sent last.
+    pub(super) fn first_sent_at(&self) -> Option<Instant> {
+        self.runs.front().map(|run| run.sent_at)
+    }
+
+    /// Where the run starts that was sent last, if the first starts at SND.UNA, `start`.
+    pub(super) fn last_start(&self, start: Seq) -> Seq {
+        self.start_of(self.runs.len().saturating_sub(1), start)
+    }
+
+    /// Sequence number behind everything that is outstanding.
+    fn end(&self) -> Option<Seq> {
+        self.runs.len().checked_sub(1).and_then(|last| self.runs.get(last)).map(|run| run.end)
+    }
+
+    fn start_of(&self, index: usize, start: Seq) -> Seq {
+        index.checked_sub(1).and_then(|before| self.runs.get(before)).map_or(start, |run| run.end)
+    }
+}
+
+/// What is outstanding, and the account of it.
+pub(super) struct Scoreboard<'a> {
+    flight: &'a mut Flight,
+    account: &'a mut Account,
+    /// SND.UNA: where the first run starts.
+    start: Seq,
+}
+
+impl<'a> Scoreboard<'a> {
+    pub(super) fn new(flight: &'a mut Flight, account: &'a mut Account, start: Seq) -> Scoreboard<'a> {
+        Scoreboard { flight, account, start }
     }
 
     /// Takes a SACK block; returns how many bytes of it are news, each stretch of which `delivered` sees. A block
     /// that is inverted, empty, or not within what is outstanding is ignored: the peer lies, or reports a duplicate
     /// (RFC 2883).
     pub(super) fn sack(&mut self, (left, right): (Seq, Seq), mut delivered: impl FnMut(&Run, u32)) -> u32 {
-        let Some(end) = self.end() else { return 0 };
+        let Some(end) = self.flight.end() else { return 0 };
         // As distances from SND.UNA: halves of the sequence space apart, before and after mean nothing.
         if !(left - self.start < right - self.start && right - self.start <= end - self.start) {
             return 0;
         }
-        let before = self.sacked_len;
+        let before = self.account.sacked_len;
         self.recast(left, right, |run, len| {
             if run.fate != Fate::Sacked {
                 delivered(run, len);
             }
             run.fate = Fate::Sacked;
         });
-        self.sacked_len - before
+        self.account.sacked_len - before
     }
 
     /// `from..to` was sent again.
@@ -187,15 +210,15 @@ impl Flight {
             |run: &mut Run, _| *run = Run { sent_at: now, fate: Fate::Pending, ambiguous: true, ..*run };
         if !self.recast(from, to, again) {
             // Where parts cannot be told apart any more, the whole counts: what stayed lost would be sent without end.
-            let first = self.runs.partition_point(|run| run.end.at_or_before(from));
-            let last = self.runs.partition_point(|run| run.end.before(to));
-            let whole = self.runs.get(last).map(|run| (self.start_of(first), run.end));
+            let first = self.flight.runs.partition_point(|run| run.end.at_or_before(from));
+            let last = self.flight.runs.partition_point(|run| run.end.before(to));
+            let whole = self.flight.runs.get(last).map(|run| (self.start_of(first), run.end));
             if let Some((from, to)) = whole {
                 self.recast(from, to, again);
             }
         }
-        if from.at_or_before(self.lost_from.max(self.start)) {
-            self.lost_from = self.lost_from.max(to);
+        if from.at_or_before(self.account.lost_from.max(self.start)) {
+            self.account.lost_from = self.account.lost_from.max(to);
         }
     }
 
@@ -212,8 +235,8 @@ impl Flight {
     /// Nothing is left of what was on its way. What the peer reported stays reported, unless it holds what it ought
     /// to have acknowledged: then it has thrown everything away (reneging, RFC 2018 §8).
     pub(super) fn lose_all(&mut self, mut lost: impl FnMut(&Run, u32)) {
-        let reneged = self.runs.front().is_some_and(|run| run.fate == Fate::Sacked);
-        let Some(end) = self.end() else { return };
+        let reneged = self.flight.runs.front().is_some_and(|run| run.fate == Fate::Sacked);
+        let Some(end) = self.flight.end() else { return };
         self.recast(self.start, end, |run, len| {
             if reneged || run.fate == Fate::Pending {
                 lost(run, len);
@@ -224,7 +247,7 @@ impl Flight {
 
     /// Nothing was lost after all: it is on its way still.
     pub(super) fn find_all(&mut self) {
-        let Some(end) = self.end() else { return };
+        let Some(end) = self.flight.end() else { return };
         self.recast(self.start, end, |run, _| {
             if run.fate == Fate::Lost {
                 run.fate = Fate::Pending;
@@ -241,8 +264,8 @@ impl Flight {
         mut on_lost: impl FnMut(&Run, u32),
     ) -> (u32, u64) {
         let (mut start, mut lost, mut longest) = (self.start, 0, 0);
-        for index in 0..self.runs.len() {
-            let Some(run) = self.runs.get_mut(index) else { break };
+        for index in 0..self.flight.runs.len() {
+            let Some(run) = self.flight.runs.get_mut(index) else { break };
             let end = run.end;
             if run.fate == Fate::Pending
                 && let Some(left) = remaining(run)
@@ -251,8 +274,8 @@ impl Flight {
                 if left == 0 {
                     on_lost(run, end - start);
                     run.fate = Fate::Lost;
-                    self.note_lost(start);
-                    self.lost_len += end - start;
+                    self.account.note_lost(start);
+                    self.account.lost_len += end - start;
                     lost += end - start;
                 }
             }
@@ -264,42 +287,28 @@ impl Flight {
     /// The first stretch that is to be sent again.
     #[inline]
     pub(super) fn next_lost(&self) -> Option<(Seq, Seq)> {
-        if self.lost_len == 0 {
+        if self.account.lost_len == 0 {
             return None;
         }
-        let first = self.runs.partition_point(|run| run.end.at_or_before(self.lost_from));
-        let is_lost = |index: &usize| self.runs.get(*index).is_some_and(|run| run.fate == Fate::Lost);
-        let first = (first..self.runs.len()).find(is_lost).or_else(|| (0..first).find(is_lost))?;
-        let last = (first..self.runs.len()).take_while(is_lost).last()?;
-        Some((self.start_of(first), self.runs.get(last)?.end))
+        let first = self.flight.runs.partition_point(|run| run.end.at_or_before(self.account.lost_from));
+        let is_lost = |index: &usize| self.flight.runs.get(*index).is_some_and(|run| run.fate == Fate::Lost);
+        let first = (first..self.flight.runs.len()).find(is_lost).or_else(|| (0..first).find(is_lost))?;
+        let last = (first..self.flight.runs.len()).take_while(is_lost).last()?;
+        Some((self.start_of(first), self.flight.runs.get(last)?.end))
     }
 
     /// Whether so much is SACKed that what lies below is lost rather than late (IsLost of RFC 6675 §4): `DUP_THRESH`
     /// stretches, or more than `DUP_THRESH - 1` segments' worth of bytes.
     pub(super) fn is_past_dup_thresh(&self, mss: u32) -> bool {
-        let ranges = || self.runs.iter().filter(|run| run.fate == Fate::Sacked).count();
-        self.sacked_len > (DUP_THRESH - 1) * mss || (self.sacked_len > 0 && ranges() >= DUP_THRESH as usize)
-    }
-
-    /// When the oldest of what is outstanding was sent last.
-    pub(super) fn first_sent_at(&self) -> Option<Instant> {
-        self.runs.front().map(|run| run.sent_at)
-    }
-
-    /// Where the run starts that was sent last.
-    pub(super) fn last_start(&self) -> Seq {
-        self.start_of(self.runs.len().saturating_sub(1))
-    }
-
-    /// Sequence number behind everything that is outstanding.
-    fn end(&self) -> Option<Seq> {
-        self.runs.len().checked_sub(1).and_then(|last| self.runs.get(last)).map(|run| run.end)
+        let ranges = || self.flight.runs.iter().filter(|run| run.fate == Fate::Sacked).count();
+        self.account.sacked_len > (DUP_THRESH - 1) * mss
+            || (self.account.sacked_len > 0 && ranges() >= DUP_THRESH as usize)
     }
 
     /// Changes what lies within `from..to`, and keeps the accounts. Returns whether that could be told apart from what
     /// is around it; if not, nothing is changed.
     fn recast(&mut self, from: Seq, to: Seq, mut change: impl FnMut(&mut Run, u32)) -> bool {
-        let (from, Some(end)) = (from.max(self.start), self.end()) else { return true };
+        let (from, Some(end)) = (from.max(self.start), self.flight.end()) else { return true };
         let to = to.min(end);
         if !from.before(to) {
             return true;
@@ -308,17 +317,17 @@ impl Flight {
         let Some(behind) = self.split(to) else { return false };
         for index in first..behind {
             let start = self.start_of(index);
-            let Some(run) = self.runs.get_mut(index) else { break };
+            let Some(run) = self.flight.runs.get_mut(index) else { break };
             let (was, len) = (*run, run.end - start);
             change(run, len);
             let is = *run;
-            self.settle_account(&was, len);
+            self.account.settle(&was, len);
             match is.fate {
                 Fate::Pending => {}
-                Fate::Sacked => self.sacked_len += len,
+                Fate::Sacked => self.account.sacked_len += len,
                 Fate::Lost => {
-                    self.note_lost(start);
-                    self.lost_len += len;
+                    self.account.note_lost(start);
+                    self.account.lost_len += len;
                 }
             }
         }
@@ -327,32 +336,33 @@ impl Flight {
     }
 
     fn start_of(&self, index: usize) -> Seq {
-        index.checked_sub(1).and_then(|before| self.runs.get(before)).map_or(self.start, |run| run.end)
+        self.flight.start_of(index, self.start)
     }
 
     /// Makes a run start at `at`; returns its index, or nothing if there are too many.
     fn split(&mut self, at: Seq) -> Option<usize> {
-        let index = self.runs.partition_point(|run| run.end.at_or_before(at));
+        let index = self.flight.runs.partition_point(|run| run.end.at_or_before(at));
         if self.start_of(index) == at {
             return Some(index);
         }
-        let outstanding = self.end().map_or(0, |end| (end - self.start) as usize);
-        if self.runs.len() >= RUNS_MAX.max(outstanding / RUN_LEN) {
+        let outstanding = self.flight.end().map_or(0, |end| (end - self.start) as usize);
+        if self.flight.runs.len() >= RUNS_MAX.max(outstanding / RUN_LEN) {
             return None;
         }
-        let whole = *self.runs.get(index)?;
-        self.runs.insert(index, Run { end: at, ..whole });
+        let whole = *self.flight.runs.get(index)?;
+        self.flight.runs.insert(index, Run { end: at, ..whole });
         Some(index + 1)
     }
 
     /// Lets the runs `first..behind` grow together where they are alike, with each other and with their neighbours.
     fn merge(&mut self, first: usize, behind: usize) {
         for index in (first.max(1)..=behind).rev() {
-            let (Some(left), Some(right)) = (self.runs.get(index - 1), self.runs.get(index)) else {
+            let (Some(left), Some(right)) = (self.flight.runs.get(index - 1), self.flight.runs.get(index))
+            else {
                 continue;
             };
             if left.is_like(right) {
-                self.runs.remove(index - 1);
+                self.flight.runs.remove(index - 1);
             }
         }
     }
@@ -362,126 +372,154 @@ impl Flight {
 mod tests {
     use super::*;
 
-    /// Ten thousand bytes, sent at once.
-    fn flight(blocks: &[(u32, u32)]) -> Flight {
-        let mut flight = Flight::new(Seq(0));
-        flight.send(Seq(10_000), Instant::ZERO);
-        for (l, r) in blocks {
-            flight.sack((Seq(*l), Seq(*r)), |_, _| {});
-        }
-        flight
+    /// A flight with its account.
+    #[derive(Default)]
+    struct Whole {
+        flight: Flight,
+        account: Account,
+        una: Seq,
     }
 
-    fn ends(flight: &Flight) -> alloc::vec::Vec<(u32, Fate)> {
+    impl Whole {
+        fn board(&mut self) -> Scoreboard<'_> {
+            Scoreboard::new(&mut self.flight, &mut self.account, self.una)
+        }
+
+        fn acknowledge(&mut self, una: Seq, mut settled: impl FnMut(&Run, u32)) {
+            self.flight.acknowledge(self.una, una, |run, len| {
+                self.account.settle(run, len);
+                settled(run, len);
+            });
+            self.una = una;
+        }
+    }
+
+    /// Ten thousand bytes, sent at once.
+    fn flight(blocks: &[(u32, u32)]) -> Whole {
+        let mut whole = Whole::default();
+        whole.flight.send(Seq(10_000), Instant::ZERO);
+        for (l, r) in blocks {
+            whole.board().sack((Seq(*l), Seq(*r)), |_, _| {});
+        }
+        whole
+    }
+
+    fn ends(Whole { flight, .. }: &Whole) -> alloc::vec::Vec<(u32, Fate)> {
         flight.runs.iter().map(|run| (run.end.0, run.fate)).collect()
     }
 
     #[test]
     fn what_goes_out_in_one_turn_is_one_run() {
         let mut flight = flight(&[]);
-        flight.send(Seq(12_000), Instant::ZERO);
-        flight.send(Seq(13_000), Instant::from_millis(1));
+        flight.flight.send(Seq(12_000), Instant::ZERO);
+        flight.flight.send(Seq(13_000), Instant::from_millis(1));
         assert_eq!(ends(&flight), [(12_000, Fate::Pending), (13_000, Fate::Pending)]);
         let mut seen = alloc::vec![];
         flight.acknowledge(Seq(5000), |run, _| seen.push(run.end.0));
         flight.acknowledge(Seq(13_000), |run, _| seen.push(run.end.0));
         assert_eq!(seen, [5000, 12_000, 13_000]);
-        assert!(flight.runs.is_empty() && flight.start == Seq(13_000));
+        assert!(flight.flight.runs.is_empty() && flight.una == Seq(13_000));
     }
 
     #[test]
     fn merges_what_touches_and_ignores_what_cannot_be() {
         let mut flight = flight(&[(100, 200), (300, 400), (200, 250)]);
-        assert_eq!(flight.sacked_len(), 250);
-        assert_eq!(flight.sack((Seq(150), Seq(350)), |_, _| {}), 50);
+        assert_eq!(flight.account.sacked_len, 250);
+        assert_eq!(flight.board().sack((Seq(150), Seq(350)), |_, _| {}), 50);
         assert_eq!(ends(&flight), [(100, Fate::Pending), (400, Fate::Sacked), (10_000, Fate::Pending)]);
         for (l, r) in [(400, 300), (5, 5), (9_999, 10_001), (u32::MAX, 50), (1 << 31, 9 << 28)] {
-            assert_eq!(flight.sack((Seq(l), Seq(r)), |_, _| {}), 0, "{l}..{r}");
+            assert_eq!(flight.board().sack((Seq(l), Seq(r)), |_, _| {}), 0, "{l}..{r}");
         }
         flight.acknowledge(Seq(150), |_, _| {});
-        assert_eq!(flight.sacked_len(), 250);
+        assert_eq!(flight.account.sacked_len, 250);
         flight.acknowledge(Seq(400), |_, _| {});
-        assert!(flight.is_whole());
+        assert!(flight.account.is_whole());
     }
 
     #[test]
     fn holes_are_lost_sent_again_and_found() {
         let mut flight = flight(&[(1000, 3000), (4000, 7000)]);
-        flight.lose(Seq(0), Seq(7000), |_, _| {});
-        assert_eq!((flight.lost_len(), flight.next_lost()), (2000, Some((Seq(0), Seq(1000)))));
-        flight.resend(Seq(0), Seq(1000), Instant::from_millis(5));
-        assert_eq!((flight.lost_len(), flight.next_lost()), (1000, Some((Seq(3000), Seq(4000)))));
-        flight.find_all();
-        assert_eq!((flight.lost_len(), flight.next_lost()), (0, None));
+        flight.board().lose(Seq(0), Seq(7000), |_, _| {});
+        assert_eq!((flight.account.lost_len, flight.board().next_lost()), (2000, Some((Seq(0), Seq(1000)))));
+        flight.board().resend(Seq(0), Seq(1000), Instant::from_millis(5));
+        assert_eq!(
+            (flight.account.lost_len, flight.board().next_lost()),
+            (1000, Some((Seq(3000), Seq(4000))))
+        );
+        flight.board().find_all();
+        assert_eq!((flight.account.lost_len, flight.board().next_lost()), (0, None));
         flight.acknowledge(Seq(10_000), |_, _| {});
-        assert!(flight.is_whole() && flight.runs.is_empty());
+        assert!(flight.account.is_whole() && flight.flight.runs.is_empty());
     }
 
     #[test]
     fn what_was_reported_survives_a_timeout_unless_the_peer_reneged() {
         let mut honest = flight(&[(1000, 3000)]);
-        honest.lose_all(|_, _| {});
-        assert_eq!((honest.lost_len(), honest.sacked_len()), (8000, 2000));
+        honest.board().lose_all(|_, _| {});
+        assert_eq!((honest.account.lost_len, honest.account.sacked_len), (8000, 2000));
         let mut reneging = flight(&[(1000, 3000)]);
         reneging.acknowledge(Seq(1000), |_, _| {});
-        reneging.lose_all(|_, _| {});
-        assert_eq!((reneging.lost_len(), reneging.sacked_len()), (9000, 0));
-        assert_eq!(reneging.next_lost(), Some((Seq(1000), Seq(10_000))));
+        reneging.board().lose_all(|_, _| {});
+        assert_eq!((reneging.account.lost_len, reneging.account.sacked_len), (9000, 0));
+        assert_eq!(reneging.board().next_lost(), Some((Seq(1000), Seq(10_000))));
     }
 
     #[test]
     fn three_segments_above_a_hole_make_it_a_loss() {
-        assert!(!flight(&[(1000, 3000)]).is_past_dup_thresh(1000), "two segments may be reordering");
-        assert!(flight(&[(1000, 3001)]).is_past_dup_thresh(1000));
-        assert!(flight(&[(100, 110), (200, 210), (300, 310)]).is_past_dup_thresh(1000));
+        assert!(!flight(&[(1000, 3000)]).board().is_past_dup_thresh(1000), "two segments may be reordering");
+        assert!(flight(&[(1000, 3001)]).board().is_past_dup_thresh(1000));
+        assert!(flight(&[(100, 110), (200, 210), (300, 310)]).board().is_past_dup_thresh(1000));
     }
 
     /// Small segments, more of them than may be told apart, all lost: each is sent again once, not one without end.
     #[test]
     fn what_cannot_be_told_apart_is_sent_again_once() {
-        let mut flight = Flight::new(Seq(0));
+        let mut flight = Whole::default();
         for turn in 1..=2000 {
-            flight.send(Seq(turn * 100), Instant::from_millis(turn.into()));
+            flight.flight.send(Seq(turn * 100), Instant::from_millis(turn.into()));
         }
-        flight.lose_all(|_, _| {});
+        flight.board().lose_all(|_, _| {});
         let mut sent = 0;
-        while let Some((from, to)) = flight.next_lost() {
+        while let Some((from, to)) = flight.board().next_lost() {
             let to = to.min(from + 10);
-            flight.resend(from, to, Instant::from_millis(3000));
+            flight.board().resend(from, to, Instant::from_millis(3000));
             sent += 1;
             assert!(sent <= 20_000, "{from:?} is sent without end");
         }
-        assert_eq!(flight.lost_len(), 0);
+        assert_eq!(flight.account.lost_len, 0);
     }
 
     /// A long fat path: six thousand segments in as many turns, every second one reported.
     #[test]
     fn the_reports_of_a_long_fat_path_are_kept() {
-        let mut flight = Flight::new(Seq(0));
+        let mut flight = Whole::default();
         for turn in 1..=6000 {
-            flight.send(Seq(turn * 1448), Instant::from_micros(turn.into()));
+            flight.flight.send(Seq(turn * 1448), Instant::from_micros(turn.into()));
         }
         for pair in 0..3000 {
-            assert_eq!(flight.sack((Seq(pair * 2896 + 1448), Seq(pair * 2896 + 2896)), |_, _| {}), 1448);
+            assert_eq!(
+                flight.board().sack((Seq(pair * 2896 + 1448), Seq(pair * 2896 + 2896)), |_, _| {}),
+                1448
+            );
         }
-        flight.lose(Seq(0), Seq(6000 * 1448), |_, _| {});
-        assert_eq!(flight.lost_len(), 3000 * 1448);
-        flight.resend(Seq(0), Seq(1000), Instant::from_millis(9));
+        flight.board().lose(Seq(0), Seq(6000 * 1448), |_, _| {});
+        assert_eq!(flight.account.lost_len, 3000 * 1448);
+        flight.board().resend(Seq(0), Seq(1000), Instant::from_millis(9));
         assert_eq!(
-            (flight.lost_len(), flight.next_lost()),
+            (flight.account.lost_len, flight.board().next_lost()),
             (3000 * 1448 - 1000, Some((Seq(1000), Seq(1448))))
         );
     }
 
     #[test]
     fn a_liar_cannot_make_it_grow() {
-        let mut flight = Flight::new(Seq(0));
-        flight.send(Seq(1 << 20), Instant::ZERO);
+        let mut flight = Whole::default();
+        flight.flight.send(Seq(1 << 20), Instant::ZERO);
         for i in 0..5000 {
-            flight.sack((Seq(i * 4 + 1), Seq(i * 4 + 2)), |_, _| {});
+            flight.board().sack((Seq(i * 4 + 1), Seq(i * 4 + 2)), |_, _| {});
         }
-        assert!(flight.runs.len() <= RUNS_MAX);
-        let news = flight.sack((Seq(0), Seq(1 << 20)), |_, _| {});
-        assert_eq!((news + 511, flight.runs.len()), (1 << 20, 1));
+        assert!(flight.flight.runs.len() <= RUNS_MAX);
+        let news = flight.board().sack((Seq(0), Seq(1 << 20)), |_, _| {});
+        assert_eq!((news + 511, flight.flight.runs.len()), (1 << 20, 1));
     }
 }

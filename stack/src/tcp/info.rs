@@ -115,7 +115,6 @@ impl DeliveryRate {
 
 impl<F: Frame> Connection<F> {
     pub(super) fn info(&self, config: &Config) -> TcpInfo {
-        let flight = &self.recovery.flight;
         let of_window = self.bulk.as_ref().and_then(|bulk| bulk.delivery_rate.as_ref());
         let of_window = of_window.map_or(0, |delivery| delivery.rate);
         let sampled = self.recovery.repair().and_then(|repair| repair.sampler.as_ref());
@@ -133,8 +132,8 @@ impl<F: Frame> Connection<F> {
             rto_us: self.rtt.rto_us(self.backoff, config),
             snd_mss: self.mss,
             unacked: self.flight(),
-            sacked: flight.sacked_len(),
-            lost: flight.lost_len(),
+            sacked: self.recovery.sacked_len(),
+            lost: self.recovery.lost_len(),
             rtt_us: self.rtt.srtt_us(),
             rttvar_us: self.rtt.rttvar_us(),
             min_rtt_us: self.rtt.min_us(),

@@ -99,7 +99,7 @@ impl<F: Frame> Connection<F> {
     pub(super) fn undo_recovery(&mut self) {
         let Some(undo) = self.recovery.repair_mut().and_then(|repair| repair.undo.take()) else { return };
         self.congestion.restore(undo.cwnd, undo.ssthresh);
-        self.recovery.leave_needless();
+        self.recovery.leave_needless(self.snd_una);
         self.force = false;
     }
 
@@ -136,7 +136,7 @@ impl<F: Frame> Connection<F> {
         counters.count(Count::FastRetrans);
         let undo = self.undo_point();
         self.congestion.on_loss(self.flight(), self.mss);
-        self.recovery.ecn.on_reduction(self.snd_nxt);
+        self.note_reduction();
         self.recovery.enter_fast(self.snd_una, self.snd_nxt, undo);
         // The first retransmission goes whatever the window says.
         self.force = true;

@@ -51,7 +51,7 @@ impl<F: Frame> Connection<F> {
             return self.congestion.on_cwnd_limited();
         }
         if self.unsent_len() == 0
-            && self.recovery.flight.lost_len() == 0
+            && self.recovery.lost_len() == 0
             && let Some(sampler) = self.recovery.repair_mut().and_then(|repair| repair.sampler.as_mut())
         {
             sampler.limit_by_application(pipe);

@@ -131,7 +131,7 @@ impl<F: Frame> Connection<F> {
         }
         self.snd_nxt = self.iss + 1 + data_len;
         self.note_syn_data(data_len);
-        self.recovery.flight.clear();
+        self.recovery.forget_flight();
         if self.retries == 0 {
             // Karn: what was sent twice is not timed.
             self.recovery.flight.send(self.snd_nxt, egress.now);
@@ -172,7 +172,7 @@ impl<F: Frame> Connection<F> {
         self.snd_nxt != self.send.end()
             || self.fin_queued
             || !self.recovery.is_open()
-            || self.recovery.flight.lost_len() > 0
+            || self.recovery.lost_len() > 0
     }
 
     /// The next segment that windows, Nagle and silly-window avoidance let go: what was lost first.
@@ -226,7 +226,7 @@ impl<F: Frame> Connection<F> {
     }
 
     fn next_retransmission(&mut self, segment_max: u32) -> Option<Plan> {
-        let (from, to) = self.recovery.next_lost()?;
+        let (from, to) = self.recovery.next_lost(self.snd_una)?;
         if self.recovery.is_testing() {
             return None;
         }
@@ -361,7 +361,7 @@ impl<F: Frame> Connection<F> {
         if plan.retransmission {
             egress.counters.count(Count::RetransSegs);
             let stamp = self.timestamps_ok.then(|| self.ts_now(now));
-            self.recovery.on_retransmit(plan.seq, end, stamp, now);
+            self.recovery.on_retransmit(self.snd_una, plan.seq..end, stamp, now);
         } else {
             self.recovery.flight.send(end, now);
         }

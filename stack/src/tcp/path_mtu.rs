@@ -267,10 +267,10 @@ impl<F: Frame> Connection<F> {
     /// 4821 §7.5): what it carried goes again, and the window is what it was.
     pub(super) fn is_only_probe_lost(&mut self, now: Instant, counters: &mut Counters) -> bool {
         let Some(probe) = self.path_mtu().and_then(|path| path.probe) else { return false };
-        let is_probe = self.recovery.next_lost().is_some_and(|(from, to)| {
+        let is_probe = self.recovery.next_lost(self.snd_una).is_some_and(|(from, to)| {
             from.at_or_after(probe.start)
                 && to.at_or_before(probe.end)
-                && self.recovery.flight.lost_len() == to - from
+                && self.recovery.lost_len() == to - from
         });
         if is_probe && !probe.has_failed {
             self.fail_mtu_probe(now, counters);
@@ -286,7 +286,7 @@ impl<F: Frame> Connection<F> {
         let (start, end) = (probe.start, probe.end);
         path.fail(end - start, low, now);
         counters.count(Count::MtupFail);
-        self.recovery.flight.lose(start, end, |_, _| {});
+        self.recovery.lose_probe(self.snd_una, start..end);
         self.force = true;
     }
 }

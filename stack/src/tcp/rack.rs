@@ -2,7 +2,7 @@
 
 use hayase_time::Instant;
 
-use super::flight::{Flight, Run};
+use super::flight::{Run, Scoreboard};
 use crate::seq::Seq;
 
 /// Recoveries without a duplicate after which the reordering window is what it was (RFC 8985 §6.2, step 4).
@@ -101,7 +101,7 @@ impl Rack {
     /// `lost` sees what is.
     pub(super) fn detect(
         &self,
-        flight: &mut Flight,
+        board: &mut Scoreboard<'_>,
         path: Path,
         now: Instant,
         lost: impl FnMut(&Run, u32),
@@ -113,7 +113,7 @@ impl Rack {
             is_sent_after((self.xmit_at, self.end_seq), (run.sent_at, end))
                 .then(|| run.sent_at.after_nanos(patience_ns).nanos_since(now))
         };
-        flight.lose_overdue(remaining, lost)
+        board.lose_overdue(remaining, lost)
     }
 }
 
@@ -125,18 +125,20 @@ fn is_sent_after((a, a_end): (Instant, Seq), (b, b_end): (Instant, Seq)) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp::flight::{Account, Flight};
 
     const PATH: Path = Path { min_rtt_us: 40_000, srtt_us: 50_000, is_urgent: false };
 
     /// Ten segments sent a millisecond apart, the first at 0, of which `sacked` arrived after 40 ms.
     fn lost_at(millis: u64, urgent: bool, sacked: core::ops::Range<u32>) -> (u32, u64) {
-        let (mut flight, mut rack) = (Flight::new(Seq(0)), Rack::new(Seq(0)));
+        let (mut flight, mut account, mut rack) = (Flight::default(), Account::default(), Rack::new(Seq(0)));
         (0..10).for_each(|n| flight.send(Seq((n + 1) * 1000), Instant::from_millis(n.into())));
         let now = Instant::from_millis(39 + u64::from(sacked.end));
-        flight.sack((Seq(sacked.start * 1000), Seq(sacked.end * 1000)), |run, _| {
+        let mut board = Scoreboard::new(&mut flight, &mut account, Seq(0));
+        board.sack((Seq(sacked.start * 1000), Seq(sacked.end * 1000)), |run, _| {
             rack.delivered(run, now, 40_000);
         });
-        rack.detect(&mut flight, Path { is_urgent: urgent, ..PATH }, Instant::from_millis(millis), |_, _| {})
+        rack.detect(&mut board, Path { is_urgent: urgent, ..PATH }, Instant::from_millis(millis), |_, _| {})
     }
 
     #[test]

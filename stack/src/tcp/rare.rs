@@ -31,6 +31,8 @@ pub(super) struct Rare {
     pub(super) dsack: Option<(Seq, Seq)>,
     /// Where the peer's FIN stands, when it arrived before data in front of it.
     pub(super) early_fin: Option<Seq>,
+    /// Until this is acknowledged, what routers marked left before the window became smaller (RFC 3168 §6.1.2).
+    pub(super) reduced_until: Option<Seq>,
     /// What ended the connection, until the application has heard of it.
     pub(super) hard_error: Option<Box<Error>>,
     /// What a router said of the path (RFC 9293 §3.9.2.2, MUST-47).
@@ -51,6 +53,7 @@ impl Default for Rare {
             rcv_up: None,
             dsack: None,
             early_fin: None,
+            reduced_until: None,
             hard_error: None,
             soft_error: None,
             probing: None,
@@ -66,6 +69,7 @@ impl Rare {
     pub(super) fn is_quiet(&self) -> bool {
         self.early_fin.is_none()
             && self.dsack.is_none()
+            && self.reduced_until.is_none()
             && self.probing.is_none()
             && self.path_mtu.as_ref().is_none_or(|path| !path.is_probing())
     }
@@ -103,7 +107,12 @@ impl<F> Connection<F> {
         self.bulk.get_or_insert_default()
     }
 
-    /// Whether an acknowledgement has to report a duplicate.
+    /// Until when marks are of a window that became smaller since.
+    pub(super) fn reduced_until(&self) -> Option<Seq> {
+        self.rare.as_ref().and_then(|rare| rare.reduced_until)
+    }
+
+    /// The duplicate that the next ACK reports.
     #[inline(always)]
     pub(super) fn dsack(&self) -> Option<(Seq, Seq)> {
         self.rare.as_ref().and_then(|rare| rare.dsack)

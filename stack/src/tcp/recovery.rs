@@ -5,11 +5,12 @@
 //! what follows from that. What only a connection needs that met loss, reordering or a probe lies in a box.
 
 use alloc::boxed::Box;
+use core::ops::Range;
 
 use hayase_time::Instant;
 
 use super::ecn::Notification;
-use super::flight::{DUP_THRESH, Flight, Run};
+use super::flight::{Account, DUP_THRESH, Fate, Flight, Run, Scoreboard};
 use super::frto::Frto;
 use super::prr::Prr;
 use super::rack::{Path, Rack};
@@ -34,10 +35,6 @@ pub(super) struct Recovery {
     phase: Phase,
     /// The peer reports what it holds.
     pub(super) has_sack: bool,
-    /// Recovery ends when this is acknowledged.
-    recover: Seq,
-    /// Duplicate ACKs since SND.UNA last moved.
-    dup_acks: u32,
     pub(super) flight: Flight,
     /// Congestion that is told rather than guessed from loss.
     pub(super) ecn: Notification,
@@ -47,6 +44,11 @@ pub(super) struct Recovery {
 /// What a connection needs from its first trouble on.
 #[derive(Debug)]
 pub(super) struct Repair {
+    account: Account,
+    /// Recovery ends when this is acknowledged; outside of it, of no account.
+    recover: Seq,
+    /// Duplicate ACKs since SND.UNA last moved.
+    dup_acks: u32,
     pub(super) rack: Rack,
     pub(super) prr: Prr,
     /// The last recovery, as long as it may turn out to have been needless.
@@ -61,16 +63,20 @@ pub(super) struct Repair {
     pub(super) sampler: Option<Box<Sampler>>,
 }
 
-impl Repair {
-    fn delivered(&mut self, run: &Run, len: u32, now: Instant, min_rtt_us: u32) {
-        self.rack.delivered(run, now, min_rtt_us);
-        if let Some(sampler) = &mut self.sampler {
-            sampler.on_delivered(run, len, now);
-        }
+/// Tells those who measure that `len` bytes of a run were delivered.
+fn note_delivered(
+    (rack, sampler): (&mut Rack, &mut Option<Box<Sampler>>),
+    (run, len): (&Run, u32),
+    now: Instant,
+    min_rtt_us: u32,
+) {
+    rack.delivered(run, now, min_rtt_us);
+    if let Some(sampler) = sampler {
+        sampler.on_delivered(run, len, now);
     }
 }
 
-/// Tells those who measure that `len` bytes of a run are lost.
+/// The same of bytes that are lost.
 fn note_lost(sampler: &mut Option<Box<Sampler>>, run: &Run, len: u32) {
     if let Some(sampler) = sampler {
         sampler.on_lost(run, len);
@@ -78,15 +84,39 @@ fn note_lost(sampler: &mut Option<Box<Sampler>>, run: &Run, len: u32) {
 }
 
 impl Recovery {
-    pub(super) fn new(iss: Seq) -> Recovery {
+    pub(super) fn new() -> Recovery {
         Recovery {
             phase: Phase::Open,
             has_sack: true,
-            recover: iss,
-            dup_acks: 0,
-            flight: Flight::new(iss),
+            flight: Flight::default(),
             ecn: Notification::default(),
             repair: None,
+        }
+    }
+
+    /// Everything that is outstanding is on its way.
+    #[inline]
+    fn is_whole(&self) -> bool {
+        self.repair.as_ref().is_none_or(|repair| repair.account.is_whole())
+    }
+
+    /// Bytes that the peer holds beyond the cumulative ACK.
+    #[inline]
+    pub(super) fn sacked_len(&self) -> u32 {
+        self.repair.as_ref().map_or(0, |repair| repair.account.sacked_len)
+    }
+
+    /// Bytes that are lost and were not sent again.
+    #[inline]
+    pub(super) fn lost_len(&self) -> u32 {
+        self.repair.as_ref().map_or(0, |repair| repair.account.lost_len)
+    }
+
+    /// Nothing is outstanding: what was has to be sent anew.
+    pub(super) fn forget_flight(&mut self) {
+        self.flight.clear();
+        if let Some(repair) = &mut self.repair {
+            repair.account = Account::default();
         }
     }
 
@@ -104,9 +134,9 @@ impl Recovery {
     /// Nothing is lost or looks like it.
     pub(super) fn is_quiet(&self) -> bool {
         self.phase == Phase::Open
-            && self.flight.is_whole()
-            && self.dup_acks == 0
-            && self.repair().is_none_or(|repair| repair.probe.is_none())
+            && self.repair().is_none_or(|repair| {
+                repair.account.is_whole() && repair.dup_acks == 0 && repair.probe.is_none()
+            })
     }
 
     pub(super) fn repair(&self) -> Option<&Repair> {
@@ -121,6 +151,9 @@ impl Recovery {
     pub(super) fn trouble(&mut self, una: Seq) -> &mut Repair {
         self.repair.get_or_insert_with(|| {
             Box::new(Repair {
+                account: Account::default(),
+                recover: una,
+                dup_acks: 0,
                 rack: Rack::new(una),
                 prr: Prr::default(),
                 undo: None,
@@ -132,35 +165,39 @@ impl Recovery {
         })
     }
 
-    /// Everything before `una` was delivered. Returns when the oldest of the news was sent, if all of it was sent
+    /// Everything from `una` to `ack` was delivered. Returns when the oldest of the news was sent, if all of it was sent
     /// just once (Karn).
     #[inline(always)]
-    pub(super) fn deliver(&mut self, una: Seq, now: Instant, rtt: &Rtt) -> Option<Instant> {
-        if let Some(sent_at) = self.deliver_sole(una) {
+    pub(super) fn deliver(&mut self, una: Seq, ack: Seq, now: Instant, rtt: &Rtt) -> Option<Instant> {
+        if let Some(sent_at) = self.deliver_sole(ack) {
             return Some(sent_at);
         }
-        self.deliver_runs(una, now, rtt.min_us())
+        self.deliver_runs(una, ack, now, rtt.min_us())
     }
 
     /// The same where just one stretch is outstanding, sent once, and nothing ever went wrong: all of it was delivered.
     /// Returns when it was sent; if nothing, nothing happened.
     #[inline(always)]
-    pub(super) fn deliver_sole(&mut self, una: Seq) -> Option<Instant> {
+    pub(super) fn deliver_sole(&mut self, ack: Seq) -> Option<Instant> {
         if self.repair.is_some() {
             return None;
         }
-        self.flight.take_sole(una).map(|run| run.sent_at)
+        self.flight.take_sole(ack).map(|run| run.sent_at)
     }
 
     #[inline(never)]
-    fn deliver_runs(&mut self, una: Seq, now: Instant, min_rtt_us: u32) -> Option<Instant> {
+    fn deliver_runs(&mut self, una: Seq, ack: Seq, now: Instant, min_rtt_us: u32) -> Option<Instant> {
         let repair = &mut self.repair;
         let (mut oldest, mut is_ambiguous) = (None, false);
-        self.flight.acknowledge(una, |run, len| {
-            oldest = oldest.or(Some(run.sent_at));
-            is_ambiguous |= run.ambiguous;
-            if let Some(repair) = repair {
-                repair.delivered(run, len, now, min_rtt_us);
+        self.flight.acknowledge(una, ack, |run, len| {
+            if run.fate != Fate::Sacked {
+                oldest = oldest.or(Some(run.sent_at));
+                is_ambiguous |= run.ambiguous;
+            }
+            let Some(Repair { account, rack, sampler, .. }) = repair.as_deref_mut() else { return };
+            account.settle(run, len);
+            if run.fate != Fate::Sacked {
+                note_delivered((rack, sampler), (run, len), now, min_rtt_us);
             }
         });
         oldest.filter(|_| !is_ambiguous)
@@ -169,44 +206,56 @@ impl Recovery {
     /// The peer reports that it holds a block. Returns how many bytes of it are news.
     pub(super) fn sack(&mut self, block: (Seq, Seq), una: Seq, now: Instant, min_rtt_us: u32) -> u32 {
         self.trouble(una);
-        let (flight, repair) = (&mut self.flight, &mut self.repair);
-        flight.sack(block, |run, len| {
-            if let Some(repair) = repair {
-                repair.delivered(run, len, now, min_rtt_us);
-            }
+        let Some(Repair { account, rack, sampler, .. }) = self.repair.as_deref_mut() else { return 0 };
+        Scoreboard::new(&mut self.flight, account, una).sack(block, |run, len| {
+            note_delivered((rack, sampler), (run, len), now, min_rtt_us);
         })
     }
 
     /// SND.UNA moved to `una`, by `acked` bytes. Returns whether fast recovery is over now.
     pub(super) fn on_ack(&mut self, una: Seq, acked: u32, mss: u32) -> bool {
+        let Some(repair) = &mut self.repair else { return false };
         if self.phase == Phase::Open {
-            self.dup_acks = 0;
+            repair.dup_acks = 0;
             return false;
         }
-        if una.at_or_after(self.recover) {
+        if una.at_or_after(repair.recover) {
             return self.finish() == Phase::Fast;
         }
         // A partial ACK: what it covered has left the network, so the duplicate ACKs that stood for it do so no more.
-        self.dup_acks = self.dup_acks.saturating_sub(acked / mss.max(1));
+        repair.dup_acks = repair.dup_acks.saturating_sub(acked / mss.max(1));
         if !self.has_sack && self.phase == Phase::Fast {
             // The next hole starts here (RFC 6582 §3.2 step 3).
-            self.lose(una, mss);
+            self.lose_first(una, mss);
         }
         false
     }
 
-    fn lose(&mut self, from: Seq, len: u32) {
-        let repair = &mut self.repair;
-        self.flight.lose(from, from + len, |run, len| {
-            if let Some(repair) = repair {
-                note_lost(&mut repair.sampler, run, len);
-            }
-        });
+    /// The first `len` bytes that are outstanding count as lost.
+    fn lose_first(&mut self, una: Seq, len: u32) {
+        self.lose(una, una..una + len, |sampler, run, len| note_lost(sampler, run, len));
+    }
+
+    /// What probed the path's MTU is lost. Congestion control is told nothing of it.
+    pub(super) fn lose_probe(&mut self, una: Seq, range: Range<Seq>) {
+        self.lose(una, range, |_, _, _| {});
+    }
+
+    fn lose(
+        &mut self,
+        una: Seq,
+        range: Range<Seq>,
+        mut lost: impl FnMut(&mut Option<Box<Sampler>>, &Run, u32),
+    ) {
+        self.trouble(una);
+        let Some(Repair { account, sampler, .. }) = self.repair.as_deref_mut() else { return };
+        let mut board = Scoreboard::new(&mut self.flight, account, una);
+        board.lose(range.start, range.end, |run, len| lost(sampler, run, len));
     }
 
     fn finish(&mut self) -> Phase {
-        self.dup_acks = 0;
         if let Some(repair) = &mut self.repair {
+            repair.dup_acks = 0;
             repair.rack.on_recovered();
             repair.frto = None;
         }
@@ -216,46 +265,48 @@ impl Recovery {
     /// SND.UNA moved.
     #[inline]
     pub(super) fn forget_dup_acks(&mut self) {
-        self.dup_acks = 0;
+        if let Some(repair) = &mut self.repair {
+            repair.dup_acks = 0;
+        }
     }
 
     /// A duplicate ACK arrived (RFC 5681 §2).
-    pub(super) fn on_dup_ack(&mut self) {
-        self.dup_acks = self.dup_acks.saturating_add(1);
+    pub(super) fn on_dup_ack(&mut self, una: Seq) {
+        let repair = self.trouble(una);
+        repair.dup_acks = repair.dup_acks.saturating_add(1);
     }
 
     /// Marks what is lost by now. Returns how many bytes are newly so, and after how many nanoseconds more will be.
     pub(super) fn detect(&mut self, una: Seq, mss: u32, rtt: &Rtt, now: Instant) -> (u32, u64) {
-        let is_past_thresh = self.dup_acks >= DUP_THRESH || self.flight.is_past_dup_thresh(mss);
+        let Some(Repair { account, dup_acks, rack, sampler, .. }) = self.repair.as_deref_mut() else {
+            return (0, 0);
+        };
+        let before = account.lost_len;
+        let mut board = Scoreboard::new(&mut self.flight, account, una);
+        let is_past_thresh = *dup_acks >= DUP_THRESH || board.is_past_dup_thresh(mss);
         if !self.has_sack {
             // RFC 6582 §3.2 step 2: after a timeout, duplicates of what it resent prove nothing. The phase says that
             // `recover` is behind; a comparison would go wrong 2 GiB later.
-            let before = self.flight.lost_len();
             if is_past_thresh && self.phase == Phase::Open {
-                self.lose(una, mss);
+                self.lose_first(una, mss);
             }
-            return (self.flight.lost_len() - before, 0);
+            return (self.lost_len() - before, 0);
         }
         let is_urgent = self.phase != Phase::Open || is_past_thresh;
         let path = Path { min_rtt_us: rtt.min_us(), srtt_us: rtt.srtt_us(), is_urgent };
-        match self.repair.as_deref_mut() {
-            Some(Repair { rack, sampler, .. }) => {
-                rack.detect(&mut self.flight, path, now, |run, len| note_lost(sampler, run, len))
-            }
-            None => (0, 0),
-        }
+        rack.detect(&mut board, path, now, |run, len| note_lost(sampler, run, len))
     }
 
     /// Something is lost that congestion control has not been told of: fast recovery must begin.
     pub(super) fn must_enter(&self) -> bool {
-        self.phase == Phase::Open && self.flight.lost_len() > 0
+        self.phase == Phase::Open && self.lost_len() > 0
     }
 
     /// Fast recovery begins.
     pub(super) fn enter_fast(&mut self, una: Seq, nxt: Seq, undo: Undo) {
         self.phase = Phase::Fast;
-        self.recover = nxt;
         let repair = self.trouble(una);
+        repair.recover = nxt;
         repair.prr = Prr::new(nxt - una);
         repair.undo = Some(undo);
         repair.probe = None;
@@ -267,16 +318,14 @@ impl Recovery {
         // A second timeout may still turn out to be as needless as the first, a timeout in fast recovery hardly.
         let was = self.phase;
         self.phase = Phase::Loss;
-        self.recover = nxt;
-        self.dup_acks = 0;
         self.trouble(una);
-        let (flight, repair) = (&mut self.flight, &mut self.repair);
-        flight.lose_all(|run, len| {
-            if let Some(repair) = repair.as_mut().filter(|_| undo.is_some()) {
+        let Some(repair) = self.repair.as_deref_mut() else { return };
+        (repair.recover, repair.dup_acks) = (nxt, 0);
+        Scoreboard::new(&mut self.flight, &mut repair.account, una).lose_all(|run, len| {
+            if undo.is_some() {
                 note_lost(&mut repair.sampler, run, len);
             }
         });
-        let repair = self.trouble(una);
         // Not in fast recovery, nor where more went again than the first segment (RFC 5682 §2.1, step 1). That one may go
         // again as often as it takes, as with Linux: what is not sent twice proves as much.
         let is_unanswered = matches!(repair.frto, Some(Frto::Begun | Frto::Repeated(_)));
@@ -305,22 +354,27 @@ impl Recovery {
     }
 
     /// Nothing was lost: back to where we were.
-    pub(super) fn leave_needless(&mut self) {
-        self.flight.find_all();
+    pub(super) fn leave_needless(&mut self, una: Seq) {
+        if let Some(repair) = &mut self.repair {
+            Scoreboard::new(&mut self.flight, &mut repair.account, una).find_all();
+        }
         self.finish();
     }
 
     /// The next stretch to send again.
     #[inline]
-    pub(super) fn next_lost(&self) -> Option<(Seq, Seq)> {
-        self.flight.next_lost()
+    pub(super) fn next_lost(&mut self, una: Seq) -> Option<(Seq, Seq)> {
+        let repair = self.repair.as_mut()?;
+        Scoreboard::new(&mut self.flight, &mut repair.account, una).next_lost()
     }
 
-    /// `from..to` was sent again, in a segment with this timestamp.
-    pub(super) fn on_retransmit(&mut self, from: Seq, to: Seq, stamp: Option<u32>, now: Instant) {
-        self.flight.resend(from, to, now);
+    /// `range` was sent again, in a segment with this timestamp.
+    pub(super) fn on_retransmit(&mut self, una: Seq, range: Range<Seq>, stamp: Option<u32>, now: Instant) {
         let is_open = self.is_open();
-        let repair = self.trouble(from);
+        self.trouble(una);
+        let Some(repair) = self.repair.as_deref_mut() else { return };
+        let (from, to) = (range.start, range.end);
+        Scoreboard::new(&mut self.flight, &mut repair.account, una).resend(from, to, now);
         repair.total_retrans += 1;
         repair.frto = repair.frto.map(|frto| frto.on_retransmit(to));
         if !is_open && let Some(undo) = &mut repair.undo {
@@ -332,10 +386,11 @@ impl Recovery {
     /// no more of them than were out when recovery began, or a liar could open the window at will (RFC 5681 §3.2).
     #[inline]
     pub(super) fn arrived_len(&self, una: Seq, mss: u32) -> u32 {
+        let Some(repair) = &self.repair else { return 0 };
         if self.has_sack || self.phase != Phase::Fast {
-            return self.flight.sacked_len();
+            return repair.account.sacked_len;
         }
-        self.dup_acks.saturating_mul(mss).min(self.recover.since(una))
+        repair.dup_acks.saturating_mul(mss).min(repair.recover.since(una))
     }
 
     /// Bytes that are on their way (`pipe` of RFC 6675 §4): what is outstanding, less what arrived, less what
@@ -343,18 +398,20 @@ impl Recovery {
     #[inline]
     pub(super) fn pipe(&self, una: Seq, nxt: Seq, mss: u32) -> u32 {
         let flight = nxt - una;
-        if self.phase == Phase::Open && self.flight.is_whole() {
+        if self.phase == Phase::Open && self.is_whole() {
             return flight;
         }
-        flight.saturating_sub(self.arrived_len(una, mss)).saturating_sub(self.flight.lost_len())
+        flight.saturating_sub(self.arrived_len(una, mss)).saturating_sub(self.lost_len())
     }
 
     /// Limited transmit (RFC 3042): bytes beyond the congestion window that the first two duplicate ACKs allow. With
     /// SACK it is the pipe that makes room.
     #[inline]
     pub(super) fn limited_transmit(&self, mss: u32) -> u32 {
-        match self.phase {
-            Phase::Open if !self.has_sack => self.dup_acks.min(DUP_THRESH - 1) * mss,
+        match &self.repair {
+            Some(repair) if self.phase == Phase::Open && !self.has_sack => {
+                repair.dup_acks.min(DUP_THRESH - 1) * mss
+            }
             _ => 0,
         }
     }
@@ -368,7 +425,7 @@ mod tests {
 
     /// Ten segments, sent at 0.
     fn ten(has_sack: bool) -> Recovery {
-        let mut recovery = Recovery { has_sack, ..Recovery::new(Seq(0)) };
+        let mut recovery = Recovery { has_sack, ..Recovery::new() };
         recovery.flight.send(Seq(10_000), Instant::ZERO);
         recovery
     }
@@ -393,13 +450,13 @@ mod tests {
         assert_eq!(recovery.detect(Seq(0), MSS, &known_path(), now), (2000, 0));
         enter_fast(&mut recovery, Seq(0));
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 10_000 - 5000 - 2000);
-        assert_eq!(recovery.next_lost(), Some((Seq(0), Seq(1000))));
-        recovery.on_retransmit(Seq(0), Seq(1000), None, now);
-        assert_eq!(recovery.next_lost(), Some((Seq(3000), Seq(4000))));
-        recovery.on_retransmit(Seq(3000), Seq(4000), None, now);
-        assert_eq!(recovery.next_lost(), None, "7000.. has nothing above it");
+        assert_eq!(recovery.next_lost(Seq(0)), Some((Seq(0), Seq(1000))));
+        recovery.on_retransmit(Seq(0), Seq(0)..Seq(1000), None, now);
+        assert_eq!(recovery.next_lost(Seq(0)), Some((Seq(3000), Seq(4000))));
+        recovery.on_retransmit(Seq(0), Seq(3000)..Seq(4000), None, now);
+        assert_eq!(recovery.next_lost(Seq(0)), None, "7000.. has nothing above it");
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 5000);
-        recovery.deliver(Seq(10_000), now, &known_path());
+        recovery.deliver(Seq(0), Seq(10_000), now, &known_path());
         assert!(recovery.on_ack(Seq(10_000), 10_000, MSS) && recovery.is_quiet());
     }
 
@@ -409,28 +466,28 @@ mod tests {
         recovery.sack((Seq(1000), Seq(5000)), Seq(0), Instant::from_millis(40), 40_000);
         recovery.detect(Seq(0), MSS, &rtt, Instant::from_millis(40));
         enter_fast(&mut recovery, Seq(0));
-        recovery.on_retransmit(Seq(0), Seq(1000), None, Instant::from_millis(40));
+        recovery.on_retransmit(Seq(0), Seq(0)..Seq(1000), None, Instant::from_millis(40));
         recovery.flight.send(Seq(11_000), Instant::from_millis(41));
         recovery.sack((Seq(5000), Seq(10_000)), Seq(0), Instant::from_millis(42), 40_000);
         assert_eq!(recovery.detect(Seq(0), MSS, &rtt, Instant::from_millis(42)).0, 0, "still on its way");
         recovery.sack((Seq(10_000), Seq(11_000)), Seq(0), Instant::from_millis(81), 40_000);
         assert_eq!(recovery.detect(Seq(0), MSS, &rtt, Instant::from_millis(81)), (1000, 0));
-        assert_eq!(recovery.next_lost(), Some((Seq(0), Seq(1000))));
+        assert_eq!(recovery.next_lost(Seq(0)), Some((Seq(0), Seq(1000))));
     }
 
     #[test]
     fn without_sack_a_partial_ack_exposes_the_next_hole() {
         let (mut recovery, now) = (ten(false), Instant::from_millis(40));
-        (0..3).for_each(|_| recovery.on_dup_ack());
+        (0..3).for_each(|_| recovery.on_dup_ack(Seq(0)));
         recovery.detect(Seq(0), MSS, &known_path(), now);
         enter_fast(&mut recovery, Seq(0));
-        assert_eq!(recovery.next_lost(), Some((Seq(0), Seq(1000))));
-        recovery.on_retransmit(Seq(0), Seq(1000), None, now);
-        assert_eq!(recovery.next_lost(), None);
+        assert_eq!(recovery.next_lost(Seq(0)), Some((Seq(0), Seq(1000))));
+        recovery.on_retransmit(Seq(0), Seq(0)..Seq(1000), None, now);
+        assert_eq!(recovery.next_lost(Seq(0)), None);
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 7000);
-        recovery.deliver(Seq(4000), now, &known_path());
+        recovery.deliver(Seq(0), Seq(4000), now, &known_path());
         recovery.on_ack(Seq(4000), 4000, MSS);
-        assert_eq!(recovery.next_lost(), Some((Seq(4000), Seq(5000))));
+        assert_eq!(recovery.next_lost(Seq(4000)), Some((Seq(4000), Seq(5000))));
     }
 
     #[test]
@@ -438,9 +495,9 @@ mod tests {
         let mut recovery = ten(true);
         recovery.sack((Seq(5000), Seq(6000)), Seq(0), Instant::ZERO, 0);
         recovery.enter_loss(Seq(0), Seq(10_000), None, false);
-        assert_eq!(recovery.next_lost(), Some((Seq(0), Seq(5000))));
+        assert_eq!(recovery.next_lost(Seq(0)), Some((Seq(0), Seq(5000))));
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 0);
-        recovery.on_retransmit(Seq(0), Seq(1000), None, Instant::ZERO);
+        recovery.on_retransmit(Seq(0), Seq(0)..Seq(1000), None, Instant::ZERO);
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 1000);
         assert!(!recovery.must_enter());
     }
@@ -448,20 +505,20 @@ mod tests {
     #[test]
     fn a_loss_is_seen_however_long_ago_the_last_one_was() {
         let una = Seq(3 << 30);
-        let mut recovery = Recovery { flight: Flight::new(una), ..ten(false) };
+        let mut recovery = Recovery { has_sack: false, ..Recovery::new() };
         recovery.flight.send(una + 10_000, Instant::ZERO);
-        (0..3).for_each(|_| recovery.on_dup_ack());
+        (0..3).for_each(|_| recovery.on_dup_ack(una));
         recovery.detect(una, MSS, &Rtt::default(), Instant::ZERO);
         enter_fast(&mut recovery, una);
-        assert_eq!(recovery.next_lost(), Some((una, una + MSS)));
+        assert_eq!(recovery.next_lost(una), Some((una, una + MSS)));
     }
 
     #[test]
     fn two_duplicates_release_new_data_only() {
         let mut recovery = ten(false);
-        recovery.on_dup_ack();
+        recovery.on_dup_ack(Seq(0));
         assert_eq!(recovery.limited_transmit(MSS), 1000);
-        recovery.on_dup_ack();
+        recovery.on_dup_ack(Seq(0));
         recovery.detect(Seq(0), MSS, &Rtt::default(), Instant::ZERO);
         assert!(!recovery.must_enter() && recovery.limited_transmit(MSS) == 2000);
     }

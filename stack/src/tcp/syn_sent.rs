@@ -67,12 +67,12 @@ impl<F: Frame> Connection<F> {
     }
 
     fn syn_acknowledged(&mut self, ack: Seq, segment: Segment<'_, F>, cx: &mut Context<'_>) {
-        let sent_at = self.recovery.deliver(ack, cx.now, &self.rtt);
+        let sent_at = self.recovery.deliver(self.snd_una, ack, cx.now, &self.rtt);
         self.snd_una = ack;
         self.tally.bytes_acked += u64::from(ack - self.iss);
         self.send.acknowledge(ack);
         // What went with the SYN and was not taken goes again, as if it had not.
-        self.recovery.flight.clear();
+        self.recovery.forget_flight();
         // It was back at ISS if our SYN was about to go out again.
         self.snd_nxt = ack;
         if let Some(sent_at) = sent_at {

@@ -77,7 +77,7 @@ impl<F: Frame> Connection<F> {
             let undo = self.undo_point();
             if self.snd_wnd > 0 {
                 self.congestion.on_timeout(self.flight(), self.mss, is_repeated);
-                self.recovery.ecn.on_reduction(self.snd_nxt);
+                self.note_reduction();
             }
             self.suspect_black_hole(egress.now, egress.counters);
             self.rtt.forget_min();

@@ -77,7 +77,7 @@ impl<F: Frame> Connection<F> {
     fn last_segment(&self) -> Plan {
         let fin = self.fin_seq().is_some_and(|fin| fin.before(self.snd_nxt));
         let end = self.snd_nxt - u32::from(fin);
-        let len = end.since(self.recovery.flight.last_start());
+        let len = end.since(self.recovery.flight.last_start(self.snd_una));
         // Whole segments and what was left of them went out together.
         let tail = if len == 0 { 0 } else { (len - 1) % self.mss + 1 };
         Plan { seq: end - tail, len: tail, fin, retransmission: true }
@@ -99,7 +99,7 @@ impl<F: Frame> Connection<F> {
             cx.counters.count(Count::LossProbeRecovery);
             // What was outstanding when it was lost is acknowledged by now: the window says how much it was.
             self.congestion.on_congestion(self.mss, cx.now);
-            self.recovery.ecn.on_reduction(self.snd_nxt);
+            self.note_reduction();
         }
     }
 }
