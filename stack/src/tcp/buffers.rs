@@ -9,6 +9,7 @@ use hayase_device::Frame;
 use hayase_time::Instant;
 
 use super::connection::Connection;
+use super::send_queue::SEND_LEN_MAX;
 use crate::config::Config;
 use crate::seq::Seq;
 
@@ -65,6 +66,7 @@ impl<F: Frame> Connection<F> {
     pub(super) fn send_buffer_len(&self, config: &Config) -> usize {
         let flight_max = self.bulk.as_ref().map_or(0, |bulk| bulk.flight_max);
         let used = self.congestion.cwnd().min(flight_max);
-        config.send_buffer_len.max((2 * used as usize).min(config.send_buffer_len_max))
+        let len = config.send_buffer_len.max((2 * used as usize).min(config.send_buffer_len_max));
+        len.min(SEND_LEN_MAX)
     }
 }

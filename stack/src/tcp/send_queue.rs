@@ -38,10 +38,13 @@ pub(super) struct SendQueue<F> {
     entries: Fifo<Entry<F>>,
     /// Sequence number behind the last byte.
     end: Seq,
-    len: usize,
-    /// Bytes of buffers held.
-    memory_len: usize,
+    /// Bytes of buffers held: less than 2^32, since they are no more than twice [`SEND_LEN_MAX`] and a frame.
+    memory_len: u32,
 }
+
+/// The most that is kept for a peer, whatever is configured: half of what sequence numbers tell apart, and no window is
+/// larger.
+pub(super) const SEND_LEN_MAX: usize = 1 << 30;
 
 /// How frames are filled: what a segment may be at most, and whether the device cuts super-segments.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +76,7 @@ impl Filling {
 
 impl<F: Frame> SendQueue<F> {
     pub(super) fn new(start: Seq) -> SendQueue<F> {
-        SendQueue { entries: Fifo::default(), end: start, len: 0, memory_len: 0 }
+        SendQueue { entries: Fifo::default(), end: start, memory_len: 0 }
     }
 
     /// Sequence number behind the last byte.
@@ -91,14 +94,20 @@ impl<F: Frame> SendQueue<F> {
     /// Bytes of buffers held.
     #[inline]
     pub(super) fn memory_len(&self) -> usize {
-        self.memory_len
+        self.memory_len as usize
+    }
+
+    /// Bytes queued.
+    #[inline]
+    fn len(&self) -> usize {
+        self.entries.front().map_or(0, |first| (self.end - first.seq) as usize)
     }
 
     /// Bytes that may be added under a limit. Buffers count as well as bytes, so that one-byte writes do not
     /// take two thousand times their size.
     #[inline]
     pub(super) fn room(&self, buffer_len: usize) -> usize {
-        if self.memory_len >= 2 * buffer_len { 0 } else { buffer_len.saturating_sub(self.len) }
+        if self.memory_len() >= 2 * buffer_len { 0 } else { buffer_len.saturating_sub(self.len()) }
     }
 
     /// Copies bytes in; returns how many. Fewer than given: the buffer is full; 0 with room: the pool is dry.
@@ -135,7 +144,7 @@ impl<F: Frame> SendQueue<F> {
         let capacity = frame.capacity();
         self.entries.push_back(Entry { seq: self.end, sum: None, frame });
         self.end += bytes.len() as u32;
-        (self.len, self.memory_len) = (bytes.len(), capacity);
+        self.memory_len = capacity as u32;
         Some(capacity)
     }
 
@@ -154,7 +163,6 @@ impl<F: Frame> SendQueue<F> {
         {
             last.sum = filling.copy(tail, &bytes[..len], last.sum, held);
             self.end += len as u32;
-            self.len += len;
             return len;
         }
         0
@@ -170,20 +178,18 @@ impl<F: Frame> SendQueue<F> {
         let len = want.min(frame.tailroom());
         let Some(tail) = frame.extend(len) else { return 0 };
         let sum = filling.copy(tail, &bytes[..len], Some(0), 0);
-        self.memory_len += frame.capacity();
+        self.memory_len += frame.capacity() as u32;
         self.entries.push_another(Entry { seq: self.end, sum, frame });
         self.end += len as u32;
-        self.len += len;
         len
     }
 
     /// Appends a frame of `len` bytes.
     #[inline(always)]
     fn push(&mut self, frame: F, len: usize, sum: Option<u16>) {
-        self.memory_len += frame.capacity();
+        self.memory_len += frame.capacity() as u32;
         self.entries.push_back(Entry { seq: self.end, sum, frame });
         self.end += len as u32;
-        self.len += len;
     }
 
     /// Takes bytes of the application's own memory, as far as there is room; returns how many.
@@ -219,7 +225,7 @@ impl<F: Frame> SendQueue<F> {
     #[inline(always)]
     pub(super) fn drop_sole(&mut self) {
         if self.entries.drop_sole() {
-            (self.len, self.memory_len) = (0, 0);
+            self.memory_len = 0;
         }
     }
 
@@ -238,11 +244,9 @@ impl<F: Frame> SendQueue<F> {
         self.entries.consume(|entry| {
             let is_over = entry.end().at_or_before(una);
             if is_over {
-                self.len -= entry.frame.len();
-                self.memory_len -= entry.frame.capacity();
+                self.memory_len -= entry.frame.capacity() as u32;
             } else {
                 let part = una.since(entry.seq);
-                self.len -= part as usize;
                 entry.frame.trim_front(part as usize);
                 entry.seq += part;
                 entry.sum = None;
