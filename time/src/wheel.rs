@@ -30,6 +30,13 @@ const DUE: u16 = (LEVELS * SLOTS) as u16;
 const LISTS: usize = LEVELS * SLOTS + 1;
 /// The list of an entry that hangs nowhere because it is free.
 const NOWHERE: u16 = u16::MAX;
+/// Ticks are numbers of 48 bits: lists have the rest of a word.
+const LIST_BITS: u32 = u16::BITS;
+/// Where there is no room left, a wheel grows by this part of what it has: doubling would leave half of it unused, and a
+/// program may have a million timers.
+const GROWTH: usize = 8;
+/// But by no fewer entries.
+const GROWTH_MIN: usize = 16;
 /// The end of a list of indices.
 const NONE: u32 = u32::MAX;
 
@@ -44,12 +51,34 @@ pub struct TimerKey {
 }
 
 struct Entry<T> {
-    tick: u64,
+    /// The tick of the deadline, and below it the list in which the entry hangs: 48 and 16 bits.
+    place: u64,
     next: u32,
     prev: u32,
     generation: NonZeroU32,
-    list: u16,
     value: Option<T>,
+}
+
+impl<T> Entry<T> {
+    #[inline]
+    fn tick(&self) -> u64 {
+        self.place >> LIST_BITS
+    }
+
+    #[inline]
+    fn set_tick(&mut self, tick: u64) {
+        self.place = tick << LIST_BITS | u64::from(self.list());
+    }
+
+    #[inline]
+    fn list(&self) -> u16 {
+        self.place as u16
+    }
+
+    #[inline]
+    fn set_list(&mut self, list: u16) {
+        self.place = self.tick() << LIST_BITS | u64::from(list);
+    }
 }
 
 /// A set of values, each with the instant at which it is to be handed out again.
@@ -142,7 +171,7 @@ impl<T> Wheel<T> {
     #[inline]
     pub fn reset(&mut self, key: TimerKey, at: Instant) -> bool {
         let tick = tick_not_before(at);
-        match self.entry(key).map(|entry| entry.tick) {
+        match self.entry(key).map(Entry::tick) {
             None => false,
             Some(same) if same == tick => true,
             Some(_) => {
@@ -225,7 +254,8 @@ impl<T> Wheel<T> {
         self.set_vacant(list);
         let mut index = first;
         loop {
-            let Entry { next, tick, .. } = self.entries[index as usize];
+            let entry = &self.entries[index as usize];
+            let (next, tick) = (entry.next, entry.tick());
             self.place(index, tick);
             if next == first {
                 return;
@@ -237,7 +267,7 @@ impl<T> Wheel<T> {
     /// Hangs an entry into the list that its deadline demands.
     #[inline]
     fn place(&mut self, index: u32, tick: u64) {
-        self.entries[index as usize].tick = tick;
+        self.entries[index as usize].set_tick(tick);
         if tick <= self.elapsed {
             return self.link(index, DUE);
         }
@@ -259,7 +289,7 @@ impl<T> Wheel<T> {
             (*head, mem::replace(&mut self.entries[*head as usize].prev, index))
         };
         let entry = &mut self.entries[index as usize];
-        entry.list = list;
+        entry.set_list(list);
         entry.next = first;
         entry.prev = last;
         self.entries[last as usize].next = index;
@@ -268,7 +298,8 @@ impl<T> Wheel<T> {
     /// Takes an entry out of its list.
     #[inline]
     fn unlink(&mut self, index: u32) {
-        let Entry { next, prev, list, .. } = self.entries[index as usize];
+        let entry = &self.entries[index as usize];
+        let (next, prev, list) = (entry.next, entry.prev, entry.list());
         if next == index {
             self.heads[list as usize] = NONE;
             self.set_vacant(list);
@@ -315,13 +346,15 @@ impl<T> Wheel<T> {
         let index = u32::try_from(self.entries.len()).ok().filter(|index| *index != NONE);
         let index = index.expect("a timer wheel holds at most 2^32 - 1 entries");
         let entry = Entry {
-            tick: 0,
+            place: u64::from(NOWHERE),
             next: NONE,
             prev: NONE,
             generation: NonZeroU32::MIN,
-            list: NOWHERE,
             value: Some(value),
         };
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact((self.entries.len() / GROWTH).max(GROWTH_MIN));
+        }
         self.entries.push(entry);
         index
     }
@@ -331,7 +364,7 @@ impl<T> Wheel<T> {
     fn release(&mut self, index: u32) -> Option<T> {
         let entry = &mut self.entries[index as usize];
         entry.generation = entry.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
-        entry.list = NOWHERE;
+        entry.set_list(NOWHERE);
         entry.next = mem::replace(&mut self.free, index);
         self.len -= 1;
         entry.value.take()
@@ -374,6 +407,11 @@ mod tests {
     fn a_key_is_a_word_and_stays_one_in_an_option() {
         assert_eq!(size_of::<TimerKey>(), 8);
         assert_eq!(size_of::<Option<TimerKey>>(), 8);
+    }
+
+    #[test]
+    fn an_entry_of_a_small_number_is_three_words() {
+        assert_eq!(size_of::<Entry<NonZeroU32>>(), 24);
     }
 
     #[test]

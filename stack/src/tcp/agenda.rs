@@ -3,12 +3,30 @@
 //! Nothing walks over all connections. Whatever changes one enters it here, once, under its index.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 use hayase_device::Frame;
 use hayase_time::{Instant, Wheel};
 
 use super::connection::Connection;
 use crate::socket::ListenerId;
+
+/// Whose time it is: an index, kept so that none at all takes no more room in the wheel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timed(NonZeroU32);
+
+impl Timed {
+    /// An index is less than 2^30: the slab's limit.
+    #[inline]
+    fn new(index: u32) -> Timed {
+        Timed(NonZeroU32::MIN.saturating_add(index))
+    }
+
+    #[inline]
+    pub(super) fn index(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Agenda {
@@ -18,7 +36,7 @@ pub(super) struct Agenda {
     pub(super) ready: Vec<u32>,
     /// Listeners with news for the application.
     pub(super) ready_listeners: Vec<ListenerId>,
-    pub(super) wheel: Wheel<u32>,
+    pub(super) wheel: Wheel<Timed>,
     /// No later than the earliest entry of the wheel.
     pub(super) wheel_at: Instant,
     /// Bytes of buffers that connections hold.
@@ -92,7 +110,7 @@ impl Agenda {
         }
         match connection.timer.key {
             Some(key) if self.wheel.reset(key, at) => {}
-            _ => connection.timer.key = Some(self.wheel.insert(at, index)),
+            _ => connection.timer.key = Some(self.wheel.insert(at, Timed::new(index))),
         }
         self.wheel_at = self.wheel_at.min(at);
     }

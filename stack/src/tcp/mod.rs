@@ -63,7 +63,7 @@ use alloc::collections::VecDeque;
 use hayase_device::{Caps, Device, Frame};
 use hayase_time::Instant;
 
-use self::agenda::Agenda;
+use self::agenda::{Agenda, Timed};
 use self::connection::{AckDebt, Connection, Timer};
 use self::fastopen::FastOpens;
 use self::flow::{Flow, Flows, Tuple};
@@ -330,7 +330,7 @@ impl<F: Frame> Tcp<F> {
         D: Device<Frame = F>,
     {
         let now = egress.now;
-        while let Some(index) = self.agenda.wheel.expire(now) {
+        while let Some(index) = self.agenda.wheel.expire(now).map(Timed::index) {
             let Some(connection) = self.connections.get_mut(index) else { continue };
             connection.timer = Timer::STOPPED;
             if connection.deadline() > now {
