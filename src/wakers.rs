@@ -365,6 +365,10 @@ impl Table {
 
     #[cold]
     fn grow(&mut self, index: usize, side: Side) -> &mut Last {
+        if index >= self.last.capacity() {
+            // By an eighth: doubling would leave half of it unused, and a host may have a million sockets.
+            self.last.reserve_exact(index + 1 + index / 8 - self.last.len());
+        }
         self.last.resize_with(index + 1, Default::default);
         &mut self.last[index][side as usize]
     }

@@ -130,7 +130,8 @@ fn measure_here(count: usize) -> Result<Found> {
         let first = bed.connect(BEFORE, keep).await?;
         let first_accepted = ACCEPTED.take();
         let before = Held::now();
-
+        // The handles count, and not what a growing list of them would keep in reserve.
+        ACCEPTED.with_borrow_mut(|accepted| accepted.reserve_exact(count));
         let streams = bed.connect_at(1, count, keep).await?;
         let accepted = ACCEPTED.take();
         if accepted.len() != count {
