@@ -14,6 +14,7 @@
 use alloc::vec::Vec;
 use core::mem;
 use core::net::IpAddr;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use foldhash::fast::FixedState;
@@ -53,7 +54,8 @@ const EVICTION_SEARCH_MAX: usize = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NeighborId {
     index: u32,
-    generation: u32,
+    /// Not zero, so that a connection has two words for a neighbour or none.
+    generation: NonZeroU32,
 }
 
 /// How it was learnt that a neighbour has a link-layer address.
@@ -96,7 +98,7 @@ pub enum Output<P> {
 #[derive(Debug)]
 struct Neighbor<P> {
     /// Counts the entries that have lived in this slot.
-    generation: u32,
+    generation: NonZeroU32,
     /// Until when the link-layer address counts as proven. In the past: stale, or not known.
     fresh_until: Instant,
     mac: Option<Mac>,
@@ -393,7 +395,7 @@ impl<P> Neighbors<P> {
     fn remove(&mut self, index: u32) -> Option<(IpAddr, Vec<P>)> {
         self.stop_asking(index);
         let neighbor = &mut self.slots[index as usize];
-        let generation = neighbor.generation.wrapping_add(1);
+        let generation = neighbor.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         let removed = mem::replace(neighbor, Neighbor { generation, ..Neighbor::free() });
         let addr = removed.addr?;
         self.by_addr.remove(&addr);
@@ -420,7 +422,7 @@ impl<P> Neighbor<P> {
 
     fn free() -> Neighbor<P> {
         Neighbor {
-            generation: 0,
+            generation: NonZeroU32::MIN,
             fresh_until: Instant::ZERO,
             mac: None,
             addr: None,

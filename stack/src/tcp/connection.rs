@@ -84,6 +84,7 @@ pub(crate) struct Connection<F> {
     pub(super) snd_nxt: Seq,
     /// SND.WND, scaled.
     pub(super) snd_wnd: u32,
+    /// Of the segment that told SND.WND: until the handshake is over that was the peer's SYN, and this is IRS.
     pub(super) snd_wl1: Seq,
     /// MAX.SND.WND (RFC 5961 §5.2) and the yardstick of silly windows (RFC 9293 §3.8.6.2.1).
     pub(super) max_snd_wnd: u32,
@@ -92,7 +93,6 @@ pub(crate) struct Connection<F> {
     pub(super) mss: u32,
 
     // Receive sequence space
-    pub(super) irs: Seq,
     pub(super) rcv_nxt: Seq,
     /// Right edge of the window that the peer knows of: RCV.NXT + RCV.WND. Never moves left (SHLD-14).
     pub(super) rcv_adv: Seq,
@@ -204,7 +204,6 @@ impl<F: Frame> Connection<F> {
             max_snd_wnd: 0,
             snd_wscale: 0,
             mss: opening.mss,
-            irs: Seq(0),
             rcv_nxt: Seq(0),
             rcv_adv: Seq(0),
             rcv_wscale: window_scale(config),

@@ -81,7 +81,7 @@ luggage! {
         tuple: Tuple, state: State, ttl: u8, tos: u8,
         iss: Seq, snd_una: Seq, snd_nxt: Seq, snd_wnd: u32, snd_wl1: Seq, max_snd_wnd: u32,
         snd_wscale: u8, mss: u32,
-        irs: Seq, rcv_nxt: Seq, rcv_adv: Seq, rcv_wscale: u8, space_len: u32, unacked_len: u32,
+        rcv_nxt: Seq, rcv_adv: Seq, rcv_wscale: u8, space_len: u32, unacked_len: u32,
         sack_ok: bool, timestamps_ok: bool, window_scaling_ok: bool, ts_recent: u32, ts_recent_at: u32,
         last_ack_sent: Seq, ts_offset: u32,
         rtt: Rtt, congestion: Controller, recovery: Recovery, backoff: u8, retries: u8, last_sent_at: Instant,

@@ -119,7 +119,7 @@ impl<F: Frame> Connection<F> {
     #[cold]
     fn answers_simultaneous_open(&self, segment: &Segment<'_, F>) -> bool {
         self.state == State::SynReceived
-            && segment.seq == self.irs
+            && segment.seq == self.snd_wl1
             && segment.has(Flags::SYN)
             && segment.has(Flags::ACK)
     }
@@ -128,7 +128,7 @@ impl<F: Frame> Connection<F> {
         if segment.has(Flags::RST) {
             return Stop::Drop(Drop::TcpInvalidRst);
         }
-        if self.state == State::SynReceived && segment.has(Flags::SYN) && segment.seq == self.irs {
+        if self.state == State::SynReceived && segment.has(Flags::SYN) && segment.seq == self.snd_wl1 {
             // Our SYN-ACK was lost: the peer repeats its SYN, we repeat our answer.
             self.resend_syn();
             if segment.flags.0 & super::ecn::SETUP.0 == 0 {

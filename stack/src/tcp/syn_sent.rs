@@ -54,7 +54,6 @@ impl<F: Frame> Connection<F> {
     /// IRS, RCV.NXT, options: what both kinds of open learn from a SYN. Data on it is left for the peer to send
     /// again: it is not acknowledged (RFC 9293 §3.4).
     pub(super) fn take_syn(&mut self, header: &TcpHeader, now: Instant, config: &Config) {
-        self.irs = header.seq;
         self.rcv_nxt = header.seq + 1;
         self.last_ack_sent = self.rcv_nxt;
         self.ts_recent_at = age_stamp(now);
@@ -62,6 +61,7 @@ impl<F: Frame> Connection<F> {
         self.negotiate(&header.options, mss_default(self.tuple.local_ip()), mss_max);
         self.agree_on_ecn(header, config);
         self.snd_wnd = u32::from(header.window);
+        self.snd_wl1 = header.seq;
         self.max_snd_wnd = self.snd_wnd;
         self.rcv_adv = self.rcv_nxt + initial_receive_window(config.receive_buffer_len);
     }
