@@ -132,7 +132,7 @@ impl<F: Frame> Connection<F> {
     fn move_window(&mut self, acked: u32, was_limited: bool, sent_at: Option<Instant>, now: Instant) {
         if was_limited {
             let flight = self.flight() + acked;
-            let bulk = self.bulk_mut();
+            let bulk = self.congestion.bulk_mut();
             bulk.flight_max = bulk.flight_max.max(flight);
         }
         let was_open = self.recovery.is_open();
@@ -158,7 +158,8 @@ impl<F: Frame> Connection<F> {
         let rtt_us = sent_at.map_or(0, |at| now.micros_since(at).clamp(1, u32::MAX.into()) as u32);
         let (una, nxt, srtt_us) = (self.snd_una, self.snd_nxt, self.rtt.srtt_us());
         self.congestion.on_ack(&Ack { now, acked, mss: self.mss, una, nxt, rtt_us, srtt_us });
-        let delivery = self.bulk_mut().delivery_rate.get_or_insert_with(|| DeliveryRate::new(now, una, nxt));
+        let delivery =
+            self.congestion.bulk_mut().delivery_rate.get_or_insert_with(|| DeliveryRate::new(now, una, nxt));
         delivery.on_ack(now, acked, una, nxt);
     }
 

@@ -40,7 +40,7 @@ impl<F: Frame> Connection<F> {
         }
         let (consumed, rtt_us) = (self.consumed(), self.rtt.srtt_us());
         let rtt_us = if rtt_us == 0 { RTT_UNKNOWN_US } else { rtt_us };
-        let intake = &mut self.bulk_mut().intake;
+        let intake = &mut self.congestion.bulk_mut().intake;
         let intake = intake.get_or_insert_with(|| Intake { since: now, from: consumed, most: 0 });
         if now < intake.since.after_micros(rtt_us.into()) {
             return;
@@ -64,7 +64,7 @@ impl<F: Frame> Connection<F> {
     /// and have left the processor's cache by the time that it goes.
     #[inline]
     pub(super) fn send_buffer_len(&self, config: &Config) -> usize {
-        let flight_max = self.bulk.as_ref().map_or(0, |bulk| bulk.flight_max);
+        let flight_max = self.congestion.bulk.as_ref().map_or(0, |bulk| bulk.flight_max);
         let used = self.congestion.cwnd().min(flight_max);
         let len = config.send_buffer_len.max((2 * used as usize).min(config.send_buffer_len_max));
         len.min(SEND_LEN_MAX)

@@ -13,6 +13,7 @@ use hayase_time::Instant;
 use super::bbr::{Bbr, Situation};
 use super::cubic::Cubic;
 use super::newreno::NewReno;
+use super::rare::Bulk;
 use super::rate::{Loss, Sample};
 use crate::error::Error;
 use crate::seq::Seq;
@@ -121,7 +122,7 @@ pub(super) trait CongestionControl {
 }
 
 #[derive(Debug)]
-enum Algorithm {
+pub(super) enum Algorithm {
     NewReno(NewReno),
     /// Boxed when the window is filled for the first time.
     Cubic(Option<Box<Cubic>>),
@@ -130,7 +131,7 @@ enum Algorithm {
 }
 
 impl Algorithm {
-    fn new(congestion: Congestion) -> Algorithm {
+    pub(super) fn new(congestion: Congestion) -> Algorithm {
         match congestion {
             Congestion::NewReno => Algorithm::NewReno(NewReno::default()),
             Congestion::Cubic => Algorithm::Cubic(None),
@@ -152,7 +153,9 @@ impl Algorithm {
 #[derive(Debug)]
 pub(super) struct Controller {
     window: Window,
-    algorithm: Algorithm,
+    congestion: Congestion,
+    /// What the algorithm keeps, and what else needs who fills the window.
+    pub(super) bulk: Option<Box<Bulk>>,
 }
 
 /// The initial window of RFC 6928: ten segments, at most 14,600 bytes or two segments.
@@ -165,7 +168,7 @@ pub(super) const CWND_MAX: u32 = 1 << 30;
 
 impl Controller {
     pub(super) fn new(congestion: Congestion, mss: u32) -> Controller {
-        Controller { window: Window::new(mss), algorithm: Algorithm::new(congestion) }
+        Controller { window: Window::new(mss), congestion, bulk: None }
     }
 
     /// The handshake agreed on another segment size.
@@ -182,21 +185,32 @@ impl Controller {
             // Its window is what the path holds: no slow start beyond it.
             self.window.ssthresh = self.window.ssthresh.min(self.window.cwnd);
         }
-        self.algorithm = Algorithm::new(congestion);
+        self.congestion = congestion;
+        if let Some(bulk) = &mut self.bulk {
+            bulk.algorithm = Algorithm::new(congestion);
+        }
     }
 
     pub(super) fn congestion(&self) -> Congestion {
-        match self.algorithm {
-            Algorithm::NewReno(_) => Congestion::NewReno,
-            Algorithm::Cubic(_) => Congestion::Cubic,
-            Algorithm::Bbr(_) => Congestion::Bbr,
-        }
+        self.congestion
+    }
+
+    /// What bulk data needs, from now on if it was not there.
+    pub(super) fn bulk_mut(&mut self) -> &mut Bulk {
+        self.parts().1
+    }
+
+    /// The window, and what the algorithm keeps beside it.
+    fn parts(&mut self) -> (&mut Window, &mut Bulk) {
+        let congestion = self.congestion;
+        let bulk = self.bulk.get_or_insert_with(|| Box::new(Bulk::new(Algorithm::new(congestion))));
+        (&mut self.window, bulk)
     }
 
     /// Whether it rules by samples of the delivery rate ([`on_sample`](Self::on_sample)), and not by loss.
     #[inline]
     pub(super) fn is_model_based(&self) -> bool {
-        matches!(self.algorithm, Algorithm::Bbr(_))
+        self.congestion == Congestion::Bbr
     }
 
     /// The congestion window.
@@ -222,9 +236,10 @@ impl Controller {
     /// An acknowledgement while the window was used. Of others nobody tells: RFC 9293 leaves it open, RFC 7661 and
     /// everybody since does not let an unused window grow.
     pub(super) fn on_ack(&mut self, ack: &Ack) {
-        match &mut self.algorithm {
-            Algorithm::NewReno(reno) => reno.on_ack(&mut self.window, ack),
-            Algorithm::Cubic(cubic) => cubic.get_or_insert_default().on_ack(&mut self.window, ack),
+        let (window, bulk) = self.parts();
+        match &mut bulk.algorithm {
+            Algorithm::NewReno(reno) => reno.on_ack(window, ack),
+            Algorithm::Cubic(cubic) => cubic.get_or_insert_default().on_ack(window, ack),
             Algorithm::Bbr(_) => {}
         }
     }
@@ -242,30 +257,30 @@ impl Controller {
     }
 
     fn reduce(&mut self, flight: u32, mss: u32) {
-        if let Some(control) = self.algorithm.control() {
-            self.window.ssthresh = control.reduced(&self.window, flight, mss);
-            self.window.cwnd = self.window.ssthresh;
+        let (window, bulk) = self.parts();
+        if let Some(control) = bulk.algorithm.control() {
+            window.ssthresh = control.reduced(window, flight, mss);
+            window.cwnd = window.ssthresh;
         }
     }
 
     /// Tells BBR, if that is it and has begun, about the window as it is.
     fn with_model(&mut self, f: impl FnOnce(&mut Bbr, &Window)) {
-        if let Algorithm::Bbr(Some(bbr)) = &mut self.algorithm {
-            f(bbr, &self.window);
-        }
+        self.with_model_and_window(|bbr, window| f(bbr, window));
     }
 
     /// The same, which may change it.
     fn with_model_and_window(&mut self, f: impl FnOnce(&mut Bbr, &mut Window)) {
-        if let Algorithm::Bbr(Some(bbr)) = &mut self.algorithm {
+        if let Some(Bulk { algorithm: Algorithm::Bbr(Some(bbr)), .. }) = self.bulk.as_deref_mut() {
             f(bbr, &mut self.window);
         }
     }
 
     /// Data leaves: from now on there are samples. `seed` is a number that other connections do not have.
     pub(super) fn begin_model(&mut self, now: Instant, at: &Situation, seed: u32) {
-        if let Algorithm::Bbr(bbr @ None) = &mut self.algorithm {
-            *bbr = Some(Box::new(Bbr::new(now, &self.window, at, seed)));
+        let (window, bulk) = self.parts();
+        if let Algorithm::Bbr(bbr @ None) = &mut bulk.algorithm {
+            *bbr = Some(Box::new(Bbr::new(now, window, at, seed)));
         }
     }
 
@@ -294,26 +309,33 @@ impl Controller {
         self.with_model_and_window(Bbr::on_recovered);
     }
 
-    /// The rate in bytes a second at which the model wants everything to leave. `None`: that is left to pacing.
+    /// BBR, if that is it and has begun.
     #[inline]
-    pub(super) fn model_rate(&self) -> Option<u64> {
-        match &self.algorithm {
-            Algorithm::Bbr(Some(bbr)) => Some(bbr.pacing_rate()),
+    fn model(&self) -> Option<&Bbr> {
+        match self.bulk.as_deref() {
+            Some(Bulk { algorithm: Algorithm::Bbr(Some(bbr)), .. }) => Some(bbr),
             _ => None,
         }
     }
 
+    /// The rate in bytes a second at which the model wants everything to leave. `None`: that is left to pacing.
+    #[inline]
+    pub(super) fn model_rate(&self) -> Option<u64> {
+        self.model().map(Bbr::pacing_rate)
+    }
+
     /// Whether samples are to count as limited by the application.
     pub(super) fn ignores_samples(&self) -> bool {
-        matches!(&self.algorithm, Algorithm::Bbr(Some(bbr)) if bbr.ignores_samples())
+        self.model().is_some_and(Bbr::ignores_samples)
     }
 
     /// The retransmission timer ran out.
     pub(super) fn on_timeout(&mut self, flight: u32, mss: u32, is_repeated: bool) {
-        match self.algorithm.control() {
+        let (window, bulk) = self.parts();
+        match bulk.algorithm.control() {
             // A second timeout of the same segment leaves ssthresh alone (RFC 5681 §3.1).
             Some(control) if !is_repeated => {
-                self.window.ssthresh = control.reduced(&self.window, flight, mss);
+                window.ssthresh = control.reduced(window, flight, mss);
             }
             Some(_) => {}
             None => self.with_model(Bbr::on_recovery),
@@ -325,8 +347,9 @@ impl Controller {
     pub(super) fn restore(&mut self, cwnd: u32, ssthresh: u32) {
         self.window.cwnd = self.window.cwnd.max(cwnd);
         self.window.ssthresh = self.window.ssthresh.max(ssthresh);
-        match self.algorithm.control() {
-            Some(control) => control.on_undo(&self.window),
+        let (window, bulk) = self.parts();
+        match bulk.algorithm.control() {
+            Some(control) => control.on_undo(window),
             None => self.with_model_and_window(Bbr::on_undo),
         }
     }

@@ -9,7 +9,7 @@ use super::assembler::Assembler;
 use super::congestion::Controller;
 use super::flow::Tuple;
 use super::info::Tally;
-use super::rare::{Bulk, Rare};
+use super::rare::Rare;
 use super::receive_queue::ReceiveQueue;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
@@ -46,7 +46,8 @@ pub(super) enum LossTimer {
     PeersFin,
 }
 
-/// What every connection must do by when. `Instant::MAX`: nothing. What few must do is in [`Rare`] and [`Bulk`].
+/// What every connection must do by when. `Instant::MAX`: nothing. What few must do is in
+/// [`Rare`] and [`Bulk`](super::rare::Bulk).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
     pub(super) retransmit: Instant,
@@ -163,7 +164,6 @@ pub(crate) struct Connection<F> {
     pub(super) listener: Option<ListenerId>,
     pub(super) events: Ready,
     pub(super) rare: Option<Box<Rare>>,
-    pub(super) bulk: Option<Box<Bulk>>,
 }
 
 /// The one timer of a connection: its place in the wheel, and when it fires, which may be earlier than any deadline, never
@@ -247,7 +247,6 @@ impl<F: Frame> Connection<F> {
             listener: None,
             events: Ready::EMPTY,
             rare: None,
-            bulk: None,
         }
     }
 
@@ -468,7 +467,7 @@ impl<F: Frame> Connection<F> {
         if let Some(rare) = &self.rare {
             at = at.min(rare.idle_at);
         }
-        if let Some(bulk) = &self.bulk {
+        if let Some(bulk) = &self.congestion.bulk {
             at = at.min(bulk.held_until);
         }
         at
@@ -478,7 +477,7 @@ impl<F: Frame> Connection<F> {
     pub(super) fn forget_deadlines(&mut self) {
         self.deadlines = Deadlines::NONE;
         self.set_idle_at(Instant::MAX);
-        if let Some(bulk) = &mut self.bulk {
+        if let Some(bulk) = &mut self.congestion.bulk {
             bulk.held_until = Instant::MAX;
         }
     }

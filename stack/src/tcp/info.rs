@@ -115,7 +115,7 @@ impl DeliveryRate {
 
 impl<F: Frame> Connection<F> {
     pub(super) fn info(&self, config: &Config) -> TcpInfo {
-        let of_window = self.bulk.as_ref().and_then(|bulk| bulk.delivery_rate.as_ref());
+        let of_window = self.congestion.bulk.as_ref().and_then(|bulk| bulk.delivery_rate.as_ref());
         let of_window = of_window.map_or(0, |delivery| delivery.rate);
         let sampled = self.recovery.repair().and_then(|repair| repair.sampler.as_ref());
         let (delivery_rate, is_app_limited) = sampled.map_or((of_window, false), |sampler| sampler.last());

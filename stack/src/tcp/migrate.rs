@@ -17,7 +17,7 @@ use super::congestion::Controller;
 use super::connection::{AckDebt, Connection, Deadlines, LossTimer, Opening};
 use super::flow::{Flow, Tuple};
 use super::info::Tally;
-use super::rare::{Bulk, Rare};
+use super::rare::Rare;
 use super::receive_queue::ReceiveQueue;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
@@ -89,7 +89,7 @@ luggage! {
         deadlines: Deadlines, loss_timer: LossTimer,
         ack_debt: AckDebt, duplicates_owed: u8, nodelay: bool, fin_queued: bool, fin_received: bool, force: bool,
         window_due: bool,
-        rare: Option<Box<Rare>>, bulk: Option<Box<Bulk>>,
+        rare: Option<Box<Rare>>,
     }
     stays {
         neighbor, send, receive, out_of_order, timer, charged_len, steady, write_blocked, progressed,

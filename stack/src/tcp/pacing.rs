@@ -63,7 +63,7 @@ impl<F: Frame> Connection<F> {
         if is_exempt && self.congestion.model_rate().is_none() {
             return false;
         }
-        self.bulk_mut().held_until = self.pace_at;
+        self.congestion.bulk_mut().held_until = self.pace_at;
         true
     }
 

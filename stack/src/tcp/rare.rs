@@ -9,6 +9,7 @@ use alloc::boxed::Box;
 use hayase_time::Instant;
 
 use super::buffers::Intake;
+use super::congestion::Algorithm;
 use super::connection::Connection;
 use super::fastopen::FastOpen;
 use super::info::DeliveryRate;
@@ -78,6 +79,8 @@ impl Rare {
 /// What a connection has that filled its congestion window, or whose application took much.
 #[derive(Debug)]
 pub(super) struct Bulk {
+    /// What congestion control keeps.
+    pub(super) algorithm: Algorithm,
     /// When data may go that pacing holds back. `Instant::MAX`: there is none.
     pub(super) held_until: Instant,
     /// The most bytes that were outstanding while that was much of the congestion window.
@@ -86,9 +89,9 @@ pub(super) struct Bulk {
     pub(super) intake: Option<Intake>,
 }
 
-impl Default for Bulk {
-    fn default() -> Bulk {
-        Bulk { held_until: Instant::MAX, flight_max: 0, delivery_rate: None, intake: None }
+impl Bulk {
+    pub(super) fn new(algorithm: Algorithm) -> Bulk {
+        Bulk { algorithm, held_until: Instant::MAX, flight_max: 0, delivery_rate: None, intake: None }
     }
 }
 
@@ -100,11 +103,6 @@ impl<F> Connection<F> {
     /// The same, from now on if it was not there.
     pub(super) fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
-    }
-
-    /// The same for bulk data.
-    pub(super) fn bulk_mut(&mut self) -> &mut Bulk {
-        self.bulk.get_or_insert_default()
     }
 
     /// Until when marks are of a window that became smaller since.

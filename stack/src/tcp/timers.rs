@@ -23,7 +23,7 @@ impl<F: Frame> Connection<F> {
             egress.counters.count(Count::DelayedAcks);
             self.owe_ack(AckDebt::Now);
         }
-        if let Some(bulk) = self.bulk.as_mut().filter(|bulk| now >= bulk.held_until) {
+        if let Some(bulk) = self.congestion.bulk.as_mut().filter(|bulk| now >= bulk.held_until) {
             // Output goes on where it stopped.
             bulk.held_until = Instant::MAX;
         }
