@@ -502,6 +502,8 @@ fn window_scale_for(buffer_len: usize) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp::rare::Bulk;
+    use crate::tcp::recovery::Repair;
 
     #[test]
     fn the_scale_covers_the_buffer() {
@@ -511,6 +513,8 @@ mod tests {
     #[test]
     fn a_connection_is_small() {
         let len = size_of::<Connection<hayase_device::heap::HeapFrame>>();
-        assert!(len <= 600, "{len} bytes");
+        assert!(len <= 408, "{len} bytes");
+        let boxes = [size_of::<Rare>(), size_of::<Bulk>(), size_of::<Repair>()];
+        assert!(boxes.iter().zip([112, 96, 128]).all(|(len, max)| *len <= max), "{boxes:?} bytes");
     }
 }

@@ -66,6 +66,27 @@ impl Default for Rare {
 }
 
 impl Rare {
+    /// Whether it says nothing that its absence would not.
+    fn is_empty(&self) -> bool {
+        matches!(
+            self,
+            Rare {
+                idle_at: Instant::MAX,
+                challenged_at: None,
+                rcv_up: None,
+                dsack: None,
+                early_fin: None,
+                reduced_until: None,
+                hard_error: None,
+                soft_error: None,
+                probing: None,
+                patience: None,
+                fast_open: None,
+                path_mtu: None,
+            }
+        )
+    }
+
     /// Whether nothing of it asks for more than the short ways do.
     pub(super) fn is_quiet(&self) -> bool {
         self.early_fin.is_none()
@@ -148,8 +169,14 @@ impl<F> Connection<F> {
         self.rare.as_mut().and_then(|rare| rare.fast_open.as_deref_mut())
     }
 
+    /// The handshake is over. What was there for it alone goes, so that Fast Open leaves nothing behind.
     pub(super) fn take_fast_open(&mut self) -> Option<Box<FastOpen>> {
-        self.rare.as_mut().and_then(|rare| rare.fast_open.take())
+        let rare = self.rare.as_mut()?;
+        let fast = rare.fast_open.take();
+        if rare.is_empty() {
+            self.rare = None;
+        }
+        fast
     }
 
     pub(super) fn probing(&self) -> Option<&Probing> {
