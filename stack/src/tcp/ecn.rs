@@ -44,7 +44,7 @@ pub(super) struct Notification {
 }
 
 impl Notification {
-    /// Whether nothing is to be said of it, or waited for.
+    /// Whether nothing is to be said of it.
     pub(super) fn is_quiet(&self) -> bool {
         !(self.echoes | self.cwr_due)
     }

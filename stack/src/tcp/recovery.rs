@@ -233,7 +233,7 @@ impl Recovery {
 
     /// The first `len` bytes that are outstanding count as lost.
     fn lose_first(&mut self, una: Seq, len: u32) {
-        self.lose(una, una..una + len, |sampler, run, len| note_lost(sampler, run, len));
+        self.lose(una, una..una + len, note_lost);
     }
 
     /// What probed the path's MTU is lost. Congestion control is told nothing of it.

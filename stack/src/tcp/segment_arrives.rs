@@ -325,13 +325,14 @@ impl<F: Frame> Connection<F> {
         }
         let up = segment.header.seq + u32::from(segment.header.urgent);
         let known = self.rare().and_then(|rare| rare.rcv_up);
-        if known.is_none_or(|known| up.after(known)) {
+        if known.is_some_and(|known| !up.after(known)) {
+            return;
+        }
+        if up.after(self.consumed()) {
             self.rare_mut().rcv_up = Some(up);
-            if self.urgent_len() > 0 {
-                self.events |= Ready::PRIORITY;
-            } else {
-                self.rare_mut().rcv_up = None;
-            }
+            self.events |= Ready::PRIORITY;
+        } else if let Some(rare) = &mut self.rare {
+            rare.rcv_up = None;
         }
     }
 
