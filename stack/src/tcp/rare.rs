@@ -198,3 +198,27 @@ impl<F> Connection<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::tcp::connection::Opening;
+    use crate::tcp::flow::Tuple;
+    use crate::tcp::state::State;
+    use hayase_device::heap::HeapFrame;
+
+    #[test]
+    fn a_box_that_says_nothing_goes_with_the_handshake() {
+        let tuple = Tuple::new(([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 1000).into());
+        let (state, iss, now) = (State::SynSent, Seq(0), Instant::ZERO);
+        let opening = Opening { tuple, state, iss, ts_offset: 0, mss: 1460, now };
+        let mut connection: Connection<HeapFrame> = Connection::new(opening, &Config::default());
+        connection.rare_mut();
+        connection.take_fast_open();
+        assert!(connection.rare.is_none());
+        connection.rare_mut().patience = Some(Box::default());
+        connection.take_fast_open();
+        assert!(connection.rare.is_some());
+    }
+}

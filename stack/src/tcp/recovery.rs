@@ -475,6 +475,18 @@ mod tests {
         assert_eq!(recovery.next_lost(Seq(0)), Some((Seq(0), Seq(1000))));
     }
 
+    /// Of three segments the last went again as a probe, and all arrived in order.
+    #[test]
+    fn a_probe_is_no_sign_of_reordering() {
+        let (mut recovery, rtt, at) = (Recovery::new(), known_path(), Instant::from_millis);
+        (1..=3).for_each(|n| recovery.flight.send(Seq(n * 1000), at(n.into())));
+        recovery.on_retransmit(Seq(0), Seq(2000)..Seq(3000), None, at(60));
+        recovery.deliver(Seq(0), Seq(3000), at(100), &rtt);
+        recovery.flight.send(Seq(7000), at(101));
+        recovery.sack((Seq(4000), Seq(7000)), Seq(3000), at(141), 40_000);
+        assert_eq!(recovery.detect(Seq(3000), MSS, &rtt, at(141)), (1000, 0), "lost at once");
+    }
+
     #[test]
     fn without_sack_a_partial_ack_exposes_the_next_hole() {
         let (mut recovery, now) = (ten(false), Instant::from_millis(40));
