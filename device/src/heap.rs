@@ -85,14 +85,18 @@ impl Pool {
 
     /// An empty frame for `len` bytes of payload: a small buffer if that fits or no large one is left.
     /// `None` if the pool is dry.
-    #[inline]
+    #[inline(always)]
     pub fn alloc(&self, len: usize) -> Option<HeapFrame> {
-        if len > self.small.buffer_len - HeapFrame::HEADROOM
-            && let Some(frame) = self.alloc_large()
-        {
-            return Some(frame);
-        }
-        Some(empty(self.small.take()?))
+        let is_small = len <= self.small.buffer_len - HeapFrame::HEADROOM;
+        let free = if is_small { self.small.pop() } else { None };
+        Some(empty(free.or_else(|| self.take(is_small))?))
+    }
+
+    /// A buffer, if it is not a small one that was in use before.
+    #[inline(never)]
+    fn take(&self, is_small: bool) -> Option<Rc<Slab>> {
+        let large = if is_small { None } else { self.large.take() };
+        large.or_else(|| self.small.take())
     }
 
     /// An empty frame in a large buffer, or `None`.
@@ -126,7 +130,7 @@ impl Pool {
 }
 
 /// A frame without bytes, behind its headroom.
-#[inline]
+#[inline(always)]
 fn empty(slab: Rc<Slab>) -> HeapFrame {
     let start = HeapFrame::HEADROOM as u32;
     HeapFrame::new(slab, start, start)
@@ -171,7 +175,7 @@ impl Class {
     }
 
     /// A free buffer.
-    #[inline]
+    #[inline(always)]
     fn pop(&self) -> Option<Rc<Slab>> {
         let slab = self.free.take()?;
         // What was there is gone: forgetting it spares the look whether it has to be dropped.
@@ -303,7 +307,7 @@ impl Buffer for Slab {
     }
 
     /// The buffer goes home, reference count and all, without a trip to the allocator.
-    #[inline(never)]
+    #[inline(always)]
     fn release(this: &Rc<Slab>) {
         if let Home::Pool(class) = &this.home
             && class.is_open()

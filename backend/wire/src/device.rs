@@ -8,7 +8,9 @@ use std::rc::Rc;
 use hayase_device::headers::ETHERNET_LEN;
 use hayase_device::heap::{HeapFrame, Pool};
 use hayase_device::segment::OffloadError;
-use hayase_device::{Burst, Caps, Device, Frame, Interest, Offloads, RxMeta, SharedBytes, TxMeta};
+use hayase_device::{
+    Burst, Caps, Device, Frame, Interest, Offloads, RxMeta, SharedBytes, TxChecksum, TxMeta, TxSegmentation,
+};
 
 use crate::WireConfig;
 use crate::crossing::{Crossing, Passage};
@@ -103,7 +105,13 @@ impl WireDevice {
 
     /// Everything but a linear frame that passes as it is.
     #[inline(never)]
-    fn transmit_converted(&mut self, frame: HeapFrame, meta: TxMeta) {
+    fn transmit_converted(
+        &mut self,
+        frame: HeapFrame,
+        checksum: Option<TxChecksum>,
+        segmentation: Option<TxSegmentation>,
+    ) {
+        let meta = TxMeta { checksum, segmentation };
         let crossing = Crossing {
             mtu: self.caps.mtu,
             sender: self.caps.offloads,
@@ -171,7 +179,7 @@ impl Device for WireDevice {
         self.outbound.room()
     }
 
-    #[inline]
+    #[inline(always)]
     fn transmit(&mut self, frame: HeapFrame, meta: TxMeta) {
         let outbound = &*self.outbound;
         let mut queue = outbound.queue.borrow_mut();
@@ -179,16 +187,16 @@ impl Device for WireDevice {
             self.tx_dropped += 1;
             return;
         }
-        let len = frame.len();
+        let (len, TxMeta { checksum, segmentation }) = (frame.len(), meta);
         if (ETHERNET_LEN..=ETHERNET_LEN + self.caps.mtu).contains(&len)
             && frame.next().is_none()
-            && meta.segmentation.is_none()
-            && let Some(checksum) = outbound.passage.get().rx_checksum_of(len, meta.checksum)
+            && segmentation.is_none()
+            && let Some(checksum) = outbound.passage.get().rx_checksum_of(len, checksum)
         {
             queue.push_back((frame, RxMeta { checksum, ..RxMeta::default() }));
         } else {
             drop(queue);
-            self.transmit_converted(frame, meta);
+            self.transmit_converted(frame, checksum, segmentation);
         }
     }
 
