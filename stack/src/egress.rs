@@ -15,6 +15,8 @@ use crate::wire::{EtherType, Mac, Protocol, VlanId, ethernet, ipv4, ipv6};
 /// What a segment needs on its way out.
 pub(crate) struct Egress<'a, F, D> {
     pub(crate) now: Instant,
+    /// The same as timestamps have it: milliseconds, which come round.
+    pub(crate) millis: u32,
     pub(crate) device: &'a mut D,
     pub(crate) link: &'a mut Link<F>,
     pub(crate) counters: &'a mut Counters,
@@ -130,7 +132,17 @@ pub(crate) enum Unsent {
     TooLong,
 }
 
-impl<F: Frame, D: Device<Frame = F>> Egress<'_, F, D> {
+impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
+    #[inline(always)]
+    pub(crate) fn new(
+        now: Instant,
+        device: &'a mut D,
+        link: &'a mut Link<F>,
+        counters: &'a mut Counters,
+    ) -> Egress<'a, F, D> {
+        Egress { now, millis: now.as_millis() as u32, device, link, counters }
+    }
+
     #[inline]
     pub(crate) fn station(&self) -> Station {
         Station { mac: self.link.mac, vlan: self.link.vlan }

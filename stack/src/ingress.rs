@@ -442,7 +442,7 @@ impl<F: Frame> Stack<F> {
         now: Instant,
         device: &'a mut D,
     ) -> Egress<'a, F, D> {
-        Egress { now, device, link: &mut self.link, counters: &mut self.counters }
+        Egress::new(now, device, &mut self.link, &mut self.counters)
     }
 }
 

@@ -194,7 +194,7 @@ impl<F: Frame> Stack<F> {
 
     /// Runs the timers that are due.
     pub fn expire<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) {
-        let mut egress = Egress { now, device, link: &mut self.link, counters: &mut self.counters };
+        let mut egress = Egress::new(now, device, &mut self.link, &mut self.counters);
         self.tcp.expire(&mut egress, &self.config);
         self.expire_reassembly(now, device);
         self.run_duties(now, device);
@@ -208,7 +208,7 @@ impl<F: Frame> Stack<F> {
         let has_spoken = self.tcp.has_output();
         let mut spoke = 0;
         if has_spoken {
-            let mut egress = Egress { now, device, link: &mut self.link, counters: &mut self.counters };
+            let mut egress = Egress::new(now, device, &mut self.link, &mut self.counters);
             spoke = self.tcp.transmit(&mut egress, &self.config);
         }
         if self.udp.is_blocked() && device.room() > 0 {
@@ -316,7 +316,7 @@ impl<F: Frame> Stack<F> {
         to: Option<SocketAddr>,
         device: &mut D,
     ) -> Poll<Result<usize, Error>> {
-        let mut egress = Egress { now, device, link: &mut self.link, counters: &mut self.counters };
+        let mut egress = Egress::new(now, device, &mut self.link, &mut self.counters);
         self.udp.send(id, bytes, to, &mut egress)
     }
 
@@ -407,7 +407,7 @@ impl<F: Frame> Stack<F> {
         let head = icmp::echo_request(src, to, ident, sequence, payload);
         let protocol = if to.is_ipv4() { Protocol::ICMPV4 } else { Protocol::ICMPV6 };
         let envelope = Envelope { src, dst: to, protocol, ttl: self.config.ttl, tos: 0 };
-        let mut egress = Egress { now, device, link: &mut self.link, counters: &mut self.counters };
+        let mut egress = Egress::new(now, device, &mut self.link, &mut self.counters);
         let body = core::iter::once(payload);
         match egress.datagram(envelope, &head, body, payload.len(), TxMeta::default()) {
             // A request that the device does not take is lost like any other.

@@ -54,11 +54,11 @@ pub(crate) fn tcp_in(bytes: &[u8], frame_len: usize, own: Own) -> Option<usize> 
     if !own.has(head) {
         return None;
     }
-    let ethertype = EtherType(u16::from_be_bytes([head[12], head[13]]));
-    if ethertype == EtherType::IPV4 {
+    let ethertype = [head[12], head[13]];
+    if ethertype == EtherType::IPV4.0.to_be_bytes() {
         return is_usual_v4(head, frame_len).then_some(TCP_V4);
     }
-    if ethertype == EtherType::IPV6 {
+    if ethertype == EtherType::IPV6.0.to_be_bytes() {
         return is_usual_v6(bytes, frame_len).then_some(TCP_V6);
     }
     None
@@ -80,10 +80,20 @@ fn long<const LEN: usize>(bytes: &[u8; LEN], at: usize) -> u64 {
     u64::from_le_bytes(word)
 }
 
-/// Both halves of a word, for a sum that is [folded](fold).
+/// One's complement sum: the carry comes round the end (RFC 1071 §2).
 #[inline(always)]
-pub(crate) fn halves(word: u64) -> u64 {
-    (word >> 32) + (word & 0xffff_ffff)
+pub(crate) fn plus(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + u64::from(carry)
+}
+
+/// Whether a sum that is not plainly zero is so in one's complement of 16 bits: a multiple of 0xffff. Those, and no other
+/// numbers, become at most as many as there are of them when they are multiplied by its inverse.
+#[inline(always)]
+fn is_zero(sum: u64) -> bool {
+    const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;
+    const { assert!(INVERSE.wrapping_mul(0xffff) == 1) };
+    sum.wrapping_mul(INVERSE) <= u64::MAX / 0xffff
 }
 
 /// Whether the bits of a raw word that `mask` has are `bits`.
@@ -97,14 +107,11 @@ fn is(raw: u32, mask: u32, bits: u32) -> bool {
 fn is_usual_v4(head: &[u8; TCP_V4 + TcpHeader::LEN], frame_len: usize) -> bool {
     // Version to fragment offset, TTL to source, destination.
     let (a, b, c) = (long(head, 14), long(head, 22), u64::from(raw(head, 30).to_le()));
-    // All words at once, with the carries that come round (RFC 1071 §2).
-    let (sum, carry) = a.overflowing_add(b);
-    let (sum, carry) = sum.carrying_add(c, carry);
-    let sum = halves(sum) + u64::from(carry);
-    let is_plain = a as u8 == 0x45 && !a & 0x300 != 0 && a & 0xff3f << 48 == 0;
+    let is_intact = is_zero(plus(plus(a, b), c));
+    let is_plain = a & (0xff3f << 48 | 0xff) == 0x45 && !a & 0x300 != 0;
     let is_tcp = (b >> 8) as u8 == Protocol::TCP.0;
     let total_len = usize::from(((a >> 16) as u16).swap_bytes());
-    is_plain && is_tcp && fold(sum) == 0xffff && ethernet::LEN + total_len == frame_len
+    is_plain && is_tcp && is_intact && ethernet::LEN + total_len == frame_len
 }
 
 /// Not marked, of TCP, all of the frame, and between addresses that are not IPv4's: mapped ones begin with zeros, and on a link
@@ -219,18 +226,18 @@ pub(crate) struct Headers<'a, const AT: usize> {
     pub(crate) ttl: &'a u8,
     /// DSCP and ECN; the traffic class of IPv6.
     pub(crate) tos: &'a u8,
-    /// IPv4 only.
-    pub(crate) ident: u16,
+    /// Of which the lower half is said, in IPv4 only.
+    pub(crate) ident: &'a u32,
     pub(crate) tuple: &'a Tuple,
     pub(crate) flags: Flags,
     /// SEG.SEQ
     pub(crate) seq: &'a Seq,
     /// SEG.ACK
     pub(crate) ack: &'a Seq,
-    /// SEG.WND, unscaled.
-    pub(crate) window: u16,
-    /// TSval and TSecr, for segments that have them.
-    pub(crate) timestamps: (u32, &'a u32),
+    /// The right edge of the window, not left of `ack`, and how far its length is scaled down.
+    pub(crate) edge: (&'a Seq, &'a u8),
+    /// The clock, what is added to it for TSval, and TSecr, for segments that have them.
+    pub(crate) timestamps: (u32, &'a u32, &'a u32),
     /// Bytes of payload.
     pub(crate) payload_len: u32,
     /// The sum of the payload, where the checksum is to be complete; else it is that of the pseudo-header, for the
@@ -255,19 +262,26 @@ impl<const AT: usize, const LEN: usize> Prefix<LEN> for Headers<'_, AT> {
         let sum = self.write_tcp(out);
         let checksum = match self.payload_sum {
             None => fold(pseudo_header),
-            Some(payload) => !fold(pseudo_header + sum + payload),
+            Some(payload) => !fold(plus(pseudo_header, sum + payload)),
         };
         out[AT + 16..AT + 18].copy_from_slice(&checksum.to_ne_bytes());
     }
 }
 
 impl<const AT: usize> Headers<'_, AT> {
+    /// SEG.WND, scaled down.
+    #[inline(always)]
+    fn window(&self) -> u32 {
+        let (edge, shift) = self.edge;
+        ((*edge - *self.ack) >> shift).min(u16::MAX.into())
+    }
+
     /// All but the checksum. Returns the sum of what it wrote.
     #[inline(always)]
     fn write_tcp<const LEN: usize>(&self, out: &mut [u8; LEN]) -> u64 {
         let flags = u32::from(((LEN - AT) << 2) as u8) << 24 | u32::from(self.flags.0) << 16;
         let (seq, ack) = (self.seq.0.to_be(), self.ack.0.to_be());
-        let words = [self.tuple.sent_ports(), seq, ack, (flags | u32::from(self.window)).to_be()];
+        let words = [self.tuple.sent_ports(), seq, ack, (flags | self.window()).to_be()];
         let mut sum = 0;
         for (field, word) in out[AT..AT + 16].as_chunks_mut().0.iter_mut().zip(words) {
             *field = word.to_ne_bytes();
@@ -275,8 +289,8 @@ impl<const AT: usize> Headers<'_, AT> {
         }
         out[AT + 18..AT + 20].copy_from_slice(&[0, 0]);
         if LEN - AT == TcpHeader::LEN + TIMESTAMPS_LEN {
-            let (val, ecr) = self.timestamps;
-            let words = [TIMESTAMPS_WORD.to_be(), val.to_be(), ecr.to_be()];
+            let (clock, offset, ecr) = self.timestamps;
+            let words = [TIMESTAMPS_WORD.to_be(), clock.wrapping_add(*offset).to_be(), ecr.to_be()];
             for (field, word) in out[AT + 20..AT + 32].as_chunks_mut().0.iter_mut().zip(words) {
                 *field = word.to_ne_bytes();
                 sum += u64::from(word);
@@ -290,10 +304,10 @@ impl<const AT: usize> Headers<'_, AT> {
         let addresses = self.tuple.sent_v4();
         let total_len = 0x4500_0000 | u32::from(*self.tos) << 16 | (ipv4::LEN as u32 + segment_len);
         // Don't fragment, for path-MTU discovery (RFC 1191 §3).
-        let first = u64::from(total_len) << 32 | u64::from(self.ident) << 16 | 0x4000;
+        let first = u64::from(total_len) << 32 | u64::from(*self.ident as u16) << 16 | 0x4000;
         let first = first.to_be();
         let ttl = (u32::from(*self.ttl) << 8 | u32::from(Protocol::TCP.0)) << 16;
-        let sum = halves(first) + halves(addresses) + u64::from(ttl.to_be());
+        let sum = plus(plus(first, addresses), ttl.to_be().into());
         out[12..14].copy_from_slice(&EtherType::IPV4.0.to_be_bytes());
         out[14..22].copy_from_slice(&first.to_ne_bytes());
         out[22..24].copy_from_slice(&[*self.ttl, Protocol::TCP.0]);
@@ -380,13 +394,13 @@ mod tests {
                 src: &self.src,
                 ttl: &TTL,
                 tos: &self.tos,
-                ident: 0x1234,
+                ident: &0x1234,
                 tuple: &self.tuple,
                 flags: FLAGS,
                 seq: &SEQ,
                 ack: &ACK,
-                window: WINDOW,
-                timestamps: (val, &ecr),
+                edge: (&(ACK + u32::from(WINDOW)), &0),
+                timestamps: (val.wrapping_sub(1), &1, &ecr),
                 payload_len: 5,
                 payload_sum,
             };
@@ -464,6 +478,17 @@ mod tests {
             transport[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
             assert!(is_intact(&bytes));
             assert_eq!(bytes, sent.write(false));
+        }
+    }
+
+    #[test]
+    fn a_sum_is_zero_as_it_is_when_it_is_folded() {
+        let mut random = crate::random::Random::new([5; 32]);
+        for _ in 0..100_000 {
+            let sum = random.next() | 1 << 40;
+            let multiple = sum - sum % 0xffff;
+            assert_eq!((is_zero(sum), is_zero(multiple)), (fold(sum) == 0xffff, true));
+            assert_eq!(fold(plus(sum, multiple)), fold(u64::from(fold(sum)) + u64::from(fold(multiple))));
         }
     }
 

@@ -7,7 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::egress::to_v6;
 use crate::random::Random;
-use crate::usual::halves;
+use crate::usual::plus;
 use crate::wire::Protocol;
 
 /// The addresses and ports of a connection, as its received packets have them: what arrives need not be turned round to be
@@ -86,14 +86,15 @@ impl Tuple {
     /// [`fold`](hayase_device::checksum::fold), in this machine's byte order (RFC 1071 §2).
     #[inline(always)]
     pub(crate) fn pseudo_header_v4(&self, segment_len: u32) -> u64 {
-        halves(self.addresses[0]) + u64::from((u32::from(Protocol::TCP.0) + segment_len).to_be())
+        plus(self.addresses[0], (u32::from(Protocol::TCP.0) + segment_len).to_be().into())
     }
 
     /// The same of IPv6.
     #[inline(always)]
     pub(crate) fn pseudo_header_v6(&self, segment_len: u32) -> u64 {
-        let [a, b, c, d] = self.addresses.map(halves);
-        a + b + c + d + u64::from((u32::from(Protocol::TCP.0) + segment_len).to_be())
+        let [a, b, c, d] = self.addresses;
+        let addresses = plus(plus(a, b), plus(c, d));
+        plus(addresses, (u32::from(Protocol::TCP.0) + segment_len).to_be().into())
     }
 
     #[inline]

@@ -16,7 +16,7 @@ const RTT_MAX_US: u64 = 60_000_000;
 pub(crate) struct Rtt {
     /// SRTT in eighths of a microsecond, so that the average loses nothing to rounding. 0: no sample yet.
     srtt_8: u32,
-    /// RTTVAR in quarters of a microsecond; without a sample, what the timeout is at least.
+    /// RTTVAR in quarters of a microsecond; without a sample, the timeout.
     rttvar_4: u32,
     /// The shortest sample, in microseconds. `u32::MAX`: no sample yet.
     min: u32,
@@ -24,7 +24,7 @@ pub(crate) struct Rtt {
 
 impl Default for Rtt {
     fn default() -> Rtt {
-        Rtt { srtt_8: 0, rttvar_4: 0, min: u32::MAX }
+        Rtt { srtt_8: 0, rttvar_4: RTO_INITIAL_US, min: u32::MAX }
     }
 }
 
@@ -93,11 +93,7 @@ impl Rtt {
 
     #[inline(always)]
     fn base_us(&self, config: &Config) -> u32 {
-        if self.srtt_8 == 0 {
-            RTO_INITIAL_US.max(self.rttvar_4)
-        } else {
-            self.srtt_8 / 8 + self.rttvar_4.max(config.rto_min_us)
-        }
+        self.srtt_8 / 8 + self.rttvar_4.max(config.rto_min_us)
     }
 }
 

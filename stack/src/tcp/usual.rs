@@ -69,7 +69,6 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        let (window, val, ident) = (self.window_field(), self.ts_now(egress.now), egress.link.ident as u16);
         let Some(dst) = egress.known_mac(self.neighbor) else { return false };
         if egress.device.room() == 0 {
             return false;
@@ -82,13 +81,13 @@ impl<F: Frame> Connection<F> {
             src: &egress.link.mac,
             ttl: &self.ttl,
             tos: &(self.tos | self.recovery.ecn.ect),
-            ident,
+            ident: &egress.link.ident,
             tuple: &self.tuple,
             flags: Flags(Flags::ACK.0 | Flags::PSH.0),
             seq: &self.snd_nxt,
             ack: &self.rcv_nxt,
-            window,
-            timestamps: (val, &self.ts_recent),
+            edge: (&self.rcv_adv, &self.rcv_wscale),
+            timestamps: (egress.millis, &self.ts_offset, &self.ts_recent),
             payload_len: len,
             payload_sum,
         };
@@ -151,13 +150,14 @@ impl<F: Frame> Connection<F> {
             src: &egress.link.mac,
             ttl: &self.ttl,
             tos: &self.tos,
-            ident: egress.link.ident as u16,
+            ident: &egress.link.ident,
             tuple: &self.tuple,
             flags: Flags::ACK,
             seq: &self.snd_nxt,
             ack: &self.rcv_nxt,
-            window: self.window_field(),
-            timestamps: (self.ts_now(egress.now), &self.ts_recent),
+            // The peer's FIN may have stood behind the window.
+            edge: (&self.rcv_adv.max(self.rcv_nxt), &self.rcv_wscale),
+            timestamps: (egress.millis, &self.ts_offset, &self.ts_recent),
             payload_len: 0,
             payload_sum: if checksum.is_none() { Some(0) } else { None },
         };
