@@ -15,7 +15,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use hayase_device::{Caps, Interest, Offloads, SharedBytes};
-use hayase_executor::Handle;
+use hayase_executor::{Handle, waking};
 use hayase_kernel::{Key, Kind, Lingering, Readiness, Sockets};
 use hayase_stack::{
     AddressState, Cidr, Count, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State, TcpId, UdpId,
@@ -193,9 +193,12 @@ impl KernelShard {
     /// Asks the readiness set, and wakes everybody whose socket changed.
     fn look(&self) -> usize {
         let mut wakers = self.wakers.borrow_mut();
-        let changed = |kind, key, readiness| wakers.note(socket(kind, key), ready(readiness));
-        let count = self.sockets.borrow_mut().poll(changed);
-        if let Some(mut woken) = wakers.wake_noted() {
+        let count = waking(|waking| {
+            self.sockets.borrow_mut().poll(|kind, key, readiness| {
+                wakers.wake(socket(kind, key), ready(readiness), |task| waking.wake(task));
+            })
+        });
+        if let Some(mut woken) = wakers.woken() {
             drop(wakers);
             woken.drain(..).for_each(Waker::wake);
             self.wakers.borrow_mut().recycle(woken);

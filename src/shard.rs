@@ -17,7 +17,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use hayase_device::{Burst, Caps, Device, Interest, Offloads, SharedBytes};
-use hayase_executor::Handle;
+use hayase_executor::{Handle, waking};
 use hayase_stack::{
     AddressState, Cidr, Config, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket,
     Stack, State, TcpId, TcpInfo, UdpId,
@@ -173,9 +173,15 @@ impl<D: Device> Shard<D> {
     #[inline(never)]
     fn wake_now(&self, mut core: RefMut<'_, Core<D>>) {
         let mut wakers = self.wakers.borrow_mut();
-        core.stack.drain_ready(|socket, ready| wakers.note(socket, ready));
+        waking(|waking| {
+            let stack = &mut core.stack;
+            stack.drain_ready_connections(|id, ready| {
+                wakers.wake_connection(id, ready, |task| waking.wake(task));
+            });
+            stack.drain_ready_others(|socket, ready| wakers.wake(socket, ready, |task| waking.wake(task)));
+        });
         drop(core);
-        if let Some(mut woken) = wakers.wake_noted() {
+        if let Some(mut woken) = wakers.woken() {
             drop(wakers);
             woken.drain(..).for_each(Waker::wake);
             self.wakers.borrow_mut().recycle(woken);

@@ -79,10 +79,10 @@ pub(crate) enum Kept {
 }
 
 impl Kept {
-    fn wake(self, woken: &mut Woken) {
+    fn wake(self, wake: &mut dyn FnMut(TaskWaker), woken: &mut Vec<Waker>) {
         match self {
-            Kept::Task(task) => woken.tasks.push(task),
-            Kept::Other(waker) => woken.others.push(waker),
+            Kept::Task(task) => wake(task),
+            Kept::Other(waker) => woken.push(waker),
         }
     }
 
@@ -124,19 +124,13 @@ struct Last(u64);
 /// No task's number has this bit.
 const OTHER: u64 = 1 << 63;
 
-/// Wakers that are not of tasks of ours, and who is to be woken.
+/// Wakers that are not of tasks of ours.
 #[derive(Debug, Default)]
 pub(crate) struct Others {
     places: Vec<Option<Waker>>,
     vacant: Vec<u32>,
-    woken: Woken,
-}
-
-/// Who is to be woken: tasks together, the others as soon as nothing is borrowed.
-#[derive(Debug, Default)]
-struct Woken {
-    tasks: Vec<TaskWaker>,
-    others: Vec<Waker>,
+    /// Those that are to be called as soon as nothing is borrowed.
+    woken: Vec<Waker>,
 }
 
 impl Others {
@@ -156,12 +150,12 @@ impl Others {
         Some(waker)
     }
 
-    /// Lists a waiter that was taken out of a table among the woken.
+    /// Wakes a waiter that was taken out of a table, or lists it among the woken.
     #[inline(always)]
-    fn wake(&mut self, last: Last) {
+    fn wake(&mut self, last: Last, wake: impl FnOnce(TaskWaker)) {
         match NonZeroU64::new(last.0) {
             None => {}
-            Some(bits) if last.0 & OTHER == 0 => self.woken.tasks.push(TaskWaker::from_bits(bits)),
+            Some(bits) if last.0 & OTHER == 0 => wake(TaskWaker::from_bits(bits)),
             Some(_) => self.wake_other(last),
         }
     }
@@ -169,7 +163,7 @@ impl Others {
     #[inline(never)]
     fn wake_other(&mut self, last: Last) {
         let waker = self.remove(last);
-        self.woken.others.extend(waker);
+        self.woken.extend(waker);
     }
 
     /// What is left of a waiter that waits no more, and can run foreign code when it is dropped.
@@ -253,34 +247,39 @@ impl Wakers {
         waiters.swap_remove(position).1.other()
     }
 
-    /// Notes that everybody should be woken who waits for this socket. It is done by [`wake_noted`](Self::wake_noted).
+    /// Everybody is to be woken who waits for this connection: tasks by `wake`, others when [`woken`](Self::woken) tells
+    /// who they are.
     #[inline(always)]
-    pub(crate) fn note(&mut self, socket: Socket, ready: Ready) {
-        match socket {
-            // A connection whose directions have a driver each, if any.
-            Socket::Tcp(id) if self.changed.is_none() && self.tcp.each.is_empty() => {
-                if ready.wakes_reader() {
-                    self.others.wake(self.tcp.take(id.index, Side::Read));
-                }
-                if ready.wakes_writer() {
-                    self.others.wake(self.tcp.take(id.index, Side::Write));
-                }
-            }
-            socket => self.note_any(socket, ready),
+    pub(crate) fn wake_connection(&mut self, id: TcpId, ready: Ready, mut wake: impl FnMut(TaskWaker)) {
+        // Whose directions have a driver each, if any.
+        if self.changed.is_some() || !self.tcp.each.is_empty() {
+            return self.wake(Socket::Tcp(id), ready, wake);
+        }
+        if ready.wakes_reader() {
+            self.others.wake(self.tcp.take(id.index, Side::Read), &mut wake);
+        }
+        if ready.wakes_writer() {
+            self.others.wake(self.tcp.take(id.index, Side::Write), &mut wake);
         }
     }
 
+    /// The same of any socket.
+    #[inline]
+    pub(crate) fn wake(&mut self, socket: Socket, ready: Ready, mut wake: impl FnMut(TaskWaker)) {
+        self.wake_any(socket, ready, &mut wake);
+    }
+
     #[inline(never)]
-    fn note_any(&mut self, socket: Socket, ready: Ready) {
+    fn wake_any(&mut self, socket: Socket, ready: Ready, wake: &mut dyn FnMut(TaskWaker)) {
         if let Some(changed) = &mut self.changed {
             return changed.push((socket, ready));
         }
         let (table, index, others) = self.table(socket);
         if ready.wakes_reader() {
-            table.wake(index, Side::Read, others);
+            table.wake(index, Side::Read, others, wake);
         }
         if ready.wakes_writer() {
-            table.wake(index, Side::Write, others);
+            table.wake(index, Side::Write, others, wake);
         }
     }
 
@@ -294,17 +293,11 @@ impl Wakers {
         list.append(self.changed.get_or_insert_default());
     }
 
-    /// Wakes the tasks among the noted. If there are others, returns their wakers, which are to be called while nothing is
-    /// borrowed.
+    /// The wakers that are to be called while nothing is borrowed, if there are any.
     #[inline]
     #[must_use = "these are still to be woken"]
-    pub(crate) fn wake_noted(&mut self) -> Option<Vec<Waker>> {
-        let Woken { tasks, others } = &mut self.others.woken;
-        if !tasks.is_empty() {
-            TaskWaker::wake_all(tasks);
-            tasks.clear();
-        }
-        if others.is_empty() { None } else { Some(std::mem::take(others)) }
+    pub(crate) fn woken(&mut self) -> Option<Vec<Waker>> {
+        if self.others.woken.is_empty() { None } else { Some(std::mem::take(&mut self.others.woken)) }
     }
 
     /// Wakes everybody who waits for anything. The wakers that are returned are to be called.
@@ -312,17 +305,18 @@ impl Wakers {
     pub(crate) fn wake_all(&mut self) -> Vec<Waker> {
         for table in [&mut self.tcp, &mut self.listener, &mut self.udp, &mut self.echo] {
             let Table { last, each } = std::mem::take(table);
-            last.into_iter().flatten().for_each(|last| self.others.wake(last));
-            each.into_values().flatten().for_each(|(_, kept)| kept.wake(&mut self.others.woken));
+            last.into_iter().flatten().for_each(|last| self.others.wake(last, TaskWaker::wake));
+            let each = each.into_values().flatten();
+            each.for_each(|(_, kept)| kept.wake(&mut TaskWaker::wake, &mut self.others.woken));
         }
-        self.wake_noted().unwrap_or_default()
+        self.woken().unwrap_or_default()
     }
 
     /// Takes the emptied list back, for its memory.
     #[inline]
     pub(crate) fn recycle(&mut self, emptied: Vec<Waker>) {
-        if self.others.woken.others.is_empty() {
-            self.others.woken.others = emptied;
+        if self.others.woken.is_empty() {
+            self.others.woken = emptied;
         }
     }
 
@@ -391,18 +385,11 @@ impl Table {
     }
 
     #[inline(always)]
-    fn wake(&mut self, index: u32, side: Side, others: &mut Others) {
-        others.wake(self.take(index, side));
-        if !self.each.is_empty() {
-            self.wake_each(index, side, others);
-        }
-    }
-
-    #[inline(never)]
-    fn wake_each(&mut self, index: u32, side: Side, others: &mut Others) {
+    fn wake(&mut self, index: u32, side: Side, others: &mut Others, wake: &mut dyn FnMut(TaskWaker)) {
+        others.wake(self.take(index, side), &mut *wake);
         // The empty list stays, with its memory, for the next wait.
         if let Some(waiters) = self.each.get_mut(&(index, side)) {
-            waiters.drain(..).for_each(|(_, kept)| kept.wake(&mut others.woken));
+            waiters.drain(..).for_each(|(_, kept)| kept.wake(wake, &mut others.woken));
         }
     }
 }
@@ -439,8 +426,8 @@ mod tests {
     const SOCKET: Socket = Socket::Tcp(ID);
 
     fn wake(wakers: &mut Wakers, ready: Ready) -> usize {
-        wakers.note(SOCKET, ready);
-        let woken = wakers.wake_noted().unwrap_or_default();
+        wakers.wake(SOCKET, ready, TaskWaker::wake);
+        let woken = wakers.woken().unwrap_or_default();
         let count = woken.len();
         woken.into_iter().for_each(Waker::wake);
         count
@@ -505,9 +492,10 @@ mod tests {
                 assert!(wakers.insert(id, Side::Read, Notify::last(&waker), kept(&waker)).is_none());
             }
             for index in 0..4 {
-                wakers.note(Socket::Tcp(TcpId { index, generation: 1 }), Ready::READABLE);
+                let socket = Socket::Tcp(TcpId { index, generation: 1 });
+                wakers.wake(socket, Ready::READABLE, |_| panic!("it is foreign"));
             }
-            wakers.wake_noted().unwrap().into_iter().for_each(Waker::wake);
+            wakers.woken().unwrap().into_iter().for_each(Waker::wake);
             assert_eq!((count.0.load(Ordering::Relaxed), wakers.others.places.len()), (4 * round, 4));
         }
     }

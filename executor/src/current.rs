@@ -16,6 +16,18 @@ pub(crate) fn try_with<R>(f: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
     CURRENT.try_with(|current| current.borrow().as_ref().map(f)).ok().flatten()
 }
 
+/// Calls `f` with the core of this thread, or without one if there is none. The same holds for this `f`.
+#[inline]
+pub(crate) fn visit<R>(f: impl FnOnce(Option<&Rc<Core>>) -> R) -> R {
+    let mut f = Some(f);
+    let visited = try_with(|core| f.take().map(|f| f(Some(core)))).flatten();
+    match (visited, f) {
+        (Some(result), _) => result,
+        (None, Some(f)) => f(None),
+        (None, None) => unreachable!("it is taken to be called"),
+    }
+}
+
 /// The same where there has to be one.
 #[inline]
 #[track_caller]

@@ -60,4 +60,6 @@ pub use crate::mailbox::Parked;
 pub use crate::metrics::Metrics;
 pub use crate::park::{Park, VirtualPark};
 pub use crate::reactor::{Interest, Reactor};
-pub use crate::task::{AbortHandle, JoinError, JoinHandle, JoinSet, TaskWaker, YieldNow, spawn, yield_now};
+pub use crate::task::{
+    AbortHandle, JoinError, JoinHandle, JoinSet, TaskWaker, Waking, YieldNow, spawn, waking, yield_now,
+};

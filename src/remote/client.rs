@@ -65,6 +65,8 @@ struct Rings {
 #[derive(Default)]
 pub(super) struct Mirrors {
     pub(super) wakers: Wakers,
+    /// The tasks that are to be woken.
+    woken: Vec<TaskWaker>,
     pub(super) tcp: Table<TcpId, mirror::Tcp>,
     pub(super) listeners: Table<ListenerId, mirror::Listener>,
     pub(super) udp: Table<UdpId, mirror::Udp>,
@@ -242,7 +244,9 @@ impl Client {
         if count == 0 {
             return 0;
         }
-        let woken = state.mirrors.wakers.wake_noted();
+        TaskWaker::wake_all(&state.mirrors.woken);
+        state.mirrors.woken.clear();
+        let woken = state.mirrors.wakers.woken();
         drop(state);
         if count >= RING_LEN_LOW {
             self.stack.notify();
@@ -467,11 +471,17 @@ impl Mirrors {
         }
     }
 
+    /// Everybody is to be woken who waits for this socket.
+    #[inline]
+    fn note(&mut self, socket: Socket, ready: Ready) {
+        self.wakers.wake(socket, ready, |task| self.woken.push(task));
+    }
+
     #[inline]
     fn update(&mut self, id: TcpId, ready: Ready, update: impl FnOnce(&mut mirror::Tcp)) {
         if let Some(tcp) = self.tcp.get_mut(id) {
             update(tcp);
-            self.wakers.note(Socket::Tcp(id), ready);
+            self.wakers.wake_connection(id, ready, |task| self.woken.push(task));
         }
     }
 
@@ -498,7 +508,7 @@ impl Mirrors {
             Completion::Echo { id, reply } => {
                 if let Some(echo) = self.echo.get_mut(id) {
                     echo.replies.push_back(reply);
-                    self.wakers.note(Socket::Echo(id), Ready::READABLE);
+                    self.note(Socket::Echo(id), Ready::READABLE);
                 }
             }
         }
@@ -507,7 +517,7 @@ impl Mirrors {
     fn update_udp(&mut self, id: UdpId, ready: Ready, update: impl FnOnce(&mut mirror::Udp)) {
         if let Some(udp) = self.udp.get_mut(id) {
             update(udp);
-            self.wakers.note(Socket::Udp(id), ready);
+            self.note(Socket::Udp(id), ready);
         }
     }
 
@@ -516,7 +526,7 @@ impl Mirrors {
             Some(known) => {
                 self.tcp.insert(accepted.id, mirror::Tcp::new(false, Some(accepted.addresses)));
                 known.accepted.push_back(accepted);
-                self.wakers.note(Socket::Listener(listener), Ready::READABLE);
+                self.note(Socket::Listener(listener), Ready::READABLE);
             }
             // Connections that nobody accepted are reset with their listener.
             None => {

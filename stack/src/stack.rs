@@ -22,7 +22,7 @@ use crate::ip::limiter::Limiter;
 use crate::ip::{HostLimiter, Reassembly};
 use crate::link::Link;
 use crate::random::Random;
-use crate::socket::{EchoId, Ready, Socket, UdpId};
+use crate::socket::{EchoId, Ready, Socket, TcpId, UdpId};
 use crate::tcp::Tcp;
 use crate::udp::Udp;
 use crate::wire::{Mac, Protocol};
@@ -236,19 +236,24 @@ impl<F: Frame> Stack<F> {
     /// Names the sockets whose readiness changed since the last call, once each.
     #[inline]
     pub fn drain_ready(&mut self, mut f: impl FnMut(Socket, Ready)) {
-        if self.udp.has_news() || self.echoes.has_news() {
-            self.drain_datagrams(&mut f);
-        }
-        if self.tcp.has_news() {
-            self.tcp.drain_ready(f);
-        }
+        self.drain_ready_connections(|id, ready| f(Socket::Tcp(id), ready));
+        self.drain_ready_others(f);
     }
 
-    /// By itself, and not in line: so `f` is written out once only, where connections are named.
-    #[inline(never)]
-    fn drain_datagrams(&mut self, f: &mut dyn FnMut(Socket, Ready)) {
-        self.udp.drain_ready(&mut *f);
-        self.echoes.drain_ready(f);
+    /// As [`drain_ready`](Self::drain_ready), of connections alone, which are many.
+    #[inline(always)]
+    pub fn drain_ready_connections(&mut self, f: impl FnMut(TcpId, Ready)) {
+        self.tcp.drain_ready(f);
+    }
+
+    /// As [`drain_ready`](Self::drain_ready), of all other sockets.
+    #[inline]
+    pub fn drain_ready_others(&mut self, mut f: impl FnMut(Socket, Ready)) {
+        if self.has_news() {
+            self.udp.drain_ready(&mut f);
+            self.echoes.drain_ready(&mut f);
+            self.tcp.drain_ready_listeners(&mut f);
+        }
     }
 
     /// When [`expire`](Self::expire) has something to do. It may be a little early, never late.

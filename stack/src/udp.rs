@@ -315,7 +315,7 @@ impl<F: Frame> Udp<F> {
         !self.ready.is_empty()
     }
 
-    pub(crate) fn drain_ready(&mut self, mut f: impl FnMut(Socket, Ready)) {
+    pub(crate) fn drain_ready(&mut self, f: &mut dyn FnMut(Socket, Ready)) {
         for index in self.ready.drain(..) {
             let generation = self.sockets.generation(index);
             if let Some(socket) = self.sockets.get_mut(index) {

@@ -21,7 +21,7 @@ pub(crate) use self::registry::{TaskId, Tasks};
 pub(crate) use self::remote::Placement;
 pub use self::set::JoinSet;
 pub(crate) use self::waker::CoreNumber;
-pub use self::waker::TaskWaker;
+pub use self::waker::{TaskWaker, Waking, waking};
 pub use self::yield_now::{YieldNow, yield_now};
 
 use self::future::Progress;

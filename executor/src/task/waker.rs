@@ -1,9 +1,11 @@
 //! The names of tasks, and waking by name.
 
+use std::cell::RefMut;
+use std::fmt;
 use std::num::NonZeroU64;
 use std::task::Waker;
 
-use super::TaskId;
+use super::{TaskId, Tasks};
 use crate::{current, numbers, sys};
 
 /// What a waker of an executor's task holds: the number of the core, the place of the task, and which of the tasks that
@@ -63,22 +65,7 @@ impl TaskWaker {
 
     /// Wakes several tasks, in this order, for less than one after the other.
     pub fn wake_all(tasks: &[TaskWaker]) {
-        let woken = current::try_with(|core| {
-            let mut table = core.tasks.borrow_mut();
-            for task in tasks {
-                if task.core() == core.number.number() {
-                    table.wake(task.place(), task.generation());
-                } else {
-                    task.wake_elsewhere();
-                }
-            }
-            drop(table);
-            // A foreign loop that announced its sleep may still run code that wakes tasks.
-            core.mailbox.ring_if_parked();
-        });
-        if woken.is_none() {
-            tasks.iter().for_each(|task| task.wake_elsewhere());
-        }
+        waking(|waking| tasks.iter().for_each(|task| waking.wake(*task)));
     }
 
     #[cold]
@@ -115,6 +102,58 @@ impl TaskWaker {
     #[must_use]
     pub const fn from_bits(bits: NonZeroU64) -> TaskWaker {
         TaskWaker(bits)
+    }
+}
+
+/// Calls `f` with what wakes tasks for less than one after the other. Meanwhile nothing else can be done with the executor
+/// of this thread: `f` must neither run code of users nor wake, spawn or abort in any other way.
+///
+/// ```
+/// use std::future::poll_fn;
+/// use std::task::Poll;
+/// use hayase_executor::{Executor, TaskWaker, spawn, waking};
+///
+/// let executor = Executor::new().unwrap();
+/// let task = executor.spawn(async {
+///     let waker = poll_fn(|cx| Poll::Ready(TaskWaker::of(cx.waker()))).await.unwrap();
+///     waking(|waking| waking.wake(waker));
+/// });
+/// executor.block_on(&(), task).unwrap();
+/// ```
+///
+/// # Panics
+/// If it is called by such an `f`.
+#[inline]
+pub fn waking<R>(f: impl FnOnce(&mut Waking<'_>) -> R) -> R {
+    current::visit(|core| {
+        let Some(core) = core else { return f(&mut Waking { here: None }) };
+        let result = f(&mut Waking { here: Some((core.number.number(), core.tasks.borrow_mut())) });
+        // A foreign loop that announced its sleep may still run code that wakes tasks.
+        core.mailbox.ring_if_parked();
+        result
+    })
+}
+
+/// Wakes one task after the other: see [`waking`].
+pub struct Waking<'a> {
+    /// The number of this thread's core, and its tasks.
+    here: Option<(u16, RefMut<'a, Tasks>)>,
+}
+
+impl fmt::Debug for Waking<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waking").finish_non_exhaustive()
+    }
+}
+
+impl Waking<'_> {
+    /// Wakes a task, as [`TaskWaker::wake`] does.
+    #[inline(always)]
+    pub fn wake(&mut self, task: TaskWaker) {
+        match &mut self.here {
+            Some((number, tasks)) if *number == task.core() => tasks.wake(task.place(), task.generation()),
+            _ => task.wake_elsewhere(),
+        }
     }
 }
 

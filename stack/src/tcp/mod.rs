@@ -463,9 +463,9 @@ impl<F: Frame> Tcp<F> {
         !self.agenda.ready.is_empty() || !self.agenda.ready_listeners.is_empty()
     }
 
-    /// Hands out the sockets with news, once each.
+    /// Hands out the connections with news, once each.
     #[inline(always)]
-    pub(crate) fn drain_ready(&mut self, mut f: impl FnMut(Socket, Ready)) {
+    pub(crate) fn drain_ready(&mut self, mut f: impl FnMut(TcpId, Ready)) {
         for index in self.agenda.ready.drain(..) {
             // If it is the next tenant of a slot, it has its own news, once.
             let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
@@ -473,14 +473,13 @@ impl<F: Frame> Tcp<F> {
             };
             let events = connection.take_news();
             if !events.is_empty() {
-                f(Socket::Tcp(TcpId { index, generation }), events);
+                f(TcpId { index, generation }, events);
             }
         }
-        self.drain_ready_listeners(&mut f);
     }
 
-    #[inline(never)]
-    fn drain_ready_listeners(&mut self, f: &mut dyn FnMut(Socket, Ready)) {
+    /// Hands out the listeners with news, once each.
+    pub(crate) fn drain_ready_listeners(&mut self, f: &mut dyn FnMut(Socket, Ready)) {
         for id in self.agenda.ready_listeners.drain(..) {
             let events = self.listeners.take_news(id);
             if !events.is_empty() {
