@@ -26,6 +26,7 @@ mod caps;
 pub mod checksum;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod copy;
 mod device;
 mod frame;
 pub mod headers;
@@ -39,6 +40,7 @@ pub mod verify;
 
 pub use burst::Burst;
 pub use caps::{Caps, Offloads, ParseOffloadsError};
+pub use copy::copy;
 pub use device::{Device, Interest};
 pub use frame::{Fragments, Frame, Prefix};
 pub use meta::{RxChecksum, RxMeta, TxChecksum, TxMeta, TxSegmentation};

@@ -1,6 +1,6 @@
 //! Received data that waits for the application: frames, as they came from the NIC.
 
-use hayase_device::{Frame, SharedBytes};
+use hayase_device::{Frame, SharedBytes, copy};
 
 use crate::fifo::Fifo;
 
@@ -134,7 +134,7 @@ impl<F: Frame> ReceiveQueue<F> {
     fn read_sole(&mut self, buf: &mut [u8]) -> usize {
         let Some(bytes) = self.frames.front().map(Frame::bytes) else { return 0 };
         let len = bytes.len();
-        buf[..len].copy_from_slice(bytes);
+        copy(&mut buf[..len], bytes);
         self.frames.drop_sole();
         (self.len, self.memory_len) = (0, 0);
         len

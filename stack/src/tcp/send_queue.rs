@@ -7,7 +7,7 @@
 //! cannot gather.
 
 use hayase_device::checksum::Sum;
-use hayase_device::{Device, Frame, SharedBytes};
+use hayase_device::{Device, Frame, SharedBytes, copy};
 
 use crate::fifo::Fifo;
 use crate::seq::Seq;
@@ -140,7 +140,7 @@ impl<F: Frame> SendQueue<F> {
         device: &mut D,
     ) -> Option<usize> {
         let mut frame = device.alloc(bytes.len())?;
-        frame.extend(bytes.len())?.copy_from_slice(bytes);
+        copy(frame.extend(bytes.len())?, bytes);
         let capacity = frame.capacity();
         self.entries.push_back(Entry { seq: self.end, sum: None, frame });
         self.end += bytes.len() as u32;
