@@ -12,7 +12,7 @@ use super::segment_arrives::Context;
 use crate::config::Config;
 use crate::seq::Seq;
 use crate::socket::Ready;
-use crate::wire::tcp::{Flags, Timestamps};
+use crate::wire::tcp::Flags;
 
 impl<F: Frame> Connection<F> {
     /// Takes an acknowledgement whose number is known to be within bounds.
@@ -30,7 +30,8 @@ impl<F: Frame> Connection<F> {
             report.has_progress = true;
             report.echo = segment.header.options.timestamps.map(|timestamps| timestamps.ecr);
             let (was_waiting, cwnd) = (self.retries > 0, self.congestion.cwnd());
-            self.advance(ack, segment.header.options.timestamps, cx.now, cx.config);
+            let echo = segment.header.options.timestamps.map(|timestamps| timestamps.ecr);
+            self.advance(ack, echo, cx.now, cx.config);
             if is_echo {
                 self.congestion.set_cwnd(self.congestion.cwnd().min(cwnd));
             }
@@ -91,20 +92,14 @@ impl<F: Frame> Connection<F> {
 
     /// SND.UNA moves.
     #[inline(always)]
-    pub(super) fn advance(
-        &mut self,
-        ack: Seq,
-        timestamps: Option<Timestamps>,
-        now: Instant,
-        config: &Config,
-    ) {
+    pub(super) fn advance(&mut self, ack: Seq, echo: Option<u32>, now: Instant, config: &Config) {
         let acked = ack - self.snd_una;
         let was_limited = self.fills_window();
         let sent_at = self.recovery.deliver(self.snd_una, ack, now, &self.rtt);
         self.snd_una = ack;
         self.tally.bytes_acked += u64::from(acked);
         self.send.acknowledge(ack);
-        self.measure(sent_at, timestamps, now);
+        self.measure(sent_at, echo, now);
         if was_limited || !self.recovery.is_open() {
             self.move_window(acked, was_limited, sent_at, now);
         } else {
@@ -166,17 +161,17 @@ impl<F: Frame> Connection<F> {
     /// A round-trip sample: of when the segment left, or, where that was sent twice, of the timestamp that came back
     /// (RFC 7323 §4: an echoed timestamp is of the segment that was received).
     #[inline]
-    fn measure(&mut self, sent_at: Option<Instant>, timestamps: Option<Timestamps>, now: Instant) {
+    fn measure(&mut self, sent_at: Option<Instant>, echo: Option<u32>, now: Instant) {
         match sent_at {
             Some(sent_at) => self.take_sample(now.micros_since(sent_at)),
-            None => self.measure_by_echo(timestamps, now),
+            None => self.measure_by_echo(echo, now),
         }
     }
 
     #[cold]
-    fn measure_by_echo(&mut self, timestamps: Option<Timestamps>, now: Instant) {
-        if let Some(timestamps) = timestamps.filter(|_| self.timestamps_ok) {
-            let millis = self.ts_now(now).wrapping_sub(timestamps.ecr);
+    fn measure_by_echo(&mut self, echo: Option<u32>, now: Instant) {
+        if let Some(echo) = echo.filter(|_| self.timestamps_ok) {
+            let millis = self.ts_now(now).wrapping_sub(echo);
             self.take_sample(u64::from(millis) * 1000);
         }
     }

@@ -344,7 +344,8 @@ impl<F: Frame> Connection<F> {
     /// Whether [`window_edge`](Self::window_edge) may be right of what the peer knows: what is cheap to know.
     #[inline(always)]
     pub(super) fn may_open_window(&self) -> bool {
-        (self.rcv_nxt + self.space_len).since(self.rcv_adv) >= self.mss.min(self.space_len / 2)
+        let gain = (self.rcv_nxt + self.space_len) - self.rcv_adv;
+        gain as i32 >= self.mss.min(self.space_len / 2) as i32
     }
 
     /// Bytes from the next that the application reads to the end of what is urgent (RFC 9293 §3.8.5, MUST-33).

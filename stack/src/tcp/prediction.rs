@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::seq::Seq;
 use crate::socket::Ready;
 use crate::usual::Arrived;
-use crate::wire::tcp::Timestamps;
 
 /// What is left to do of an expected segment once its window and its timestamp are taken.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +22,8 @@ struct Expected {
     ack: Seq,
     /// Bytes of payload.
     len: u32,
-    timestamps: Option<Timestamps>,
+    /// TSecr, if the connection has timestamps.
+    echo: u32,
 }
 
 /// A segment that its connection expects, and where to enter what follows.
@@ -125,11 +125,11 @@ impl<F: Frame> Predicted<'_, F> {
 
     #[inline(always)]
     fn advance(&mut self, now: Instant, config: &Config) -> usize {
-        let Expected { ack, timestamps, .. } = self.segment;
+        let Expected { ack, echo, .. } = self.segment;
         if ack == self.connection.snd_una {
             return 0;
         }
-        self.connection.advance_as_expected(ack, timestamps, now, config)
+        self.connection.advance_as_expected(ack, echo, now, config)
     }
 
     /// Enters what follows.
@@ -178,21 +178,15 @@ impl<F: Frame> Connection<F> {
         self.snd_wnd = u32::from(arrived.window()) << self.snd_wscale;
         self.max_snd_wnd = self.max_snd_wnd.max(self.snd_wnd);
         self.snd_wl1 = seq;
-        Some(Expected { ack, len, timestamps })
+        Some(Expected { ack, len, echo: timestamps.map_or(0, |timestamps| timestamps.ecr) })
     }
 
     /// An acknowledgement of something new. Returns how many bytes of buffers went home.
     #[inline(always)]
-    fn advance_as_expected(
-        &mut self,
-        ack: Seq,
-        timestamps: Option<Timestamps>,
-        now: Instant,
-        config: &Config,
-    ) -> usize {
+    fn advance_as_expected(&mut self, ack: Seq, echo: u32, now: Instant, config: &Config) -> usize {
         let held = self.send.memory_len();
         if !self.advance_to_end(ack, now) {
-            self.advance_part(ack, timestamps, now, config);
+            self.advance_part(ack, echo, now, config);
             return held - self.send.memory_len();
         }
         self.wake_writer(config);
@@ -200,8 +194,8 @@ impl<F: Frame> Connection<F> {
     }
 
     #[inline(never)]
-    fn advance_part(&mut self, ack: Seq, timestamps: Option<Timestamps>, now: Instant, config: &Config) {
-        self.advance(ack, timestamps, now, config);
+    fn advance_part(&mut self, ack: Seq, echo: u32, now: Instant, config: &Config) {
+        self.advance(ack, self.timestamps_ok.then_some(echo), now, config);
     }
 
     /// SND.UNA moves over all that was written, which was one frame, sent once: what a reply does to a request. Returns

@@ -21,6 +21,49 @@ use crate::error::Error;
 use crate::random::Random;
 use crate::socket::{ListenerId, Ready, TcpId};
 
+/// A way to read, from a connection that has something. No closure, so that it can be written out where it is used.
+trait Reading<F> {
+    type Output;
+
+    fn read(self, connection: &mut Connection<F>) -> Self::Output;
+}
+
+/// Into memory.
+struct Copied<'a>(&'a mut [u8]);
+
+impl<F: Frame> Reading<F> for Copied<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn read(self, connection: &mut Connection<F>) -> usize {
+        connection.receive.read(self.0)
+    }
+}
+
+/// Where it lies, at most so many bytes.
+struct Leased(usize);
+
+impl<F: Frame> Reading<F> for Leased {
+    type Output = Option<SharedBytes>;
+
+    #[inline(always)]
+    fn read(self, connection: &mut Connection<F>) -> Option<SharedBytes> {
+        connection.receive.lease(self.0.max(1))
+    }
+}
+
+/// Also says whether the next read will have to wait.
+struct Drained<R>(R);
+
+impl<F: Frame, R: Reading<F>> Reading<F> for Drained<R> {
+    type Output = (R::Output, bool);
+
+    #[inline(always)]
+    fn read(self, connection: &mut Connection<F>) -> (R::Output, bool) {
+        (self.0.read(connection), connection.is_drained())
+    }
+}
+
 impl<F: Frame> Tcp<F> {
     #[inline]
     fn get(&self, id: TcpId) -> Result<&Connection<F>, Error> {
@@ -206,7 +249,7 @@ impl<F: Frame> Tcp<F> {
         buf: &mut [u8],
         config: &Config,
     ) -> Poll<Result<usize, Error>> {
-        self.read_with(now, id, config, 0, |connection| connection.receive.read(buf))
+        self.read_with(now, id, config, 0, Copied(buf))
     }
 
     /// As [`read`](Self::read); also says whether the next read will have to wait.
@@ -218,10 +261,7 @@ impl<F: Frame> Tcp<F> {
         buf: &mut [u8],
         config: &Config,
     ) -> Poll<Result<(usize, bool), Error>> {
-        self.read_with(now, id, config, (0, false), |connection| {
-            let len = connection.receive.read(buf);
-            (len, connection.is_drained())
-        })
+        self.read_with(now, id, config, (0, false), Drained(Copied(buf)))
     }
 
     pub(crate) fn peek(&mut self, id: TcpId, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
@@ -240,7 +280,7 @@ impl<F: Frame> Tcp<F> {
         config: &Config,
     ) -> Poll<Result<SharedBytes, Error>> {
         let end = || SharedBytes::from(alloc::vec::Vec::new());
-        self.read_with(now, id, config, None, |connection| connection.receive.lease(len_max.max(1)))
+        self.read_with(now, id, config, None, Leased(len_max))
             .map(|lease| lease.map(|lease| lease.unwrap_or_else(end)))
     }
 
@@ -254,22 +294,19 @@ impl<F: Frame> Tcp<F> {
         config: &Config,
     ) -> Poll<Result<(SharedBytes, bool), Error>> {
         let end = || SharedBytes::from(alloc::vec::Vec::new());
-        let lease = self.read_with(now, id, config, (None, false), |connection| {
-            let lease = connection.receive.lease(len_max.max(1));
-            (lease, connection.is_drained())
-        });
+        let lease = self.read_with(now, id, config, (None, false), Drained(Leased(len_max)));
         lease.map_ok(|(lease, is_drained)| (lease.unwrap_or_else(end), is_drained))
     }
 
     #[inline(always)]
-    fn read_with<T>(
+    fn read_with<R: Reading<F>>(
         &mut self,
         now: Instant,
         id: TcpId,
         config: &Config,
-        end: T,
-        read: impl FnOnce(&mut Connection<F>) -> T,
-    ) -> Poll<Result<T, Error>> {
+        end: R::Output,
+        reading: R,
+    ) -> Poll<Result<R::Output, Error>> {
         let connection = self.connections.get_generation_mut(id.index, id.generation);
         let Some(connection) = connection.filter(|c| c.owned) else {
             return Poll::Ready(Err(Error::StaleHandle));
@@ -278,7 +315,7 @@ impl<F: Frame> Tcp<F> {
             return connection.poll_end(end);
         }
         let held = connection.receive.memory_len();
-        let result = Poll::Ready(Ok(read(connection)));
+        let result = Poll::Ready(Ok(reading.read(connection)));
         self.agenda.book(connection, connection.receive.memory_len(), held);
         if connection.is_urgent() {
             connection.forget_urgent();
