@@ -55,9 +55,7 @@ impl Core {
                     break;
                 }
             }
-            while polls < self.config.polls_max && self.run_next() {
-                polls += 1;
-            }
+            polls += self.run_awake(self.config.polls_max.saturating_sub(polls));
             if polls >= self.config.polls_max || !root.is_woken() {
                 break;
             }

@@ -91,21 +91,39 @@ impl Core {
         }
     }
 
-    /// Runs the next task that is awake. `false` if none is.
+    /// Runs tasks that are awake, at most `polls_max` of them. Returns how many.
     #[inline(always)]
-    pub(crate) fn run_next(&self) -> bool {
-        let next = self.tasks.borrow_mut().next();
-        let Some(mut next) = next else { return false };
+    pub(crate) fn run_awake(&self, polls_max: usize) -> usize {
+        let mut polls = 0;
+        let mut tasks = self.tasks.borrow_mut();
+        while polls < polls_max
+            && let Some(mut next) = tasks.next()
+        {
+            drop(tasks);
+            polls += 1;
+            tasks = match self.poll(&mut next) {
+                Progress::Pending => {
+                    let mut tasks = self.tasks.borrow_mut();
+                    tasks.put_back(next.index, next.task);
+                    tasks
+                }
+                progress => {
+                    self.finish(next, progress);
+                    self.tasks.borrow_mut()
+                }
+            };
+        }
+        polls
+    }
+
+    #[inline(always)]
+    fn poll(&self, next: &mut Next) -> Progress {
         if next.is_aborted() {
-            self.cancel(next);
-            return true;
+            next.task.as_mut().cancel();
+            return Progress::Ended;
         }
         let waker = sys::waker::waker(TaskWaker::new(self.number, next.id()));
-        match next.task.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Progress::Pending => self.tasks.borrow_mut().put_back(next.index, next.task),
-            progress => self.finish(next, progress),
-        }
-        true
+        next.task.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
     #[cold]
