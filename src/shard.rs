@@ -152,7 +152,7 @@ impl<D: Device> Shard<D> {
         Poll::Ready(Ok(value))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn wait<I: WaitsIn>(&self, id: I, side: Side, notify: Notify<'_>) {
         if let Some(kept) = notify.keep() {
             drained::forget();

@@ -391,7 +391,8 @@ impl<F: Frame> Tcp<F> {
         self.transmit_any(index, egress, config)
     }
 
-    /// The same for whatever a connection may have to say.
+    /// The same for whatever a connection may have to say. By itself: what is usual needs the registers.
+    #[inline(never)]
     fn transmit_any<D>(&mut self, index: u32, egress: &mut Egress<'_, F, D>, config: &Config) -> bool
     where
         D: Device<Frame = F>,
