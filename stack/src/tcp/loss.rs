@@ -100,6 +100,7 @@ impl<F: Frame> Connection<F> {
         let Some(undo) = self.recovery.repair_mut().and_then(|repair| repair.undo.take()) else { return };
         self.congestion.restore(undo.cwnd, undo.ssthresh);
         self.recovery.leave_needless(self.snd_una);
+        self.disbelieve_claim();
         self.force = false;
     }
 

@@ -3,8 +3,9 @@
 //! a time, whose loss means nothing else (RFC 4821 §7, RFC 8899).
 //!
 //! Anybody can say that he is a router. At the start of a connection, before long segments can have passed, he is
-//! believed at once. Later the path speaks against him, and he is believed only if what he quotes is not acknowledged
-//! before the timer runs out (RFC 5927 §7.2): whoever guesses a number in the window shortens nothing.
+//! believed at once. Later the path speaks against him, and he is believed only if he quotes the very segment that the
+//! timer runs out for (RFC 5927 §7.2), or quotes it again a round trip later, when it went again in vain: whoever guesses
+//! a number in the window shortens nothing.
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -60,6 +61,8 @@ pub(super) struct PathMtu {
     probe_at: Instant,
     probe: Option<Probe>,
     doubted: Option<Claim>,
+    /// What segments were before a claim was believed at a timeout that may turn out to have been needless.
+    unproven: Option<u32>,
 }
 
 /// What somebody said of a path that was known to be wider.
@@ -69,6 +72,7 @@ struct Claim {
     seq: Seq,
     /// Payload of segments that would pass.
     mss: u32,
+    made_at: Instant,
 }
 
 /// A longer segment that is on its way.
@@ -83,7 +87,22 @@ struct Probe {
 impl PathMtu {
     /// Segments of `mss` bytes are the longest, and pass as far as is known.
     fn new(mss: u32, probe_at: Instant) -> PathMtu {
-        PathMtu { mss_before: mss, high: mss, tries_high: true, probe_at, probe: None, doubted: None }
+        PathMtu {
+            mss_before: mss,
+            high: mss,
+            tries_high: true,
+            probe_at,
+            probe: None,
+            doubted: None,
+            unproven: None,
+        }
+    }
+
+    /// Keeps the claim about the earliest segment that is outstanding: that is the one whose timer runs.
+    fn doubt(&mut self, claim: Claim, una: Seq) {
+        if self.doubted.is_none_or(|known| known.seq.before(una) || claim.seq.before(known.seq)) {
+            self.doubted = Some(claim);
+        }
     }
 
     /// Whether a probe is on its way, or what it carried has to go again.
@@ -121,11 +140,11 @@ impl<F: Frame> Connection<F> {
             return;
         }
         let mss = self.mss_within(mtu.max(floor));
-        if mss < self.mss && self.tally.bytes_acked >= PROVEN_LEN {
-            let mss_now = self.mss;
+        if mss < self.mss && self.tally.bytes_acked >= PROVEN_LEN && !self.is_claimed_again(seq, now) {
+            let (una, mss_now) = (self.snd_una, self.mss);
             let path = &mut self.rare_mut().path_mtu;
             let path = path.get_or_insert_with(|| Box::new(PathMtu::new(mss_now, now)));
-            path.doubted = Some(Claim { seq, mss });
+            path.doubt(Claim { seq, mss, made_at: now }, una);
         } else if self.lower_mss(now, mss) {
             self.recovery.enter_loss(self.snd_una, self.snd_nxt, None, false);
             self.force = true;
@@ -138,11 +157,31 @@ impl<F: Frame> Connection<F> {
         }
     }
 
-    /// The timer ran out over what a router said was too long: so it may have been one.
+    /// Whether the first of all that is outstanding was quoted before, and had the time to go again since.
+    fn is_claimed_again(&self, seq: Seq, now: Instant) -> bool {
+        let Some(claim) = self.path_mtu().and_then(|path| path.doubted) else { return false };
+        seq == self.snd_una
+            && claim.seq == seq
+            && now.micros_since(claim.made_at) >= self.rtt.srtt_us().into()
+    }
+
+    /// The timer ran out over what somebody said was too long: so he may be a router.
     fn heed_doubted(&mut self, now: Instant) {
         let Some(claim) = self.path_mtu_mut().and_then(|path| path.doubted.take()) else { return };
-        let is_outstanding = claim.seq.at_or_after(self.snd_una) && claim.seq.before(self.snd_nxt);
-        if !(is_outstanding && self.snd_wnd > 0 && self.lower_mss(now, claim.mss)) {
+        let mss_now = self.mss;
+        if claim.seq == self.snd_una && self.snd_wnd > 0 && self.lower_mss(now, claim.mss) {
+            if let Some(path) = self.path_mtu_mut() {
+                path.unproven = Some(mss_now);
+            }
+        } else {
+            self.forget_path_if_wide();
+        }
+    }
+
+    /// The timeout was needless, so what somebody said is as doubtful as it was.
+    pub(super) fn disbelieve_claim(&mut self) {
+        if let Some(mss) = self.path_mtu_mut().and_then(|path| path.unproven.take()) {
+            self.mss = mss;
             self.forget_path_if_wide();
         }
     }

@@ -1,7 +1,7 @@
 //! Which ports connections are opened from (RFC 6056 §3.3.4, Algorithm 4, with the random steps of Algorithm 5): each
 //! destination has a place of its own to start from, which nobody without the key can compute, and goes on from there
-//! port by port. So a stranger cannot guess the next one, and the next connection to the same peer gets the port that
-//! was free for longest, not by chance the one of a connection that the peer has hardly forgotten.
+//! port by port. So a stranger cannot guess the next one, and no connection gets by chance the port of one to the same
+//! peer that ended just now: thousands come between.
 
 use alloc::boxed::Box;
 use core::net::{IpAddr, SocketAddr};

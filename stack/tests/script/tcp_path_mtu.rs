@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hayase_stack::Count;
 
-use crate::dsl::{Got, Script, ack, syn, syn_ack};
+use crate::dsl::{Got, Script, Segment, ack, modern_syn, syn, syn_ack};
 use crate::host::ms;
 use crate::tcp_attack::icmp_error;
 
@@ -65,8 +65,12 @@ fn n3_one_longer_segment_asks_and_all_are_longer_once_it_passed() {
 
 /// A connection over which 100,000 bytes went, and ten segments more are on their way.
 fn proven() -> (Script, u32) {
+    proven_to(syn().mss(MSS as u16).sack_permitted())
+}
+
+fn proven_to(syn: Segment) -> (Script, u32) {
     let mut t = Script::listening();
-    t.peer(syn().mss(MSS as u16).sack_permitted());
+    t.peer(syn);
     let isn = t.expect(syn_ack()).wire_seq;
     t.wait(ms(20));
     t.peer(ack(1));
@@ -104,6 +108,49 @@ fn f9_who_says_so_is_right_if_what_he_quotes_is_lost() {
     deliver_all(&mut t);
     t.write(14_600);
     assert!(t.drain().iter().all(|got| got.len <= 960));
+}
+
+/// The peer has what is quoted, or lacks something before it: that is no proof.
+#[test]
+fn f9_who_quotes_another_segment_than_the_lost_one_is_not_believed() {
+    let (mut t, isn) = proven();
+    icmp_error(&mut t, 3, 4, 1000, isn, 101_461);
+    t.wait(Duration::from_secs(2));
+    let again = t.drain();
+    assert!(!again.is_empty() && again.iter().all(|got| got.len == MSS), "{again:?}");
+}
+
+/// Its fast retransmission met the same router: that is as good as a timeout, and comes sooner.
+#[test]
+fn f9_who_quotes_the_lost_segment_again_a_round_trip_later_is_believed_at_once() {
+    let (mut t, isn) = proven();
+    icmp_error(&mut t, 3, 4, 1000, isn, 100_001);
+    icmp_error(&mut t, 3, 4, 1000, isn, 100_001);
+    t.silence();
+    t.wait(ms(40));
+    t.drain();
+    icmp_error(&mut t, 3, 4, 1000, isn, 100_001);
+    let again = t.drain();
+    assert!(again.iter().any(|got| got.seq == 100_001 && got.len == 960), "{again:?}");
+}
+
+/// What was quoted was late and nothing else, as the echo of its timestamp shows (RFC 3522).
+#[test]
+fn f9_a_needless_timeout_proves_nothing() {
+    let (mut t, isn) = proven_to(modern_syn());
+    deliver_all(&mut t);
+    t.write(14_480);
+    let first = t.drain().remove(0);
+    let echo = first.options.timestamps.unwrap().0;
+    icmp_error(&mut t, 3, 4, 1000, isn, first.seq);
+    t.wait(ms(600));
+    assert!(t.drain().iter().any(|got| got.seq == first.seq && got.len == 948));
+    let now = t.ts_now();
+    t.peer(ack(first.range().end).timestamps(now, echo));
+    assert_eq!(count(&t, Count::SpuriousRtos), 1);
+    deliver_all(&mut t);
+    t.write(14_480);
+    assert!(t.drain().iter().all(|got| got.len == MSS - 12), "all is as it was");
 }
 
 #[test]
