@@ -38,6 +38,10 @@ impl<F: Frame> Connection<F> {
         if self.space_len >= limit || !self.window_scaling_ok {
             return;
         }
+        // Four times what was taken decides, so there is nothing to measure yet.
+        if self.congestion.bulk.is_none() && self.tally.bytes_received < u64::from(self.space_len / 4) {
+            return;
+        }
         let (consumed, rtt_us) = (self.consumed(), self.rtt.srtt_us());
         let rtt_us = if rtt_us == 0 { RTT_UNKNOWN_US } else { rtt_us };
         let intake = &mut self.congestion.bulk_mut().intake;

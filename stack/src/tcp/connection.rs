@@ -114,6 +114,9 @@ pub(crate) struct Connection<F> {
     pub(super) last_ack_sent: Seq,
     /// What is added to the clock, so that timestamps tell nothing of other connections (RFC 7323 §5.4).
     pub(super) ts_offset: u32,
+    /// When this connection last answered a segment that may be a forger's (RFC 5961 §7), in milliseconds; 0 is never. A
+    /// peer's keep-alive is such a segment, so it is no rare thing.
+    pub(super) challenged_ms: u32,
 
     pub(super) rtt: Rtt,
     pub(super) congestion: Controller,
@@ -216,6 +219,7 @@ impl<F: Frame> Connection<F> {
             ts_recent_at: 0,
             last_ack_sent: Seq(0),
             ts_offset: opening.ts_offset,
+            challenged_ms: 0,
             rtt: Rtt::default(),
             congestion: Controller::new(config.congestion, opening.mss),
             recovery: Recovery::new(),
@@ -514,7 +518,7 @@ mod tests {
     #[test]
     fn a_connection_is_small() {
         let len = size_of::<Connection<hayase_device::heap::HeapFrame>>();
-        assert!(len <= 408, "{len} bytes");
+        assert!(len <= 416, "{len} bytes");
         let boxes = [size_of::<Rare>(), size_of::<Bulk>(), size_of::<Repair>()];
         assert!(boxes.iter().zip([112, 96, 128]).all(|(len, max)| *len <= max), "{boxes:?} bytes");
     }

@@ -34,8 +34,9 @@ use crate::stack::Stack;
 #[derive(Debug)]
 pub struct Migrant {
     state: Luggage,
-    /// Written and not acknowledged.
+    /// Written and not acknowledged, and where it starts.
     sent: Vec<u8>,
+    sent_from: Seq,
     /// Received and not read.
     received: Vec<u8>,
     /// Received before its turn.
@@ -83,7 +84,7 @@ luggage! {
         snd_wscale: u8, mss: u32,
         rcv_nxt: Seq, rcv_adv: Seq, rcv_wscale: u8, space_len: u32, unacked_len: u32,
         sack_ok: bool, timestamps_ok: bool, window_scaling_ok: bool, ts_recent: u32, ts_recent_at: u32,
-        last_ack_sent: Seq, ts_offset: u32,
+        last_ack_sent: Seq, ts_offset: u32, challenged_ms: u32,
         rtt: Rtt, congestion: Controller, recovery: Recovery, backoff: u8, retries: u8, last_sent_at: Instant,
         pace_at: Instant, tally: Tally,
         deadlines: Deadlines, loss_timer: LossTimer,
@@ -148,8 +149,11 @@ fn pack<F: Frame>(connection: Connection<F>) -> Migrant {
     let mut received = vec![0; connection.receive.len()];
     connection.receive.peek(&mut received);
     let early = connection.out_of_order.iter().flat_map(|assembler| assembler.pieces());
+    let sent: Vec<u8> = connection.send.frames().flat_map(Frame::bytes).copied().collect();
     Migrant {
-        sent: connection.send.frames().flat_map(Frame::bytes).copied().collect(),
+        // Not SND.UNA, which goes beyond it with our FIN.
+        sent_from: connection.send.end() - sent.len() as u32,
+        sent,
         received,
         early: early.map(|(seq, frame)| (seq, to_vec(frame))).collect(),
         state: Luggage::pack(connection),
@@ -169,11 +173,11 @@ fn unpack<F: Frame, D: Device<Frame = F>>(
     device: &mut D,
     config: &Config,
 ) -> Result<Connection<F>, Error> {
-    let Migrant { state, sent, received, early } = migrant;
+    let Migrant { state, sent, sent_from, received, early } = migrant;
     let Luggage { tuple, iss, ts_offset, mss, .. } = state;
     let opening = Opening { tuple, state: State::Established, iss, ts_offset, mss, now };
     let mut connection = Connection::new(opening, config);
-    connection.send = send_queue(&state, &sent, device)?;
+    connection.send = send_queue(&state, &sent, sent_from, device)?;
     let mut queue = ReceiveQueue::default();
     refill(&received, device, |_, frame| queue.push(frame))?;
     connection.receive = queue;
@@ -187,10 +191,9 @@ fn unpack<F: Frame, D: Device<Frame = F>>(
 fn send_queue<F: Frame, D: Device<Frame = F>>(
     state: &Luggage,
     bytes: &[u8],
+    start: Seq,
     device: &mut D,
 ) -> Result<SendQueue<F>, Error> {
-    // What was acknowledged is gone: the queue starts with SND.UNA, or with the first byte after the SYN.
-    let start = state.snd_una.max(state.iss + 1);
     let mut queue = SendQueue::new(start);
     let buffer_len = bytes.len().max(1);
     let filling = Filling { mss: state.mss as usize, tso_len_max: None, buffer_len, is_summed: false };

@@ -24,8 +24,6 @@ use crate::seq::Seq;
 pub(super) struct Rare {
     /// Keep-alive, or the end of patience with a connection that nobody owns any more. `Instant::MAX`: neither.
     pub(super) idle_at: Instant,
-    /// When this connection last answered a segment that may be a forger's (RFC 5961 §7).
-    pub(super) challenged_at: Option<Instant>,
     /// RCV.UP: the end of what the peer marked as urgent, until the application has read up to it.
     pub(super) rcv_up: Option<Seq>,
     /// A duplicate that the next ACK reports (RFC 2883).
@@ -50,7 +48,6 @@ impl Default for Rare {
     fn default() -> Rare {
         Rare {
             idle_at: Instant::MAX,
-            challenged_at: None,
             rcv_up: None,
             dsack: None,
             early_fin: None,
@@ -72,7 +69,6 @@ impl Rare {
             self,
             Rare {
                 idle_at: Instant::MAX,
-                challenged_at: None,
                 rcv_up: None,
                 dsack: None,
                 early_fin: None,

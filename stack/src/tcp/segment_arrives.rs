@@ -1,7 +1,5 @@
 //! SEGMENT ARRIVES (RFC 9293 §3.10.7.4): the checks, in the RFC's order, one function each.
 
-use core::time::Duration;
-
 use hayase_device::Frame;
 use hayase_time::Instant;
 
@@ -30,7 +28,7 @@ pub(super) struct Context<'a> {
 
 /// How often one connection answers segments that cannot be its peer's (RFC 5961 §7; Linux's
 /// `tcp_invalid_ratelimit`).
-const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
+const CHALLENGE_INTERVAL_MS: u32 = 500;
 
 /// Duplicate ACKs for one burst: enough for the peer to notice (RFC 5681 §3.2 counts to three).
 const DUPLICATES_OWED_MAX: u8 = 4;
@@ -255,7 +253,9 @@ impl<F: Frame> Connection<F> {
             return Err(Stop::Reset(Reset { tuple: self.tuple, seq: ack, ack: None }));
         }
         if self.snd_nxt == self.iss {
-            // The SYN needs not go again, but the acknowledgement that it would have carried has to.
+            // The SYN needs not go again, but the acknowledgement that it would have carried has to. What went with it
+            // early counts as never sent, as if the SYN had gone.
+            self.recovery.forget_flight();
             self.owe_ack(AckDebt::Now);
         }
         self.snd_nxt = self.snd_nxt.max(ack);
@@ -474,10 +474,12 @@ impl<F: Frame> Connection<F> {
 
     /// An ACK that tells a peer where we stand, and a forger nothing: rate limited (RFC 5961 §7).
     fn challenge(&mut self, cx: &mut Context<'_>) {
-        let challenged_at = self.rare().and_then(|rare| rare.challenged_at);
-        let is_due = challenged_at.is_none_or(|at| cx.now >= at + CHALLENGE_INTERVAL);
+        // It wraps after 49 days: a segment that comes just then waits half a second more.
+        let now_ms = (cx.now.as_millis() as u32).max(1);
+        let is_due =
+            self.challenged_ms == 0 || now_ms.wrapping_sub(self.challenged_ms) >= CHALLENGE_INTERVAL_MS;
         if is_due && cx.challenges.allow(cx.now) {
-            self.rare_mut().challenged_at = Some(cx.now);
+            self.challenged_ms = now_ms;
             cx.counters.count(Count::ChallengeAck);
             self.owe_ack(AckDebt::Now);
         }

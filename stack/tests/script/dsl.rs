@@ -564,6 +564,15 @@ impl Script {
         self.id.expect("a connection")
     }
 
+    /// The connection leaves its stack, and comes back as it would come to another.
+    #[track_caller]
+    pub(crate) fn migrate(&mut self) {
+        let id = self.id();
+        let Host { stack, device, now, .. } = &mut self.host;
+        let migrant = stack.tcp_export(id).expect("it may move");
+        self.id = Some(stack.tcp_import(*now, migrant, device).expect("there is room"));
+    }
+
     /// The application writes as much of its stream.
     #[track_caller]
     pub(crate) fn write(&mut self, len: u32) {
