@@ -1,5 +1,7 @@
 //! Paths that take shorter packets than the hosts: with and without a word from the router.
 
+use std::time::Duration;
+
 use hayase::net::{TcpListener, TcpStream};
 use hayase_sim::{Link, Sim};
 
@@ -42,33 +44,27 @@ fn that_nobody_tells_is_found_out() {
 }
 
 /// The path gets narrow under a transfer that knows it as wide.
-#[test]
-fn that_shrinks_under_way_is_found_out() {
+fn shrinks_under_way(narrow: fn(&mut Link), time_max: Duration) {
     Sim::builder().link(Link::with_rate(5_000_000, millis(10))).seeds(100).run(|sim| async move {
         let cable = sim.cable(0);
         let mut random = sim.random();
         let narrowing = sim.client().spawn(async move {
             hayase::time::sleep(random.time(millis(700))).await;
-            cable.change(|link| link.silent_mtu = Some(1300));
+            cable.change(narrow);
         });
         let took = transfer(&sim, 600_000).await;
-        assert!(took < seconds(25), "{took:?}");
+        assert!(took < time_max, "{took:?}");
         narrowing.await.unwrap();
     });
 }
 
-/// The same, and the router says so. A path that was wide is doubted for one timeout (RFC 5927 §7.2), and no longer.
+#[test]
+fn that_shrinks_under_way_is_found_out() {
+    shrinks_under_way(|link| link.silent_mtu = Some(1300), seconds(25));
+}
+
+/// The router says so. A path that was wide is doubted until it says so again, or for one timeout (RFC 5927 §7.2).
 #[test]
 fn that_shrinks_under_way_is_doubted_and_then_kept_to() {
-    Sim::builder().link(Link::with_rate(5_000_000, millis(10))).seeds(100).run(|sim| async move {
-        let cable = sim.cable(0);
-        let mut random = sim.random();
-        let narrowing = sim.client().spawn(async move {
-            hayase::time::sleep(random.time(millis(700))).await;
-            cable.change(|link| link.mtu = Some(1300));
-        });
-        let took = transfer(&sim, 600_000).await;
-        assert!(took < seconds(4), "{took:?}");
-        narrowing.await.unwrap();
-    });
+    shrinks_under_way(|link| link.mtu = Some(1300), seconds(4));
 }

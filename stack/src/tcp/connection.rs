@@ -470,7 +470,7 @@ impl<F: Frame> Connection<F> {
     pub(super) fn deadline(&self) -> Instant {
         let mut at = self.deadlines.retransmit.min(self.deadlines.delayed_ack);
         if let Some(rare) = &self.rare {
-            at = at.min(rare.idle_at);
+            at = at.min(rare.idle_at.unwrap_or(Instant::MAX));
         }
         if let Some(bulk) = &self.congestion.bulk {
             at = at.min(bulk.held_until);
@@ -481,7 +481,7 @@ impl<F: Frame> Connection<F> {
     /// Nothing is to be done any more.
     pub(super) fn forget_deadlines(&mut self) {
         self.deadlines = Deadlines::NONE;
-        self.set_idle_at(Instant::MAX);
+        self.set_idle_at(None);
         if let Some(bulk) = &mut self.congestion.bulk {
             bulk.held_until = Instant::MAX;
         }

@@ -41,15 +41,14 @@ impl Ports {
         let ends = Tuple::new(SocketAddr::new(local, 0), remote);
         let hash = random.keyed(DOMAIN_PORT, &ends.as_words());
         let counter = (hash >> 32) as usize % COUNTERS;
-        Start { at: (hash as u32 >> 1) + (self.counters[counter] >> 1), counter }
+        Start { at: (hash as u32).wrapping_add(self.counters[counter]), counter }
     }
 
     /// The port `skipped` places after `start` was taken.
     pub(super) fn take(&mut self, start: Start, skipped: u32, random: &mut Random) {
         let step = skipped + 1 + random.next() as u32 % STEP_MAX;
-        // Half of it counts, so that the sum with where a destination starts does not wrap.
         let counter = &mut self.counters[start.counter];
-        *counter = counter.wrapping_add(2 * step);
+        *counter = counter.wrapping_add(step);
     }
 }
 
@@ -74,15 +73,18 @@ mod tests {
         let mut at = first;
         for _ in 0..1000 {
             let start = ports.start(local(), remote(2), &random);
-            assert!(start.at == at || (1..=STEP_MAX).contains(&(start.at - at)), "{start:?} after {at}");
+            assert!(
+                start.at == at || (1..=STEP_MAX).contains(&start.at.wrapping_sub(at)),
+                "{start:?} after {at}"
+            );
             at = start.at;
             ports.take(start, 0, &mut random);
         }
-        assert!((1000..=8000).contains(&(at - first)), "{first} to {at}");
+        assert!((1000..=8000).contains(&at.wrapping_sub(first)), "{first} to {at}");
         // What was skipped because it was in use is not looked at again.
         let start = ports.start(local(), remote(2), &random);
         ports.take(start, 5000, &mut random);
-        assert!(ports.start(local(), remote(2), &random).at > start.at + 5000);
+        assert!(ports.start(local(), remote(2), &random).at.wrapping_sub(start.at) > 5000);
     }
 
     #[test]
@@ -103,6 +105,7 @@ mod tests {
         ports.counters.fill(u32::MAX);
         let start = ports.start(local(), remote(2), &random);
         ports.take(start, 0, &mut random);
-        assert!(ports.start(local(), remote(2), &random).at < u32::MAX / 2 + 8);
+        let step = ports.start(local(), remote(2), &random).at.wrapping_sub(start.at);
+        assert!((1..=STEP_MAX).contains(&step), "{step}");
     }
 }

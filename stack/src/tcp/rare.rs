@@ -20,10 +20,10 @@ use crate::error::Error;
 use crate::seq::Seq;
 
 /// What few connections have. What is large and has few of them in turn is boxed again.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Rare {
-    /// Keep-alive, or the end of patience with a connection that nobody owns any more. `Instant::MAX`: neither.
-    pub(super) idle_at: Instant,
+    /// Keep-alive, or the end of patience with a connection that nobody owns any more. `None`: neither.
+    pub(super) idle_at: Option<Instant>,
     /// RCV.UP: the end of what the peer marked as urgent, until the application has read up to it.
     pub(super) rcv_up: Option<Seq>,
     /// A duplicate that the next ACK reports (RFC 2883).
@@ -44,31 +44,13 @@ pub(super) struct Rare {
     pub(super) path_mtu: Option<Box<PathMtu>>,
 }
 
-impl Default for Rare {
-    fn default() -> Rare {
-        Rare {
-            idle_at: Instant::MAX,
-            rcv_up: None,
-            dsack: None,
-            early_fin: None,
-            reduced_until: None,
-            hard_error: None,
-            soft_error: None,
-            probing: None,
-            patience: None,
-            fast_open: None,
-            path_mtu: None,
-        }
-    }
-}
-
 impl Rare {
     /// Whether it says nothing that its absence would not.
     fn is_empty(&self) -> bool {
         matches!(
             self,
             Rare {
-                idle_at: Instant::MAX,
+                idle_at: None,
                 rcv_up: None,
                 dsack: None,
                 early_fin: None,
@@ -185,11 +167,11 @@ impl<F> Connection<F> {
 
     /// When keep-alive or patience is up.
     pub(super) fn idle_at(&self) -> Instant {
-        self.rare.as_ref().map_or(Instant::MAX, |rare| rare.idle_at)
+        self.rare.as_ref().and_then(|rare| rare.idle_at).unwrap_or(Instant::MAX)
     }
 
-    pub(super) fn set_idle_at(&mut self, at: Instant) {
-        if at != self.idle_at() {
+    pub(super) fn set_idle_at(&mut self, at: Option<Instant>) {
+        if at.is_some() || self.rare.is_some() {
             self.rare_mut().idle_at = at;
         }
     }

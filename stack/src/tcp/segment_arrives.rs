@@ -294,7 +294,7 @@ impl<F: Frame> Connection<F> {
             State::FinWait1 => {
                 self.state = State::FinWait2;
                 if !self.owned {
-                    self.set_idle_at(Instant::MAX);
+                    self.set_idle_at(None);
                     self.await_fin(cx.now, cx.config);
                 }
                 Ok(())

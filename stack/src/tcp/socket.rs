@@ -390,7 +390,7 @@ impl<F: Frame> Tcp<F> {
             _ if is_hard => return self.abort(now, id, config),
             state => {
                 connection.queue_fin();
-                connection.set_idle_at(linger.map_or(Instant::MAX, |linger| now + linger));
+                connection.set_idle_at(linger.map(|linger| now + linger));
                 if linger.is_none() && state == State::FinWait2 {
                     connection.await_fin(now, config);
                 }
@@ -507,7 +507,7 @@ impl<F: Frame> Tcp<F> {
         }
         let rare = connection.rare_mut();
         rare.probing = keepalive.map(|settings| alloc::boxed::Box::new(Probing::new(settings, now)));
-        rare.idle_at = rare.probing.as_ref().map_or(Instant::MAX, |probing| probing.due_at());
+        rare.idle_at = rare.probing.as_ref().map(|probing| probing.due_at());
         self.settle(id.index, now, config);
         Ok(())
     }

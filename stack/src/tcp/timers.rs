@@ -37,7 +37,7 @@ impl<F: Frame> Connection<F> {
             }
         }
         if now >= self.idle_at() {
-            self.set_idle_at(Instant::MAX);
+            self.set_idle_at(None);
             return self.idle_timeout(egress);
         }
         None
@@ -135,7 +135,7 @@ impl<F: Frame> Connection<F> {
         let probing = rare.probing.as_deref_mut()?;
         if probing.due_at() > now || is_watched {
             // Heard of meanwhile, or data is outstanding and its own timer watches the peer.
-            rare.idle_at = probing.due_at().max(now + probing.settings.interval);
+            rare.idle_at = Some(probing.due_at().max(now + probing.settings.interval));
             return None;
         }
         let is_gone = match limit {
@@ -150,7 +150,7 @@ impl<F: Frame> Connection<F> {
         // With a user timeout there may be any number of them.
         probing.sent = probing.sent.saturating_add(1);
         // Every probe has its time, also when this one comes late because the host slept.
-        rare.idle_at = probing.due_at().max(now + probing.settings.interval);
+        rare.idle_at = Some(probing.due_at().max(now + probing.settings.interval));
         self.send_keepalive(egress);
         None
     }
