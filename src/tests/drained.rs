@@ -14,7 +14,12 @@ use crate::Host;
 use crate::net::TcpStream;
 use crate::time::sleep;
 
-const SOON: Duration = Duration::from_millis(5);
+/// Lets everything happen that is on its way. Each sleep takes a turn of the thread at least, however late that comes.
+async fn settle() {
+    for _ in 0..5 {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -53,7 +58,7 @@ everywhere! {
         // Nagle would hold the later ones back until the acknowledgement, which waits for company.
         peer.set_nodelay(true).unwrap();
         peer.write_all(b"one").await.unwrap();
-        sleep(SOON).await;
+        settle().await;
         let lens = Rc::new(RefCell::new(Vec::new()));
         let seen = Rc::clone(&lens);
         let polls = watch(move |poll, cx| {
@@ -62,15 +67,15 @@ everywhere! {
                 seen.borrow_mut().push(len);
             }
         });
-        sleep(SOON).await;
+        settle().await;
         for (expected, polled) in [(2, 2), (3, 3), (3, 4)] {
             peer.write_all(b"more").await.unwrap();
-            sleep(SOON).await;
+            settle().await;
             assert_eq!((lens.borrow().len(), polls.get()), (expected, polled));
         }
         // The fourth poll did not ask, so nobody waits any more.
         peer.write_all(b"more").await.unwrap();
-        sleep(SOON).await;
+        settle().await;
         assert_eq!(polls.get(), 4);
         assert_eq!(*lens.borrow(), [3, 4, 4]);
     }
@@ -80,7 +85,7 @@ everywhere! {
         // Nagle would hold the later ones back until the acknowledgement, which waits for company.
         peer.set_nodelay(true).unwrap();
         peer.write_all(b"one").await.unwrap();
-        sleep(SOON).await;
+        settle().await;
         let other = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&other));
         let polls = watch(move |poll, cx| {
@@ -99,11 +104,11 @@ everywhere! {
                 _ => unreachable!("this task waits no more"),
             }
         });
-        sleep(SOON).await;
+        settle().await;
         assert_eq!((polls.get(), other.get()), (1, 0));
         for _ in 0..2 {
             peer.write_all(b"two").await.unwrap();
-            sleep(SOON).await;
+            settle().await;
         }
         assert_eq!((polls.get(), other.get()), (2, 1));
     }
@@ -112,7 +117,7 @@ everywhere! {
         let (mut stream, mut peer) = connected(server).await;
         peer.write_all(b"last").await.unwrap();
         peer.shutdown().await.unwrap();
-        sleep(SOON).await;
+        settle().await;
         let mut buf = [0; 16];
         assert_eq!(stream.read(&mut buf).await.unwrap(), 4);
         assert_eq!(stream.read(&mut buf).await.unwrap(), 0);
