@@ -1,9 +1,8 @@
 //! A burst: the frames that one look at the NIC queue brought.
 
-use alloc::collections::VecDeque;
-use core::mem;
+use core::{iter, mem};
 
-use crate::RxMeta;
+use crate::{FrameQueue, RxMeta};
 
 /// Received frames, each with what the device knows about it, in order of arrival.
 ///
@@ -11,7 +10,7 @@ use crate::RxMeta;
 /// limit, the stack drains it, and no memory is allocated in between.
 #[derive(Debug)]
 pub struct Burst<F> {
-    frames: VecDeque<(F, RxMeta)>,
+    frames: FrameQueue<F>,
     limit: usize,
 }
 
@@ -22,7 +21,7 @@ impl<F> Burst<F> {
     /// If `limit` is 0: such a burst could never receive.
     pub fn new(limit: usize) -> Self {
         assert!(limit > 0, "a burst needs room for at least one frame");
-        Burst { frames: VecDeque::with_capacity(limit), limit }
+        Burst { frames: FrameQueue::with_capacity(limit), limit }
     }
 
     /// How many more frames fit.
@@ -50,19 +49,19 @@ impl<F> Burst<F> {
     #[inline]
     pub fn push(&mut self, frame: F, meta: RxMeta) {
         assert!(self.frames.len() < self.limit, "pushed into a full burst");
-        self.frames.push_back((frame, meta));
+        self.frames.push_back(frame, meta);
     }
 
     /// Takes as many frames off the front of a queue as fit, and returns how many: all of them at once, by
     /// exchanging queue and burst, where that is possible.
     #[inline]
-    pub fn take_from(&mut self, queue: &mut VecDeque<(F, RxMeta)>) -> usize {
+    pub fn take_from(&mut self, queue: &mut FrameQueue<F>) -> usize {
         if self.frames.is_empty() && queue.len() <= self.limit {
             mem::swap(&mut self.frames, queue);
             return self.frames.len();
         }
         let count = self.room().min(queue.len());
-        self.frames.extend(queue.drain(..count));
+        self.frames.extend(iter::from_fn(|| queue.pop_front()).take(count));
         count
     }
 
@@ -78,10 +77,10 @@ impl<F> Burst<F> {
         self.frames.pop_front()
     }
 
-    /// Takes all frames out, in order of arrival.
+    /// Takes the frames out, in order of arrival. What the iterator is not asked for stays.
     #[inline]
     pub fn drain(&mut self) -> impl Iterator<Item = (F, RxMeta)> + '_ {
-        self.frames.drain(..)
+        iter::from_fn(|| self.frames.pop_front())
     }
 }
 
@@ -89,8 +88,10 @@ impl<F> Burst<F> {
 mod tests {
     use super::*;
 
-    fn queue(numbers: core::ops::Range<u8>) -> VecDeque<(u8, RxMeta)> {
-        numbers.map(|number| (number, RxMeta::default())).collect()
+    fn queue(numbers: core::ops::Range<u8>) -> FrameQueue<u8> {
+        let mut queue = FrameQueue::default();
+        queue.extend(numbers.map(|number| (number, RxMeta::default())));
+        queue
     }
 
     #[test]

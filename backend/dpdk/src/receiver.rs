@@ -4,11 +4,10 @@
 //! then switched off here goes on arriving (unfinished checksums, uncut super-segments), and is completed in software.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 
 use hayase_device::headers::{Headers, TCP, TCP_CHECKSUM_OFFSET, UDP, UDP_CHECKSUM_OFFSET};
 use hayase_device::segment::{OffloadError, PieceChecksum, fill_checksum, segment};
-use hayase_device::{Burst, Frame, Offloads, RxChecksum, RxMeta, TxChecksum, TxSegmentation};
+use hayase_device::{Burst, Frame, FrameQueue, Offloads, RxChecksum, RxMeta, TxChecksum, TxSegmentation};
 
 use crate::driver::Kind;
 use crate::port::{Pools, Seat};
@@ -21,7 +20,7 @@ pub(crate) struct Receiver {
     /// What a look at the queue brought that nobody took yet.
     stash: RefCell<Vec<Segment>>,
     /// Frames that are finished and found no room.
-    ready: VecDeque<(DpdkFrame, RxMeta)>,
+    ready: FrameQueue<DpdkFrame>,
     /// Frames that there was no buffer to finish in.
     pub(crate) no_buffer: u64,
     /// Frames that could not be finished.
@@ -32,7 +31,7 @@ impl Receiver {
     pub(crate) fn new() -> Receiver {
         Receiver {
             stash: RefCell::new(Vec::with_capacity(BURST_MAX)),
-            ready: VecDeque::new(),
+            ready: FrameQueue::default(),
             no_buffer: 0,
             errors: 0,
         }
@@ -92,7 +91,7 @@ impl Receiver {
                 restore_pseudo_header(&mut frame);
             }
         }
-        self.ready.push_back((frame, meta));
+        self.ready.push_back(frame, meta);
     }
 
     /// Cuts a super-frame that nobody here wants whole.
@@ -104,7 +103,7 @@ impl Receiver {
         };
         meta.checksum = RxChecksum::Unverified;
         let ready = &mut self.ready;
-        let emit = |piece| ready.push_back((piece, meta));
+        let emit = |piece| ready.push_back(piece, meta);
         match segment(frame, request, PieceChecksum::Complete, |len| pools.alloc(len), emit) {
             Ok(_) => {}
             Err(OffloadError::NoBuffer) => self.no_buffer += 1,
@@ -120,7 +119,7 @@ impl Receiver {
             return;
         };
         match fill_checksum(frame, request, |len| pools.alloc(len)) {
-            Ok(frame) => self.ready.push_back((frame, meta)),
+            Ok(frame) => self.ready.push_back(frame, meta),
             Err(OffloadError::NoBuffer) => self.no_buffer += 1,
             Err(OffloadError::Malformed) => self.errors += 1,
         }

@@ -1,7 +1,6 @@
 //! One end of the wire.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::mem;
 use std::rc::Rc;
 
@@ -9,7 +8,8 @@ use hayase_device::headers::ETHERNET_LEN;
 use hayase_device::heap::{HeapFrame, Pool};
 use hayase_device::segment::OffloadError;
 use hayase_device::{
-    Burst, Caps, Device, Frame, Interest, Offloads, RxMeta, SharedBytes, TxChecksum, TxMeta, TxSegmentation,
+    Burst, Caps, Device, Frame, FrameQueue, Interest, Offloads, RxMeta, SharedBytes, TxChecksum, TxMeta,
+    TxSegmentation,
 };
 
 use crate::WireConfig;
@@ -36,7 +36,7 @@ pub struct WireDevice {
 /// One direction of the wire: the receive queue of the end that it leads to.
 #[derive(Debug)]
 struct Direction {
-    queue: RefCell<VecDeque<(HeapFrame, RxMeta)>>,
+    queue: RefCell<FrameQueue<HeapFrame>>,
     frames_max: usize,
     /// What the receiving end has in force: it decides in what state frames arrive.
     receiver: Cell<Offloads>,
@@ -74,7 +74,7 @@ impl Direction {
 
     #[inline]
     fn push(&self, frame: HeapFrame, meta: RxMeta) {
-        self.queue.borrow_mut().push_back((frame, meta));
+        self.queue.borrow_mut().push_back(frame, meta);
     }
 }
 
@@ -193,7 +193,7 @@ impl Device for WireDevice {
             && segmentation.is_none()
             && let Some(checksum) = outbound.passage.get().rx_checksum_of(len, checksum)
         {
-            queue.push_back((frame, RxMeta { checksum, ..RxMeta::default() }));
+            queue.push_back(frame, RxMeta { checksum, ..RxMeta::default() });
         } else {
             drop(queue);
             self.transmit_converted(frame, checksum, segmentation);
