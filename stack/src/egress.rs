@@ -177,12 +177,11 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         Some((self.link.caps.tso_len_max - network_len) as u32 - tcp_header_len)
     }
 
-    /// Numbers for `count` packets; the first is returned.
-    #[inline]
-    pub(crate) fn take_idents(&mut self, count: u32) -> u16 {
+    /// A number for a packet that may be cut.
+    fn take_ident(&mut self) -> u32 {
         let ident = self.link.ident;
-        self.link.ident = ident.wrapping_add(count);
-        ident as u16
+        self.link.ident = ident.wrapping_add(1);
+        ident
     }
 
     /// The next hop to `dst`; `cached` remembers the neighbour, and while it is good `dst` is not even asked for.
@@ -309,7 +308,7 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         let mut source = Gather::new(head, body);
         let len = head.len() + body_len;
         if network_len(envelope.src) + len <= self.link.caps.mtu {
-            let network = NetworkHeader::new(&envelope, len, self.take_idents(1));
+            let network = NetworkHeader::new(&envelope, len, self.take_ident() as u16);
             let mut frame = self.fill(&mut source, len)?;
             let headers_len = self.headers_len(envelope.src);
             let headers = frame.prepend(headers_len).ok_or(Unsent::Full)?;
@@ -332,8 +331,7 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         let extra = if is_v4 { 0 } else { ipv6::FRAGMENT_LEN };
         let pieces =
             fragment::pieces(len, network_len(src) + extra, self.link.caps.mtu).ok_or(Unsent::TooLong)?;
-        let ident = self.link.ident;
-        self.link.ident = ident.wrapping_add(1);
+        let ident = self.take_ident();
         let outer = if is_v4 { protocol } else { Protocol::FRAGMENT };
         for piece in pieces {
             let envelope = Envelope { protocol: outer, ..envelope };

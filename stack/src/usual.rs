@@ -226,8 +226,6 @@ pub(crate) struct Headers<'a, const AT: usize> {
     pub(crate) ttl: &'a u8,
     /// DSCP and ECN; the traffic class of IPv6.
     pub(crate) tos: &'a u8,
-    /// Of which the lower half is said, in IPv4 only.
-    pub(crate) ident: &'a u32,
     pub(crate) tuple: &'a Tuple,
     pub(crate) flags: Flags,
     /// SEG.SEQ
@@ -303,8 +301,8 @@ impl<const AT: usize> Headers<'_, AT> {
     fn write_v4<const LEN: usize>(&self, out: &mut [u8; LEN], segment_len: u32) {
         let addresses = self.tuple.sent_v4();
         let total_len = 0x4500_0000 | u32::from(*self.tos) << 16 | (ipv4::LEN as u32 + segment_len);
-        // Don't fragment, for path-MTU discovery (RFC 1191 §3).
-        let first = u64::from(total_len) << 32 | u64::from(*self.ident as u16) << 16 | 0x4000;
+        // Don't fragment, for path-MTU discovery (RFC 1191 §3). What is not cut needs no number (RFC 6864 §4.1).
+        let first = u64::from(total_len) << 32 | 0x4000;
         let first = first.to_be();
         let ttl = (u32::from(*self.ttl) << 8 | u32::from(Protocol::TCP.0)) << 16;
         let sum = plus(plus(first, addresses), ttl.to_be().into());
@@ -394,7 +392,6 @@ mod tests {
                 src: &self.src,
                 ttl: &TTL,
                 tos: &self.tos,
-                ident: &0x1234,
                 tuple: &self.tuple,
                 flags: FLAGS,
                 seq: &SEQ,
@@ -454,7 +451,7 @@ mod tests {
         let network = &bytes[ethernet::LEN..];
         if sent.tuple.is_v4() {
             let (header, _) = ipv4::parse(network, network.len()).expect("a good IPv4 header");
-            assert_eq!((header.ttl, header.tos, header.ident), (TTL, sent.tos, 0x1234));
+            assert_eq!((header.ttl, header.tos, header.ident), (TTL, sent.tos, 0));
             assert!(header.dont_fragment && !header.more_fragments);
         } else {
             let header = ipv6::parse(network, network.len()).expect("a good IPv6 header");

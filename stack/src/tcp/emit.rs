@@ -60,10 +60,9 @@ where
             ipv6: !envelope.src.is_ipv4(),
         }),
     };
-    // A device that cuts a packet numbers the pieces: leave it the numbers.
-    let pieces = if is_super { payload_len.div_ceil(mss as usize) } else { 1 };
     let segment_len = tcp_len + payload_len;
-    let network = NetworkHeader::new(envelope, segment_len, egress.take_idents(pieces as u32));
+    // Nobody cuts it on its way, so it needs no number (RFC 6864 §4.1).
+    let network = NetworkHeader::new(envelope, segment_len, 0);
     let station = egress.station();
     let frame = payload.with_headers(headers_len, |bytes, chained| {
         let (lower, segment) = bytes.split_at_mut(lower_len);

@@ -85,8 +85,8 @@ impl<F: Frame> Predicted<'_, F> {
         self.segment.len >= self.connection.mss
     }
 
-    /// Takes the frame of the segment. By itself, so that it shares no register with the way here.
-    #[inline(never)]
+    /// Takes the frame of the segment.
+    #[inline(always)]
     pub(crate) fn receive(mut self, frame: F, now: Instant, config: &Config) {
         let went = self.advance(now, config);
         let len = self.segment.len;

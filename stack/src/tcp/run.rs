@@ -156,7 +156,6 @@ mod tests {
             src: &MAC,
             ttl: &64,
             tos: &0,
-            ident: &seq,
             tuple: &Tuple::new(ends.0.parse().unwrap(), ends.1.parse().unwrap()),
             flags: Flags::ACK,
             seq: &Seq(seq),

@@ -1,10 +1,10 @@
 //! A train of full segments: bulk data in the frames that writes filled, to a neighbour that is known, while nothing
 //! is going on but data.
 //!
-//! Their headers differ in three fields, so they are written once and copied; what is said of the whole train, that it
+//! Their headers differ in a few fields, so they are written once and copied; what is said of the whole train, that it
 //! was sent, is booked once. The segments are those of [`output`](super::output), which sees to everything else.
 
-use hayase_device::checksum::{Sum, fold};
+use hayase_device::checksum::Sum;
 use hayase_device::{Device, Frame, Prefix, TxMeta, TxSegmentation};
 use hayase_time::Instant;
 
@@ -88,7 +88,6 @@ impl<F: Frame> Connection<F> {
             let Some(payload) = payload.filter(|payload| payload.len() == len as usize) else { break };
             let put = |bytes: &mut [u8], _: Option<&F>| bytes[..LEN].copy_from_slice(&headers);
             let Some(out) = payload.with_headers(LEN, put) else { break };
-            egress.take_idents(len.div_ceil(mss));
             egress.device.transmit(out, meta);
             if is_paced && (is_watched || count > 0) {
                 self.pace(len, now, config);
@@ -131,7 +130,6 @@ impl<F: Frame> Connection<F> {
         }
         let sent = self.snd_nxt - first;
         if sent > 0 {
-            egress.take_idents(sent / mss);
             egress.counters.add(Count::OutSegs, u64::from(sent / mss));
             self.note_train_sent(sent > mss, now, config);
         }
@@ -171,7 +169,6 @@ impl<F: Frame> Connection<F> {
             src: &egress.link.mac,
             ttl: &self.ttl,
             tos: &(self.tos | self.recovery.ecn.ect),
-            ident: &egress.link.ident,
             tuple: &self.tuple,
             // MUST-61: the last segment of what was written.
             flags: if is_last { Flags::ACK | Flags::PSH } else { Flags::ACK },
@@ -187,7 +184,7 @@ impl<F: Frame> Connection<F> {
     }
 }
 
-/// Headers that are the same for every segment of a train, but for number, sequence number and checksum.
+/// Headers that are the same for every segment of a train, but for sequence number and checksum.
 struct Template<const AT: usize, const LEN: usize> {
     bytes: [u8; LEN],
     /// Of pseudo-header and TCP header, for sequence number 0 and no PSH.
@@ -224,21 +221,7 @@ impl<const AT: usize, const LEN: usize> Template<AT, LEN> {
         *bytes.first_chunk_mut()? = self.bytes;
         let out = frame.share();
         frame.trim_front(LEN);
-        if AT == TCP_V4 {
-            self.count_ident();
-        }
         Some(out)
-    }
-
-    /// The next number of an IPv4 packet, and its header's checksum by the difference (RFC 1624 §3, equation 3).
-    #[inline(always)]
-    fn count_ident(&mut self) {
-        let word = |at: usize| u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]);
-        let (ident, checksum) = (word(18), word(24));
-        let next = ident.wrapping_add(1);
-        let checksum = !fold(u64::from(!checksum) + u64::from(!ident) + u64::from(next));
-        self.bytes[18..20].copy_from_slice(&next.to_be_bytes());
-        self.bytes[24..26].copy_from_slice(&checksum.to_be_bytes());
     }
 }
 
@@ -248,7 +231,6 @@ mod tests {
     use crate::tcp::flow::Tuple;
     use crate::usual::{Arrived, Own, tcp_at};
     use crate::wire::Mac;
-    use alloc::vec::Vec;
     use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
 
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -260,7 +242,6 @@ mod tests {
             src: &MAC,
             ttl: &64,
             tos: &0,
-            ident: &0xfffe,
             tuple: &Tuple::new(local.parse().unwrap(), remote.parse().unwrap()),
             flags: Flags::ACK,
             seq: &Seq(0),
@@ -277,11 +258,10 @@ mod tests {
         Template { bytes, sum, is_offloaded: false }
     }
 
-    /// Every segment of a train, over the wrap of the numbers of IPv4, is one that the receiver's checks let pass.
+    /// Every segment of a train is one that the receiver's checks let pass.
     fn train<const AT: usize, const LEN: usize>(local: &str, remote: &str) {
         let pool = Pool::new(PoolConfig::default());
         let mut template = template::<AT, LEN>(local, remote);
-        let mut idents = Vec::new();
         for number in 0..4u32 {
             let mut frame: HeapFrame = pool.alloc(MSS).unwrap();
             frame.extend(MSS).unwrap().fill(number as u8 + 1);
@@ -297,9 +277,7 @@ mod tests {
             assert_eq!((arrived.seq(), arrived.ack(), arrived.window()), (seq, Seq(0xdead_beef), 0xabcd));
             assert_eq!(arrived.plain(LEN - AT == 32).flatten().map(|t| t.val), (LEN - AT == 32).then_some(7));
             assert_eq!(out.bytes()[AT + 13] & Flags::PSH.0 != 0, number == 3);
-            idents.push(u16::from_be_bytes([out.bytes()[18], out.bytes()[19]]));
         }
-        assert!(AT == TCP_V6 || idents == [0xfffe, 0xffff, 0, 1]);
     }
 
     #[test]

@@ -57,9 +57,8 @@ impl<F: Frame> Connection<F> {
         len.wrapping_sub(1) < self.mss && self.flight() + len <= window && self.is_worth_sending(len, len)
     }
 
-    /// Sends the last frame of the queue, behind `LEN` bytes of headers whose TCP part starts `AT`. By itself: the loop
-    /// around it has registers of its own.
-    #[inline(never)]
+    /// Sends the last frame of the queue, behind `LEN` bytes of headers whose TCP part starts `AT`.
+    #[inline(always)]
     fn send_last<const AT: usize, const LEN: usize, D>(
         &mut self,
         len: u32,
@@ -81,7 +80,6 @@ impl<F: Frame> Connection<F> {
             src: &egress.link.mac,
             ttl: &self.ttl,
             tos: &(self.tos | self.recovery.ecn.ect),
-            ident: &egress.link.ident,
             tuple: &self.tuple,
             flags: Flags(Flags::ACK.0 | Flags::PSH.0),
             seq: &self.snd_nxt,
@@ -92,7 +90,6 @@ impl<F: Frame> Connection<F> {
             payload_sum,
         };
         let Some(sent) = Frame::share_behind::<LEN>(frame, &headers) else { return false };
-        egress.take_idents(1);
         egress.counters.count(Count::OutSegs);
         egress.device.transmit(sent, TxMeta { checksum, segmentation: None });
         self.note_sent_steadily(len, egress.now, config);
@@ -150,7 +147,6 @@ impl<F: Frame> Connection<F> {
             src: &egress.link.mac,
             ttl: &self.ttl,
             tos: &self.tos,
-            ident: &egress.link.ident,
             tuple: &self.tuple,
             flags: Flags::ACK,
             seq: &self.snd_nxt,
@@ -162,7 +158,6 @@ impl<F: Frame> Connection<F> {
             payload_sum: if checksum.is_none() { Some(0) } else { None },
         };
         headers.write(out);
-        egress.take_idents(1);
         egress.counters.count(Count::OutSegs);
         egress.device.transmit(frame, TxMeta { checksum, segmentation: None });
         true
