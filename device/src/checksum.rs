@@ -114,11 +114,26 @@ pub fn fold(acc: u64) -> u16 {
 /// The most that is summed before it is folded, in bytes: of 16-bit numbers, 65,536 fit 32 bits.
 const PIECE_LEN_MAX: usize = 128 * 1024;
 
+/// Adds in one's complement: the carry comes round the end (RFC 1071 §2).
+#[inline(always)]
+#[must_use]
+pub fn plus(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + u64::from(carry)
+}
+
+/// The sum of bytes in this machine's order, for [`plus`] and [`fold`].
+#[inline(always)]
+#[must_use]
+pub fn sum(bytes: &[u8]) -> u64 {
+    // A header: what it takes to start with vectors is more than they save.
+    if bytes.len() < 64 { sum_short(bytes) } else { sum_long(bytes).into() }
+}
+
 /// One's complement sum of native-endian words.
 #[inline]
 fn sum_native(bytes: &[u8]) -> u16 {
-    // A header: what it takes to start with vectors is more than they save.
-    if bytes.len() < 64 { fold(sum_short(bytes)) } else { sum_long(bytes) }
+    fold(sum(bytes))
 }
 
 /// Two additions and a shift for each 32-bit word: all of it, and its upper half. The lower half's sum is what the one has
@@ -135,7 +150,7 @@ fn sum_long(bytes: &[u8]) -> u16 {
             all = all.wrapping_add(word);
             upper = upper.wrapping_add(word >> 16);
         }
-        acc += unfold(all, upper) + sum_short(tail);
+        acc += unfold(all, upper) + u64::from(fold(sum_short(tail)));
     }
     fold(acc)
 }
@@ -160,10 +175,10 @@ fn copy_native(out: &mut [u8], bytes: &[u8]) -> u16 {
         }
         out_rest.copy_from_slice(rest);
         acc += all.into_iter().zip(upper).map(|(all, upper)| unfold(all, upper)).sum::<u64>();
-        acc += sum_short(rest.as_flattened());
+        acc += u64::from(fold(sum_short(rest.as_flattened())));
         let tail_at = bytes.len() - bytes.len() % 4;
         out[tail_at..].copy_from_slice(&bytes[tail_at..]);
-        acc += sum_short(&bytes[tail_at..]);
+        acc += sum_tail(&bytes[tail_at..]);
     }
     fold(acc)
 }
@@ -174,16 +189,24 @@ fn unfold(all: u32, upper: u32) -> u64 {
     u64::from(all.wrapping_sub(upper << 16)) + u64::from(upper)
 }
 
-/// The sum of what vectors leave.
-#[inline]
+/// The sum of a header, or of what vectors leave: the carries of 64-bit words keep compilers from starting with vectors.
+#[inline(always)]
 fn sum_short(bytes: &[u8]) -> u64 {
+    let (longs, tail) = bytes.as_chunks::<8>();
+    let acc = longs.iter().fold(0, |acc, long| plus(acc, u64::from_ne_bytes(*long)));
+    plus(acc, sum_tail(tail))
+}
+
+/// The sum of up to seven bytes.
+#[inline(always)]
+fn sum_tail(bytes: &[u8]) -> u64 {
     let (words, tail) = bytes.as_chunks::<4>();
-    let mut acc = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    let mut acc = words.first().map_or(0, |word| u32::from_ne_bytes(*word).into());
     let (halves, tail) = tail.as_chunks::<2>();
-    for half in halves {
+    if let Some(half) = halves.first() {
         acc += u64::from(u16::from_ne_bytes(*half));
     }
-    if let [last] = tail {
+    if let Some(last) = tail.first() {
         acc += u64::from(u16::from_ne_bytes([*last, 0]));
     }
     acc

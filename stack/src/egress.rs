@@ -10,6 +10,7 @@ use crate::counters::{Count, Counters, Drop};
 use crate::ip::fragment;
 use crate::ip::neighbor::NeighborId;
 use crate::link::{Link, Waiting};
+use crate::usual::Front;
 use crate::wire::{EtherType, Mac, Protocol, VlanId, ethernet, ipv4, ipv6};
 
 /// What a segment needs on its way out.
@@ -195,10 +196,10 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         self.resolve(dst(), cached)
     }
 
-    /// The link-layer address of a neighbour that was heard of lately.
+    /// What frames to a neighbour begin with that was heard of lately.
     #[inline]
-    pub(crate) fn known_mac(&self, cached: Option<NeighborId>) -> Option<&Mac> {
-        self.link.neighbors.fresh_mac(cached?, self.now)
+    pub(crate) fn known_front(&self, cached: Option<NeighborId>) -> Option<&Front> {
+        self.link.neighbors.fresh_front(cached?, self.now)
     }
 
     /// Progress above IP shows that a neighbour forwards (RFC 4861 §7.3.1): it need not be asked.

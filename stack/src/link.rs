@@ -72,7 +72,7 @@ impl<F: Frame> Link<F> {
             addresses: Addresses::new(config.addresses_max),
             routes: Routes::new(config.routes_max),
             discovered: Discovered::default(),
-            neighbors: Neighbors::new(config.neighbors_max, random.next()),
+            neighbors: Neighbors::new(mac, config.neighbors_max, random.next()),
             duties: Timetable::new(),
             mtu_max: in_vlan(caps, config.vlan).mtu,
             membership: Membership::new(),

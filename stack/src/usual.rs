@@ -7,7 +7,8 @@
 //! layers read it.
 
 use hayase_device::Prefix;
-use hayase_device::checksum::{Sum, fold};
+use hayase_device::checksum::{fold, plus, sum};
+use hayase_device::hint::{likely, unlikely, usually};
 
 use crate::seq::Seq;
 use crate::tcp::flow::Tuple;
@@ -50,13 +51,13 @@ pub(crate) fn tcp_at(bytes: &[u8], own: Own) -> Option<usize> {
 #[inline(always)]
 pub(crate) fn tcp_in(bytes: &[u8], frame_len: usize, own: Own) -> Option<usize> {
     // 14 + 20 + 20: one bounds check for all that stands at the same place in both versions.
-    let head = bytes.first_chunk::<{ TCP_V4 + TcpHeader::LEN }>()?;
-    if !own.has(head) {
+    let head = usually(bytes.first_chunk::<{ TCP_V4 + TcpHeader::LEN }>())?;
+    if unlikely(!own.has(head)) {
         return None;
     }
     let ethertype = [head[12], head[13]];
     if ethertype == EtherType::IPV4.0.to_be_bytes() {
-        return is_usual_v4(head, frame_len).then_some(TCP_V4);
+        return if is_usual_v4(head, frame_len) { Some(TCP_V4) } else { None };
     }
     if ethertype == EtherType::IPV6.0.to_be_bytes() {
         return is_usual_v6(bytes, frame_len).then_some(TCP_V6);
@@ -78,13 +79,6 @@ fn long<const LEN: usize>(bytes: &[u8; LEN], at: usize) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(word)
-}
-
-/// One's complement sum: the carry comes round the end (RFC 1071 §2).
-#[inline(always)]
-pub(crate) fn plus(a: u64, b: u64) -> u64 {
-    let (sum, carry) = a.overflowing_add(b);
-    sum + u64::from(carry)
 }
 
 /// Whether a sum that is not plainly zero is so in one's complement of 16 bits: a multiple of 0xffff. Those, and no other
@@ -111,7 +105,7 @@ fn is_usual_v4(head: &[u8; TCP_V4 + TcpHeader::LEN], frame_len: usize) -> bool {
     let is_plain = a & (0xff3f << 48 | 0xff) == 0x45 && !a & 0x300 != 0;
     let is_tcp = (b >> 8) as u8 == Protocol::TCP.0;
     let total_len = usize::from(((a >> 16) as u16).swap_bytes());
-    is_plain && is_tcp && is_intact && ethernet::LEN + total_len == frame_len
+    likely(is_plain) && likely(is_tcp) && likely(is_intact) && likely(ethernet::LEN + total_len == frame_len)
 }
 
 /// Not marked, of TCP, all of the frame, and between addresses that are not IPv4's: mapped ones begin with zeros, and on a link
@@ -170,15 +164,15 @@ impl<'a> Arrived<'a> {
     #[inline(always)]
     pub(crate) fn plain(&self, has_timestamps: bool) -> Option<Option<Timestamps>> {
         let plain = if has_timestamps { 0x8010_0000 } else { 0x5010_0000 };
-        if !is(raw(self.header, 12), 0xfff7_0000, plain) {
+        if unlikely(!is(raw(self.header, 12), 0xfff7_0000, plain)) {
             return None;
         }
         if !has_timestamps {
             return Some(None);
         }
-        let option = self.rest.first_chunk::<TIMESTAMPS_LEN>()?;
+        let option = usually(self.rest.first_chunk::<TIMESTAMPS_LEN>())?;
         let timestamps = Timestamps { val: word(option, 4), ecr: word(option, 8) };
-        is(raw(option, 0), !0, TIMESTAMPS_WORD).then_some(Some(timestamps))
+        if likely(is(raw(option, 0), !0, TIMESTAMPS_WORD)) { Some(Some(timestamps)) } else { None }
     }
 
     /// SEG.SEQ
@@ -210,23 +204,46 @@ impl<'a> Arrived<'a> {
     pub(crate) fn is_intact<const AT: usize>(bytes: &[u8]) -> bool {
         let addresses_at = if AT == TCP_V4 { AT - 8 } else { AT - 32 };
         let Some(summed) = bytes.get(addresses_at..) else { return false };
-        let mut sum = Sum::default();
-        sum.add(summed);
-        sum.add_u32(u32::from(Protocol::TCP.0) + (bytes.len() - AT) as u32);
-        sum.is_valid()
+        is_zero(plus(sum(summed), protocol_and_len((bytes.len() - AT) as u32)))
+    }
+}
+
+/// What the pseudo-header has besides the addresses, for [`plus`] (RFC 9293 §3.1).
+#[inline(always)]
+fn protocol_and_len(segment_len: u32) -> u64 {
+    (u32::from(Protocol::TCP.0) + segment_len).to_be().into()
+}
+
+/// The Ethernet header of what goes to a neighbour, and as many bytes more as make it one move: the network layer's header
+/// is written over them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Front([u8; 16]);
+
+impl Front {
+    /// Of nobody.
+    pub(crate) const EMPTY: Front = Front([0; 16]);
+
+    pub(crate) fn new(dst: Mac, src: Mac, is_v4: bool) -> Front {
+        let ethertype = if is_v4 { EtherType::IPV4 } else { EtherType::IPV6 };
+        let mut bytes = [0; 16];
+        bytes[..6].copy_from_slice(&dst.0);
+        bytes[6..12].copy_from_slice(&src.0);
+        bytes[12..14].copy_from_slice(&ethertype.0.to_be_bytes());
+        Front(bytes)
     }
 }
 
 /// What usual headers, whose TCP part starts `AT`, are to say. By reference: what is read only when it is written waits in no register.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Headers<'a, const AT: usize> {
-    pub(crate) dst: &'a Mac,
-    pub(crate) src: &'a Mac,
+    pub(crate) front: &'a Front,
     /// Hop limit.
     pub(crate) ttl: &'a u8,
     /// DSCP and ECN; the traffic class of IPv6.
     pub(crate) tos: &'a u8,
     pub(crate) tuple: &'a Tuple,
+    /// [`Tuple::address_sum`].
+    pub(crate) address_sum: &'a u16,
     pub(crate) flags: Flags,
     /// SEG.SEQ
     pub(crate) seq: &'a Seq,
@@ -248,21 +265,22 @@ impl<const AT: usize, const LEN: usize> Prefix<LEN> for Headers<'_, AT> {
     #[inline(always)]
     fn write(&self, out: &mut [u8; LEN]) {
         let segment_len = (LEN - AT) as u32 + self.payload_len;
-        out[0..6].copy_from_slice(&self.dst.0);
-        out[6..12].copy_from_slice(&self.src.0);
-        let pseudo_header = if AT == TCP_V4 {
+        out[..16].copy_from_slice(&self.front.0);
+        if AT == TCP_V4 {
             self.write_v4(out, segment_len);
-            self.tuple.pseudo_header_v4(segment_len)
         } else {
             self.write_v6(out, segment_len);
-            self.tuple.pseudo_header_v6(segment_len)
-        };
+        }
         let sum = self.write_tcp(out);
+        let addresses = u32::from(*self.address_sum);
         let checksum = match self.payload_sum {
-            None => fold(pseudo_header),
-            Some(payload) => !fold(plus(pseudo_header, sum + payload)),
+            None => fold_short(addresses + u32::from(Protocol::TCP.0) + segment_len),
+            Some(payload) => {
+                let sum = sum + u64::from(self.address_sum.to_be()) + protocol_and_len(segment_len);
+                u16::from_be(!fold(plus(sum, payload)))
+            }
         };
-        out[AT + 16..AT + 18].copy_from_slice(&checksum.to_ne_bytes());
+        out[AT + 16..AT + 18].copy_from_slice(&checksum.to_be_bytes());
     }
 }
 
@@ -299,25 +317,25 @@ impl<const AT: usize> Headers<'_, AT> {
 
     #[inline(always)]
     fn write_v4<const LEN: usize>(&self, out: &mut [u8; LEN], segment_len: u32) {
-        let addresses = self.tuple.sent_v4();
-        let total_len = 0x4500_0000 | u32::from(*self.tos) << 16 | (ipv4::LEN as u32 + segment_len);
         // Don't fragment, for path-MTU discovery (RFC 1191 §3). What is not cut needs no number (RFC 6864 §4.1).
-        let first = u64::from(total_len) << 32 | 0x4000;
-        let first = first.to_be();
-        let ttl = (u32::from(*self.ttl) << 8 | u32::from(Protocol::TCP.0)) << 16;
-        let sum = plus(plus(first, addresses), ttl.to_be().into());
-        out[12..14].copy_from_slice(&EtherType::IPV4.0.to_be_bytes());
-        out[14..22].copy_from_slice(&first.to_ne_bytes());
-        out[22..24].copy_from_slice(&[*self.ttl, Protocol::TCP.0]);
-        out[24..26].copy_from_slice(&(!fold(sum)).to_ne_bytes());
-        out[26..34].copy_from_slice(&addresses.to_ne_bytes());
+        const VERSION: u32 = 0x4500;
+        const FRAGMENT: u32 = 0x4000;
+        let version = VERSION | u32::from(*self.tos);
+        let total_len = ipv4::LEN as u32 + segment_len;
+        let ttl = u32::from(*self.ttl) << 8 | u32::from(Protocol::TCP.0);
+        let sum = u32::from(*self.address_sum) + version + total_len + FRAGMENT + ttl;
+        let first = version << 16 | total_len;
+        out[14..18].copy_from_slice(&first.to_be_bytes());
+        out[18..22].copy_from_slice(&FRAGMENT.to_be_bytes());
+        let second = ttl << 16 | u32::from(!fold_short(sum));
+        out[22..26].copy_from_slice(&second.to_be_bytes());
+        out[26..34].copy_from_slice(&self.tuple.sent_v4().to_ne_bytes());
     }
 
     #[inline(always)]
     fn write_v6<const LEN: usize>(&self, out: &mut [u8; LEN], segment_len: u32) {
         let first = 6 << 28 | u32::from(*self.tos) << 20;
         let second = segment_len << 16 | u32::from(Protocol::TCP.0) << 8 | u32::from(*self.ttl);
-        out[12..14].copy_from_slice(&EtherType::IPV6.0.to_be_bytes());
         out[14..18].copy_from_slice(&first.to_be_bytes());
         out[18..22].copy_from_slice(&second.to_be_bytes());
         for (field, word) in out[22..TCP_V6].as_chunks_mut::<8>().0.iter_mut().zip(self.tuple.sent_v6()) {
@@ -326,18 +344,24 @@ impl<const AT: usize> Headers<'_, AT> {
     }
 }
 
+/// Folds a sum of a few 16-bit numbers, of which at least one is not 0.
+#[inline(always)]
+fn fold_short(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    (sum + (sum >> 16)) as u16
+}
+
 /// The sum of a payload, for [`Headers`].
 #[inline(never)]
 pub(crate) fn payload_sum(bytes: &[u8]) -> u64 {
-    let mut sum = Sum::default();
-    sum.add(bytes);
-    u64::from(sum.value().to_be())
+    sum(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use alloc::vec;
+    use hayase_device::checksum::Sum;
 
     const OURS: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
@@ -345,8 +369,7 @@ mod tests {
     struct Said {
         tuple: Tuple,
         timestamps: Option<Timestamps>,
-        dst: Mac,
-        src: Mac,
+        front: Front,
         tos: u8,
     }
 
@@ -359,7 +382,8 @@ mod tests {
     impl Said {
         fn new(local: &str, remote: &str, timestamps: Option<Timestamps>) -> Said {
             let tuple = Tuple::new(local.parse().unwrap(), remote.parse().unwrap());
-            Said { tuple, timestamps, dst: OURS, src: Mac([2, 0, 0, 0, 0, 2]), tos: 0xb8 }
+            let front = Front::new(OURS, Mac([2, 0, 0, 0, 0, 2]), tuple.is_v4());
+            Said { tuple, timestamps, front, tos: 0xb8 }
         }
 
         fn transport_at(&self) -> usize {
@@ -388,11 +412,11 @@ mod tests {
         ) {
             let Timestamps { val, ecr } = self.timestamps.unwrap_or(Timestamps { val: 0, ecr: 0 });
             let headers: Headers<'_, AT> = Headers {
-                dst: &self.dst,
-                src: &self.src,
+                front: &self.front,
                 ttl: &TTL,
                 tos: &self.tos,
                 tuple: &self.tuple,
+                address_sum: &self.tuple.address_sum(),
                 flags: FLAGS,
                 seq: &SEQ,
                 ack: &ACK,

@@ -19,8 +19,10 @@ use core::time::Duration;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use hayase_device::hint::{likely, usually};
 use hayase_time::{Instant, TimerKey, Wheel};
 
+use crate::usual::Front;
 use crate::wire::Mac;
 
 /// How long an answer or progress proves that a neighbour is there (`REACHABLE_TIME`, RFC 4861 §10).
@@ -102,6 +104,8 @@ struct Neighbor<P> {
     /// Until when the link-layer address counts as proven. In the past: stale, or not known.
     fresh_until: Instant,
     mac: Option<Mac>,
+    /// What its frames begin with, once the link-layer address is known.
+    front: Front,
     /// `None` in a free slot.
     addr: Option<IpAddr>,
     /// Questions asked since the last answer.
@@ -121,6 +125,8 @@ struct Neighbor<P> {
 /// A full table gives up an entry that is not proven reachable; one full of reachable neighbours takes no more.
 #[derive(Debug)]
 pub struct Neighbors<P> {
+    /// Our own link-layer address.
+    station: Mac,
     slots: Vec<Neighbor<P>>,
     by_addr: HashMap<IpAddr, u32, FixedState>,
     free: Vec<u32>,
@@ -139,10 +145,11 @@ pub struct Neighbors<P> {
 }
 
 impl<P> Neighbors<P> {
-    /// An empty table of at most `count_max` entries. `seed` is secret, so that nobody can choose addresses
-    /// that collide.
-    pub fn new(count_max: usize, seed: u64) -> Neighbors<P> {
+    /// An empty table, for a host of this link-layer address, of at most `count_max` entries. `seed` is secret, so that
+    /// nobody can choose addresses that collide.
+    pub fn new(station: Mac, count_max: usize, seed: u64) -> Neighbors<P> {
         Neighbors {
+            station,
             slots: Vec::new(),
             by_addr: HashMap::with_hasher(FixedState::with_seed(seed)),
             free: Vec::new(),
@@ -185,6 +192,15 @@ impl<P> Neighbors<P> {
             return neighbor.mac;
         }
         self.mac_in_doubt(id.index, now)
+    }
+
+    /// What frames to a neighbour begin with, as long as its link-layer address counts as proven.
+    #[inline]
+    pub(crate) fn fresh_front(&self, id: NeighborId, now: Instant) -> Option<&Front> {
+        let neighbor = usually(self.slots.get(id.index as usize))?;
+        // What is proven is known.
+        let is_fresh = likely(neighbor.generation == id.generation) && likely(now < neighbor.fresh_until);
+        if is_fresh { Some(&neighbor.front) } else { None }
     }
 
     /// As [`mac`](Self::mac), but only while nobody needs to ask whether it still holds.
@@ -264,7 +280,7 @@ impl<P> Neighbors<P> {
             if let (Evidence::Request, Some(mac)) = (evidence, mac)
                 && let Some(index) = self.insert(addr, now, Eviction::Idle)
             {
-                self.slots[index as usize].mac = Some(mac);
+                self.slots[index as usize].resolve(addr, mac, self.station);
             }
             return Vec::new();
         };
@@ -284,7 +300,7 @@ impl<P> Neighbors<P> {
             }
             (known, Some(new)) if known != Some(new) => {
                 let was_in_use = known.is_some() && (now < neighbor.fresh_until || neighbor.timer.is_some());
-                neighbor.mac = Some(new);
+                neighbor.resolve(addr, new, self.station);
                 neighbor.fresh_until = neighbor.fresh_until.min(now);
                 self.stop_asking(index);
                 if was_in_use && !proven {
@@ -414,6 +430,11 @@ enum Eviction {
 }
 
 impl<P> Neighbor<P> {
+    fn resolve(&mut self, addr: IpAddr, mac: Mac, station: Mac) {
+        self.mac = Some(mac);
+        self.front = Front::new(mac, station, addr.is_ipv4());
+    }
+
     fn may_go(&self, now: Instant, eviction: Eviction) -> bool {
         let in_use = self.timer.is_some();
         let spared = in_use && matches!(eviction, Eviction::Idle);
@@ -425,6 +446,7 @@ impl<P> Neighbor<P> {
             generation: NonZeroU32::MIN,
             fresh_until: Instant::ZERO,
             mac: None,
+            front: Front::EMPTY,
             addr: None,
             questions: 0,
             moved: false,
@@ -442,6 +464,7 @@ mod tests {
 
     use super::*;
 
+    const STATION: Mac = Mac([2, 0, 0, 0, 0, 1]);
     const A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
     const B: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
 
@@ -454,7 +477,7 @@ mod tests {
     }
 
     fn table() -> Neighbors<u32> {
-        Neighbors::new(4, 1)
+        Neighbors::new(STATION, 4, 1)
     }
 
     fn outputs(neighbors: &mut Neighbors<u32>, now: Instant) -> Vec<Output<u32>> {
@@ -638,7 +661,7 @@ mod tests {
 
     #[test]
     fn silent_hosts_do_not_take_the_place_of_others() {
-        let mut neighbors = Neighbors::new(1024, 1);
+        let mut neighbors = Neighbors::new(STATION, 1024, 1);
         let mut kept = 0;
         for i in 0..1000 {
             let id = neighbors.entry(host(i), at(0.0)).unwrap();

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use hayase_device::Frame;
+use hayase_device::hint::likely;
 use hayase_time::{Instant, TimerKey};
 
 use super::assembler::Assembler;
@@ -72,6 +73,8 @@ pub(super) struct Listed {
 #[derive(Debug)]
 pub(crate) struct Connection<F> {
     pub(super) tuple: Tuple,
+    /// [`Tuple::address_sum`].
+    pub(super) address_sum: u16,
     pub(super) state: State,
     /// The next hop, remembered so that a segment needs no route lookup.
     pub(super) neighbor: Option<NeighborId>,
@@ -195,6 +198,7 @@ impl<F: Frame> Connection<F> {
     pub(super) fn new(opening: Opening, config: &Config) -> Connection<F> {
         Connection {
             tuple: opening.tuple,
+            address_sum: opening.tuple.address_sum(),
             state: opening.state,
             neighbor: None,
             ttl: config.ttl,
@@ -281,7 +285,7 @@ impl<F: Frame> Connection<F> {
     pub(super) fn take_news(&mut self) -> Ready {
         self.listed.ready = false;
         let events = core::mem::take(&mut self.events);
-        if self.owned && self.listener.is_none() { events } else { Ready::EMPTY }
+        if likely(self.owned) && likely(self.listener.is_none()) { events } else { Ready::EMPTY }
     }
 
     /// Bytes outstanding, the SYN's and FIN's places in the sequence included.

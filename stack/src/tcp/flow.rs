@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use hayase_device::checksum::{self, plus};
+use hayase_device::hint::{likely, usually};
+
 use crate::egress::to_v6;
 use crate::random::Random;
-use crate::usual::plus;
-use crate::wire::Protocol;
 
 /// The addresses and ports of a connection, as its received packets have them: what arrives need not be turned round to be
 /// compared, hashed or summed.
@@ -82,19 +83,11 @@ impl Tuple {
         (self.ports as u32).rotate_left(16)
     }
 
-    /// The sum over the pseudo-header of an IPv4 segment, in either direction (RFC 9293 §3.1): for
-    /// [`fold`](hayase_device::checksum::fold), in this machine's byte order (RFC 1071 §2).
-    #[inline(always)]
-    pub(crate) fn pseudo_header_v4(&self, segment_len: u32) -> u64 {
-        plus(self.addresses[0], (u32::from(Protocol::TCP.0) + segment_len).to_be().into())
-    }
-
-    /// The same of IPv6.
-    #[inline(always)]
-    pub(crate) fn pseudo_header_v6(&self, segment_len: u32) -> u64 {
+    /// The one's complement sum of both addresses, which every checksum of the connection begins with, in either
+    /// direction (RFC 9293 §3.1).
+    pub(crate) fn address_sum(&self) -> u16 {
         let [a, b, c, d] = self.addresses;
-        let addresses = plus(plus(a, b), plus(c, d));
-        plus(addresses, (u32::from(Protocol::TCP.0) + segment_len).to_be().into())
+        u16::from_be(checksum::fold(plus(plus(a, b), plus(c, d))))
     }
 
     #[inline]
@@ -269,8 +262,8 @@ impl Flows {
     fn find_place(&self, tag: u32, is_it: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
         let mut at = self.home(tag);
         loop {
-            let place = self.places.get(at)?;
-            if place.tag == tag && is_it(place.flow) {
+            let place = usually(self.places.get(at))?;
+            if likely(place.tag == tag) && is_it(place.flow) {
                 return Some((at, place.flow));
             }
             if *place == Place::FREE {
@@ -290,8 +283,8 @@ impl Flows {
     /// connection is taken for one of another.
     #[inline(always)]
     pub(crate) fn find_likely(&self, tuple: &Tuple) -> Option<u32> {
-        let (_, flow) = self.find_place(self.tag(tuple), |_| true)?;
-        (flow & Flow::TIME_WAIT == 0).then_some(flow)
+        let (_, flow) = usually(self.find_place(self.tag(tuple), |_| true))?;
+        if likely(flow & Flow::TIME_WAIT == 0) { Some(flow) } else { None }
     }
 
     /// Adds a flow; the caller knows that the tuple is not there yet.

@@ -93,7 +93,7 @@ luggage! {
         rare: Option<Box<Rare>>,
     }
     stays {
-        neighbor, send, receive, out_of_order, timer, charged_len, steady, write_blocked, progressed,
+        address_sum, neighbor, send, receive, out_of_order, timer, charged_len, steady, write_blocked, progressed,
         starved, listed, owned, listener, events,
     }
 }

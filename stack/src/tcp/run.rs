@@ -133,7 +133,7 @@ fn is_intact<const AT: usize, const LEN: usize>(headers: &[u8; LEN], payload: &[
 mod tests {
     use super::*;
     use crate::tcp::flow::Tuple;
-    use crate::usual::Headers;
+    use crate::usual::{Front, Headers};
     use crate::wire::Mac;
     use alloc::vec::Vec;
     use hayase_device::Prefix;
@@ -151,12 +151,13 @@ mod tests {
 
     /// A segment with `len` bytes at `seq`, as it arrives.
     fn segment<const AT: usize, const LEN: usize>(ends: (&str, &str), seq: u32, len: usize) -> Vec<u8> {
+        let tuple = Tuple::new(ends.0.parse().unwrap(), ends.1.parse().unwrap());
         let headers: Headers<'_, AT> = Headers {
-            dst: &MAC,
-            src: &MAC,
+            front: &Front::new(MAC, MAC, AT == TCP_V4),
             ttl: &64,
             tos: &0,
-            tuple: &Tuple::new(ends.0.parse().unwrap(), ends.1.parse().unwrap()),
+            tuple: &tuple,
+            address_sum: &tuple.address_sum(),
             flags: Flags::ACK,
             seq: &Seq(seq),
             ack: &Seq(0xdead_beef),

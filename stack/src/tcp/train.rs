@@ -165,11 +165,11 @@ impl<F: Frame> Connection<F> {
     {
         let mut bytes = [0; LEN];
         let headers: Headers<'_, AT> = Headers {
-            dst: egress.known_mac(self.neighbor)?,
-            src: &egress.link.mac,
+            front: egress.known_front(self.neighbor)?,
             ttl: &self.ttl,
             tos: &(self.tos | self.recovery.ecn.ect),
             tuple: &self.tuple,
+            address_sum: &self.address_sum,
             // MUST-61: the last segment of what was written.
             flags: if is_last { Flags::ACK | Flags::PSH } else { Flags::ACK },
             seq: &seq,
@@ -229,7 +229,7 @@ impl<const AT: usize, const LEN: usize> Template<AT, LEN> {
 mod tests {
     use super::*;
     use crate::tcp::flow::Tuple;
-    use crate::usual::{Arrived, Own, tcp_at};
+    use crate::usual::{Arrived, Front, Own, tcp_at};
     use crate::wire::Mac;
     use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
 
@@ -237,12 +237,13 @@ mod tests {
     const MSS: usize = 101;
 
     fn template<const AT: usize, const LEN: usize>(local: &str, remote: &str) -> Template<AT, LEN> {
+        let tuple = Tuple::new(local.parse().unwrap(), remote.parse().unwrap());
         let headers: Headers<'_, AT> = Headers {
-            dst: &MAC,
-            src: &MAC,
+            front: &Front::new(MAC, MAC, AT == TCP_V4),
             ttl: &64,
             tos: &0,
-            tuple: &Tuple::new(local.parse().unwrap(), remote.parse().unwrap()),
+            tuple: &tuple,
+            address_sum: &tuple.address_sum(),
             flags: Flags::ACK,
             seq: &Seq(0),
             ack: &Seq(0xdead_beef),

@@ -3,6 +3,7 @@
 //!
 //! The answers are those of [`output`](super::output), which sees to everything else.
 
+use hayase_device::hint::{likely, unlikely, usually};
 use hayase_device::{Device, Frame, Prefix, TxMeta};
 use hayase_time::Instant;
 
@@ -31,17 +32,17 @@ impl<F: Frame> Connection<F> {
         debug_assert!(!self.steady || self.is_steady());
         // Nothing was sent beyond it while the connection is steady; what were less than nothing is more than a segment.
         let len = self.send.end() - self.snd_nxt;
-        if !self.steady
-            || !self.is_one_segment(len)
-            || self.may_be_held_back(egress.now)
-            || self.has_paused(egress.now, config)
+        if unlikely(!self.steady)
+            || unlikely(!self.is_one_segment(len))
+            || unlikely(self.may_be_held_back(egress.now))
+            || unlikely(self.has_paused(egress.now, config))
         {
             return false;
         }
         if self.window_due {
             self.open_window();
         }
-        match (self.tuple.is_v4(), self.timestamps_ok) {
+        match (likely(self.tuple.is_v4()), likely(self.timestamps_ok)) {
             (true, true) => self.send_last::<TCP_V4, STAMPED_V4, D>(len, egress, config),
             (true, false) => self.send_last::<TCP_V4, PLAIN_V4, D>(len, egress, config),
             (false, true) => self.send_last::<TCP_V6, STAMPED_V6, D>(len, egress, config),
@@ -54,7 +55,9 @@ impl<F: Frame> Connection<F> {
     fn is_one_segment(&self, len: u32) -> bool {
         let window = self.congestion.cwnd().min(self.snd_wnd);
         // None at all becomes more than any segment.
-        len.wrapping_sub(1) < self.mss && self.flight() + len <= window && self.is_worth_sending(len, len)
+        likely(len.wrapping_sub(1) < self.mss)
+            && likely(self.flight() + len <= window)
+            && likely(self.is_worth_sending(len, len))
     }
 
     /// Sends the last frame of the queue, behind `LEN` bytes of headers whose TCP part starts `AT`.
@@ -68,19 +71,19 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        let Some(dst) = egress.known_mac(self.neighbor) else { return false };
-        if egress.device.room() == 0 {
+        let Some(front) = usually(egress.known_front(self.neighbor)) else { return false };
+        if unlikely(egress.device.room() == 0) {
             return false;
         }
-        let Some(frame) = self.send.last_whole(self.snd_nxt, len) else { return false };
+        let Some(frame) = usually(self.send.last_whole(self.snd_nxt, len)) else { return false };
         let checksum = checksum_request(egress.offloads(), AT);
         let payload_sum = if checksum.is_none() { Some(payload_sum(frame.bytes())) } else { None };
         let headers: Headers<'_, AT> = Headers {
-            dst,
-            src: &egress.link.mac,
+            front,
             ttl: &self.ttl,
             tos: &(self.tos | self.recovery.ecn.ect),
             tuple: &self.tuple,
+            address_sum: &self.address_sum,
             flags: Flags(Flags::ACK.0 | Flags::PSH.0),
             seq: &self.snd_nxt,
             ack: &self.rcv_nxt,
@@ -89,7 +92,7 @@ impl<F: Frame> Connection<F> {
             payload_len: len,
             payload_sum,
         };
-        let Some(sent) = Frame::share_behind::<LEN>(frame, &headers) else { return false };
+        let Some(sent) = usually(Frame::share_behind::<LEN>(frame, &headers)) else { return false };
         egress.counters.count(Count::OutSegs);
         egress.device.transmit(sent, TxMeta { checksum, segmentation: None });
         self.note_sent_steadily(len, egress.now, config);
@@ -104,7 +107,7 @@ impl<F: Frame> Connection<F> {
         self.acknowledgement_sent();
         self.recovery.flight.send(end, now);
         self.snd_nxt = end;
-        if self.deadlines.retransmit == Instant::MAX {
+        if likely(self.deadlines.retransmit == Instant::MAX) {
             self.loss_timer = LossTimer::Timeout;
             self.deadlines.retransmit = now.after_micros(self.rtt.steady_rto_us(config));
         } else {
@@ -137,17 +140,17 @@ impl<F: Frame> Connection<F> {
             return false;
         }
         let Some(mut frame) = egress.device.alloc(0) else { return false };
-        let Some(dst) = egress.known_mac(self.neighbor) else { return false };
+        let Some(front) = egress.known_front(self.neighbor) else { return false };
         let Some(out) = frame.prepend(LEN).and_then(|bytes| bytes.first_chunk_mut::<LEN>()) else {
             return false;
         };
         let checksum = checksum_request(egress.offloads(), AT);
         let headers: Headers<'_, AT> = Headers {
-            dst,
-            src: &egress.link.mac,
+            front,
             ttl: &self.ttl,
             tos: &self.tos,
             tuple: &self.tuple,
+            address_sum: &self.address_sum,
             flags: Flags::ACK,
             seq: &self.snd_nxt,
             ack: &self.rcv_nxt,
