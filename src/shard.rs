@@ -175,9 +175,15 @@ impl<D: Device> Shard<D> {
         let mut wakers = self.wakers.borrow_mut();
         waking(|waking| {
             let stack = &mut core.stack;
-            stack.drain_ready_connections(|id, ready| {
-                wakers.wake_connection(id, ready, |task| waking.wake(task));
-            });
+            if wakers.is_driven() {
+                stack.drain_ready_connections(|id, ready| {
+                    wakers.wake_drivers(id, ready, |task| waking.wake(task));
+                });
+            } else {
+                stack.drain_ready_connections(|id, ready| {
+                    wakers.wake(Socket::Tcp(id), ready, |task| waking.wake(task));
+                });
+            }
             stack.drain_ready_others(|socket, ready| wakers.wake(socket, ready, |task| waking.wake(task)));
         });
         drop(core);

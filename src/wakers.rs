@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::task::Waker;
 
+use hayase_device::hint::{likely, unlikely};
 use hayase_executor::TaskWaker;
 use hayase_stack::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
 
@@ -247,23 +248,25 @@ impl Wakers {
         waiters.swap_remove(position).1.other()
     }
 
-    /// Everybody is to be woken who waits for this connection: tasks by `wake`, others when [`woken`](Self::woken) tells
-    /// who they are.
+    /// Whether nobody but the driver of each direction, if it has one, waits for connections.
+    #[inline]
+    pub(crate) fn is_driven(&self) -> bool {
+        self.changed.is_none() && self.tcp.each.is_empty()
+    }
+
+    /// Where that is so, everybody is to be woken who waits for this connection: tasks by `wake`, others when
+    /// [`woken`](Self::woken) tells who they are.
     #[inline(always)]
-    pub(crate) fn wake_connection(&mut self, id: TcpId, ready: Ready, mut wake: impl FnMut(TaskWaker)) {
-        // Whose directions have a driver each, if any.
-        if self.changed.is_some() || !self.tcp.each.is_empty() {
-            return self.wake(Socket::Tcp(id), ready, wake);
-        }
-        if ready.wakes_reader() {
+    pub(crate) fn wake_drivers(&mut self, id: TcpId, ready: Ready, mut wake: impl FnMut(TaskWaker)) {
+        if likely(ready.wakes_reader()) {
             self.others.wake(self.tcp.take(id.index, Side::Read), &mut wake);
         }
-        if ready.wakes_writer() {
+        if unlikely(ready.wakes_writer()) {
             self.others.wake(self.tcp.take(id.index, Side::Write), &mut wake);
         }
     }
 
-    /// The same of any socket.
+    /// The same of any socket, whoever waits.
     #[inline]
     pub(crate) fn wake(&mut self, socket: Socket, ready: Ready, mut wake: impl FnMut(TaskWaker)) {
         self.wake_any(socket, ready, &mut wake);

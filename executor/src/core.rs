@@ -51,13 +51,14 @@ impl Core {
     ) -> io::Result<Core> {
         let now = clock.now();
         let mailbox = cores.mailbox(index).clone();
+        let number = numbers::claim(&mailbox)?;
         Ok(Core {
             spin: Spin::new(clock.patience(config.spin)),
             config,
-            number: numbers::claim(&mailbox)?,
+            number,
             mailbox,
             cores,
-            tasks: RefCell::default(),
+            tasks: RefCell::new(Tasks::new(number)),
             timers: RefCell::new(Wheel::new(now)),
             clock,
             now: Cell::new(now),

@@ -481,7 +481,7 @@ impl Mirrors {
     fn update(&mut self, id: TcpId, ready: Ready, update: impl FnOnce(&mut mirror::Tcp)) {
         if let Some(tcp) = self.tcp.get_mut(id) {
             update(tcp);
-            self.wakers.wake_connection(id, ready, |task| self.woken.push(task));
+            self.wakers.wake(Socket::Tcp(id), ready, |task| self.woken.push(task));
         }
     }
 

@@ -104,7 +104,7 @@ impl Core {
             tasks = match self.poll(&mut next) {
                 Progress::Pending => {
                     let mut tasks = self.tasks.borrow_mut();
-                    tasks.put_back(next.index, next.task);
+                    tasks.put_back(next);
                     tasks
                 }
                 progress => {
@@ -122,7 +122,7 @@ impl Core {
             next.task.as_mut().cancel();
             return Progress::Ended;
         }
-        let waker = sys::waker::waker(TaskWaker::new(self.number, next.id()));
+        let waker = sys::waker::waker(next.waker);
         next.task.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
@@ -150,7 +150,7 @@ impl Core {
         loop {
             let next = self.tasks.borrow_mut().take_from(from);
             let Some(next) = next else { break };
-            from = next.index as usize + 1;
+            from = next.id().index as usize + 1;
             self.cancel(next);
         }
         self.tasks.borrow_mut().clear_queue();

@@ -2,37 +2,42 @@
 
 use std::mem;
 
-/// Places of tasks, first in, first out: one list is emptied while the other is filled, so both ends are a few instructions.
+use super::TaskWaker;
+
+/// Names of tasks, first in, first out: one list is emptied while the other is filled, so both ends are a few instructions.
 #[derive(Default)]
 pub(super) struct Queue {
-    now: Vec<u32>,
+    now: Vec<TaskWaker>,
     /// How much of `now` has been taken.
     taken: usize,
-    later: Vec<u32>,
+    later: Vec<TaskWaker>,
 }
 
 impl Queue {
     #[inline(always)]
-    pub(super) fn push(&mut self, place: u32) {
-        self.later.push(place);
+    pub(super) fn push(&mut self, task: TaskWaker) {
+        self.later.push(task);
     }
 
     #[inline(always)]
-    pub(super) fn pop(&mut self) -> Option<u32> {
-        if self.taken == self.now.len() && !self.swap() {
-            return None;
+    pub(super) fn pop(&mut self) -> Option<TaskWaker> {
+        match self.now.get(self.taken) {
+            Some(task) => {
+                self.taken += 1;
+                Some(*task)
+            }
+            None => self.pop_later(),
         }
-        let place = self.now.get(self.taken).copied();
-        self.taken += 1;
-        place
     }
 
-    /// Begins with what came while the last list was emptied. Returns whether there is anything.
+    /// Begins with what came while the last list was emptied.
     #[inline(never)]
-    fn swap(&mut self) -> bool {
+    fn pop_later(&mut self) -> Option<TaskWaker> {
         self.clear_now();
         mem::swap(&mut self.now, &mut self.later);
-        !self.now.is_empty()
+        let first = self.now.first().copied();
+        self.taken = usize::from(first.is_some());
+        first
     }
 
     fn clear_now(&mut self) {
@@ -55,21 +60,25 @@ impl Queue {
 mod tests {
     use super::*;
 
+    fn task(number: u64) -> TaskWaker {
+        TaskWaker::from_bits(number.try_into().expect("numbers start at 1"))
+    }
+
     #[test]
     fn what_comes_first_goes_first() {
         let mut queue = Queue::default();
-        let mut next = 0;
+        let mut next = 1;
         for round in 0..50 {
-            (0..round % 7).for_each(|place| queue.push(round * 100 + place));
+            (0..round % 7).for_each(|place| queue.push(task(1 + round * 100 + place)));
             for _ in 0..round % 5 {
-                let Some(place) = queue.pop() else { break };
-                assert!(place >= next && place < (round + 1) * 100, "{place} came after {next}");
+                let Some(place) = queue.pop().map(|task| task.to_bits().get()) else { break };
+                assert!(place >= next && place <= (round + 1) * 100, "{place} came after {next}");
                 next = place + 1;
             }
         }
         let left = std::iter::from_fn(|| queue.pop()).count();
         assert!(left > 0 && queue.is_empty() && queue.pop().is_none());
-        queue.push(1);
+        queue.push(task(1));
         assert!(!queue.is_empty());
         queue.clear();
         assert!(queue.is_empty());

@@ -7,7 +7,7 @@ use std::mem;
 
 use super::future::BoxedTask;
 use super::queue::Queue;
-use super::waker::GENERATION_MASK;
+use super::waker::{CoreNumber, GENERATION_MASK, TaskWaker};
 
 /// Names a task of one core.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,7 +46,8 @@ impl Place {
 
 /// A task that is to be run, taken out of its place.
 pub(super) struct Next {
-    pub(super) index: u32,
+    /// Its name, by which it is woken.
+    pub(super) waker: TaskWaker,
     state: u32,
     pub(super) task: BoxedTask,
 }
@@ -54,7 +55,7 @@ pub(super) struct Next {
 impl Next {
     #[inline]
     pub(super) fn id(&self) -> TaskId {
-        TaskId { index: self.index, generation: self.state >> GENERATION_AT }
+        TaskId { index: self.waker.place(), generation: self.state >> GENERATION_AT }
     }
 
     /// Whether it is to be cancelled instead.
@@ -69,15 +70,15 @@ pub(crate) struct Tasks {
     vacant: u32,
     len: usize,
     queue: Queue,
-}
-
-impl Default for Tasks {
-    fn default() -> Tasks {
-        Tasks { places: Vec::new(), vacant: NONE, len: 0, queue: Queue::default() }
-    }
+    /// The core's, which is in the names.
+    number: CoreNumber,
 }
 
 impl Tasks {
+    pub(crate) fn new(number: CoreNumber) -> Tasks {
+        Tasks { places: Vec::new(), vacant: NONE, len: 0, queue: Queue::default(), number }
+    }
+
     /// Number of tasks.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -97,7 +98,7 @@ impl Tasks {
         let id = TaskId { index, generation: place.state >> GENERATION_AT };
         place.state |= LIVE | QUEUED;
         self.len += 1;
-        self.queue.push(index);
+        self.queue.push(TaskWaker::new(self.number, id));
         id
     }
 
@@ -111,22 +112,25 @@ impl Tasks {
         index
     }
 
-    /// Queues the task at a place, if the lower bits of its generation are these.
+    /// Queues the task of this name, which is one of this core's.
     #[inline(always)]
-    pub(crate) fn wake(&mut self, index: u32, generation: u32) {
+    pub(super) fn wake(&mut self, task: TaskWaker) {
         const MASK: u32 = GENERATION_MASK << GENERATION_AT | LIVE;
-        if let Some(place) = self.places.get_mut(index as usize)
-            && place.state & (MASK | QUEUED) == generation << GENERATION_AT | LIVE
+        if let Some(place) = self.places.get_mut(task.place() as usize)
+            && place.state & (MASK | QUEUED) == task.generation() << GENERATION_AT | LIVE
         {
             place.state |= QUEUED;
-            self.queue.push(index);
+            self.queue.push(task);
         }
     }
 
     /// Queues whatever task is at a place.
     pub(crate) fn wake_any(&mut self, index: u32) {
         if let Some(place) = self.places.get(index as usize) {
-            self.wake(index, place.state >> GENERATION_AT & GENERATION_MASK);
+            self.wake(TaskWaker::new(
+                self.number,
+                TaskId { index, generation: place.state >> GENERATION_AT },
+            ));
         }
     }
 
@@ -141,23 +145,23 @@ impl Tasks {
     /// Takes the next task out of the queue and out of its place.
     #[inline(always)]
     pub(super) fn next(&mut self) -> Option<Next> {
-        while let Some(index) = self.queue.pop() {
-            let place = self.places.get_mut(index as usize)?;
+        while let Some(waker) = self.queue.pop() {
+            let place = self.places.get_mut(waker.place() as usize)?;
             place.state &= !QUEUED;
             if let Some(task) = place.task.take() {
-                return Some(Next { index, state: place.state, task });
+                return Some(Next { waker, state: place.state, task });
             }
-            self.vacate(index);
+            self.vacate(waker.place());
         }
         None
     }
 
     /// Puts back what was taken out and has not ended.
     #[inline(always)]
-    pub(super) fn put_back(&mut self, index: u32, task: BoxedTask) {
-        if let Some(place) = self.places.get_mut(index as usize) {
+    pub(super) fn put_back(&mut self, next: Next) {
+        if let Some(place) = self.places.get_mut(next.waker.place() as usize) {
             // There is nothing to drop where it was taken out.
-            mem::forget(place.task.replace(task));
+            mem::forget(place.task.replace(next.task));
         }
     }
 
@@ -192,7 +196,8 @@ impl Tasks {
         let (offset, place) =
             self.places.iter_mut().skip(index).enumerate().find(|(_, place)| place.task.is_some())?;
         let task = place.task.take()?;
-        Some(Next { index: (index + offset) as u32, state: place.state | ABORTED, task })
+        let id = TaskId { index: (index + offset) as u32, generation: place.state >> GENERATION_AT };
+        Some(Next { waker: TaskWaker::new(self.number, id), state: place.state | ABORTED, task })
     }
 
     /// Forgets who is awake.

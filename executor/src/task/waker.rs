@@ -76,12 +76,12 @@ impl TaskWaker {
     }
 
     #[inline(always)]
-    fn place(self) -> u32 {
+    pub(super) fn place(self) -> u32 {
         self.0.get() as u32
     }
 
     #[inline(always)]
-    fn generation(self) -> u32 {
+    pub(super) fn generation(self) -> u32 {
         (self.0.get() >> GENERATION_AT) as u32 & GENERATION_MASK
     }
 
@@ -151,7 +151,7 @@ impl Waking<'_> {
     #[inline(always)]
     pub fn wake(&mut self, task: TaskWaker) {
         match &mut self.here {
-            Some((number, tasks)) if *number == task.core() => tasks.wake(task.place(), task.generation()),
+            Some((number, tasks)) if *number == task.core() => tasks.wake(task),
             _ => task.wake_elsewhere(),
         }
     }
