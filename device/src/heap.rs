@@ -12,6 +12,7 @@ use core::fmt;
 use core::mem::forget;
 use core::ops::Range;
 
+use crate::hint::{likely, usually};
 use crate::pooled::{Buffer, PooledFrame};
 use crate::{Frame, SharedBytes};
 
@@ -88,7 +89,7 @@ impl Pool {
     #[inline(always)]
     pub fn alloc(&self, len: usize) -> Option<HeapFrame> {
         let is_small = len <= self.small.buffer_len - HeapFrame::HEADROOM;
-        let free = if is_small { self.small.pop() } else { None };
+        let free = if likely(is_small) { usually(self.small.pop()) } else { None };
         Some(empty(free.or_else(|| self.take(is_small))?))
     }
 
@@ -310,7 +311,7 @@ impl Buffer for Slab {
     #[inline(always)]
     fn release(this: &Rc<Slab>) {
         if let Home::Pool(class) = &this.home
-            && class.is_open()
+            && likely(class.is_open())
         {
             class.push(Rc::clone(this));
         }

@@ -31,6 +31,7 @@ mod device;
 mod frame;
 pub mod headers;
 pub mod heap;
+pub mod hint;
 mod meta;
 pub mod pooled;
 mod queue;

@@ -5,6 +5,7 @@ use alloc::rc::Rc;
 use core::fmt::Debug;
 use core::ops::Range;
 
+use crate::hint::usually;
 use crate::{Frame, Prefix, SharedBytes};
 
 /// A buffer of a pool, which a [`PooledFrame`] shares by reference count.
@@ -38,23 +39,36 @@ pub trait Buffer: Debug + Sized + 'static {
 /// A [`Frame`] that is a handle on a [`Buffer`], with bounds of its own. 24 bytes.
 #[derive(Debug)]
 pub struct PooledFrame<B: Buffer> {
-    buffer: Rc<B>,
+    buffer: Handle<B>,
     start: u32,
     end: u32,
     next: Option<Box<PooledFrame<B>>>,
+}
+
+/// A share in a buffer. The last to go sends it home.
+#[derive(Debug)]
+struct Handle<B: Buffer>(Rc<B>);
+
+impl<B: Buffer> Drop for Handle<B> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if Rc::strong_count(&self.0) == 1 {
+            B::release(&self.0);
+        }
+    }
 }
 
 impl<B: Buffer> PooledFrame<B> {
     /// A frame on the bytes `start..end` of a buffer.
     #[inline]
     pub fn new(buffer: Rc<B>, start: u32, end: u32) -> PooledFrame<B> {
-        PooledFrame { buffer, start, end, next: None }
+        PooledFrame { buffer: Handle(buffer), start, end, next: None }
     }
 
     /// The buffer.
     #[inline]
     pub fn buffer(&self) -> &Rc<B> {
-        &self.buffer
+        &self.buffer.0
     }
 
     /// Where in its buffer this fragment starts.
@@ -79,29 +93,20 @@ impl<B: Buffer> PooledFrame<B> {
 
     #[inline]
     fn has_room(&self) -> bool {
-        self.is_unique() && self.buffer.is_writable()
-    }
-}
-
-impl<B: Buffer> Drop for PooledFrame<B> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if Rc::strong_count(&self.buffer) == 1 {
-            B::release(&self.buffer);
-        }
+        self.is_unique() && self.buffer.0.is_writable()
     }
 }
 
 impl<B: Buffer> Frame for PooledFrame<B> {
     #[inline]
     fn bytes(&self) -> &[u8] {
-        self.buffer.bytes(self.range())
+        self.buffer.0.bytes(self.range())
     }
 
     #[inline]
     fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         let range = self.range();
-        Rc::get_mut(&mut self.buffer)?.bytes_mut(range)
+        Rc::get_mut(&mut self.buffer.0)?.bytes_mut(range)
     }
 
     #[inline]
@@ -111,13 +116,13 @@ impl<B: Buffer> Frame for PooledFrame<B> {
 
     #[inline]
     fn tailroom(&self) -> usize {
-        if self.has_room() { self.buffer.capacity() - self.end as usize } else { 0 }
+        if self.has_room() { self.buffer.0.capacity() - self.end as usize } else { 0 }
     }
 
     #[inline(always)]
     fn prepend(&mut self, len: usize) -> Option<&mut [u8]> {
         let start = (self.start as usize).checked_sub(len).filter(|&start| start >= B::START_MIN)?;
-        let bytes = Rc::get_mut(&mut self.buffer)?.bytes_mut(start..self.end as usize)?;
+        let bytes = Rc::get_mut(&mut self.buffer.0)?.bytes_mut(start..self.end as usize)?;
         self.start = start as u32;
         Some(bytes)
     }
@@ -126,7 +131,7 @@ impl<B: Buffer> Frame for PooledFrame<B> {
     fn extend(&mut self, len: usize) -> Option<&mut [u8]> {
         let Range { start, end: old } = self.range();
         let new = old.checked_add(len)?;
-        let bytes = Rc::get_mut(&mut self.buffer)?.bytes_mut(start..new)?;
+        let bytes = usually(usually(Rc::get_mut(&mut self.buffer.0))?.bytes_mut(start..new))?;
         self.end = new as u32;
         bytes.get_mut(old - start..)
     }
@@ -143,25 +148,25 @@ impl<B: Buffer> Frame for PooledFrame<B> {
 
     #[inline]
     fn share(&self) -> PooledFrame<B> {
-        PooledFrame::new(Rc::clone(&self.buffer), self.start, self.end)
+        PooledFrame::new(Rc::clone(&self.buffer.0), self.start, self.end)
     }
 
     #[inline(always)]
     fn share_behind<const LEN: usize>(&mut self, prefix: &impl Prefix<LEN>) -> Option<PooledFrame<B>> {
-        let start = (self.start as usize).checked_sub(LEN).filter(|&start| start >= B::START_MIN)?;
-        let front = Rc::get_mut(&mut self.buffer)?.bytes_mut(start..start + LEN)?;
+        let start = usually((self.start as usize).checked_sub(LEN).filter(|&start| start >= B::START_MIN))?;
+        let front = usually(usually(Rc::get_mut(&mut self.buffer.0))?.bytes_mut(start..start + LEN))?;
         prefix.write(front.first_chunk_mut()?);
-        Some(PooledFrame::new(Rc::clone(&self.buffer), start as u32, self.end))
+        Some(PooledFrame::new(Rc::clone(&self.buffer.0), start as u32, self.end))
     }
 
     #[inline]
     fn is_unique(&self) -> bool {
-        Rc::strong_count(&self.buffer) == 1
+        Rc::strong_count(&self.buffer.0) == 1
     }
 
     #[inline]
     fn capacity(&self) -> usize {
-        self.buffer.capacity()
+        self.buffer.0.capacity()
     }
 
     fn chain(&mut self, next: PooledFrame<B>) {
@@ -180,11 +185,26 @@ impl<B: Buffer> Frame for PooledFrame<B> {
 
     #[inline]
     fn into_shared(self) -> SharedBytes {
-        B::lease(&self.buffer, self.range())
+        B::lease(&self.buffer.0, self.range())
+    }
+
+    /// Other fragments are apart: the glue of a type that holds itself is a function of its own, for every frame.
+    #[inline(always)]
+    fn release(self) {
+        let PooledFrame { buffer, next, .. } = self;
+        drop(buffer);
+        if let Some(next) = next {
+            release_behind(next);
+        }
     }
 
     #[inline]
     fn len(&self) -> usize {
         (self.end - self.start) as usize
     }
+}
+
+#[inline(never)]
+fn release_behind<B: Buffer>(next: Box<PooledFrame<B>>) {
+    drop(next);
 }

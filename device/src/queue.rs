@@ -1,9 +1,9 @@
 //! Received frames in a row, on their way from a device to the stack.
 
 use alloc::vec::Vec;
-use core::mem;
 
 use crate::RxMeta;
+use crate::hint::usually;
 
 /// Frames and what is known of each, first in, first out.
 ///
@@ -38,9 +38,8 @@ impl<F> FrameQueue<F> {
     /// Adds a frame.
     #[inline(always)]
     pub fn push_back(&mut self, frame: F, meta: RxMeta) {
-        match self.places.get_mut(self.tail) {
-            // There is nothing to drop where it was taken out.
-            Some(place) => mem::forget(place.replace((frame, meta))),
+        match usually(self.places.get_mut(self.tail)) {
+            Some(place) => *place = Some((frame, meta)),
             None => return self.push_beyond(frame, meta),
         }
         self.tail += 1;
@@ -67,13 +66,13 @@ impl<F> FrameQueue<F> {
     /// Takes out the frame that came first.
     #[inline(always)]
     pub fn pop_front(&mut self) -> Option<(F, RxMeta)> {
-        if self.is_empty() {
-            (self.head, self.tail) = (0, 0);
-            return None;
+        // What was taken out, and what was never filled, is `None`: the end need not be known.
+        let taken = self.places.get_mut(self.head).and_then(Option::take);
+        match taken {
+            Some(_) => self.head += 1,
+            None => (self.head, self.tail) = (0, 0),
         }
-        let place = self.places.get_mut(self.head)?;
-        self.head += 1;
-        place.take()
+        taken
     }
 }
 

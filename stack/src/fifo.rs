@@ -93,14 +93,10 @@ impl<T> Fifo<T> {
         }
     }
 
-    /// Drops the element, if it is the only one. Returns whether it was.
+    /// Takes the element out, if it is the only one.
     #[inline(always)]
-    pub(crate) fn drop_sole(&mut self) -> bool {
-        let is_sole = self.rest.is_none();
-        if is_sole {
-            self.front = None;
-        }
-        is_sole
+    pub(crate) fn pop_sole(&mut self) -> Option<T> {
+        if self.rest.is_none() { self.front.take() } else { None }
     }
 
     /// Shows the elements in turn, and drops each that is used up, until one is not.
@@ -146,7 +142,7 @@ impl<T> Fifo<T> {
     }
 
     /// Takes the element out, if it is the only one and what is wanted.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_sole(&mut self, is_wanted: impl FnOnce(&T) -> bool) -> Option<T> {
         if self.rest.is_none() { self.front.take_if(|front| is_wanted(front)) } else { None }
     }

@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 
+use hayase_device::hint::{likely, rarely, unlikely, usually};
 use hayase_device::{Burst, Device, Frame, RxChecksum, RxMeta};
 use hayase_time::Instant;
 
@@ -50,7 +51,7 @@ impl<F: Frame> Stack<F> {
         device: &mut D,
     ) {
         self.counters.count(Count::InReceives);
-        if let Some(frame) = self.receive_usual(now, frame, meta, burst)
+        if let Some(frame) = rarely(self.receive_usual(now, frame, meta, burst))
             && let Err(reason) = self.receive_ethernet(now, frame, meta, device)
         {
             self.counters.drop(reason);
@@ -61,17 +62,17 @@ impl<F: Frame> Stack<F> {
     /// connection expects next. Any other is given back, and goes the way through the layers.
     #[inline(always)]
     fn receive_usual(&mut self, now: Instant, frame: F, meta: RxMeta, burst: &mut Burst<F>) -> Option<F> {
-        if frame.next().is_some() {
+        if unlikely(frame.next().is_some()) {
             return self.receive_chained(now, frame, meta);
         }
         let bytes = frame.bytes();
         let version = tcp_at(bytes, self.link.own);
-        if version == Some(TCP_V4) {
-            let Some(predicted) = self.tcp.predict::<TCP_V4>(bytes, meta, now, &self.config) else {
+        if likely(version == Some(TCP_V4)) {
+            let Some(predicted) = usually(self.tcp.predict::<TCP_V4>(bytes, meta, now, &self.config)) else {
                 return Some(frame);
             };
             self.counters.count(Count::InSegs);
-            if predicted.may_be_run() && !burst.is_empty() {
+            if unlikely(predicted.may_be_run()) && !burst.is_empty() {
                 let count = predicted.receive_run::<TCP_V4>(frame, burst, now, &self.config);
                 self.count_run(count);
             } else {

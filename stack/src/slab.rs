@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use hayase_device::hint::{likely, usually};
 
 const CHUNK_LEN: usize = 128;
 
@@ -77,7 +78,7 @@ impl<T> Slab<T> {
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.slot_mut(index)?.value.as_mut()
+        usually(self.slot_mut(index)?.value.as_mut())
     }
 
     /// The value, if it is still the tenant that `generation` names.
@@ -91,7 +92,7 @@ impl<T> Slab<T> {
     #[inline]
     pub(crate) fn get_generation_mut(&mut self, index: u32, generation: u32) -> Option<&mut T> {
         let slot = self.slot_mut(index)?;
-        if slot.generation == generation { slot.value.as_mut() } else { None }
+        if likely(slot.generation == generation) { usually(slot.value.as_mut()) } else { None }
     }
 
     /// The value, and which tenant it is.
@@ -99,7 +100,7 @@ impl<T> Slab<T> {
     pub(crate) fn get_mut_with_generation(&mut self, index: u32) -> Option<(&mut T, u32)> {
         let slot = self.slot_mut(index)?;
         let generation = slot.generation;
-        slot.value.as_mut().map(|value| (value, generation))
+        usually(slot.value.as_mut()).map(|value| (value, generation))
     }
 
     /// The generation of the present tenant.
@@ -122,7 +123,7 @@ impl<T> Slab<T> {
 
     #[inline]
     fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<T>> {
-        Some(&mut self.chunks.get_mut(index as usize / CHUNK_LEN)?[index as usize % CHUNK_LEN])
+        Some(&mut usually(self.chunks.get_mut(index as usize / CHUNK_LEN))?[index as usize % CHUNK_LEN])
     }
 }
 

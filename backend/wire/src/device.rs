@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use hayase_device::headers::ETHERNET_LEN;
 use hayase_device::heap::{HeapFrame, Pool};
+use hayase_device::hint::{likely, unlikely, usually};
 use hayase_device::segment::OffloadError;
 use hayase_device::{
     Burst, Caps, Device, Frame, FrameQueue, Interest, Offloads, RxMeta, SharedBytes, TxChecksum, TxMeta,
@@ -183,15 +184,15 @@ impl Device for WireDevice {
     fn transmit(&mut self, frame: HeapFrame, meta: TxMeta) {
         let outbound = &*self.outbound;
         let mut queue = outbound.queue.borrow_mut();
-        if queue.len() >= outbound.frames_max || !outbound.plugged.get() {
+        if unlikely(queue.len() >= outbound.frames_max) || unlikely(!outbound.plugged.get()) {
             self.tx_dropped += 1;
             return;
         }
         let (len, TxMeta { checksum, segmentation }) = (frame.len(), meta);
-        if (ETHERNET_LEN..=ETHERNET_LEN + self.caps.mtu).contains(&len)
-            && frame.next().is_none()
-            && segmentation.is_none()
-            && let Some(checksum) = outbound.passage.get().rx_checksum_of(len, checksum)
+        if likely((ETHERNET_LEN..=ETHERNET_LEN + self.caps.mtu).contains(&len))
+            && likely(frame.next().is_none())
+            && likely(segmentation.is_none())
+            && let Some(checksum) = usually(outbound.passage.get().rx_checksum_of(len, checksum))
         {
             queue.push_back(frame, RxMeta { checksum, ..RxMeta::default() });
         } else {

@@ -1,6 +1,7 @@
 //! What an acknowledgement means to the sender: window, round-trip time, recovery, congestion window.
 
 use hayase_device::Frame;
+use hayase_device::hint::unlikely;
 use hayase_time::Instant;
 
 use super::congestion::Ack;
@@ -187,7 +188,7 @@ impl<F: Frame> Connection<F> {
     /// A blocked writer is woken once a third of the buffer is free, not for every segment.
     #[inline]
     pub(super) fn wake_writer(&mut self, config: &Config) {
-        if self.write_blocked {
+        if unlikely(self.write_blocked) {
             self.wake_blocked_writer(config);
         }
     }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
 use hayase_device::Frame;
+use hayase_device::hint::{likely, unlikely};
 use hayase_time::{Instant, Wheel};
 
 use super::connection::Connection;
@@ -67,7 +68,7 @@ impl Agenda {
     /// The connection may have something to send.
     #[inline(always)]
     pub(super) fn enlist<F>(&mut self, connection: &mut Connection<F>, index: u32) {
-        if !connection.listed.work {
+        if likely(!connection.listed.work) {
             connection.listed.work = true;
             self.work.push(index);
         }
@@ -76,7 +77,7 @@ impl Agenda {
     /// Enters its news, if there are any.
     #[inline(always)]
     pub(super) fn announce<F>(&mut self, connection: &mut Connection<F>, index: u32) {
-        if !connection.events.is_empty() && !connection.listed.ready {
+        if likely(!connection.events.is_empty()) && likely(!connection.listed.ready) {
             connection.listed.ready = true;
             self.ready.push(index);
         }
@@ -85,7 +86,7 @@ impl Agenda {
     /// Sees to it that its timer fires in time.
     #[inline(always)]
     pub(super) fn schedule<F: Frame>(&mut self, connection: &mut Connection<F>, index: u32) {
-        if connection.deadline() < connection.timer.at {
+        if unlikely(connection.deadline() < connection.timer.at) {
             self.rearm(connection, index);
         }
     }

@@ -6,6 +6,7 @@
 //! reported and how much is lost is counted only for who met either: so a [`Flight`] is the stretches alone, and what
 //! changes their fate is done by a [`Scoreboard`], which has the account as well.
 
+use hayase_device::hint::likely;
 use hayase_time::Instant;
 
 use crate::fifo::Fifo;
@@ -100,7 +101,7 @@ impl Flight {
     /// Everything from the last transmission up to `end` was sent for the first time.
     #[inline(always)]
     pub(super) fn send(&mut self, end: Seq, now: Instant) {
-        if self.runs.is_empty() {
+        if likely(self.runs.is_empty()) {
             self.runs.push_front(Run { end, sent_at: now, fate: Fate::Pending, ambiguous: false });
         } else {
             self.send_behind(Run { end, sent_at: now, fate: Fate::Pending, ambiguous: false });

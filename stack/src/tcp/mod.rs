@@ -60,6 +60,7 @@ mod usual;
 
 use alloc::collections::VecDeque;
 
+use hayase_device::hint::{likely, unlikely, usually};
 use hayase_device::{Caps, Device, Frame};
 use hayase_time::Instant;
 
@@ -379,11 +380,11 @@ impl<F: Frame> Tcp<F> {
     where
         D: Device<Frame = F>,
     {
-        let Some(connection) = self.connections.get_mut(index) else { return true };
+        let Some(connection) = usually(self.connections.get_mut(index)) else { return true };
         connection.listed.work = false;
-        if connection.output_steadily(egress, config) {
+        if likely(connection.output_steadily(egress, config)) {
             // No other deadline comes nearer by it.
-            if connection.deadlines.retransmit < connection.timer.at {
+            if unlikely(connection.deadlines.retransmit < connection.timer.at) {
                 self.agenda.rearm(connection, index);
             }
             return true;
@@ -469,11 +470,12 @@ impl<F: Frame> Tcp<F> {
     pub(crate) fn drain_ready(&mut self, mut f: impl FnMut(TcpId, Ready)) {
         for index in self.agenda.ready.drain(..) {
             // If it is the next tenant of a slot, it has its own news, once.
-            let Some((connection, generation)) = self.connections.get_mut_with_generation(index) else {
+            let Some((connection, generation)) = usually(self.connections.get_mut_with_generation(index))
+            else {
                 continue;
             };
             let events = connection.take_news();
-            if !events.is_empty() {
+            if likely(!events.is_empty()) {
                 f(TcpId { index, generation }, events);
             }
         }

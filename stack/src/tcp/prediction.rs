@@ -4,6 +4,7 @@
 //! [`segment_arrives`](super::segment_arrives) would let it pass; here that is known from a few comparisons, and
 //! what is left to do is what the RFC has the segment do. Whatever else arrives goes through the checks.
 
+use hayase_device::hint::{likely, unlikely, usually};
 use hayase_device::{Burst, Frame, RxChecksum, RxMeta};
 use hayase_time::Instant;
 
@@ -44,10 +45,10 @@ impl<F: Frame> Tcp<F> {
         now: Instant,
         config: &Config,
     ) -> Option<Predicted<'_, F>> {
-        if meta.checksum != RxChecksum::Verified && !Arrived::is_intact::<AT>(bytes) {
+        if meta.checksum != RxChecksum::Verified && unlikely(!Arrived::is_intact::<AT>(bytes)) {
             return None;
         }
-        self.predict_arrived(Arrived::new::<AT>(bytes)?, now, config)
+        self.predict_arrived(usually(Arrived::new::<AT>(bytes))?, now, config)
     }
 
     /// The same of a frame with more payload in further fragments, whose checksum the device has verified.
@@ -68,12 +69,14 @@ impl<F: Frame> Tcp<F> {
         now: Instant,
         config: &Config,
     ) -> Option<Predicted<'_, F>> {
-        let index = self.flows.find_likely(&arrived.tuple)?;
-        let connection = self.connections.get_mut(index)?;
-        if connection.tuple != arrived.tuple || self.agenda.memory_len > config.memory_len_max {
+        let index = usually(self.flows.find_likely(&arrived.tuple))?;
+        let connection = usually(self.connections.get_mut(index))?;
+        if unlikely(connection.tuple != arrived.tuple)
+            || unlikely(self.agenda.memory_len > config.memory_len_max)
+        {
             return None;
         }
-        let segment = connection.expects(&arrived, now)?;
+        let segment = usually(connection.expects(&arrived, now))?;
         Some(Predicted { connection, agenda: &mut self.agenda, index, segment })
     }
 }
@@ -151,27 +154,27 @@ impl<F: Frame> Connection<F> {
     #[inline(always)]
     fn expects(&mut self, arrived: &Arrived<'_>, now: Instant) -> Option<Expected> {
         debug_assert!(!self.steady || self.is_steady());
-        if !self.steady || self.snd_wnd == 0 {
+        if unlikely(!self.steady) || unlikely(self.snd_wnd == 0) {
             return None;
         }
-        let timestamps = arrived.plain(self.timestamps_ok)?;
+        let timestamps = usually(arrived.plain(self.timestamps_ok))?;
         let (seq, ack) = (arrived.seq(), arrived.ack());
         let len = arrived.payload_len(self.timestamps_ok);
         let acked = ack - self.snd_una;
-        let is_next = seq == self.rcv_nxt
-            && (seq + len).at_or_before(self.rcv_adv)
-            && acked <= self.flight()
+        let is_next = likely(seq == self.rcv_nxt)
+            && likely((seq + len).at_or_before(self.rcv_adv))
+            && likely(acked <= self.flight())
             // What brings nothing may be a duplicate, a window update or a probe: not for here.
-            && acked | len != 0
+            && likely(acked | len != 0)
             // A later segment may have told the window before.
-            && self.snd_wl1.at_or_before(seq)
-            && timestamps.is_none_or(|timestamps| (timestamps.val.wrapping_sub(self.ts_recent) as i32) >= 0);
-        if !is_next {
+            && likely(self.snd_wl1.at_or_before(seq))
+            && likely(timestamps.is_none_or(|stamps| (stamps.val.wrapping_sub(self.ts_recent) as i32) >= 0));
+        if unlikely(!is_next) {
             return None;
         }
         // RFC 7323 §4.3 (2)
         if let Some(timestamps) = timestamps
-            && seq.at_or_before(self.last_ack_sent)
+            && likely(seq.at_or_before(self.last_ack_sent))
         {
             self.take_timestamp(timestamps, now);
         }
@@ -185,7 +188,7 @@ impl<F: Frame> Connection<F> {
     #[inline(always)]
     fn advance_as_expected(&mut self, ack: Seq, echo: u32, now: Instant, config: &Config) -> usize {
         let held = self.send.memory_len();
-        if !self.advance_to_end(ack, now) {
+        if unlikely(!self.advance_to_end(ack, now)) {
             self.advance_part(ack, echo, now, config);
             return held - self.send.memory_len();
         }
@@ -203,10 +206,10 @@ impl<F: Frame> Connection<F> {
     /// while the connection is steady and the window not full.
     #[inline(always)]
     fn advance_to_end(&mut self, ack: Seq, now: Instant) -> bool {
-        if self.fills_window() || !self.send.is_sole_until(ack) {
+        if unlikely(self.fills_window()) || unlikely(!self.send.is_sole_until(ack)) {
             return false;
         }
-        let Some(sent_at) = self.recovery.deliver_sole(ack) else { return false };
+        let Some(sent_at) = usually(self.recovery.deliver_sole(ack)) else { return false };
         self.tally.bytes_acked += u64::from(ack - self.snd_una);
         self.snd_una = ack;
         self.send.drop_sole();
@@ -232,7 +235,7 @@ impl<F: Frame> Connection<F> {
         self.unacked_len += len;
         self.events |= Ready::READABLE;
         // An ACK for every second full segment (SHLD-19).
-        let is_due = self.unacked_len >= 2 * self.mss;
+        let is_due = unlikely(self.unacked_len >= 2 * self.mss);
         self.owe_ack(if is_due { AckDebt::Now } else { AckDebt::Delayed });
     }
 }

@@ -1,5 +1,6 @@
 //! Received data that waits for the application: frames, as they came from the NIC.
 
+use hayase_device::hint::{likely, unlikely};
 use hayase_device::{Frame, SharedBytes, copy};
 
 use crate::fifo::Fifo;
@@ -64,7 +65,7 @@ impl<F: Frame> ReceiveQueue<F> {
     /// Appends the last `len` bytes of a frame that is no chain. Returns how many bytes of buffers that takes.
     #[inline(always)]
     pub(super) fn push_tail(&mut self, frame: F, len: usize) -> usize {
-        if !self.frames.is_empty() {
+        if unlikely(!self.frames.is_empty()) {
             return self.push_tail_behind(frame, len);
         }
         let capacity = frame.capacity();
@@ -124,7 +125,7 @@ impl<F: Frame> ReceiveQueue<F> {
     #[inline(always)]
     pub(super) fn read(&mut self, buf: &mut [u8]) -> usize {
         match self.frames.sole() {
-            Some(frame) if frame.len() <= buf.len() => self.read_sole(buf),
+            Some(frame) if likely(frame.len() <= buf.len()) => self.read_sole(buf),
             _ => self.read_some(buf),
         }
     }
@@ -135,7 +136,9 @@ impl<F: Frame> ReceiveQueue<F> {
         let Some(bytes) = self.frames.front().map(Frame::bytes) else { return 0 };
         let len = bytes.len();
         copy(&mut buf[..len], bytes);
-        self.frames.drop_sole();
+        if let Some(frame) = self.frames.pop_sole() {
+            frame.release();
+        }
         (self.len, self.memory_len) = (0, 0);
         len
     }

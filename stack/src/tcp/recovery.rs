@@ -7,6 +7,7 @@
 use alloc::boxed::Box;
 use core::ops::Range;
 
+use hayase_device::hint::unlikely;
 use hayase_time::Instant;
 
 use super::ecn::Notification;
@@ -179,7 +180,7 @@ impl Recovery {
     /// Returns when it was sent; if nothing, nothing happened.
     #[inline(always)]
     pub(super) fn deliver_sole(&mut self, ack: Seq) -> Option<Instant> {
-        if self.repair.is_some() {
+        if unlikely(self.repair.is_some()) {
             return None;
         }
         self.flight.take_sole(ack).map(|run| run.sent_at)

@@ -1,6 +1,7 @@
 //! The round-trip time and the retransmission timeout (RFC 6298).
 
 use crate::config::Config;
+use hayase_device::hint::unlikely;
 
 /// The timeout before anything was measured (RFC 6298 §2.1).
 const RTO_INITIAL_US: u32 = 1_000_000;
@@ -34,7 +35,7 @@ impl Rtt {
     pub(crate) fn sample(&mut self, rtt_us: u64) {
         let rtt = (rtt_us.min(RTT_MAX_US) as u32).max(1);
         self.min = self.min.min(rtt);
-        if self.srtt_8 == 0 {
+        if unlikely(self.srtt_8 == 0) {
             // (2.2) SRTT <- R, RTTVAR <- R/2
             self.srtt_8 = rtt * 8;
             self.rttvar_4 = rtt * 2;

@@ -7,6 +7,7 @@
 //! cannot gather.
 
 use hayase_device::checksum::Sum;
+use hayase_device::hint::{likely, usually};
 use hayase_device::{Device, Frame, SharedBytes, copy};
 
 use crate::fifo::Fifo;
@@ -139,10 +140,10 @@ impl<F: Frame> SendQueue<F> {
         bytes: &[u8],
         device: &mut D,
     ) -> Option<usize> {
-        let mut frame = device.alloc(bytes.len())?;
-        copy(frame.extend(bytes.len())?, bytes);
+        let mut frame = usually(device.alloc(bytes.len()))?;
+        copy(usually(frame.extend(bytes.len()))?, bytes);
         let capacity = frame.capacity();
-        self.entries.push_back(Entry { seq: self.end, sum: None, frame });
+        self.entries.push_front(Entry { seq: self.end, sum: None, frame });
         self.end += bytes.len() as u32;
         self.memory_len = capacity as u32;
         Some(capacity)
@@ -224,7 +225,8 @@ impl<F: Frame> SendQueue<F> {
     /// The one frame there is goes home.
     #[inline(always)]
     pub(super) fn drop_sole(&mut self) {
-        if self.entries.drop_sole() {
+        if let Some(entry) = self.entries.pop_sole() {
+            entry.frame.release();
             self.memory_len = 0;
         }
     }
@@ -277,8 +279,9 @@ impl<F: Frame> SendQueue<F> {
     /// The last frame, if it is just the `len` bytes from `seq` on.
     #[inline(always)]
     pub(super) fn last_whole(&mut self, seq: Seq, len: u32) -> Option<&mut F> {
-        let last = self.entries.back_mut()?;
-        (last.seq == seq && last.frame.len() == len as usize).then_some(&mut last.frame)
+        let last = usually(self.entries.back_mut())?;
+        let is_it = likely(last.seq == seq) && likely(last.frame.len() == len as usize);
+        if is_it { Some(&mut last.frame) } else { None }
     }
 
     /// The frame at `index`, if it is just the `len` bytes from `seq` on, and their sum, if it is known.

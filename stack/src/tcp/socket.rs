@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use core::task::Poll;
 use core::time::Duration;
 
+use hayase_device::hint::{likely, unlikely, usually};
 use hayase_device::{Device, Frame, SharedBytes};
 use hayase_time::Instant;
 
@@ -167,10 +168,10 @@ impl<F: Frame> Tcp<F> {
         config: &Config,
     ) -> Poll<Result<usize, Error>> {
         // A request or a reply, on a connection where nothing else is going on.
-        if self.agenda.memory_len < config.memory_len_max
-            && bytes.len() <= config.send_buffer_len
-            && let Some(connection) = self.connections.get_generation_mut(id.index, id.generation)
-            && let Some(came) = connection.write_segment(bytes, device)
+        if likely(self.agenda.memory_len < config.memory_len_max)
+            && likely(bytes.len() <= config.send_buffer_len)
+            && let Some(connection) = usually(self.connections.get_generation_mut(id.index, id.generation))
+            && let Some(came) = usually(connection.write_segment(bytes, device))
         {
             self.agenda.enlist(connection, id.index);
             self.agenda.book(connection, came, 0);
@@ -308,19 +309,19 @@ impl<F: Frame> Tcp<F> {
         reading: R,
     ) -> Poll<Result<R::Output, Error>> {
         let connection = self.connections.get_generation_mut(id.index, id.generation);
-        let Some(connection) = connection.filter(|c| c.owned) else {
+        let Some(connection) = usually(connection.filter(|c| likely(c.owned))) else {
             return Poll::Ready(Err(Error::StaleHandle));
         };
-        if connection.receive.is_empty() {
+        if unlikely(connection.receive.is_empty()) {
             return connection.poll_end(end);
         }
         let held = connection.receive.memory_len();
         let result = Poll::Ready(Ok(reading.read(connection)));
         self.agenda.book(connection, connection.receive.memory_len(), held);
-        if connection.is_urgent() {
+        if unlikely(connection.is_urgent()) {
             connection.forget_urgent();
         }
-        if connection.may_open_window()
+        if unlikely(connection.may_open_window())
             && connection.state.can_receive()
             && connection.rcv_adv != connection.window_edge()
         {
@@ -565,7 +566,8 @@ impl<F: Frame> Connection<F> {
     fn write_segment<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) -> Option<usize> {
         // No bytes at all become more than any segment.
         let is_segment = bytes.len().wrapping_sub(1) < self.mss as usize;
-        let is_usual = self.steady && self.owned && is_segment && self.send.is_empty();
+        let is_usual =
+            likely(self.steady) && likely(self.owned) && likely(is_segment) && likely(self.send.is_empty());
         if is_usual { self.send.push_segment(bytes, device) } else { None }
     }
 
