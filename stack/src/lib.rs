@@ -59,7 +59,7 @@ pub use echo::EchoReply;
 pub use error::Error;
 pub use hayase_time::Instant;
 pub use hearsay::Hearsay;
-pub use ip::{AddressState, Cidr, ParseCidrError};
+pub use ip::{AddressState, Cidr, ParseCidrError, Reach, Way};
 pub use seq::Seq;
 pub use socket::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
 pub use stack::Stack;

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::ip::address::{self, Cidr};
 use crate::ip::addresses::{Address, AddressState, Addresses};
 use crate::ip::discovered::Discovered;
-use crate::ip::{Neighbors, Route, Routes};
+use crate::ip::{Neighbors, Route, Routes, Way};
 use crate::membership::Membership;
 use crate::random::Random;
 use crate::timetable::Timetable;
@@ -227,6 +227,14 @@ impl<F: Frame> Link<F> {
             None if dst.is_ipv6() => self.discovered.router().map(IpAddr::V6),
             None => None,
         }
+    }
+
+    /// What this host can reach, in no particular order.
+    pub(crate) fn ways(&self) -> impl Iterator<Item = Way> + '_ {
+        let own = self.assigned().filter_map(|cidr| Way::own(cidr.addr()));
+        let routes = self.routes.iter().map(|route| route.destination);
+        let default = self.discovered.router().map(|_| Cidr::ALL_V6);
+        own.chain(routes.chain(self.discovered.networks()).chain(default).map(Way::to))
     }
 
     /// The address to send from: for IPv4 the one nearest to the next hop, for IPv6 that of RFC 6724.

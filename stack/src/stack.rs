@@ -19,7 +19,7 @@ use crate::icmp;
 use crate::ip::address::{Cidr, link_local};
 use crate::ip::addresses::AddressState;
 use crate::ip::limiter::Limiter;
-use crate::ip::{HostLimiter, Reassembly};
+use crate::ip::{HostLimiter, Reassembly, Way};
 use crate::link::Link;
 use crate::random::Random;
 use crate::socket::{EchoId, Ready, Socket, TcpId, UdpId};
@@ -163,6 +163,12 @@ impl<F: Frame> Stack<F> {
     /// `NetworkUnreachable` if there is none to that network.
     pub fn remove_route(&mut self, destination: Cidr) -> Result<(), Error> {
         self.link.remove_route(destination)
+    }
+
+    /// What this host can reach by its addresses and routes, configured and learnt, in no particular order: of several
+    /// hosts, [`Reach::by`](crate::Reach::by) tells which is nearest to an address.
+    pub fn ways(&self) -> impl Iterator<Item = Way> + '_ {
+        self.link.ways()
     }
 
     // The verbs

@@ -48,6 +48,11 @@ impl Discovered {
         self.prefixes.iter().any(|(network, _)| network.contains(dst))
     }
 
+    /// The networks that are on the link.
+    pub(crate) fn networks(&self) -> impl Iterator<Item = Cidr> + '_ {
+        self.prefixes.iter().map(|(network, _)| *network)
+    }
+
     /// The router for what is not on the link.
     pub(crate) fn router(&self) -> Option<Ipv6Addr> {
         self.routers.first().map(|(router, _)| *router)

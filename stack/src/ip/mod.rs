@@ -11,6 +11,7 @@ pub mod limiter;
 pub mod neighbor;
 pub mod reassembly;
 pub mod route;
+mod way;
 
 pub use address::{Cidr, ParseCidrError, Source};
 pub use addresses::AddressState;
@@ -18,3 +19,4 @@ pub use limiter::{HostLimiter, Limiter};
 pub use neighbor::{Evidence, NeighborId, Neighbors};
 pub use reassembly::Reassembly;
 pub use route::{NextHop, Route, RouteError, Routes};
+pub use way::{Reach, Way};

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use hayase_stack::{AddressState, Cidr, Config, Drop, Error};
+use hayase_stack::{AddressState, Cidr, Config, Drop, Error, Reach};
 
 use crate::codec::{self, Body, Heard, ICMPV6, IpOut, Payload};
 use crate::host::{Host, PEER_MAC, STACK_MAC, ms, neighbor_advert};
@@ -210,6 +210,31 @@ fn l9_a_router_leads_everywhere_for_as_long_as_it_says() {
     assert!(is_reachable(&mut host));
     Advert { lifetime_s: 0, ..advert() }.send(&mut host);
     assert!(!is_reachable(&mut host), "it is none any more");
+}
+
+/// By which a host of several interfaces chooses.
+#[test]
+fn n8_what_can_be_reached_is_what_is_configured_and_what_routers_say() {
+    let mut host = host();
+    let reach = |host: &Host, dst: &str| Reach::by(host.stack.ways(), ip(dst));
+    let own = host.stack.addresses().find(|cidr| cidr.addr().is_ipv4()).unwrap();
+    assert_eq!(reach(&host, &own.addr().to_string()), Some(Reach::Own));
+    assert_eq!(reach(&host, "2001:db8:9::1"), None);
+    Advert { lifetime_s: 60, ..advert() }.send(&mut host);
+    assert_eq!(reach(&host, "2001:db8:9::1"), Some(Reach::Routed(0)), "by the router");
+    advert().prefix("2001:db8:9::", 64, ON_LINK, 60, 60).send(&mut host);
+    assert_eq!(reach(&host, "2001:db8:9::1"), Some(Reach::Routed(64)), "on the link");
+    host.stack.add_route("2001:db8:9::1/128".parse().unwrap(), LINK_LOCAL).unwrap();
+    assert_eq!(reach(&host, "2001:db8:9::1"), Some(Reach::Routed(128)));
+    host.stack.remove_route("2001:db8:9::1/128".parse().unwrap()).unwrap();
+    host.wait(secs(61));
+    assert_eq!(
+        reach(&host, "2001:db8:9::1"),
+        Some(Reach::Routed(0)),
+        "the router of the second advertisement"
+    );
+    host.wait(secs(1800));
+    assert_eq!(reach(&host, "2001:db8:9::1"), None);
 }
 
 /// RFC 4861 §6.3.6
