@@ -25,6 +25,19 @@ impl Counters {
         Counters { counts }
     }
 
+    /// Those of several interfaces together. Where only some devices have a counter, it is theirs.
+    pub(crate) fn sum(of: Vec<Counters>) -> Counters {
+        let mut of = of.into_iter();
+        let mut sum = of.next().unwrap_or_default();
+        for (name, count) in of.flat_map(|counters| counters.counts) {
+            match sum.counts.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, total)) => *total += count,
+                None => sum.counts.push((name, count)),
+            }
+        }
+        sum
+    }
+
     /// Every counter and its name, in a fixed order.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.counts.iter().copied()
@@ -54,5 +67,12 @@ mod tests {
         let counters = Counters::new(vec![("TcpInSegs", 3), ("TcpOutRsts", 0)]);
         assert_eq!(counters.to_string(), "TcpInSegs 3\n");
         assert_eq!((counters.get("TcpOutRsts"), counters.get("Nothing")), (Some(0), None));
+    }
+
+    #[test]
+    fn a_sum_has_every_name_once() {
+        let [a, b] = [vec![("TcpInSegs", 3), ("tx_dropped", 1)], vec![("TcpInSegs", 4), ("rx_errors", 2)]];
+        let sum = Counters::sum(vec![Counters::new(a), Counters::new(b)]);
+        assert_eq!(sum.to_string(), "TcpInSegs 7\ntx_dropped 1\nrx_errors 2\n");
     }
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use hayase_device::{Caps, Offloads, SharedBytes};
 use hayase_stack::{
-    AddressState, Cidr, Congestion, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State, TcpId,
-    TcpInfo, UdpId,
+    AddressState, Cidr, Congestion, EchoId, EchoReply, Keepalive, ListenerId, Reach, Ready, Socket, State,
+    TcpId, TcpInfo, UdpId, Way,
 };
 
 use crate::counters::Counters;
@@ -166,9 +166,17 @@ pub(crate) trait Door {
     fn ready(&self, socket: Socket) -> io::Result<Ready>;
     /// The future that holds this ticket waits no more.
     fn forget(&self, socket: Socket, side: Side, ticket: NonZeroU64);
+    /// Wakes everybody who waits for the socket, to look again.
+    fn rouse(&self, socket: Socket);
     /// The handle is gone. Never fails: a busy shard closes the socket in its next turn.
     fn close(&self, socket: Socket);
 
+    /// What this host can reach, as far as is known here.
+    fn ways(&self) -> io::Result<Vec<Way>>;
+    /// How near it is to an address. `None`: it knows no way.
+    fn reach(&self, dst: IpAddr) -> io::Result<Option<Reach>> {
+        Ok(Reach::by(self.ways()?, dst))
+    }
     fn addresses(&self) -> io::Result<Vec<Cidr>>;
     fn address_states(&self) -> io::Result<Vec<(Cidr, AddressState)>>;
     fn add_address(&self, cidr: Cidr) -> io::Result<()>;
@@ -468,6 +476,12 @@ impl<I: SocketId> Handle<I> {
         }
     }
 
+    /// The future that holds this ticket waits no more.
+    pub(crate) fn forget(&self, side: Side, ticket: NonZeroU64) {
+        // On a foreign thread nothing was registered, so there is nothing to forget.
+        let _ = enter(self.shard, |door| door.forget(self.id.socket(), side, ticket));
+    }
+
     /// Waits, as one of any number of tasks, until `op` has its answer.
     pub(crate) async fn wait<T>(
         &self,
@@ -541,8 +555,7 @@ struct Waiting<'a, I: SocketId> {
 impl<I: SocketId> Drop for Waiting<'_, I> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            // On a foreign thread nothing was registered, so there is nothing to forget.
-            let _ = enter(self.handle.shard, |door| door.forget(self.handle.id.socket(), self.side, ticket));
+            self.handle.forget(self.side, ticket);
         }
     }
 }

@@ -10,25 +10,44 @@ use std::task::{Context, Poll};
 
 use hayase_device::{Caps, Offloads};
 use hayase_executor::JoinHandle;
-use hayase_stack::{AddressState, Cidr, TcpInfo};
+use hayase_stack::{AddressState, Cidr, Reach, TcpInfo};
 use pin_project_lite::pin_project;
 
 use crate::counters::Counters;
 use crate::door::{self, Door, Handle, ShardId, SocketId};
+use crate::several;
 
 thread_local! {
     /// The host of the code that runs now, where that is not the thread's default.
     static CURRENT: Cell<Option<ShardId>> = const { Cell::new(None) };
-    /// The first host of the thread.
+    /// The first host of the thread, or the one of several interfaces that has taken its place.
     static DEFAULT: Cell<Option<ShardId>> = const { Cell::new(None) };
 }
 
-/// One TCP/IP host: a stack, its device, its addresses and routes.
+/// One TCP/IP host: a stack, its device, its addresses and routes; or several of these, its interfaces.
 ///
-/// A program has one, as a rule, and need not know. On the in-memory wire it has two, on the same thread, and
-/// each task belongs to one of them: sockets are opened on the [current](Host::current) host, which is the
-/// thread's first unless [`scope`](Host::scope), [`spawn`](Host::spawn) or [`enter`](Host::enter) says
-/// otherwise. A task inherits the host of the task that spawned it.
+/// A program has one, as a rule, and need not know: sockets are opened on the [current](Host::current) host, which is
+/// the thread's first unless [`scope`](Host::scope), [`spawn`](Host::spawn) or [`enter`](Host::enter) says otherwise. A
+/// task inherits the host of the task that spawned it. On the in-memory wire a program has two, on the same thread, and
+/// each task belongs to one of them.
+///
+/// # Several interfaces
+/// A runtime on several [devices](crate::Builder::device) has one host for all of them, and each is a host by itself
+/// ([`interfaces`](Host::interfaces)) with a stack, addresses, routes and counters of its own. On the host of all:
+///
+/// - a socket that is bound to an address is on the interface that has it; one bound to `0.0.0.0` or `[::]` is on each,
+///   under the same port;
+/// - a connection goes out on the interface whose own address the peer's is, or else on the one with the longest matching
+///   prefix in its routes, so that default routes come last; where two are equal, on the first. A socket bound to an
+///   address goes out on the interface that has it, whatever the routes say. So does each datagram, and each echo request;
+/// - loopback addresses are the first interface's, for those who listen and those who connect;
+/// - `fe80::` addresses tell their interface by their scope, as in `[fe80::1%2]:80`: its number, from 1. Those of peers come
+///   with it;
+/// - it is a host with strong ends (RFC 1122 §3.3.4.2): what comes in on one interface for an address of another is dropped
+///   and counted, and nothing is forwarded.
+///
+/// What this costs is paid where a socket is opened or is on each interface. A connection is a socket of its own interface,
+/// as if there were no others.
 ///
 /// A handle: `Copy`, `Send` and `Sync`, of use on its own thread.
 ///
@@ -60,6 +79,36 @@ impl Host {
         door::enter(self.shard, op)?
     }
 
+    /// The same of every interface.
+    fn call_each<T>(self, op: impl Fn(&dyn Door) -> io::Result<T>) -> io::Result<Vec<T>> {
+        match several::of(self.shard) {
+            Some(interfaces) => interfaces.iter().map(|host| host.call(&op)).collect(),
+            None => Ok(vec![self.call(op)?]),
+        }
+    }
+
+    /// The same of the only interface. `what` is asked of each of several.
+    fn call_one<T>(self, what: &str, op: impl FnOnce(&dyn Door) -> io::Result<T>) -> io::Result<T> {
+        if several::of(self.shard).is_some() {
+            let text = format!(
+                "this host has several interfaces, and {what} is that of one: ask one of Host::interfaces"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        self.call(op)
+    }
+
+    /// How near it is to an address.
+    pub(crate) fn reach(self, dst: IpAddr) -> io::Result<Option<Reach>> {
+        self.call(|door| door.reach(dst))
+    }
+
+    /// The host that a connection to `remote` goes out on, from `local` if that is given: itself, or one of its interfaces.
+    pub(crate) fn towards(self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<Host> {
+        let Some(interfaces) = several::of(self.shard) else { return Ok(self) };
+        Ok(several::towards(&interfaces, remote, local)?.unwrap_or(self))
+    }
+
     /// The host on which the calling task opens its sockets.
     ///
     /// # Errors
@@ -79,7 +128,29 @@ impl Host {
         })
     }
 
-    /// The host at the other end of the wire, if this one's device is a wire with both ends in this thread.
+    /// The hosts that this one consists of: one for each device of its runtime, in their order. Itself, if it has but one
+    /// interface.
+    ///
+    /// ```no_run
+    /// # fn show() -> std::io::Result<()> {
+    /// for interface in hayase::Host::current()?.interfaces()? {
+    ///     println!("{:?} {}", interface.addresses()?, interface.counters()?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Host`].
+    pub fn interfaces(self) -> io::Result<Vec<Host>> {
+        match several::of(self.shard) {
+            Some(interfaces) => Ok(interfaces.to_vec()),
+            None => door::enter(self.shard, |_| vec![self]),
+        }
+    }
+
+    /// The host at the other end of the wire, if this one's device is a wire with both ends in this thread. Of several
+    /// interfaces each has a peer of its own.
     pub fn peer(self) -> Option<Host> {
         door::peer(self.shard).map(Host::new)
     }
@@ -114,7 +185,7 @@ impl Host {
     /// # Errors
     /// See [`Host`].
     pub fn addresses(self) -> io::Result<Vec<Cidr>> {
-        self.call(|door| door.addresses())
+        Ok(self.call_each(|door| door.addresses())?.concat())
     }
 
     /// All addresses, with what they are good for: an IPv6 address is not used before it is known that no other host of
@@ -123,15 +194,16 @@ impl Host {
     /// # Errors
     /// See [`Host`].
     pub fn address_states(self) -> io::Result<Vec<(Cidr, AddressState)>> {
-        self.call(|door| door.address_states())
+        Ok(self.call_each(|door| door.address_states())?.concat())
     }
 
     /// Adds an address, and the route to its network.
     ///
     /// # Errors
-    /// If the address is there already or makes no sense for a host. See also [`Host`].
+    /// If the address is there already or makes no sense for a host, and if there are several interfaces that it could be
+    /// an address of. See also [`Host`].
     pub fn add_address(self, cidr: Cidr) -> io::Result<()> {
-        self.call(|door| door.add_address(cidr))
+        self.call_one("an address", |door| door.add_address(cidr))
     }
 
     /// Removes an address, and the route to its network.
@@ -139,72 +211,86 @@ impl Host {
     /// # Errors
     /// If there is no such address. See also [`Host`].
     pub fn remove_address(self, addr: IpAddr) -> io::Result<()> {
-        self.call(|door| door.remove_address(addr))
+        let host = match several::of(self.shard) {
+            Some(interfaces) => several::at(&interfaces, SocketAddr::new(addr, 0))?.unwrap_or(self),
+            None => self,
+        };
+        host.call(|door| door.remove_address(addr))
     }
 
-    /// Sends what is for `destination` to `gateway`. `0.0.0.0/0` and `::/0` are everything.
+    /// Sends what is for `destination` to `gateway`. `0.0.0.0/0` and `::/0` are everything. Of several interfaces it is a
+    /// route of the first that has the gateway in one of its networks.
     ///
     /// # Errors
     /// If the gateway is in none of our networks. See also [`Host`].
     pub fn add_route(self, destination: Cidr, gateway: IpAddr) -> io::Result<()> {
-        self.call(|door| door.add_route(destination, gateway))
+        let host = match several::of(self.shard) {
+            Some(interfaces) => several::beside(&interfaces, gateway)?.unwrap_or(self),
+            None => self,
+        };
+        host.call(|door| door.add_route(destination, gateway))
     }
 
-    /// Removes a route.
+    /// Removes a route; of several interfaces, from all that have it.
     ///
     /// # Errors
     /// If there is no such route. See also [`Host`].
     pub fn remove_route(self, destination: Cidr) -> io::Result<()> {
-        self.call(|door| door.remove_route(destination))
+        let Some(interfaces) = several::of(self.shard) else {
+            return self.call(|door| door.remove_route(destination));
+        };
+        let removed = interfaces.iter().map(|host| host.remove_route(destination));
+        removed.reduce(|all, one| if all.is_ok() { all } else { one }).unwrap_or(Ok(()))
     }
 
-    /// The offloads in force.
+    /// The offloads in force; of several interfaces, on all of them.
     ///
     /// # Errors
     /// See [`Host`].
     pub fn offloads(self) -> io::Result<Offloads> {
-        Ok(self.caps()?.offloads)
+        Ok(on_all(self.call_each(|door| Ok(door.caps()?.offloads))?))
     }
 
     /// Puts the wanted offloads in force, as far as the device has them, and returns what then holds. What is
-    /// not offloaded is done in software.
+    /// not offloaded is done in software. Of several interfaces, this is done to all, and what holds on all of them returned.
     ///
     /// # Errors
     /// See [`Host`].
     pub fn set_offloads(self, wanted: Offloads) -> io::Result<Offloads> {
-        self.call(|door| door.set_offloads(wanted))
+        Ok(on_all(self.call_each(|door| door.set_offloads(wanted))?))
     }
 
     /// What the device can do, with what was switched off left out.
     ///
     /// # Errors
-    /// See [`Host`].
+    /// If there are several interfaces. See also [`Host`].
     pub fn caps(self) -> io::Result<Caps> {
-        self.call(|door| door.caps())
+        self.call_one("what a device can do", |door| door.caps())
     }
 
-    /// The largest IP packet of the link, in bytes.
+    /// The largest IP packet of the link, in bytes; of several interfaces, that of the link with the smallest.
     ///
     /// # Errors
     /// See [`Host`].
     pub fn mtu(self) -> io::Result<usize> {
-        Ok(self.caps()?.mtu)
+        let mtus = self.call_each(|door| Ok(door.caps()?.mtu))?;
+        Ok(mtus.into_iter().min().unwrap_or_default())
     }
 
     /// The link-layer address.
     ///
     /// # Errors
-    /// See [`Host`].
+    /// If there are several interfaces. See also [`Host`].
     pub fn mac(self) -> io::Result<[u8; 6]> {
-        self.call(|door| door.mac())
+        self.call_one("a link-layer address", |door| door.mac())
     }
 
-    /// What happened so far, counted.
+    /// What happened so far, counted; on all interfaces together.
     ///
     /// # Errors
     /// See [`Host`].
     pub fn counters(self) -> io::Result<Counters> {
-        self.call(|door| door.counters())
+        Ok(Counters::sum(self.call_each(|door| door.counters())?))
     }
 
     /// Every TCP connection but those in TIME_WAIT, in no particular order: our address, the peer's, and the state as
@@ -213,7 +299,7 @@ impl Host {
     /// # Errors
     /// If the stack is on another thread, or the operating system's. See also [`Host`].
     pub fn tcp_connections(self) -> io::Result<Vec<(SocketAddr, SocketAddr, TcpInfo)>> {
-        self.call(|door| door.tcp_connections())
+        Ok(self.call_each(|door| door.tcp_connections())?.concat())
     }
 
     /// Number of TCP connections, in every state.
@@ -221,7 +307,7 @@ impl Host {
     /// # Errors
     /// See [`Host`].
     pub fn tcp_count(self) -> io::Result<usize> {
-        self.call(|door| door.tcp_count())
+        Ok(self.call_each(|door| door.tcp_count())?.into_iter().sum())
     }
 }
 
@@ -229,6 +315,11 @@ impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Host({})", self.shard)
     }
+}
+
+/// What each of several has.
+fn on_all(offloads: Vec<Offloads>) -> Offloads {
+    offloads.into_iter().reduce(|all, one| all & one).unwrap_or(Offloads::NONE)
 }
 
 /// Keeps a host current: see [`Host::enter`].
@@ -302,6 +393,13 @@ where
 pub(crate) fn appeared(shard: ShardId) {
     if DEFAULT.get().is_none() {
         DEFAULT.set(Some(shard));
+    }
+}
+
+/// A host of several takes the place of its interfaces as the default.
+pub(crate) fn united(several: ShardId, interfaces: &[Host]) {
+    if DEFAULT.get().is_none_or(|default| interfaces.contains(&Host::new(default))) {
+        DEFAULT.set(Some(several));
     }
 }
 

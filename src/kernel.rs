@@ -19,6 +19,7 @@ use hayase_executor::{Handle, waking};
 use hayase_kernel::{Key, Kind, Lingering, Readiness, Sockets};
 use hayase_stack::{
     AddressState, Cidr, Count, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State, TcpId, UdpId,
+    Way,
 };
 use hayase_time::Instant;
 
@@ -544,6 +545,11 @@ impl Door for KernelShard {
         drop(forgotten);
     }
 
+    fn rouse(&self, socket: Socket) {
+        let woken = self.wakers.borrow_mut().wake_waiters(socket);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
     fn close(&self, socket: Socket) {
         let key = key(socket);
         let Some(removed) = self.sockets.borrow_mut().remove(key) else { return };
@@ -555,6 +561,14 @@ impl Door for KernelShard {
         }
         let removed = self.wakers.borrow_mut().close(socket);
         drop(removed);
+    }
+
+    /// Its routes are the kernel's affair, which may have one to anywhere.
+    fn ways(&self) -> io::Result<Vec<Way>> {
+        let addresses = self.addresses()?;
+        let own = addresses.iter().filter_map(|cidr| Way::own(cidr.addr()));
+        let networks = addresses.iter().map(Cidr::network).chain([Cidr::ALL_V4, Cidr::ALL_V6]);
+        Ok(own.chain(networks.map(Way::to)).collect())
     }
 
     fn addresses(&self) -> io::Result<Vec<Cidr>> {

@@ -63,6 +63,7 @@ pub mod net;
 mod reactor;
 mod remote;
 mod runtime;
+mod several;
 mod shard;
 mod steering;
 pub mod task;
@@ -70,6 +71,7 @@ pub mod task;
 mod tests;
 mod turn;
 mod wakers;
+mod wide;
 
 pub use hayase_device::Offloads;
 pub use hayase_executor::{Metrics, Parking};

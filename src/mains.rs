@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::process::ExitCode;
 
 use crate::task::{JoinSet, spawn, spawn_on};
-use crate::{Builder, Runtime};
+use crate::{Builder, DeviceSpec, Runtime};
 
 /// Runs `main`, or says on stderr why not and ends the process with code 1.
 pub fn block_on<F: Future>(device: Option<&str>, main: F) -> F::Output {
@@ -54,7 +54,7 @@ fn start(device: Option<&str>, cores: usize) -> Runtime {
 fn build(device: Option<&str>, cores: usize) -> Result<Runtime, Box<dyn Error>> {
     let mut builder = Builder::default().cores(cores);
     if let Some(device) = device {
-        builder = builder.device(device.parse()?);
+        builder = builder.devices(DeviceSpec::list(device)?);
     }
     Ok(builder.build()?)
 }

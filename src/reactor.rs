@@ -18,6 +18,7 @@ use crate::kernel::KernelShard;
 use crate::mailbox::{self, Mailbox};
 use crate::remote::{Connector, Link, Server};
 use crate::runtime::StackThread;
+use crate::several;
 use crate::shard::Shard;
 use crate::steering::{Member, Satellite, Seat, Station, Steered};
 use crate::time;
@@ -47,6 +48,8 @@ use crate::turn::Turn;
 #[derive(Default)]
 pub struct Reactor {
     shards: Vec<(Host, Rc<dyn Turn>)>,
+    /// Hosts of several interfaces, which are among the shards.
+    united: Vec<Host>,
     /// Behind the shards, which are dropped first.
     threads: Vec<StackThread>,
     /// For the next stack that is attached.
@@ -108,6 +111,38 @@ impl Reactor {
         })
     }
 
+    /// Makes one host of several that were attached: their addresses are its own, and its sockets are on that of its
+    /// interfaces which they are for, or on each; [`Host`] says how that is chosen. If one of them is the default of the
+    /// thread, it becomes the default in its place. The interfaces go on being hosts, too.
+    ///
+    /// ```
+    /// use hayase::Reactor;
+    /// use hayase::device::wire::{Wire, WireConfig};
+    /// use hayase::time;
+    ///
+    /// let mut reactor = Reactor::new();
+    /// let mut interfaces = Vec::new();
+    /// for address in ["10.7.0.2/24", "10.8.0.2/24"] {
+    ///     let (end, _other_end) = Wire::pair(WireConfig::default());
+    ///     let interface = reactor.attach(end, Default::default(), time::now())?;
+    ///     interface.add_address(address.parse().unwrap())?;
+    ///     interfaces.push(interface);
+    /// }
+    /// let host = reactor.unite(&interfaces)?;
+    /// assert_eq!(host.interfaces()?, interfaces);
+    /// assert_eq!(hayase::Host::current()?, host);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if there are none, one is named twice or has several interfaces itself, or two have
+    /// the same address, link-local ones aside. If one is on another thread or no more.
+    pub fn unite(&mut self, interfaces: &[Host]) -> io::Result<Host> {
+        let host = several::unite(interfaces)?;
+        self.united.push(host);
+        Ok(host)
+    }
+
     /// Makes the next stack that is attached here one of several that are one host.
     pub(crate) fn sit(&mut self, seat: Seat) {
         self.seat = Some(seat);
@@ -160,11 +195,11 @@ impl Reactor {
     }
 
     /// Puts the stacks of this thread at the service of others. `handle` is of this thread's executor.
-    pub(crate) fn serve(&mut self, handle: &Handle) -> io::Result<Vec<Connector>> {
+    pub(crate) fn serve(&mut self, handle: &Handle) -> io::Result<Vec<(Host, Connector)>> {
         let serve = |(host, shard): &mut (Host, Rc<dyn Turn>)| {
             let server = Rc::new(Server::new(Rc::clone(shard), host.shard(), handle)?);
             *shard = Rc::clone(&server) as Rc<dyn Turn>;
-            Ok(server.connector())
+            Ok((*host, server.connector()))
         };
         self.shards.iter_mut().map(serve).collect()
     }
@@ -197,7 +232,7 @@ impl Reactor {
         self.shards.iter().for_each(|(_, shard)| shard.leave());
     }
 
-    /// Its hosts, in the order in which they were attached.
+    /// Its hosts, in the order in which they were attached; those of several interfaces are not among them.
     pub fn hosts(&self) -> impl Iterator<Item = Host> + '_ {
         self.shards.iter().map(|(host, _)| *host)
     }
@@ -284,6 +319,10 @@ impl hayase_executor::Reactor for Reactor {
 
 impl Drop for Reactor {
     fn drop(&mut self) {
+        for host in &self.united {
+            host::vanished(host.shard());
+            several::part(host.shard());
+        }
         for (host, _) in &self.shards {
             host::vanished(host.shard());
             door::remove(host.shard());

@@ -19,8 +19,8 @@ use std::time::Duration;
 use hayase_device::{Burst, Caps, Device, Interest, Offloads, SharedBytes};
 use hayase_executor::{Handle, waking};
 use hayase_stack::{
-    AddressState, Cidr, Config, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket,
-    Stack, State, TcpId, TcpInfo, UdpId,
+    AddressState, Cidr, Config, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Reach, Ready,
+    Socket, Stack, State, TcpId, TcpInfo, UdpId, Way,
 };
 use hayase_time::Instant;
 
@@ -712,6 +712,11 @@ impl<D: Device> Door for Shard<D> {
         drop(forgotten);
     }
 
+    fn rouse(&self, socket: Socket) {
+        let woken = self.wakers.borrow_mut().wake_waiters(socket);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
     fn close(&self, socket: Socket) {
         drained::forget();
         let now = self.now.get();
@@ -734,6 +739,14 @@ impl<D: Device> Door for Shard<D> {
         drop(core);
         let removed = self.wakers.borrow_mut().close(socket);
         drop(removed);
+    }
+
+    fn ways(&self) -> io::Result<Vec<Way>> {
+        self.call(|core, _| Ok(core.stack.ways().collect()))
+    }
+
+    fn reach(&self, dst: IpAddr) -> io::Result<Option<Reach>> {
+        self.call(|core, _| Ok(Reach::by(core.stack.ways(), dst)))
     }
 
     fn addresses(&self) -> io::Result<Vec<Cidr>> {

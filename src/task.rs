@@ -2,8 +2,8 @@
 
 pub use hayase_executor::{AbortHandle, JoinError, JoinHandle, JoinSet, NoSuchCore, YieldNow, yield_now};
 
-use crate::door;
 use crate::host::{Scope, chosen, spawn_in};
+use crate::several;
 
 /// Runs `future` as a task of this core. It inherits the spawner's [host](crate::Host).
 ///
@@ -51,7 +51,7 @@ where
     let host = chosen();
     hayase_executor::spawn_on(core, move || {
         // The spawner's host means something on its own thread only.
-        let host = host.filter(|host| door::is_here(*host));
+        let host = host.filter(|host| several::is_here(*host));
         Scope::new(host, async { make().await })
     })
 }

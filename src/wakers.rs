@@ -315,6 +315,13 @@ impl Wakers {
         self.woken().unwrap_or_default()
     }
 
+    /// Wakes everybody who waits for a socket. The wakers that are returned are to be called.
+    #[must_use = "these are still to be woken"]
+    pub(crate) fn wake_waiters(&mut self, socket: Socket) -> Vec<Waker> {
+        self.wake_any(socket, Ready::READABLE | Ready::WRITABLE, &mut TaskWaker::wake);
+        self.woken().unwrap_or_default()
+    }
+
     /// Takes the emptied list back, for its memory.
     #[inline]
     pub(crate) fn recycle(&mut self, emptied: Vec<Waker>) {

@@ -17,7 +17,7 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
-/// Options: `device = "SPEC"` names the device as `hayase::DeviceSpec` reads it; `cores = N` runs main on each of
+/// Options: `device = "SPEC"` names the device as `hayase::DeviceSpec` reads it, or several with `;` between them; `cores = N` runs main on each of
 /// that many cores, as `hayase::Builder::cores` has them. Without them the defaults of `hayase::Builder` hold. If the
 /// runtime cannot be built, the reason goes to stderr and the process ends with code 1.
 ///

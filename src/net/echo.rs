@@ -1,14 +1,15 @@
 //! ICMP echo: what ping is made of.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 
 use hayase_stack::{EchoId, EchoReply};
 
-use crate::door::Handle;
+use crate::door::Door;
 use crate::host::Host;
 use crate::wakers::{Notify, Side};
+use crate::wide::Wide;
 
 /// A socket for ICMP and ICMPv6 echo requests and their replies.
 ///
@@ -25,17 +26,18 @@ use crate::wakers::{Notify, Side};
 /// ```
 #[derive(Debug)]
 pub struct EchoSocket {
-    handle: Handle<EchoId>,
+    sockets: Wide<EchoId>,
 }
 
 impl EchoSocket {
-    /// Opens a socket, with an identifier of its own, on the current host.
+    /// Opens a socket, with an identifier of its own, on the current host and each of its
+    /// [interfaces](crate::Host#several-interfaces).
     ///
     /// # Errors
     /// If there is no current host, or the limit on sockets is reached.
     pub fn open() -> io::Result<EchoSocket> {
-        let handle = Host::current()?.open(|door| door.echo_open())?;
-        Ok(EchoSocket { handle })
+        let sockets = Wide::open(Host::current()?, |door| door.echo_open())?;
+        Ok(EchoSocket { sockets })
     }
 
     /// Sends an echo request. Longer ones than the link carries are fragmented.
@@ -43,7 +45,8 @@ impl EchoSocket {
     /// # Errors
     /// If there is no route to `to`, or `payload` exceeds what an IP packet can hold.
     pub fn send(&self, to: IpAddr, sequence: u16, payload: &[u8]) -> io::Result<()> {
-        self.handle.call(|door, id| door.echo_send(id, to, sequence, payload))
+        let socket = self.sockets.towards(SocketAddr::new(to, 0))?;
+        socket.call(|door, id| door.echo_send(id, to, sequence, payload))
     }
 
     /// Waits for a reply to any of the requests.
@@ -54,7 +57,8 @@ impl EchoSocket {
     /// # Cancel safety
     /// Cancel safe: no reply is lost.
     pub async fn recv(&self) -> io::Result<EchoReply> {
-        self.handle.wait(Side::Read, |door, id, notify| door.echo_recv(id, notify)).await
+        let received = self.sockets.wait(Side::Read, |door, id, notify| door.echo_recv(id, notify)).await;
+        received.map(|(_, reply)| reply)
     }
 
     /// The twin of [`recv`](Self::recv). Only the last task that called is woken.
@@ -62,7 +66,8 @@ impl EchoSocket {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<EchoReply>> {
-        self.handle.poll(|door, id| door.echo_recv(id, Notify::last(cx.waker())))
+        let receive = |door: &dyn Door, id, notify: Notify<'_>| door.echo_recv(id, notify);
+        self.sockets.poll(Side::Read, cx.waker(), receive).map_ok(|(_, reply)| reply)
     }
 
     /// Takes a reply if one is there.
@@ -70,6 +75,7 @@ impl EchoSocket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if none is; else as [`recv`](Self::recv).
     pub fn try_recv(&self) -> io::Result<EchoReply> {
-        self.handle.attempt(|door, id, notify| door.echo_recv(id, notify))
+        let received = self.sockets.attempt(|door, id, notify| door.echo_recv(id, notify));
+        received.map(|(_, reply)| reply)
     }
 }

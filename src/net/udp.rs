@@ -8,10 +8,11 @@ use hayase_stack::UdpId;
 
 use super::addr::{self, ToSocketAddrs, first_that};
 use super::tcp::hop_limit;
-use crate::door::Handle;
+use crate::door::{Door, Handle};
 use crate::host::Host;
 use crate::io::{Interest, Ready};
 use crate::wakers::{Notify, Side};
+use crate::wide::{Origin, Wide};
 
 /// A UDP socket. Any number of tasks may use it at once, through `&` or an `Arc`.
 ///
@@ -30,26 +31,31 @@ use crate::wakers::{Notify, Side};
 /// ```
 #[derive(Debug)]
 pub struct UdpSocket {
-    handle: Handle<UdpId>,
+    sockets: Wide<UdpId>,
 }
 
 impl UdpSocket {
     /// Opens a socket at `addr` of the current host. Port 0 takes a free one; the address `[::]` takes IPv4
-    /// as well.
+    /// as well. Bound to no address in particular, it is on each of the host's
+    /// [interfaces](crate::Host#several-interfaces).
     ///
     /// # Errors
     /// If there is no current host, the address is none of its own, or the port is in use.
     pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
         let host = Host::current()?;
-        first_that(&addr, |addr| host.open(|door| door.udp_bind(addr))).map(|handle| UdpSocket { handle })
+        let bind = |door: &dyn Door, addr| door.udp_bind(addr);
+        let sockets =
+            first_that(&addr, |addr| Wide::bind(host, addr, bind, |door, id| door.udp_local_addr(id)))?;
+        Ok(UdpSocket { sockets })
     }
 
-    /// Sets the peer that [`send`](Self::send) sends to and the only one that is received from.
+    /// Sets the peer that [`send`](Self::send) sends to and the only one that is received from. A socket on several
+    /// interfaces is from then on where the peer is, for good.
     ///
     /// # Errors
     /// If there is no route to `addr`.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
-        first_that(&addr, |addr| self.handle.call(|door, id| door.udp_connect(id, addr)))
+        first_that(&addr, |addr| self.sockets.connect(addr, |door, id| door.udp_connect(id, addr)))
     }
 
     /// Sends a datagram to the connected peer and returns its length.
@@ -60,7 +66,8 @@ impl UdpSocket {
     /// # Cancel safety
     /// Cancel safe: the datagram was sent whole or not at all.
     pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
-        self.handle.wait(Side::Write, |door, id, notify| door.udp_send(id, notify, buf, None)).await
+        let socket = self.sockets.any()?;
+        socket.wait(Side::Write, |door, id, notify| door.udp_send(id, notify, buf, None)).await
     }
 
     /// Sends a datagram to `target` and returns its length.
@@ -71,8 +78,9 @@ impl UdpSocket {
     /// # Cancel safety
     /// Cancel safe: the datagram was sent whole or not at all.
     pub async fn send_to(&self, buf: &[u8], target: impl ToSocketAddrs) -> io::Result<usize> {
-        let to = Some(target.addresses()?.next().ok_or_else(addr::none)?);
-        self.handle.wait(Side::Write, |door, id, notify| door.udp_send(id, notify, buf, to)).await
+        let to = target.addresses()?.next().ok_or_else(addr::none)?;
+        let socket = self.sockets.towards(to)?;
+        socket.wait(Side::Write, |door, id, notify| door.udp_send(id, notify, buf, Some(to))).await
     }
 
     /// Receives a datagram of the connected peer and returns its length.
@@ -94,7 +102,7 @@ impl UdpSocket {
     /// # Cancel safety
     /// Cancel safe: no datagram is lost.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.handle.wait(Side::Read, |door, id, notify| door.udp_recv(id, notify, buf)).await
+        self.sockets.wait(Side::Read, |door, id, notify| door.udp_recv(id, notify, buf)).await.map(from)
     }
 
     /// Looks at the next datagram without taking it.
@@ -116,7 +124,7 @@ impl UdpSocket {
     /// # Cancel safety
     /// Cancel safe: nothing is taken.
     pub async fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.handle.wait(Side::Read, |door, id, notify| door.udp_peek(id, notify, buf)).await
+        self.sockets.wait(Side::Read, |door, id, notify| door.udp_peek(id, notify, buf)).await.map(from)
     }
 
     /// Sends to the connected peer if there is room now.
@@ -124,7 +132,7 @@ impl UdpSocket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`send`](Self::send).
     pub fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
-        self.handle.attempt(|door, id, notify| door.udp_send(id, notify, buf, None))
+        self.sockets.any()?.attempt(|door, id, notify| door.udp_send(id, notify, buf, None))
     }
 
     /// Sends to `target` if there is room now.
@@ -132,7 +140,8 @@ impl UdpSocket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`send_to`](Self::send_to).
     pub fn try_send_to(&self, buf: &[u8], target: SocketAddr) -> io::Result<usize> {
-        self.handle.attempt(|door, id, notify| door.udp_send(id, notify, buf, Some(target)))
+        let socket = self.sockets.towards(target)?;
+        socket.attempt(|door, id, notify| door.udp_send(id, notify, buf, Some(target)))
     }
 
     /// Receives from the connected peer if a datagram is there.
@@ -148,7 +157,7 @@ impl UdpSocket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if none is; else as [`recv_from`](Self::recv_from).
     pub fn try_recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.handle.attempt(|door, id, notify| door.udp_recv(id, notify, buf))
+        self.sockets.attempt(|door, id, notify| door.udp_recv(id, notify, buf)).map(from)
     }
 
     /// Looks at the next datagram if there is one.
@@ -156,7 +165,7 @@ impl UdpSocket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`peek_from`](Self::peek_from).
     pub fn try_peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.handle.attempt(|door, id, notify| door.udp_peek(id, notify, buf))
+        self.sockets.attempt(|door, id, notify| door.udp_peek(id, notify, buf)).map(from)
     }
 
     /// The twin of [`send`](Self::send).
@@ -164,7 +173,7 @@ impl UdpSocket {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.handle.poll(|door, id| door.udp_send(id, Notify::last(cx.waker()), buf, None))
+        poll_send(self.sockets.any()?, cx, buf, None)
     }
 
     /// The twin of [`send_to`](Self::send_to).
@@ -177,7 +186,7 @@ impl UdpSocket {
         buf: &[u8],
         target: SocketAddr,
     ) -> Poll<io::Result<usize>> {
-        self.handle.poll(|door, id| door.udp_send(id, Notify::last(cx.waker()), buf, Some(target)))
+        poll_send(self.sockets.towards(target)?, cx, buf, Some(target))
     }
 
     /// The twin of [`recv`](Self::recv).
@@ -197,7 +206,8 @@ impl UdpSocket {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        self.handle.poll(|door, id| door.udp_recv(id, Notify::last(cx.waker()), buf))
+        let recv = |door: &dyn Door, id, notify: Notify<'_>| door.udp_recv(id, notify, buf);
+        self.sockets.poll(Side::Read, cx.waker(), recv).map_ok(from)
     }
 
     /// The twin of [`peek_from`](Self::peek_from).
@@ -209,7 +219,8 @@ impl UdpSocket {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        self.handle.poll(|door, id| door.udp_peek(id, Notify::last(cx.waker()), buf))
+        let peek = |door: &dyn Door, id, notify: Notify<'_>| door.udp_peek(id, notify, buf);
+        self.sockets.poll(Side::Read, cx.waker(), peek).map_ok(from)
     }
 
     /// Waits until a datagram, or an error, is there.
@@ -242,7 +253,7 @@ impl UdpSocket {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        self.handle.ready(interest).await
+        self.sockets.ready(interest).await
     }
 
     /// The twin of [`readable`](Self::readable).
@@ -250,7 +261,7 @@ impl UdpSocket {
     /// # Errors
     /// As [`readable`](Self::readable).
     pub fn poll_recv_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.handle.poll_ready(Side::Read, Notify::last(cx.waker())))?;
+        ready!(self.sockets.poll_ready(Side::Read, cx.waker()))?;
         Poll::Ready(Ok(()))
     }
 
@@ -259,7 +270,7 @@ impl UdpSocket {
     /// # Errors
     /// As [`writable`](Self::writable).
     pub fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.handle.poll_ready(Side::Write, Notify::last(cx.waker())))?;
+        ready!(self.sockets.poll_ready(Side::Write, cx.waker()))?;
         Poll::Ready(Ok(()))
     }
 
@@ -268,7 +279,7 @@ impl UdpSocket {
     /// # Errors
     /// If the socket is used on a foreign thread.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.handle.call(|door, id| door.udp_local_addr(id))
+        self.sockets.any()?.call(|door, id| door.udp_local_addr(id))
     }
 
     /// The connected peer.
@@ -276,7 +287,7 @@ impl UdpSocket {
     /// # Errors
     /// If there is none.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.handle.call(|door, id| door.udp_peer_addr(id))
+        self.sockets.any()?.call(|door, id| door.udp_peer_addr(id))
     }
 
     /// The hop limit of what is sent.
@@ -284,7 +295,7 @@ impl UdpSocket {
     /// # Errors
     /// If the socket is used on a foreign thread.
     pub fn ttl(&self) -> io::Result<u32> {
-        self.handle.call(|door, id| door.udp_ttl(id)).map(u32::from)
+        self.sockets.any()?.call(|door, id| door.udp_ttl(id)).map(u32::from)
     }
 
     /// Sets the hop limit of what is sent, 1 to 255.
@@ -293,7 +304,7 @@ impl UdpSocket {
     /// If it is out of range, or the socket is used on a foreign thread.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         let ttl = hop_limit(ttl)?;
-        self.handle.call(|door, id| door.udp_set_ttl(id, ttl))
+        self.sockets.for_all(|door, id| door.udp_set_ttl(id, ttl))
     }
 
     /// The type of service of what is sent, which is the traffic class of IPv6.
@@ -301,7 +312,7 @@ impl UdpSocket {
     /// # Errors
     /// If the socket is used on a foreign thread.
     pub fn tos(&self) -> io::Result<u8> {
-        self.handle.call(|door, id| door.udp_tos(id))
+        self.sockets.any()?.call(|door, id| door.udp_tos(id))
     }
 
     /// Sets the type of service of what is sent: DSCP in the upper six bits (RFC 2474). The lower two are ECN's and
@@ -310,6 +321,20 @@ impl UdpSocket {
     /// # Errors
     /// If the socket is used on a foreign thread.
     pub fn set_tos(&self, tos: u8) -> io::Result<()> {
-        self.handle.call(|door, id| door.udp_set_tos(id, tos))
+        self.sockets.for_all(|door, id| door.udp_set_tos(id, tos))
     }
+}
+
+/// A datagram's length and its sender, by an address that leads back.
+fn from((origin, (len, peer)): (Origin, (usize, SocketAddr))) -> (usize, SocketAddr) {
+    (len, origin.peer(peer))
+}
+
+fn poll_send(
+    socket: &Handle<UdpId>,
+    cx: &mut Context<'_>,
+    buf: &[u8],
+    to: Option<SocketAddr>,
+) -> Poll<io::Result<usize>> {
+    socket.poll(|door, id| door.udp_send(id, Notify::last(cx.waker()), buf, to))
 }

@@ -1,16 +1,17 @@
 //! The door to a stack on another thread.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 use hayase_device::{Caps, Offloads, SharedBytes};
 use hayase_stack::{
-    AddressState, Cidr, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Ready, Socket,
-    State as TcpState, TcpId, TcpInfo, UdpId,
+    AddressState, Cidr, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Reach, Ready, Socket,
+    State as TcpState, TcpId, TcpInfo, UdpId, Way,
 };
 
 use super::chunk::Chunk;
@@ -27,22 +28,28 @@ use crate::wakers::{Notify, Side};
 /// The longest payload of an IPv4 or IPv6 packet with a UDP header.
 const DATAGRAM_LEN_MAX: usize = 65_535 - 8;
 
+/// How long it is taken for granted what the stack can reach. Routes change in seconds at the soonest, and asking takes
+/// some ten microseconds.
+const WAYS_AGE_MAX: Duration = Duration::from_millis(50);
+
 /// A thread's door: reads and writes are served from the mirror, everything else is asked.
 pub(super) struct RemoteDoor {
     client: Arc<Client>,
     /// This is not the client's own thread, whose turn publishes commands.
     away: bool,
+    /// What the stack can reach, and since when that is known.
+    ways: RefCell<Option<(Instant, Vec<Way>)>>,
 }
 
 impl RemoteDoor {
     /// For any thread.
     pub(super) fn new(client: Arc<Client>) -> RemoteDoor {
-        RemoteDoor { client, away: true }
+        RemoteDoor { client, away: true, ways: RefCell::default() }
     }
 
     /// For the client's own thread.
     pub(super) fn of_owner(client: Arc<Client>) -> RemoteDoor {
-        RemoteDoor { client, away: false }
+        RemoteDoor { client, away: false, ways: RefCell::default() }
     }
 
     fn ask<T: Send + 'static>(
@@ -50,6 +57,21 @@ impl RemoteDoor {
         op: impl FnOnce(&mut Desk<'_>) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         self.client.ask(op)
+    }
+
+    /// Changes an address or a route, by which the ways change.
+    fn reroute(&self, op: impl FnOnce(&dyn Door) -> io::Result<()> + Send + 'static) -> io::Result<()> {
+        self.ways.take();
+        self.ask(move |desk| op(desk.door))
+    }
+
+    fn with_ways<T>(&self, look: impl FnOnce(&[Way]) -> T) -> io::Result<T> {
+        let known = self.ways.borrow().as_ref().filter(|(since, _)| since.elapsed() < WAYS_AGE_MAX).is_some();
+        if !known {
+            let ways = self.ask(|desk| desk.door.ways())?;
+            self.ways.replace(Some((Instant::now(), ways)));
+        }
+        Ok(look(self.ways.borrow().as_ref().map_or(&[], |(_, ways)| ways)))
     }
 
     /// Sets an option of a connection that is known here. What is asked later sees it.
@@ -516,9 +538,23 @@ impl Door for RemoteDoor {
         drop(forgotten);
     }
 
+    fn rouse(&self, socket: Socket) {
+        let woken = self.client.call(self.away, |state| Ok(state.mirrors.wakers.wake_waiters(socket)));
+        woken.into_iter().flatten().for_each(Waker::wake);
+    }
+
     fn close(&self, socket: Socket) {
         // After the end there is nothing to close.
         let _ = self.client.close_from(self.away, socket);
+    }
+
+    /// The ways of a moment ago: a datagram to anywhere must not wait for the stack.
+    fn ways(&self) -> io::Result<Vec<Way>> {
+        self.with_ways(<[Way]>::to_vec)
+    }
+
+    fn reach(&self, dst: IpAddr) -> io::Result<Option<Reach>> {
+        self.with_ways(|ways| Reach::by(ways.iter().copied(), dst))
     }
 
     fn addresses(&self) -> io::Result<Vec<Cidr>> {
@@ -530,19 +566,19 @@ impl Door for RemoteDoor {
     }
 
     fn add_address(&self, cidr: Cidr) -> io::Result<()> {
-        self.ask(move |desk| desk.door.add_address(cidr))
+        self.reroute(move |door| door.add_address(cidr))
     }
 
     fn remove_address(&self, addr: IpAddr) -> io::Result<()> {
-        self.ask(move |desk| desk.door.remove_address(addr))
+        self.reroute(move |door| door.remove_address(addr))
     }
 
     fn add_route(&self, destination: Cidr, gateway: IpAddr) -> io::Result<()> {
-        self.ask(move |desk| desk.door.add_route(destination, gateway))
+        self.reroute(move |door| door.add_route(destination, gateway))
     }
 
     fn remove_route(&self, destination: Cidr) -> io::Result<()> {
-        self.ask(move |desk| desk.door.remove_route(destination))
+        self.reroute(move |door| door.remove_route(destination))
     }
 
     fn caps(&self) -> io::Result<Caps> {

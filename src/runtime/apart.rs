@@ -85,6 +85,7 @@ impl Placement {
 
 /// What a stack's thread has to offer.
 struct Served {
+    /// In the order of the queue's hosts.
     connectors: Vec<Connector>,
     /// For each of these, which one is at the other end of its wire.
     peers: Vec<Option<usize>>,
@@ -177,5 +178,7 @@ fn serve(
     reactor.wake_through(handle);
     let index_of = |peer: Host| hosts.iter().position(|host| *host == peer);
     let peers = hosts.iter().map(|host| host.peer().and_then(index_of)).collect();
-    Ok(Served { connectors: reactor.serve(handle)?, peers, stop })
+    let mut connectors = reactor.serve(handle)?;
+    connectors.sort_by_key(|(host, _)| index_of(*host));
+    Ok(Served { connectors: connectors.into_iter().map(|(_, connector)| connector).collect(), peers, stop })
 }

@@ -10,6 +10,7 @@ use hayase_executor::{Config, Cores, Executor, Handle, Parking};
 use super::Runtime;
 use super::apart::Placement;
 use super::device::{self, Queue};
+use super::devices;
 use super::model::Model;
 use super::network::{Choices, attach, settle_addresses};
 use super::secret::stable_secret;
@@ -19,7 +20,7 @@ use crate::host::Host;
 use crate::reactor::Reactor;
 use crate::steering::{self, AcceptPolicy};
 
-/// The environment variable that names the device where the program does not.
+/// The environment variable that names the devices where the program does not.
 const DEVICE_VARIABLE: &str = "HAYASE_DEVICE";
 
 /// How long to look for the next frame of a device that is made to be polled. Its peer has to be woken once it sleeps,
@@ -31,14 +32,14 @@ type Attached = io::Result<(Vec<Host>, Vec<Queue>)>;
 
 /// Chooses everything about a [`Runtime`].
 ///
-/// Where no [`device`](Builder::device) is named, the environment variable `HAYASE_DEVICE` names it; where
-/// that is not set, it is a TAP interface `hy0` with 10.7.0.2 and fd00:7::2, and the kernel at 10.7.0.1 and
+/// Where no [`device`](Builder::device) is named, the environment variable `HAYASE_DEVICE` names it, or several with `;`
+/// between them; where that is not set, it is a TAP interface `hy0` with 10.7.0.2 and fd00:7::2, and the kernel at 10.7.0.1 and
 /// fd00:7::1; and where the right to open one is missing, it is the in-memory wire, which a line on stderr
 /// says.
 #[derive(Debug, Clone)]
 #[must_use = "a builder builds nothing until `build` is called"]
 pub struct Builder {
-    device: Option<DeviceSpec>,
+    devices: Vec<DeviceSpec>,
     cores: usize,
     model: Model,
     spin: Option<Duration>,
@@ -51,7 +52,7 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Builder {
         Builder {
-            device: None,
+            devices: Vec::new(),
             cores: 1,
             model: Model::default(),
             spin: None,
@@ -64,9 +65,31 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Uses this device.
+    /// Uses this device, besides those that were named before.
+    ///
+    /// With several, each core has a stack on each, with the addresses and routes of its spec, and all are one host for the
+    /// program: a listener on `[::]` gets what comes in on any, a connection goes out by the routes, and so on as
+    /// [`Host`](crate::Host#several-interfaces) says. The order counts where two are equally good. They may be of different
+    /// kinds, with any number of [`cores`](Self::cores) and every [`model`](Self::model).
+    ///
+    /// Not possible, and an error of [`build`](Self::build): the in-memory wire as one of several, the device `kernel` twice,
+    /// and an address that two devices have.
+    ///
+    /// ```no_run
+    /// let runtime = hayase::Runtime::builder()
+    ///     .device("xdp:if=eth1,addr=192.0.2.2/24,gateway=192.0.2.1".parse()?)
+    ///     .device("tap:name=hy0,addr=10.7.0.2/24".parse()?)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn device(mut self, spec: DeviceSpec) -> Builder {
-        self.device = Some(spec);
+        self.devices.push(spec);
+        self
+    }
+
+    /// Uses these devices, as [`device`](Self::device) does each.
+    pub fn devices(mut self, specs: impl IntoIterator<Item = DeviceSpec>) -> Builder {
+        self.devices.extend(specs);
         self
     }
 
@@ -162,59 +185,69 @@ impl Builder {
         let mut reactor = Reactor::new();
         let (hosts, queues) = attach(&self, &mut reactor, &executor.handle())?;
         let workers = Workers::start(&cores, &self.executor, &self.network, queues)?;
-        settle_addresses(&reactor, &hosts, self.is_learning()?)?;
+        settle_addresses(&reactor, &self.learning()?)?;
         Ok(Runtime { executor: Some(executor), reactor, workers, hosts })
     }
 
-    /// Whether the addresses are to come from the link alone.
-    fn is_learning(&self) -> io::Result<bool> {
-        Ok(self.chosen_device()?.is_some_and(|spec| spec.is_learning()))
+    /// Whether the addresses are to come from the link alone, for each device.
+    fn learning(&self) -> io::Result<Vec<bool>> {
+        Ok(self.chosen_devices()?.iter().map(DeviceSpec::is_learning).collect())
     }
 
     /// How long to spin where nobody has chosen.
     fn spin_of_device(&self) -> io::Result<Duration> {
-        let is_polled = self.chosen_device()?.is_some_and(|spec| device::is_polled(&spec));
+        let is_polled = self.chosen_devices()?.iter().any(device::is_polled);
         Ok(if is_polled { SPIN_POLLED } else { self.executor.spin })
     }
 
     /// Gives core 0 its network.
     fn attach(&self, reactor: &mut Reactor, handle: &Handle) -> Attached {
-        match self.chosen_device()? {
-            Some(spec) => self.attach_queue(reactor, handle, &spec),
-            None => self.attach_default(reactor, handle),
+        let specs = self.chosen_devices()?;
+        if specs.is_empty() {
+            self.attach_default(reactor, handle)
+        } else {
+            self.open(reactor, handle, &specs)
         }
     }
 
-    fn attach_queue(&self, reactor: &mut Reactor, handle: &Handle, spec: &DeviceSpec) -> Attached {
-        let queues = device::open(spec, self.cores)?;
-        self.attach_queues(reactor, handle, queues, device::is_one_network(spec))
+    fn open(&self, reactor: &mut Reactor, handle: &Handle, specs: &[DeviceSpec]) -> Attached {
+        devices::check(specs)?;
+        let open = |spec| self.seat(device::open(spec, self.cores)?, device::is_one_network(spec));
+        self.attach_devices(reactor, handle, specs.iter().map(open).collect::<io::Result<_>>()?)
     }
 
-    pub(crate) fn attach_queues(
+    /// From the queues of a device to one for each core.
+    pub(crate) fn seat(&self, queues: Vec<Queue>, is_one_network: bool) -> io::Result<Vec<Queue>> {
+        if self.cores > 1 && is_one_network {
+            return steering::seat(queues, self.cores, self.accept);
+        }
+        Ok(queues)
+    }
+
+    /// Attaches core 0 to its queue of each device, and makes the other cores' ready for them.
+    pub(crate) fn attach_devices(
         &self,
         reactor: &mut Reactor,
         handle: &Handle,
-        mut queues: Vec<Queue>,
-        is_one_network: bool,
+        devices: Vec<Vec<Queue>>,
     ) -> Attached {
         let placement = Placement::new(self.model, self.cores, &self.executor)?;
-        if self.cores > 1 && is_one_network {
-            queues = steering::seat(queues, self.cores, self.accept)?;
-        }
-        let mut queues =
-            queues.into_iter().enumerate().map(|(core, queue)| placement.clone().place(core, queue));
+        let count = devices.len();
+        let place =
+            |(core, queues)| devices::as_one(placement.clone().place(core, devices::together(queues)), count);
+        let mut queues = devices::deal(devices).into_iter().enumerate().map(place);
         let first = queues.next().expect("a device has a queue");
         let hosts = attach(reactor, first, &self.network, handle)?;
         Ok((hosts, queues.collect()))
     }
 
-    fn chosen_device(&self) -> io::Result<Option<DeviceSpec>> {
-        if self.device.is_some() {
-            return Ok(self.device.clone());
+    /// The devices that the program has named, or else the environment.
+    fn chosen_devices(&self) -> io::Result<Vec<DeviceSpec>> {
+        if !self.devices.is_empty() {
+            return Ok(self.devices.clone());
         }
-        let Some(text) = env::var_os(DEVICE_VARIABLE) else { return Ok(None) };
-        let parsed = text.to_string_lossy().parse::<DeviceSpec>();
-        parsed.map(Some).map_err(|error| {
+        let Some(text) = env::var_os(DEVICE_VARIABLE) else { return Ok(Vec::new()) };
+        DeviceSpec::list(&text.to_string_lossy()).map_err(|error| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!("environment variable {DEVICE_VARIABLE}: {error}"),
@@ -224,13 +257,13 @@ impl Builder {
 
     /// TAP if we may, else the wire.
     fn attach_default(&self, reactor: &mut Reactor, handle: &Handle) -> Attached {
-        match self.attach_queue(reactor, handle, &DeviceSpec::Tap(TapSpec::default())) {
+        match self.open(reactor, handle, &[DeviceSpec::Tap(TapSpec::default())]) {
             Err(error) if is_missing_right(&error) => {
                 if !self.quiet {
                     eprintln!("hayase: {error}");
                     eprintln!("hayase: using the in-memory wire instead, which only this process can reach");
                 }
-                self.attach_queue(reactor, handle, &DeviceSpec::Wire(WireSpec::default()))
+                self.open(reactor, handle, &[DeviceSpec::Wire(WireSpec::default())])
             }
             result => result,
         }

@@ -3,6 +3,7 @@
 mod apart;
 mod builder;
 mod device;
+mod devices;
 mod model;
 mod network;
 mod secret;
@@ -72,7 +73,8 @@ impl Runtime {
         self.executor().block_on(&self.reactor, Scope::new(chosen, future))
     }
 
-    /// Its hosts. The first is the one that `block_on` and `spawn` mean. On a wire the second is the other end.
+    /// Its hosts. The first is the one that `block_on` and `spawn` mean. On a wire the second is the other end. On several
+    /// devices, the first is all of them together, and behind it each comes by itself.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }

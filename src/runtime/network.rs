@@ -46,12 +46,13 @@ pub(super) fn attach(
 /// The most that the addresses of a host take until it is known whether they can be used.
 const SETTLE_MAX: Duration = Duration::from_secs(12);
 
-/// Turns until the addresses that were given to these hosts are in use, or known to be somebody else's; and, where
-/// they are to be learnt, until there is one. Who binds to an address next need not wait.
-pub(super) fn settle_addresses(reactor: &Reactor, hosts: &[Host], is_learning: bool) -> io::Result<()> {
+/// Turns until the addresses that were given to the hosts are in use, or known to be somebody else's; and, where they are
+/// to be learnt, which `learning` says of each device, until there is one. Who binds to an address next need not wait.
+pub(super) fn settle_addresses(reactor: &Reactor, learning: &[bool]) -> io::Result<()> {
     let end = Clock::Monotonic.now() + SETTLE_MAX;
-    for host in hosts {
-        while is_unsettled(*host, is_learning)? && Clock::Monotonic.now() < end {
+    for (device, host) in reactor.hosts().enumerate() {
+        let is_learning = learning.get(device).is_some_and(|is_learning| *is_learning);
+        while is_unsettled(host, is_learning)? && Clock::Monotonic.now() < end {
             turn_until(reactor, || true);
             thread::sleep(NAP);
         }

@@ -172,8 +172,10 @@ fn site_with(builder: Builder, cores: usize, queues: usize, spreading: Spreading
         Box::new(attach) as Queue
     };
     let queues = far.into_iter().map(queue).collect();
-    let server =
-        builder.build_with(|builder, reactor, handle| builder.attach_queues(reactor, handle, queues, true));
+    let server = builder.build_with(|builder, reactor, handle| {
+        let queues = builder.seat(queues, true)?;
+        builder.attach_devices(reactor, handle, vec![queues])
+    });
     Site { server: server.unwrap(), client: Nic::new(near, spreading, rss, 1) }
 }
 
@@ -193,7 +195,7 @@ where
         let queue = Box::new(attach) as Queue;
         let builder = Runtime::builder();
         let runtime = builder.build_with(|builder, reactor, handle| {
-            builder.attach_queues(reactor, handle, vec![queue], false)
+            builder.attach_devices(reactor, handle, vec![vec![queue]])
         });
         runtime.unwrap().block_on(async {
             timeout(Duration::from_secs(30), client()).await.expect("the client is stuck")

@@ -25,6 +25,7 @@ macro_rules! everywhere {
 
 mod cancel;
 mod drained;
+mod interfaces;
 #[cfg(feature = "kernel")]
 mod kernel;
 mod models;

@@ -122,7 +122,7 @@ fn a_core_that_cannot_start_says_why() {
     };
     let fail = |_: &mut crate::Reactor, _: &_| Err(io::Error::other("queue 1 is in use"));
     let error = Runtime::builder().cores(2).build_with(|builder, reactor, handle| {
-        builder.attach_queues(reactor, handle, vec![Box::new(attach), Box::new(fail)], false)
+        builder.attach_devices(reactor, handle, vec![vec![Box::new(attach), Box::new(fail)]])
     });
     assert_eq!(error.unwrap_err().to_string(), "queue 1 is in use");
 }

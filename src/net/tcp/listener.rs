@@ -1,17 +1,19 @@
 //! Waiting for connections.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use hayase_stack::ListenerId;
+use hayase_stack::{ListenerId, TcpId};
 
 use super::TcpStream;
-use crate::door::Handle;
+use crate::door::Door;
 use crate::host::Host;
 use crate::net::addr::{ToSocketAddrs, first_that};
 use crate::task::yield_now;
 use crate::wakers::{Notify, Side};
+use crate::wide::{Origin, Wide};
 
 /// Connections that wait to be accepted, unless [`TcpSocket::listen`](super::TcpSocket::listen) says
 /// otherwise. As tokio's.
@@ -32,20 +34,20 @@ const BACKLOG: usize = 1024;
 /// ```
 #[derive(Debug)]
 pub struct TcpListener {
-    handle: Handle<ListenerId>,
+    sockets: Wide<ListenerId>,
 }
 
 impl TcpListener {
     /// Listens at `addr` of the current host, on this core: with several, each may listen at the same address, and
     /// connections are spread over those that do. Port 0 takes a free one; `0.0.0.0` means all IPv4 addresses of
-    /// the host and `[::]` all addresses, IPv4 ones included.
+    /// the host and `[::]` all addresses, IPv4 ones included, on each of its [interfaces](crate::Host#several-interfaces).
     ///
     /// # Errors
     /// If there is no current host, the address is none of its own, or the port is in use.
     pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
         let listener = first_that(&addr, |addr| TcpListener::listen(addr, BACKLOG))?;
         // Until the other cores know, a connection that comes to one of them would be refused there.
-        while !listener.handle.call(|door, id| Ok(door.listener_is_known(id)))? {
+        while !listener.is_known()? {
             yield_now().await;
         }
         Ok(listener)
@@ -53,7 +55,19 @@ impl TcpListener {
 
     /// Listens, at once.
     pub(crate) fn listen(addr: SocketAddr, backlog: usize) -> io::Result<TcpListener> {
-        Host::current()?.open(|door| door.tcp_listen(addr, backlog)).map(|handle| TcpListener { handle })
+        let listen = |door: &dyn Door, addr| door.tcp_listen(addr, backlog);
+        let sockets = Wide::bind(Host::current()?, addr, listen, |door, id| door.listener_local_addr(id))?;
+        Ok(TcpListener { sockets })
+    }
+
+    /// Whether all cores know of it by now.
+    fn is_known(&self) -> io::Result<bool> {
+        let is_known = Cell::new(true);
+        self.sockets.for_all(|door, id| {
+            is_known.set(is_known.get() && door.listener_is_known(id));
+            Ok(())
+        })?;
+        Ok(is_known.get())
     }
 
     /// Lets peers that were here before send data with their SYN: such a connection is accepted, and may be read and
@@ -66,10 +80,10 @@ impl TcpListener {
     /// where the stack has a thread of its own ([`Model`](crate::Model)).
     pub fn set_fastopen(&self, pending_max: u32) -> io::Result<()> {
         let pending_max = usize::try_from(pending_max).unwrap_or(usize::MAX);
-        self.handle.call(|door, id| door.tcp_set_fastopen(id, pending_max))
+        self.sockets.for_all(|door, id| door.tcp_set_fastopen(id, pending_max))
     }
 
-    /// Waits for a connection.
+    /// Waits for a connection. Where several interfaces have some, each has its turn.
     ///
     /// # Errors
     /// If the listener is used on a foreign thread, or the limit on sockets is reached.
@@ -77,8 +91,8 @@ impl TcpListener {
     /// # Cancel safety
     /// Cancel safe: no connection is lost.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let accepted = self.handle.wait(Side::Read, |door, id, notify| door.tcp_accept(id, notify)).await;
-        accepted.map(|(id, peer)| (TcpStream::new(self.handle.shard(), id), peer))
+        let accepted = self.sockets.wait(Side::Read, |door, id, notify| door.tcp_accept(id, notify)).await;
+        accepted.map(stream)
     }
 
     /// The twin of [`accept`](Self::accept). Only the last task that called is woken.
@@ -86,9 +100,8 @@ impl TcpListener {
     /// # Errors
     /// As [`accept`](Self::accept).
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let poll = self.handle.poll(|door, id| door.tcp_accept(id, Notify::last(cx.waker())));
-        let (id, peer) = ready!(poll)?;
-        Poll::Ready(Ok((TcpStream::new(self.handle.shard(), id), peer)))
+        let accept = |door: &dyn Door, id, notify: Notify<'_>| door.tcp_accept(id, notify);
+        self.sockets.poll(Side::Read, cx.waker(), accept).map_ok(stream)
     }
 
     /// Takes a connection if one waits. For loops that poll by themselves.
@@ -96,8 +109,7 @@ impl TcpListener {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if none does; else as [`accept`](Self::accept).
     pub fn try_accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let accepted = self.handle.attempt(|door, id, notify| door.tcp_accept(id, notify));
-        accepted.map(|(id, peer)| (TcpStream::new(self.handle.shard(), id), peer))
+        self.sockets.attempt(|door, id, notify| door.tcp_accept(id, notify)).map(stream)
     }
 
     /// The address that it listens at.
@@ -105,6 +117,11 @@ impl TcpListener {
     /// # Errors
     /// If the listener is used on a foreign thread.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.handle.call(|door, id| door.listener_local_addr(id))
+        self.sockets.any()?.call(|door, id| door.listener_local_addr(id))
     }
+}
+
+/// A connection belongs to the interface that it came in on.
+fn stream((origin, (id, peer)): (Origin, (TcpId, SocketAddr))) -> (TcpStream, SocketAddr) {
+    (TcpStream::new(origin.shard, id), origin.peer(peer))
 }

@@ -49,7 +49,8 @@ impl TcpStream {
         TcpStream { handle: Handle::new(shard, id) }
     }
 
-    /// Connects from the current host to `addr`; of several addresses to the first that answers.
+    /// Connects from the current host to `addr`; of several addresses to the first that answers. Of several
+    /// [interfaces](crate::Host#several-interfaces) it takes the nearest.
     ///
     /// # Errors
     /// If there is no current host or no route, and if the peer refuses or does not answer.
@@ -68,7 +69,7 @@ impl TcpStream {
     }
 
     pub(super) async fn connect_from(remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpStream> {
-        let handle = Host::current()?.open(|door| door.tcp_connect(remote, local))?;
+        let handle = Host::current()?.towards(remote, local)?.open(|door| door.tcp_connect(remote, local))?;
         // From here on, dropping the future drops the handle, and so gives the attempt up.
         let stream = TcpStream { handle };
         stream.connected().await?;
@@ -114,7 +115,7 @@ impl TcpStream {
         data: &[u8],
     ) -> io::Result<TcpStream> {
         let mut taken = 0;
-        let handle = Host::current()?.open(|door| {
+        let handle = Host::current()?.towards(remote, local)?.open(|door| {
             let (id, len) = door.tcp_connect_with(remote, local, data)?;
             taken = len;
             Ok(id)

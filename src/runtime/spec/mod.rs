@@ -70,7 +70,25 @@ pub enum DeviceSpec {
     Dpdk(DpdkSpec),
 }
 
+/// What separates several devices in one text. No option has it in its value.
+const SEPARATOR: char = ';';
+
 impl DeviceSpec {
+    /// Reads several specs with `;` between them, as the environment variable `HAYASE_DEVICE` has them.
+    ///
+    /// ```
+    /// use hayase::DeviceSpec;
+    ///
+    /// let specs = DeviceSpec::list("tap:name=hy0,addr=10.7.0.2/24;xdp:if=eth1,addr=10.8.0.2/24").unwrap();
+    /// assert_eq!(specs[1].to_string(), "xdp:if=eth1,addr=10.8.0.2/24");
+    /// ```
+    ///
+    /// # Errors
+    /// That of the first which is none.
+    pub fn list(text: &str) -> Result<Vec<DeviceSpec>, ParseSpecError> {
+        text.split(SEPARATOR).map(|spec| spec.trim().parse()).collect()
+    }
+
     /// Whether it names no addresses, because routers are asked for them.
     pub(super) fn is_learning(&self) -> bool {
         let (link, addresses) = match self {
@@ -109,6 +127,10 @@ impl FromStr for DeviceSpec {
     type Err = ParseSpecError;
 
     fn from_str(text: &str) -> Result<DeviceSpec, ParseSpecError> {
+        if text.contains(SEPARATOR) {
+            let text = format!("`{text}` is several devices, where one is wanted");
+            return Err(wrong(text, TAP_EXAMPLE));
+        }
         let (kind, options) = text.split_once(':').unwrap_or((text, ""));
         match kind {
             "wire" => wire::parse(options).map(DeviceSpec::Wire).map_err(|what| wrong(what, WIRE_EXAMPLE)),
@@ -290,6 +312,17 @@ mod tests {
     }
 
     #[test]
+    fn a_list_has_a_spec_between_semicolons() {
+        let texts = |list: &str| {
+            DeviceSpec::list(list).map(|specs| specs.iter().map(DeviceSpec::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(texts("wire").unwrap(), ["wire"]);
+        let two = "tap:name=hy0,addr=10.7.0.2/24; netmap:port=vale0:1,addr=10.8.0.2/24";
+        assert_eq!(texts(two).unwrap(), two.split("; ").collect::<Vec<_>>());
+        assert!(texts("wire;").is_err() && texts("wire;warp").unwrap_err().to_string().contains("`warp`"));
+    }
+
+    #[test]
     fn without_addresses_they_are_to_be_learnt() {
         let is_learning = |text: &str| text.parse::<DeviceSpec>().unwrap().is_learning();
         assert!(is_learning("tap:name=hy0,autoconf=on") && is_learning("xdp:if=eth1,autoconf=on"));
@@ -300,6 +333,7 @@ mod tests {
     fn errors_name_the_mistake_and_show_how_it_is_done() {
         for (text, part) in [
             ("dpdk:port=0", "`port=0`"),
+            ("tap:name=hy0,addr=10.7.0.2/24;wire", "several devices"),
             ("warp:port=0", "`warp`"),
             ("wire:mtu=12", "mtu=12"),
             ("wire:speed=1", "`speed`"),

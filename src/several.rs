@@ -1,0 +1,158 @@
+//! Hosts of several interfaces: which hosts they are made of, and which of these a socket belongs to.
+//!
+//! Such a host has no stack. Its name stands for a list of hosts of this thread, each with its device, addresses, routes
+//! and counters, and every socket is on one of these, or on each ([`Wide`](crate::wide::Wide)). A connection is on the one
+//! that it came in or went out on, and knows nothing of the others.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use crate::door::{self, ShardId};
+use crate::host::{self, Host};
+use crate::mailbox;
+
+thread_local! {
+    /// The hosts of several interfaces of this thread: one, as a rule, or none.
+    static HOSTS: RefCell<Vec<(ShardId, Rc<[Host]>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The interfaces of a host of several.
+pub(crate) fn of(id: ShardId) -> Option<Rc<[Host]>> {
+    // At the end of a thread there may be no list left to look into.
+    let found = HOSTS.try_with(|hosts| {
+        let hosts = hosts.borrow();
+        hosts.iter().find(|(known, _)| *known == id).map(|(_, interfaces)| Rc::clone(interfaces))
+    });
+    found.ok().flatten()
+}
+
+/// Makes one host of several.
+///
+/// # Errors
+/// If there are none, one of them is none of this thread with one interface, or two have the same address.
+pub(crate) fn unite(interfaces: &[Host]) -> io::Result<Host> {
+    let refused = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    if let Some(host) = interfaces.iter().find(|host| of(host.shard()).is_some()) {
+        return refused(format!("{host:?} has several interfaces already: name each of them"));
+    }
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for (index, host) in interfaces.iter().enumerate() {
+        if interfaces[..index].contains(host) {
+            return refused(format!("{host:?} is named twice"));
+        }
+        for (cidr, _) in host.address_states()? {
+            let addr = cidr.addr();
+            if addresses.contains(&addr) && !is_link_local(addr) {
+                return refused(format!("{addr} is the address of two devices: each needs one of its own"));
+            }
+            addresses.push(addr);
+        }
+    }
+    if interfaces.is_empty() {
+        return refused("a host needs at least one interface".into());
+    }
+    let id = mailbox::open()?;
+    HOSTS.with(|hosts| hosts.borrow_mut().push((id, interfaces.into())));
+    host::united(id, interfaces);
+    Ok(Host::new(id))
+}
+
+/// The host is no more. Its interfaces may be.
+pub(crate) fn part(id: ShardId) {
+    mailbox::close(id);
+    let _ = HOSTS.try_with(|hosts| hosts.borrow_mut().retain(|(known, _)| *known != id));
+}
+
+/// Whether a host can be used on this thread.
+pub(crate) fn is_here(id: ShardId) -> bool {
+    of(id).is_some() || door::is_here(id)
+}
+
+/// The interface for a socket that is bound to `local`. `None` if that is no address in particular.
+pub(crate) fn at(interfaces: &[Host], local: SocketAddr) -> io::Result<Option<Host>> {
+    if local.ip().is_unspecified() {
+        return Ok(None);
+    }
+    if let Some(index) = scope_of(local, interfaces.len())? {
+        return Ok(Some(interfaces[index]));
+    }
+    for host in interfaces {
+        if host.address_states()?.iter().any(|(cidr, _)| cidr.addr() == local.ip()) {
+            return Ok(Some(*host));
+        }
+    }
+    // A loopback address is any host's; any other is nobody's, as the first will say.
+    Ok(interfaces.first().copied())
+}
+
+/// The interface for what goes to `remote`: that of `local`, if this is an address in particular, or else the nearest.
+pub(crate) fn towards(
+    interfaces: &[Host],
+    remote: SocketAddr,
+    local: Option<SocketAddr>,
+) -> io::Result<Option<Host>> {
+    // From a loopback address one reaches all of one's own.
+    if let Some(local) = local.filter(|local| !local.ip().is_loopback())
+        && let Some(host) = at(interfaces, local)?
+    {
+        return Ok(Some(host));
+    }
+    let index = nearest(interfaces.iter().copied(), remote)?;
+    Ok(interfaces.get(index).copied())
+}
+
+/// Which interface is nearest to `remote`: the one whose own address that is, else the one with the longest matching
+/// prefix in its routes; of several, or where none has a way, the first.
+pub(crate) fn nearest(
+    interfaces: impl ExactSizeIterator<Item = Host>,
+    remote: SocketAddr,
+) -> io::Result<usize> {
+    if let Some(index) = scope_of(remote, interfaces.len())? {
+        return Ok(index);
+    }
+    // Loopback addresses are in no table, so that always the same one answers.
+    if remote.ip().is_loopback() {
+        return Ok(0);
+    }
+    let mut nearest = (0, None);
+    for (index, host) in interfaces.enumerate() {
+        let reach = host.reach(remote.ip())?;
+        if reach > nearest.1 {
+            nearest = (index, reach);
+        }
+    }
+    Ok(nearest.0)
+}
+
+/// The interface through which a gateway is a neighbour.
+pub(crate) fn beside(interfaces: &[Host], gateway: IpAddr) -> io::Result<Option<Host>> {
+    for host in interfaces {
+        if host.addresses()?.iter().any(|cidr| cidr.contains(gateway)) {
+            return Ok(Some(*host));
+        }
+    }
+    Ok(interfaces.first().copied())
+}
+
+/// The interface that the scope of a link-local address names: its number, counted from 1. 0 names none.
+///
+/// # Errors
+/// If there are not so many.
+fn scope_of(addr: SocketAddr, count: usize) -> io::Result<Option<usize>> {
+    let scope = match addr {
+        SocketAddr::V6(v6) if is_link_local(addr.ip()) => v6.scope_id() as usize,
+        _ => 0,
+    };
+    if scope > count {
+        let text = format!("{addr}: there is no interface {scope}, only 1 to {count}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(scope.checked_sub(1))
+}
+
+/// Whether an address is one of many that only its link tells apart.
+pub(crate) fn is_link_local(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
+}

@@ -1,0 +1,408 @@
+//! A socket where its host has several interfaces.
+//!
+//! One that is bound to an address is on the interface that has it. One that is bound to none in particular is a socket on
+//! each interface: what comes in on any is taken, by turns, so that a busy one does not starve the others; what goes out
+//! takes the nearest. All this ends with the choice of an interface: a connection, accepted or opened, is a socket of its
+//! interface's shard and nothing else.
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::{self, ManuallyDrop};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Poll, Waker};
+
+use hayase_stack::{Error, Ready};
+
+use crate::door::{Door, Handle, ShardId, SocketId};
+use crate::error::io_error;
+use crate::host::Host;
+use crate::io::Interest;
+use crate::several;
+use crate::wakers::{Notify, Side, Ticket};
+
+/// How often a port that is free on the first interface is tried on the others.
+const PORT_TRIES: usize = 64;
+
+/// A socket, on one interface or on each.
+#[derive(Debug)]
+pub(crate) enum Wide<I: SocketId> {
+    One(Handle<I>),
+    Each(Box<Each<I>>),
+}
+
+/// Where something came in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    pub(crate) shard: ShardId,
+    /// The number of the interface among several, from 1; 0 for the only one.
+    scope: u32,
+}
+
+impl Origin {
+    /// The address of a peer there, by which it is reached from everywhere: a link-local one means nothing without its
+    /// link.
+    pub(crate) fn peer(self, mut peer: SocketAddr) -> SocketAddr {
+        if let SocketAddr::V6(v6) = &mut peer
+            && self.scope != 0
+            && v6.ip().is_unicast_link_local()
+        {
+            v6.set_scope_id(self.scope);
+        }
+        peer
+    }
+}
+
+/// A socket on each interface of a host, in their order.
+#[derive(Debug)]
+pub(crate) struct Each<I: SocketId> {
+    parts: Box<[Part<I>]>,
+    /// Which part is asked first.
+    next: AtomicUsize,
+    /// The places of the last task that polled, for each side.
+    last: [Mutex<Vec<Ticket>>; 2],
+}
+
+#[derive(Debug)]
+struct Part<I: SocketId> {
+    /// Not dropped if it was closed: by then its name may be that of another socket.
+    handle: ManuallyDrop<Handle<I>>,
+    /// The socket is connected on another interface, and closed here.
+    is_closed: AtomicBool,
+}
+
+impl<I: SocketId> Part<I> {
+    fn is_open(&self) -> bool {
+        !self.is_closed.load(Ordering::Relaxed)
+    }
+}
+
+impl<I: SocketId> Drop for Each<I> {
+    fn drop(&mut self) {
+        let parts = mem::take(&mut self.parts).into_iter();
+        parts.filter(Part::is_open).for_each(|part| drop(ManuallyDrop::into_inner(part.handle)));
+    }
+}
+
+/// Opening.
+impl<I: SocketId> Wide<I> {
+    /// Opens a socket at `local` of a host, which is asked of the interface that has the address, or of each. `local_addr`
+    /// tells the address of one that is open: a port that is to be chosen is to be the same everywhere.
+    pub(crate) fn bind(
+        host: Host,
+        local: SocketAddr,
+        open: impl Fn(&dyn Door, SocketAddr) -> io::Result<I>,
+        local_addr: impl Fn(&dyn Door, I) -> io::Result<SocketAddr>,
+    ) -> io::Result<Wide<I>> {
+        let Some(interfaces) = several::of(host.shard()) else {
+            return host.open(|door| open(door, local)).map(Wide::One);
+        };
+        if let Some(host) = several::at(&interfaces, local)? {
+            return host.open(|door| open(door, local)).map(Wide::One);
+        }
+        let everywhere = || {
+            let mut local = local;
+            Wide::on_each(&interfaces, |host| {
+                let handle = host.open(|door| open(door, local))?;
+                local.set_port(handle.call(&local_addr)?.port());
+                Ok(handle)
+            })
+        };
+        let is_taken = |error: &io::Error| local.port() == 0 && error.kind() == io::ErrorKind::AddrInUse;
+        for _ in 1..PORT_TRIES {
+            match everywhere() {
+                Err(error) if is_taken(&error) => {}
+                result => return result,
+            }
+        }
+        everywhere()
+    }
+
+    /// Opens a socket that needs no address, on each interface of a host.
+    pub(crate) fn open(host: Host, open: impl Fn(&dyn Door) -> io::Result<I>) -> io::Result<Wide<I>> {
+        match several::of(host.shard()) {
+            Some(interfaces) => Wide::on_each(&interfaces, |host| host.open(&open)),
+            None => host.open(open).map(Wide::One),
+        }
+    }
+
+    fn on_each(
+        interfaces: &[Host],
+        mut open: impl FnMut(&Host) -> io::Result<Handle<I>>,
+    ) -> io::Result<Wide<I>> {
+        // With the first that fails, those that were opened are closed.
+        let handles = interfaces.iter().map(&mut open).collect::<io::Result<Vec<_>>>()?;
+        let part = |handle| Part { handle: ManuallyDrop::new(handle), is_closed: AtomicBool::new(false) };
+        let parts = handles.into_iter().map(part).collect();
+        Ok(Wide::Each(Box::new(Each { parts, next: AtomicUsize::new(0), last: Default::default() })))
+    }
+}
+
+/// Using.
+impl<I: SocketId> Wide<I> {
+    /// The socket on one interface, for what is the same on all.
+    pub(crate) fn any(&self) -> io::Result<&Handle<I>> {
+        match self {
+            Wide::One(handle) => Ok(handle),
+            Wide::Each(each) => each.open_parts().next().map(|(_, part)| &*part.handle).ok_or_else(unusable),
+        }
+    }
+
+    /// The socket on the interface that is nearest to `remote`.
+    pub(crate) fn towards(&self, remote: SocketAddr) -> io::Result<&Handle<I>> {
+        match self {
+            Wide::One(handle) => Ok(handle),
+            Wide::Each(each) => each.towards(remote).map(|part| &*part.handle),
+        }
+    }
+
+    /// Does something to the socket on every interface.
+    pub(crate) fn for_all(&self, op: impl Fn(&dyn Door, I) -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Wide::One(handle) => handle.call(op),
+            Wide::Each(each) => each.open_parts().try_for_each(|(_, part)| part.handle.call(&op)),
+        }
+    }
+
+    /// Connects on the interface that is nearest to `remote`. From then on the socket is there, and nowhere else.
+    pub(crate) fn connect(
+        &self,
+        remote: SocketAddr,
+        connect: impl Fn(&dyn Door, I) -> io::Result<()>,
+    ) -> io::Result<()> {
+        match self {
+            Wide::One(handle) => handle.call(connect),
+            Wide::Each(each) => {
+                let chosen = each.towards(remote)?;
+                chosen.handle.call(connect)?;
+                each.close_all_but(chosen)
+            }
+        }
+    }
+
+    /// What does not wait: [`io::ErrorKind::WouldBlock`] instead.
+    #[inline]
+    pub(crate) fn attempt<T>(
+        &self,
+        mut op: impl FnMut(&dyn Door, I, Notify<'_>) -> Poll<io::Result<T>>,
+    ) -> io::Result<(Origin, T)> {
+        let polled = match self {
+            Wide::One(handle) => return handle.attempt(op).map(|value| (only(handle), value)),
+            Wide::Each(each) => each.take(&mut op),
+        };
+        match polled {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// What may have to wait. Only the last task that polled this side is woken.
+    #[inline]
+    pub(crate) fn poll<T>(
+        &self,
+        side: Side,
+        waker: &Waker,
+        mut op: impl FnMut(&dyn Door, I, Notify<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<(Origin, T)>> {
+        match self {
+            Wide::One(handle) => {
+                let polled = handle.poll(|door, id| op(door, id, Notify::last(waker)));
+                polled.map_ok(|value| (only(handle), value))
+            }
+            Wide::Each(each) => each.poll_last(side, |places| each.poll_any(waker, places, &mut op)),
+        }
+    }
+
+    /// Waits, as one of any number of tasks, until `op` has its answer.
+    pub(crate) async fn wait<T>(
+        &self,
+        side: Side,
+        mut op: impl FnMut(&dyn Door, I, Notify<'_>) -> Poll<io::Result<T>>,
+    ) -> io::Result<(Origin, T)> {
+        match self {
+            Wide::One(handle) => Ok((only(handle), handle.wait(side, op).await?)),
+            Wide::Each(each) => {
+                let mut places = Places::new(each, side);
+                poll_fn(|cx| each.poll_any(cx.waker(), &mut places, &mut op)).await
+            }
+        }
+    }
+
+    /// Waits, as one of any number of tasks, until the socket is ready for any of `interest`.
+    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<crate::io::Ready> {
+        let each = match self {
+            Wide::One(handle) => return handle.ready(interest).await,
+            Wide::Each(each) => each,
+        };
+        let (mut read, mut write) = (Places::new(each, Side::Read), Places::new(each, Side::Write));
+        poll_fn(|cx| {
+            for (wanted, places) in
+                [(interest.is_readable(), &mut read), (interest.is_writable(), &mut write)]
+            {
+                if wanted && let Poll::Ready(ready) = each.poll_ready(cx.waker(), places)? {
+                    return Poll::Ready(Ok(crate::io::Ready::new(ready, interest)));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The state of the socket, once that has anything to do with `side`. Only the last task that polled is woken.
+    pub(crate) fn poll_ready(&self, side: Side, waker: &Waker) -> Poll<io::Result<Ready>> {
+        match self {
+            Wide::One(handle) => handle.poll_ready(side, Notify::last(waker)),
+            Wide::Each(each) => each.poll_last(side, |places| each.poll_ready(waker, places)),
+        }
+    }
+}
+
+fn only<I: SocketId>(handle: &Handle<I>) -> Origin {
+    Origin { shard: handle.shard(), scope: 0 }
+}
+
+/// Two threads have connected one socket at the same time, each elsewhere.
+#[cold]
+fn unusable() -> io::Error {
+    io_error(Error::NotConnected)
+}
+
+impl<I: SocketId> Each<I> {
+    fn open_parts(&self) -> impl Iterator<Item = (usize, &Part<I>)> {
+        self.parts.iter().enumerate().filter(|(_, part)| part.is_open())
+    }
+
+    fn origin(&self, index: usize) -> Origin {
+        Origin { shard: self.parts[index].handle.shard(), scope: index as u32 + 1 }
+    }
+
+    fn towards(&self, remote: SocketAddr) -> io::Result<&Part<I>> {
+        if self.parts.iter().all(Part::is_open) {
+            let hosts = self.parts.iter().map(|part| Host::new(part.handle.shard()));
+            return Ok(&self.parts[several::nearest(hosts, remote)?]);
+        }
+        self.open_parts().next().map(|(_, part)| part).ok_or_else(unusable)
+    }
+
+    /// Whoever waits there is woken, to find the part closed.
+    fn close_all_but(&self, chosen: &Part<I>) -> io::Result<()> {
+        for part in self.parts.iter().filter(|part| !std::ptr::eq(*part, chosen)) {
+            if !part.is_closed.swap(true, Ordering::Relaxed) {
+                part.handle.call(|door, id| {
+                    door.rouse(id.socket());
+                    door.close(id.socket());
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first answer that there is now, from the part after the one that gave the last.
+    fn take<T>(
+        &self,
+        op: &mut impl FnMut(&dyn Door, I, Notify<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<(Origin, T)>> {
+        let (count, next) = (self.parts.len(), self.next.load(Ordering::Relaxed));
+        for index in (next..next + count).map(|index| index % count) {
+            let part = &self.parts[index];
+            if part.is_open()
+                && let Poll::Ready(result) = part.handle.poll(|door, id| op(door, id, Notify::NEVER))
+            {
+                self.next.store((index + 1) % count, Ordering::Relaxed);
+                return Poll::Ready(result.map(|value| (self.origin(index), value)));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The first answer that there is, or a place among those that wait on each part.
+    fn poll_any<T>(
+        &self,
+        waker: &Waker,
+        places: &mut Places<'_, I>,
+        op: &mut impl FnMut(&dyn Door, I, Notify<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<(Origin, T)>> {
+        let taken = self.take(op);
+        if taken.is_ready() {
+            return taken;
+        }
+        for (index, part) in self.open_parts() {
+            // A stack on another thread may have an answer by now.
+            let notify = Notify::each(waker, places.ticket(index));
+            if let Poll::Ready(result) = part.handle.poll(|door, id| op(door, id, notify)) {
+                return Poll::Ready(result.map(|value| (self.origin(index), value)));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Readable is a socket that is so on any interface; writable one that is so on all, for nobody knows yet on which it
+    /// will be written to.
+    fn poll_ready(&self, waker: &Waker, places: &mut Places<'_, I>) -> Poll<io::Result<Ready>> {
+        let side = places.side;
+        let (mut all, mut waiting_count, mut ready_count) = (Ready::EMPTY, 0, 0);
+        for (index, part) in self.open_parts() {
+            let notify = Notify::each(waker, places.ticket(index));
+            match part.handle.poll_ready(side, notify)? {
+                Poll::Ready(ready) => (all, ready_count) = (all | ready, ready_count + 1),
+                Poll::Pending => waiting_count += 1,
+            }
+        }
+        let is_ready = match side {
+            Side::Read => ready_count > 0,
+            Side::Write => waiting_count == 0,
+        };
+        if is_ready { Poll::Ready(Ok(all)) } else { Poll::Pending }
+    }
+
+    /// Polls in the places of the task that polled this side before.
+    fn poll_last<T>(
+        &self,
+        side: Side,
+        poll: impl FnOnce(&mut Places<'_, I>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        // Not held while it polls, for that can run foreign code.
+        let lock = || self.last[side as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = Places { each: self, side, tickets: mem::take(&mut *lock()) };
+        let polled = poll(&mut places);
+        if polled.is_pending() {
+            *lock() = mem::take(&mut places.tickets);
+        }
+        polled
+    }
+}
+
+/// The places of one task, or one future, among those that wait on each part. Dropping them gives them up.
+struct Places<'a, I: SocketId> {
+    each: &'a Each<I>,
+    side: Side,
+    /// Empty before it has to wait for the first time.
+    tickets: Vec<Ticket>,
+}
+
+impl<'a, I: SocketId> Places<'a, I> {
+    fn new(each: &'a Each<I>, side: Side) -> Places<'a, I> {
+        Places { each, side, tickets: Vec::new() }
+    }
+
+    fn ticket(&mut self, part: usize) -> &mut Ticket {
+        if self.tickets.is_empty() {
+            self.tickets.resize(self.each.parts.len(), None);
+        }
+        &mut self.tickets[part]
+    }
+}
+
+impl<I: SocketId> Drop for Places<'_, I> {
+    fn drop(&mut self) {
+        for (part, ticket) in self.each.parts.iter().zip(&self.tickets) {
+            if let Some(ticket) = *ticket
+                && part.is_open()
+            {
+                part.handle.forget(self.side, ticket);
+            }
+        }
+    }
+}
