@@ -40,6 +40,9 @@ Devices (SPEC):
               IPv6 addresses, networks, default routes and the MTU as routers of the link advertise them; addr may be
               left out
     vlan=N    the VLAN that the host is in: its frames carry a tag (802.1Q), and others are not for it
+  with --device several times (serve, ping, connect), or several SPECs with `;` between them in HAYASE_DEVICE, the program
+      is one host with an interface on each: it is reached on all, and connects by the longest matching prefix of their
+      routes; not with the wire
   without --device: the environment variable HAYASE_DEVICE; else tap:name=hy0 with 10.7.0.2/24 and fd00:7::2/64
       if that may be opened, else the wire (bench: the wire, unless --connect is given)
 Offloads (LIST):
@@ -64,7 +67,7 @@ pub(crate) enum Command {
     /// Connect stdin and stdout to a TCP server, as nc(1) does
     Connect(ConnectArgs),
     /// Measure round trips or throughput through the async API
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     /// Simulate networks and hosts on virtual time
     Sim(SimArgs),
     /// Look at this machine and say which devices would work, why others would not, and what to do
@@ -85,9 +88,9 @@ to standard error. SIGINT and SIGTERM end it.
 pub(crate) struct ServeArgs {
     /// What to do with a connection
     pub(crate) service: Service,
-    /// The device to serve on
-    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
-    pub(crate) device: Option<DeviceSpec>,
+    /// The device to serve on; may be repeated, to serve on several
+    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE", value_delimiter = ';')]
+    pub(crate) device: Vec<DeviceSpec>,
     /// Where the stack runs: unified, on the thread of the tasks; split, on a CPU of its own; merge, on a thread of its
     /// own on the CPU of the tasks
     #[arg(long, value_name = "MODEL", default_value_t)]
@@ -170,9 +173,9 @@ pub(crate) struct PingArgs {
     /// Seconds to wait for the last reply
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     pub(crate) timeout: Duration,
-    /// The device to send from
-    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
-    pub(crate) device: Option<DeviceSpec>,
+    /// The device to send from; of several, the one with the nearest route
+    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE", value_delimiter = ';')]
+    pub(crate) device: Vec<DeviceSpec>,
     /// Print one JSON object at the end, and nothing else
     #[arg(long)]
     pub(crate) json: bool,
@@ -191,9 +194,9 @@ pub(crate) struct ConnectArgs {
     /// The server
     #[arg(value_name = "ADDR:PORT")]
     pub(crate) to: SocketAddr,
-    /// The device to connect from
-    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
-    pub(crate) device: Option<DeviceSpec>,
+    /// The device to connect from; of several, the one with the nearest route
+    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE", value_delimiter = ';')]
+    pub(crate) device: Vec<DeviceSpec>,
 }
 
 #[derive(Debug, Args)]
@@ -329,6 +332,9 @@ mod tests {
             "hayase sim storm --seed 7 --count 1",
             "hayase bench pingpong --connections 32 --idle 10000 --payload 1 --duration 0.5 --offloads all --json",
             "hayase serve echo --model split --port 7",
+            "hayase serve echo --device tap:name=hy0,addr=10.7.0.2/24 --device xdp:if=eth1,addr=10.8.0.2/24",
+            "hayase connect 10.8.0.1:7 --device tap:name=hy0,addr=10.7.0.2/24;tap:name=hy1,addr=10.8.0.2/24",
+            "hayase ping 10.8.0.1 --device kernel --device tap:name=hy1,addr=10.8.0.2/24",
             "hayase bench pingpong --model merge --connections 8",
             "hayase bench models --models split,merge --connections 1,32 --rounds 5 --duration 0.1 --svg models.svg --json",
             "hayase bench pingpong --device wire --connect 10.7.0.1:7 --round-trips 100",

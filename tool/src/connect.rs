@@ -21,7 +21,7 @@ const CHUNK_LEN: usize = 64 * 1024;
 const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
 
 pub(crate) fn run(args: &ConnectArgs) -> Result {
-    let runtime = device::runtime(args.device.as_ref(), None)?;
+    let runtime = device::runtime(&args.device)?;
     let (printed, to_print) = channel();
     let printer = start("stdout", move || print(&to_print))?;
     let outcome = runtime.block_on(converse(args, printed));

@@ -48,7 +48,7 @@ impl Bed {
     /// The bed of core 0 in a runtime with so many of them.
     pub(super) fn with_cores(common: &BenchCommon, cores: usize) -> Result<Bed> {
         let spec = device_spec(common)?;
-        let mut builder = device::builder(cores, common.model, Some(&spec), common.offloads);
+        let mut builder = device::builder(cores, common.model, std::slice::from_ref(&spec), common.offloads);
         if matches!(spec, DeviceSpec::Wire(_)) {
             builder = builder.stack(patient());
         }

@@ -27,7 +27,7 @@ use crate::signal::Interrupt;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &ServeArgs) -> Result {
-    let runtime = device::runtime_of(args.cores, args.model, args.device.as_ref(), None)?;
+    let runtime = device::runtime_of(args.cores, args.model, &args.device)?;
     let interrupt = Interrupt::catch()?;
     runtime.block_on(async {
         let port = start_everywhere(args).await?;
