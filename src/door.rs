@@ -54,7 +54,7 @@ pub(crate) trait Door {
         Err(no_fastopen())
     }
     fn tcp_poll_connect(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<()>>;
-    /// Sends a connection to the shard of core `to`.
+    /// Sends a connection to the shard of core `to`. Unless it fails, the connection is not this shard's any more.
     fn tcp_migrate(&self, _id: TcpId, _to: usize) -> io::Result<Moved> {
         Err(alone())
     }
@@ -123,8 +123,8 @@ pub(crate) trait Door {
     }
     /// Bytes to the end of what is urgent, once something is; 0 at the end of the stream.
     fn tcp_poll_urgent(&self, _id: TcpId, _notify: Notify<'_>) -> Poll<io::Result<usize>> {
-        let text = "urgent data is told of by stacks of this thread only, not by the operating system's sockets and not \
-                    through a split or merge model: it is in the stream all the same";
+        let text =
+            "the operating system's sockets do not tell of urgent data: it is in the stream all the same";
         Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, text)))
     }
 
@@ -205,15 +205,14 @@ fn not_ours() -> io::Error {
 
 /// The error of a door behind which no data goes with a SYN.
 fn no_fastopen() -> io::Error {
-    let text = "TCP Fast Open is for a device with a stack on this thread: not for the operating system's sockets, and not \
-                through a split or merge model; connect, and write then";
+    let text = "TCP Fast Open needs a device with a stack of Hayase: with the operating system's sockets, connect, and write \
+                then";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
-/// The error of a door that cannot see all connections of a stack.
+/// The error of a door behind which there is no list of connections.
 fn not_listed() -> io::Error {
-    let text = "connections are listed on the thread of their own stack only; those of the operating system are known \
-                there (`ss -ti`)";
+    let text = "the connections of the operating system are listed there (`ss -ti`)";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
@@ -450,6 +449,18 @@ impl<I: SocketId> Handle<I> {
     #[inline]
     pub(crate) fn call<T>(&self, op: impl FnOnce(&dyn Door, I) -> io::Result<T>) -> io::Result<T> {
         enter(self.shard, |door| op(door, self.id))?
+    }
+
+    /// A call that takes the socket over. If it fails, the socket is closed.
+    pub(crate) fn part_with<T>(self, op: impl FnOnce(&dyn Door, I) -> io::Result<T>) -> io::Result<T> {
+        let result = self.call(op)?;
+        self.into_id();
+        Ok(result)
+    }
+
+    /// The socket by its name, for whoever closes it from now on.
+    pub(crate) fn into_id(self) -> I {
+        ManuallyDrop::new(self).id
     }
 
     /// A call that may have to wait.

@@ -297,7 +297,7 @@ impl Host {
     /// [`TcpStream::info`](crate::net::TcpStream::info) has it. As `ss -ti`; it walks over all of them.
     ///
     /// # Errors
-    /// If the stack is on another thread, or the operating system's. See also [`Host`].
+    /// [`io::ErrorKind::Unsupported`] with the operating system's sockets. See also [`Host`].
     pub fn tcp_connections(self) -> io::Result<Vec<(SocketAddr, SocketAddr, TcpInfo)>> {
         Ok(self.call_each(|door| door.tcp_connections())?.concat())
     }

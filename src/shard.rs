@@ -429,7 +429,11 @@ impl<D: Device> Door for Shard<D> {
 
     fn tcp_migrate(&self, id: TcpId, to: usize) -> io::Result<Moved> {
         let station = self.station.as_ref().ok_or_else(door::alone)?;
-        self.call(|core, _| station.migrate(&mut core.stack, id, to))
+        let moved = self.call(|core, _| station.migrate(&mut core.stack, id, to))?;
+        // The place in the stack is free from here on, and those who wait at it are of the next connection there.
+        let removed = self.wakers.borrow_mut().close(Socket::Tcp(id));
+        drop(removed);
+        Ok(moved)
     }
 
     fn tcp_poll_connect(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<()>> {

@@ -20,7 +20,7 @@ use super::intake::Connector;
 use super::message::{Accepted, Command, Completion};
 use super::output::{Line, Output};
 use super::table::Table;
-use super::{BATCH_LEN, RING_LEN, RING_LEN_LOW, mirror, registry};
+use super::{BATCH_LEN, RING_LEN, RING_LEN_LOW, mirror, moving, registry};
 use crate::door::ShardId;
 use crate::mailbox;
 use crate::wakers::{Kept, Notify, Side, WaitsIn, Wakers};
@@ -36,6 +36,8 @@ pub(crate) struct Client {
     /// The executor of the stack's thread.
     stack: Handle,
     stack_thread: ThreadId,
+    /// The stack's own name.
+    shard: ShardId,
     state: Mutex<State>,
     /// Whether the owner turns, and so delivers what comes in and publishes what is to go out.
     driven: AtomicBool,
@@ -90,6 +92,7 @@ impl Client {
             owner: OnceLock::new(),
             stack: connector.stack.clone(),
             stack_thread: connector.thread,
+            shard: connector.shard,
             state: Mutex::new(state),
             driven: AtomicBool::new(false),
             shared: AtomicBool::new(false),
@@ -104,6 +107,11 @@ impl Client {
 
     pub(super) fn id(&self) -> ShardId {
         self.id
+    }
+
+    /// The stack whose client this is.
+    pub(super) fn shard(&self) -> ShardId {
+        self.shard
     }
 
     pub(super) fn peer(&self) -> Option<ShardId> {
@@ -247,8 +255,10 @@ impl Client {
         TaskWaker::wake_all(&state.mirrors.woken);
         state.mirrors.woken.clear();
         let woken = state.mirrors.wakers.woken();
+        // What was answered at once. The turn that publishes the rest may be none of ours.
+        let published = state.publish();
         drop(state);
-        if count >= RING_LEN_LOW {
+        if count >= RING_LEN_LOW || published > 0 {
             self.stack.notify();
         }
         if let Some(mut woken) = woken {
@@ -338,6 +348,11 @@ impl Client {
             Socket::Udp(id) => mirrors.udp.insert(id, mirror::Udp::default()),
             Socket::Echo(id) => mirrors.echo.insert(id, mirror::Echo::default()),
         }
+    }
+
+    /// On the stack's thread: a connection has come from another core.
+    pub(super) fn adopt(&self, id: TcpId, mirror: mirror::Tcp) {
+        self.lock().mirrors.tcp.insert(id, mirror);
     }
 
     /// The handle of a socket is gone, on a thread without a door.
@@ -494,6 +509,11 @@ impl Mirrors {
             }
             Completion::Failed { id, error } => self.update(id, Ready::ERROR, |tcp| tcp.fail(error)),
             Completion::Connected(id) => self.update(id, Ready::WRITABLE, |tcp| tcp.connecting = false),
+            Completion::Urgent { id, end } => self.update(id, Ready::PRIORITY, |tcp| tcp.mark_urgent(end)),
+            Completion::Parting { id, to } => {
+                let send_off = self.tcp.remove(id).map(|mirror| moving::send_off(id, mirror, *to));
+                outbox.extend(send_off);
+            }
             Completion::Accepted { listener, accepted } => self.accept(listener, *accepted, outbox),
             Completion::Datagram(datagram) => {
                 let id = datagram.id;

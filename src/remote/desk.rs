@@ -3,6 +3,8 @@
 use hayase_stack::{EchoId, ListenerId, Socket, TcpId, UdpId};
 
 use super::message::Command;
+use super::mirror;
+use super::moving::{Baggage, Destination};
 use super::served::Sockets;
 use crate::door::Door;
 
@@ -62,6 +64,21 @@ impl<'a> Desk<'a> {
     pub(super) fn serve_echo(&mut self, id: EchoId) {
         self.open(Socket::Echo(id));
         self.sockets.serve_echo(id, self.client);
+    }
+
+    /// A connection is about to move.
+    pub(super) fn part(&mut self, id: TcpId, to: Box<Destination>) {
+        self.sockets.part(id, to);
+    }
+
+    /// A connection moves, of which this is what the client had.
+    pub(super) fn send_off(&mut self, id: TcpId, mirror: mirror::Tcp, to: Destination) {
+        self.sockets.send_off(self.door, id, mirror, to);
+    }
+
+    /// A connection has come to this stack, and its baggage here.
+    pub(super) fn welcome(&mut self, id: TcpId, baggage: Baggage) {
+        self.sockets.welcome(self.door, id, self.client, baggage);
     }
 
     /// Whether the stack has taken everything that the client wrote.

@@ -18,7 +18,8 @@ use super::chunk::Chunk;
 use super::client::{Client, State};
 use super::desk::Desk;
 use super::message::{Addresses, Command, Datagram};
-use super::{DATAGRAMS_MAX, mirror};
+use super::moving::Destination;
+use super::{DATAGRAMS_MAX, SEND_MAX, mirror};
 use crate::counters::Counters;
 use crate::door::Door;
 use crate::error::io_error;
@@ -190,11 +191,21 @@ impl Door for RemoteDoor {
         self.ask(move |desk| desk.door.listener_local_addr(id))
     }
 
-    /// What is under way between the two threads belongs to both, and cannot be taken from them.
-    fn tcp_migrate(&self, _id: TcpId, _to: usize) -> io::Result<Moved> {
-        let text = "a connection of a stack with a thread of its own (Model::Split, Model::Merge) cannot move: it can with \
-                    Model::Unified; or listen on the core where it is to be served";
-        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    fn listener_is_known(&self, id: ListenerId) -> bool {
+        // One that cannot be asked any more is waited for by nobody.
+        self.ask(move |desk| Ok(desk.door.listener_is_known(id))).unwrap_or(true)
+    }
+
+    /// Whether it can move is found out when it leaves.
+    fn tcp_migrate(&self, id: TcpId, to: usize) -> io::Result<Moved> {
+        let (destination, moved) = Destination::new(to);
+        let removed = self.client.call(self.away, |state| {
+            state.tcp(id)?;
+            state.push(Command::Run(Box::new(move |desk| desk.part(id, destination))));
+            Ok(state.mirrors.wakers.close(Socket::Tcp(id)))
+        })?;
+        drop(removed);
+        Ok(moved)
     }
 
     fn tcp_accept(&self, id: ListenerId, notify: Notify<'_>) -> Poll<io::Result<(TcpId, SocketAddr)>> {
@@ -212,6 +223,25 @@ impl Door for RemoteDoor {
             desk.serve_tcp(id);
             Ok(id)
         })
+    }
+
+    /// What the stack does not take at once is written when the handshake is over.
+    fn tcp_connect_with(
+        &self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        bytes: &[u8],
+    ) -> io::Result<(TcpId, usize)> {
+        let bytes = bytes[..bytes.len().min(SEND_MAX)].to_vec();
+        self.ask(move |desk| {
+            let (id, len) = desk.door.tcp_connect_with(remote, local, &bytes)?;
+            desk.serve_tcp(id);
+            Ok((id, len))
+        })
+    }
+
+    fn tcp_set_fastopen(&self, id: ListenerId, pending_max: usize) -> io::Result<()> {
+        self.ask(move |desk| desk.door.tcp_set_fastopen(id, pending_max))
     }
 
     fn tcp_poll_connect(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<()>> {
@@ -397,6 +427,10 @@ impl Door for RemoteDoor {
         self.ask(move |desk| desk.door.tcp_info(id))
     }
 
+    fn tcp_connections(&self) -> io::Result<Vec<(SocketAddr, SocketAddr, TcpInfo)>> {
+        self.ask(|desk| desk.door.tcp_connections())
+    }
+
     fn tcp_congestion(&self, id: TcpId) -> io::Result<Congestion> {
         self.ask(move |desk| desk.door.tcp_congestion(id))
     }
@@ -411,6 +445,10 @@ impl Door for RemoteDoor {
 
     fn tcp_set_tos(&self, id: TcpId, tos: u8) -> io::Result<()> {
         self.set(id, move |door| door.tcp_set_tos(id, tos))
+    }
+
+    fn tcp_poll_urgent(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<usize>> {
+        self.client.poll(self.away, (id, Side::Read, notify), |state| state.tcp(id)?.poll_urgent())
     }
 
     fn udp_bind(&self, local: SocketAddr) -> io::Result<UdpId> {

@@ -7,6 +7,7 @@ use hayase_stack::{EchoId, EchoReply, ListenerId, Socket, TcpId, UdpId};
 
 use super::chunk::Chunk;
 use super::desk::Desk;
+use super::moving::Destination;
 
 /// From the task thread to the stack.
 pub(super) enum Command {
@@ -52,6 +53,10 @@ pub(super) enum Completion {
     Sent { id: UdpId, count: u32 },
     /// An ICMP error came back, or a datagram could not be sent.
     UdpFailed { id: UdpId, error: io::Error },
+    /// The peer marked as urgent what comes before the byte with this number, from the beginning.
+    Urgent { id: TcpId, end: u64 },
+    /// The connection moves, and no more bytes follow from here.
+    Parting { id: TcpId, to: Box<Destination> },
     /// An answer to an echo request came in.
     Echo { id: EchoId, reply: io::Result<Box<EchoReply>> },
 }

@@ -20,6 +20,8 @@ pub(super) struct Tcp {
     /// Bytes that have been read, and how many of them the stack knows of.
     read_total: u64,
     told_total: u64,
+    /// Where what the peer marked as urgent ends, counted as those.
+    urgent_end: u64,
     /// Bytes that may be written.
     credit: usize,
     /// The handshake is not over.
@@ -41,6 +43,7 @@ impl Tcp {
             unread: VecDeque::new(),
             read_total: 0,
             told_total: 0,
+            urgent_end: 0,
             credit: SEND_MAX,
             connecting,
             ended: false,
@@ -50,6 +53,18 @@ impl Tcp {
             error: None,
             addresses,
         }
+    }
+
+    /// As it arrives at another stack, which counts anew, and tells anew how the connection ended.
+    pub(super) fn moved(self, credit: usize) -> Tcp {
+        let urgent_end = self.urgent_len();
+        let Tcp { unread, shut_down, addresses, .. } = self;
+        Tcp { unread, urgent_end, credit, shut_down, ..Tcp::new(false, addresses) }
+    }
+
+    /// Bytes that wait for their reader.
+    pub(super) fn unread_len(&self) -> u64 {
+        self.unread.iter().map(|chunk| chunk.len() as u64).sum()
     }
 
     #[inline]
@@ -126,6 +141,27 @@ impl Tcp {
         self.credit += credit as usize;
     }
 
+    pub(super) fn mark_urgent(&mut self, end: u64) {
+        self.urgent_end = self.urgent_end.max(end);
+    }
+
+    /// Bytes to the end of what is urgent.
+    fn urgent_len(&self) -> u64 {
+        self.urgent_end.saturating_sub(self.read_total)
+    }
+
+    pub(super) fn poll_urgent(&self) -> Poll<io::Result<usize>> {
+        match self.urgent_len() {
+            0 if !self.ended => Poll::Pending,
+            len => Poll::Ready(Ok(len as usize)),
+        }
+    }
+
+    /// Whether no more follows.
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.shut_down
+    }
+
     pub(super) fn shut_down(&mut self) -> io::Result<()> {
         if self.failed {
             return Err(self.error.take().unwrap_or_else(|| io_error(Error::NotConnected)));
@@ -159,6 +195,9 @@ impl Tcp {
             ready |= Ready::WRITABLE | Ready::WRITE_CLOSED;
         } else if !self.connecting && self.credit >= SEND_COST_MIN {
             ready |= Ready::WRITABLE;
+        }
+        if self.urgent_len() > 0 {
+            ready |= Ready::PRIORITY;
         }
         if self.error.is_some() {
             ready |= Ready::ERROR;

@@ -31,6 +31,7 @@ mod intake;
 mod link;
 mod message;
 mod mirror;
+mod moving;
 mod output;
 mod registry;
 mod served;

@@ -37,6 +37,11 @@ pub(crate) fn door(id: ShardId) -> Option<Rc<dyn Door>> {
     Some(Rc::new(RemoteDoor::new(client)))
 }
 
+/// The client of a stack, if that has a thread of its own.
+pub(super) fn client_of(stack: ShardId) -> Option<Arc<Client>> {
+    clients().values().find(|client| client.shard() == stack).cloned()
+}
+
 /// The other end of the wire of a remote shard.
 pub(crate) fn peer(id: ShardId) -> Option<ShardId> {
     find(id)?.peer()

@@ -14,7 +14,7 @@ use super::device::Steered;
 use super::fabric::News;
 use super::reply::Reply;
 use super::station::Station;
-use crate::door::ShardId;
+use crate::door::{Handle as SocketHandle, ShardId};
 use crate::error::io_error;
 use crate::shard::Shard;
 use crate::turn::Turn;
@@ -71,7 +71,7 @@ impl<D: Device> Member<D> {
         self.station.settle(migrant.local_addr(), migrant.peer_addr());
         let adopted = stack.tcp_import(now, migrant, device);
         match (adopted, reply) {
-            (Ok(id), Some(reply)) => reply.send(Ok((self.id, id))),
+            (Ok(id), Some(reply)) => reply.send(Ok(SocketHandle::new(self.id, id))),
             (Err(error), Some(reply)) => reply.send(Err(lost(error))),
             (Ok(id), None) => offer(now, id, stack),
             (Err(_), None) => {}

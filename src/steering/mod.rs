@@ -38,7 +38,7 @@ pub(crate) use device::Steered;
 pub(crate) use fabric::Seat;
 pub(crate) use member::Member;
 pub use policy::AcceptPolicy;
-pub(crate) use reply::Moved;
+pub(crate) use reply::{Moved, Reply};
 pub(crate) use satellite::Satellite;
 pub(crate) use seats::seat;
 pub(crate) use setting::Setting;

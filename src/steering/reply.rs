@@ -1,5 +1,6 @@
 //! The answer of a shard that took a connection in.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,54 +8,72 @@ use std::task::{Poll, Waker};
 
 use hayase_stack::TcpId;
 
-use crate::door::ShardId;
+use crate::door::Handle;
 
-/// Where a connection is now.
-type Place = (ShardId, TcpId);
+/// The connection where it is now. Whoever drops it closes the connection: also an answer that nobody waits for.
+type Arrived = io::Result<Handle<TcpId>>;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Slot {
-    answer: Option<io::Result<Place>>,
-    waker: Option<Waker>,
+    answer: Option<Arrived>,
+    waiter: Option<Waiter>,
     /// Whether there will be no answer any more.
     is_over: bool,
 }
 
+enum Waiter {
+    Task(Waker),
+    Call(Box<dyn FnOnce(Arrived) + Send>),
+}
+
 /// The end that waits.
-#[derive(Debug)]
 pub(crate) struct Moved(Arc<Mutex<Slot>>);
 
 /// The end that answers. Dropping it is an answer, too.
-#[derive(Debug)]
-pub(super) struct Reply(Arc<Mutex<Slot>>);
+pub(crate) struct Reply(Arc<Mutex<Slot>>);
 
 /// Nothing that panics happens under this lock.
 fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Slot {
+    fn take(&mut self) -> Option<Arrived> {
+        self.answer.take().or_else(|| self.is_over.then(|| Err(lost())))
+    }
+}
+
 impl Moved {
-    pub(super) fn channel() -> (Reply, Moved) {
+    pub(crate) fn channel() -> (Reply, Moved) {
         let slot = Arc::default();
         (Reply(Arc::clone(&slot)), Moved(slot))
     }
 
     /// Waits until the connection has arrived.
-    pub(crate) async fn arrived(self) -> io::Result<Place> {
+    pub(crate) async fn arrived(self) -> Arrived {
         poll_fn(|cx| {
             let mut slot = lock(&self.0);
-            match slot.answer.take() {
-                Some(answer) => Poll::Ready(answer),
-                None if slot.is_over => Poll::Ready(Err(lost())),
-                None => {
-                    let before = slot.waker.replace(cx.waker().clone());
-                    drop(slot);
-                    drop(before);
-                    Poll::Pending
-                }
+            if let Some(answer) = slot.take() {
+                return Poll::Ready(answer);
             }
+            let before = slot.waiter.replace(Waiter::Task(cx.waker().clone()));
+            drop(slot);
+            drop(before);
+            Poll::Pending
         })
         .await
+    }
+
+    /// Calls `f` when the connection has arrived: on the thread of whoever answers, or at once. It must not use the shard.
+    pub(crate) fn then(self, f: impl FnOnce(Arrived) + Send + 'static) {
+        let mut slot = lock(&self.0);
+        match slot.take() {
+            None => slot.waiter = Some(Waiter::Call(Box::new(f))),
+            Some(answer) => {
+                drop(slot);
+                f(answer);
+            }
+        }
     }
 }
 
@@ -64,7 +83,7 @@ fn lost() -> io::Error {
 }
 
 impl Reply {
-    pub(super) fn send(self, answer: io::Result<Place>) {
+    pub(crate) fn send(self, answer: Arrived) {
         lock(&self.0).answer = Some(answer);
     }
 }
@@ -73,10 +92,29 @@ impl Drop for Reply {
     fn drop(&mut self) {
         let mut slot = lock(&self.0);
         slot.is_over = true;
-        let waker = slot.waker.take();
-        drop(slot);
-        if let Some(waker) = waker {
-            waker.wake();
+        match slot.waiter.take() {
+            None => {}
+            Some(Waiter::Task(waker)) => {
+                drop(slot);
+                waker.wake();
+            }
+            Some(Waiter::Call(f)) => {
+                let answer = slot.answer.take().unwrap_or_else(|| Err(lost()));
+                drop(slot);
+                f(answer);
+            }
         }
+    }
+}
+
+impl fmt::Debug for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Moved")
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
     }
 }

@@ -297,47 +297,56 @@ async fn a_connection_tells_how_it_is_doing(_client: Host, server: Host) {
     assert_eq!(theirs.bytes_received, 50_000);
 }
 
-#[test]
-fn a_stream_that_ends_has_nothing_urgent() {
-    let runtime = crate::Runtime::builder().device("wire".parse().unwrap()).build().unwrap();
-    let server = runtime.peer().unwrap();
-    runtime.block_on(async {
-        let (mut stream, peer) = connected(server).await;
-        let waiting = crate::spawn(async move { peer.urgent().await });
-        stream.write_all(b"nothing of this is").await.unwrap();
-        crate::time::sleep(Duration::from_millis(5)).await;
-        assert!(!waiting.is_finished());
-        stream.shutdown().await.unwrap();
-        assert_eq!(waiting.await.unwrap().unwrap(), 0);
-    });
+#[hayase::test]
+async fn a_stream_that_ends_has_nothing_urgent(_client: Host, server: Host) {
+    let (mut stream, peer) = connected(server).await;
+    let waiting = crate::spawn(async move { peer.urgent().await });
+    stream.write_all(b"nothing of this is").await.unwrap();
+    crate::time::sleep(Duration::from_millis(5)).await;
+    assert!(!waiting.is_finished());
+    stream.shutdown().await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), 0);
 }
 
-#[test]
-fn data_goes_with_a_syn_once_the_server_gave_a_cookie() {
-    let runtime = crate::Runtime::builder().device("wire".parse().unwrap()).build().unwrap();
-    let server = runtime.peer().unwrap();
-    runtime.block_on(async {
-        let listener = {
-            let _server = server.enter();
-            let socket = TcpSocket::new_v4().unwrap();
-            socket.set_fastopen(16).unwrap();
-            socket.bind("0.0.0.0:7".parse().unwrap()).unwrap();
-            socket.listen(16).unwrap()
-        };
-        let ip = addresses(server).into_iter().find(std::net::IpAddr::is_ipv4).unwrap();
-        let addr = SocketAddr::new(ip, 7);
-        for early in [0, 1] {
-            let request = pattern(3000);
-            let (ours, theirs) =
-                future::join(TcpStream::connect_with(addr, &request), listener.accept()).await;
-            let (mut ours, mut theirs) = (ours.unwrap(), theirs.unwrap().0);
-            let mut received = vec![0; 3000];
+#[hayase::test]
+async fn data_goes_with_a_syn_once_the_server_gave_a_cookie(_client: Host, server: Host) {
+    let listener = {
+        let _server = server.enter();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_fastopen(16).unwrap();
+        socket.bind("0.0.0.0:7".parse().unwrap()).unwrap();
+        socket.listen(16).unwrap()
+    };
+    let addr = SocketAddr::new(address(server), 7);
+    // More than goes with a SYN, and more than is under way between two threads.
+    for (early, len) in [(0, 3000), (1, 3000), (2, 700_000)] {
+        let request = pattern(len);
+        let receive = async {
+            let mut theirs = listener.accept().await.unwrap().0;
+            let mut received = vec![0; len];
             theirs.read_exact(&mut received).await.unwrap();
             assert!(received == request);
             theirs.write_all(b"yes").await.unwrap();
-            ours.read_exact(&mut received[..3]).await.unwrap();
-            let passive = server.counters().unwrap().get("TcpExtTCPFastOpenPassive").unwrap();
-            assert_eq!((&received[..3], passive), (&b"yes"[..], early));
-        }
-    });
+            theirs
+        };
+        let (ours, _theirs) = future::join(TcpStream::connect_with(addr, &request), receive).await;
+        let mut answer = [0; 3];
+        ours.unwrap().read_exact(&mut answer).await.unwrap();
+        let passive = server.counters().unwrap().get("TcpExtTCPFastOpenPassive").unwrap();
+        assert_eq!((&answer, passive), (b"yes", early));
+    }
+}
+
+#[hayase::test]
+async fn a_host_lists_its_connections(client: Host, server: Host) {
+    assert!(server.tcp_connections().unwrap().is_empty());
+    let (mut stream, mut peer) = connected(server).await;
+    stream.write_all(b"hello").await.unwrap();
+    peer.read_exact(&mut [0; 5]).await.unwrap();
+    let (local, remote) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    let ours = client.tcp_connections().unwrap();
+    let theirs = server.tcp_connections().unwrap();
+    let ends: Vec<_> = ours.iter().chain(&theirs).map(|(local, remote, _)| (*local, *remote)).collect();
+    assert_eq!(ends, [(local, remote), (remote, local)]);
+    assert_eq!((theirs[0].2.state, theirs[0].2.bytes_received), (State::Established, 5));
 }

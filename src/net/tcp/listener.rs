@@ -61,7 +61,7 @@ impl TcpListener {
     }
 
     /// Whether all cores know of it by now.
-    fn is_known(&self) -> io::Result<bool> {
+    pub(crate) fn is_known(&self) -> io::Result<bool> {
         let is_known = Cell::new(true);
         self.sockets.for_all(|door, id| {
             is_known.set(is_known.get() && door.listener_is_known(id));
@@ -76,8 +76,7 @@ impl TcpListener {
     /// With several cores, each core's listener is set by itself.
     ///
     /// # Errors
-    /// If the listener is used on a foreign thread. [`io::ErrorKind::Unsupported`] with the operating system's sockets, and
-    /// where the stack has a thread of its own ([`Model`](crate::Model)).
+    /// If the listener is used on a foreign thread. [`io::ErrorKind::Unsupported`] with the operating system's sockets.
     pub fn set_fastopen(&self, pending_max: u32) -> io::Result<()> {
         let pending_max = usize::try_from(pending_max).unwrap_or(usize::MAX);
         self.sockets.for_all(|door, id| door.tcp_set_fastopen(id, pending_max))

@@ -94,7 +94,7 @@ impl TcpStream {
     ///
     /// # Errors
     /// As [`connect`](Self::connect) and [`write_all`](Self::write_all). [`io::ErrorKind::Unsupported`] with the operating
-    /// system's sockets, and where the stack has a thread of its own ([`Model`](crate::Model)).
+    /// system's sockets.
     ///
     /// # Cancel safety
     /// As [`connect`](Self::connect); the peer may have got some of `data`.
@@ -141,7 +141,7 @@ impl TcpStream {
         self.shut_down()
     }
 
-    pub(super) fn shut_down(&self) -> io::Result<()> {
+    pub(crate) fn shut_down(&self) -> io::Result<()> {
         self.handle.call(|door, id| door.tcp_shutdown(id))
     }
 
@@ -166,15 +166,14 @@ impl TcpStream {
     ///
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] where the cores are no single network (the in-memory wire, the operating system's
-    /// sockets), or the stack has a thread of its own ([`Model`](crate::Model)); if there is no such core, or the
-    /// connection is not established any more; and if the other core has no room for it, when it is lost.
+    /// sockets); if there is no such core, or the connection is not established any more, as it is when both ends have said
+    /// that no more follows; and if the other core has no room for it. The connection is closed then, whatever is unread.
     ///
     /// # Cancel safety
     /// Not cancel safe: the connection is closed when it arrives.
     pub async fn migrate(self, core: usize) -> io::Result<TcpStream> {
-        let moved = self.handle.call(|door, id| door.tcp_migrate(id, core))?;
-        let (shard, id) = moved.arrived().await?;
-        Ok(TcpStream::new(shard, id))
+        let moved = self.handle.part_with(|door, id| door.tcp_migrate(id, core))?;
+        moved.arrived().await.map(|handle| TcpStream { handle })
     }
 
     /// Borrows the two directions, for use in one task.
@@ -583,7 +582,7 @@ impl TcpStream {
     ///
     /// # Errors
     /// If the stream is used on a foreign thread; [`io::ErrorKind::Unsupported`] where its stack is the operating
-    /// system's or has a thread of its own.
+    /// system's.
     ///
     /// # Cancel safety
     /// Cancel safe: nothing is taken.

@@ -2,6 +2,7 @@
 
 mod datagram;
 mod listener;
+mod moving;
 mod tcp;
 
 use std::collections::VecDeque;

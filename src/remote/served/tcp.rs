@@ -31,10 +31,10 @@ pub(super) struct Tcp {
     /// The handshake is not over.
     connecting: bool,
     /// Bytes that were taken out of the stack, and that have been read.
-    taken_total: u64,
-    read_total: u64,
+    pub(super) taken_total: u64,
+    pub(super) read_total: u64,
     /// What was written and the stack has not taken, each with what was paid for it.
-    unsent: VecDeque<(Chunk, usize)>,
+    pub(super) unsent: VecDeque<(Chunk, usize)>,
     /// What the stack has taken and the client is not told of.
     freed: usize,
     ended: bool,
@@ -43,6 +43,8 @@ pub(super) struct Tcp {
     shut_down: bool,
     /// So does the close: the handle is gone.
     pub(super) closing: bool,
+    /// It is about to move to another core: the client gets nothing more from here.
+    pub(super) parting: bool,
     /// It is in the list of those who wait for room in the messages.
     pub(super) stalled: bool,
 }
@@ -60,8 +62,19 @@ impl Tcp {
             write_closed: false,
             shut_down: false,
             closing: false,
+            parting: false,
             stalled: false,
         }
+    }
+
+    /// As it comes from another core.
+    pub(super) fn moved(
+        client: usize,
+        unread_len: u64,
+        unsent: VecDeque<(Chunk, usize)>,
+        shut_down: bool,
+    ) -> Tcp {
+        Tcp { taken_total: unread_len, unsent, shut_down, ..Tcp::new(client, false) }
     }
 
     /// The stack has taken what cost so much. Returns what the client should be told.
@@ -179,7 +192,10 @@ impl Sockets {
         if connecting && !self.connect(door, id) {
             return;
         }
-        if ready.wakes_reader() {
+        if ready.contains(Ready::PRIORITY) {
+            self.tell_urgent(door, id);
+        }
+        if ready.is_readable() {
             self.take(door, id, ready);
         }
         if has_unsent && ready.wakes_writer() {
@@ -187,6 +203,16 @@ impl Sockets {
         }
         if ready.intersects(Ready::WRITE_CLOSED | Ready::ERROR) {
             self.close_write(door, id);
+        }
+    }
+
+    /// The peer marked something as urgent: what it is counted from is still in the stack.
+    #[cold]
+    fn tell_urgent(&mut self, door: &dyn Door, id: TcpId) {
+        let Some(tcp) = self.tcp.get(id) else { return };
+        if let Poll::Ready(Ok(len @ 1..)) = door.tcp_poll_urgent(id, Notify::NEVER) {
+            let (client, end) = (tcp.client, tcp.taken_total + len as u64);
+            self.tell(client, Completion::Urgent { id, end });
         }
     }
 
@@ -238,7 +264,7 @@ impl Sockets {
     /// How many more bytes the client may have, if any. With too many messages to read already, it gets them later.
     #[inline]
     fn room(&mut self, id: TcpId) -> Option<u64> {
-        let tcp = self.tcp.get_mut(id).filter(|tcp| !tcp.ended && !tcp.closing)?;
+        let tcp = self.tcp.get_mut(id).filter(|tcp| !tcp.ended && !tcp.closing && !tcp.parting)?;
         let output = self.outputs[tcp.client].as_ref()?;
         let room = output.receive_max().saturating_sub(tcp.taken_total - tcp.read_total);
         if room > 0 && !output.has_room() {
@@ -282,7 +308,7 @@ impl Sockets {
     }
 
     /// Sends what had to wait.
-    fn resend(&mut self, door: &dyn Door, id: TcpId) {
+    pub(super) fn resend(&mut self, door: &dyn Door, id: TcpId) {
         while let Some(tcp) = self.tcp.get_mut(id)
             && let Some((chunk, paid)) = tcp.unsent.front_mut()
         {
