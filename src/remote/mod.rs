@@ -34,6 +34,7 @@ mod mirror;
 mod moving;
 mod output;
 mod registry;
+mod ring;
 mod served;
 mod server;
 mod table;

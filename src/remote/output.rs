@@ -7,7 +7,7 @@ use rtrb::{Consumer, Producer};
 
 use super::client::Client;
 use super::message::{Command, Completion};
-use super::{BATCH_LEN, RECEIVE_MAX, RECEIVE_MIN, RING_LEN, UNREAD_MAX};
+use super::{BATCH_LEN, RECEIVE_MAX, RECEIVE_MIN, RING_LEN, UNREAD_MAX, ring};
 
 /// A client as it arrives.
 pub(super) struct Line {
@@ -58,13 +58,10 @@ impl Output {
 
     /// Publishes what was pushed, at once, and sees to it that it is read.
     pub(super) fn publish(&mut self) -> usize {
-        let count = self.outbox.len().min(self.completions.slots());
-        if count == 0 {
-            return 0;
+        let count = ring::publish(&mut self.completions, &mut self.outbox);
+        if count > 0 {
+            self.client.published();
         }
-        let Ok(chunk) = self.completions.write_chunk_uninit(count) else { return 0 };
-        chunk.fill_from_iter(self.outbox.drain(..count));
-        self.client.published();
         count
     }
 }
