@@ -115,12 +115,8 @@ pub(crate) trait Door {
     fn tcp_connections(&self) -> io::Result<Vec<(SocketAddr, SocketAddr, TcpInfo)>> {
         Err(not_listed())
     }
-    fn tcp_congestion(&self, _id: TcpId) -> io::Result<Congestion> {
-        Err(not_ours())
-    }
-    fn tcp_set_congestion(&self, _id: TcpId, _congestion: Congestion) -> io::Result<()> {
-        Err(not_ours())
-    }
+    fn tcp_congestion(&self, id: TcpId) -> io::Result<Congestion>;
+    fn tcp_set_congestion(&self, id: TcpId, congestion: Congestion) -> io::Result<()>;
     /// Bytes to the end of what is urgent, once something is; 0 at the end of the stream.
     fn tcp_poll_urgent(&self, _id: TcpId, _notify: Notify<'_>) -> Poll<io::Result<usize>> {
         let text =
@@ -199,7 +195,7 @@ pub(crate) fn alone() -> io::Error {
 
 /// The error of a door that leads to another TCP than ours.
 fn not_ours() -> io::Error {
-    let text = "this connection is the operating system's: its congestion control and its state are known there (`ss -i`)";
+    let text = "this connection is the operating system's: its state is known there (`ss -ti`)";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 

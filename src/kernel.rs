@@ -18,8 +18,8 @@ use hayase_device::{Caps, Interest, Offloads, SharedBytes};
 use hayase_executor::{Handle, waking};
 use hayase_kernel::{Key, Kind, Lingering, Readiness, Sockets};
 use hayase_stack::{
-    AddressState, Cidr, Count, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State, TcpId, UdpId,
-    Way,
+    AddressState, Cidr, Congestion, Count, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State,
+    TcpId, UdpId, Way,
 };
 use hayase_time::Instant;
 
@@ -416,6 +416,21 @@ impl Door for KernelShard {
 
     fn tcp_set_user_timeout(&self, id: TcpId, limit: Option<Duration>) -> io::Result<()> {
         self.call(|sockets| sockets.tcp(id.key())?.set_user_timeout(limit))
+    }
+
+    fn tcp_congestion(&self, id: TcpId) -> io::Result<Congestion> {
+        let name = self.call(|sockets| sockets.tcp(id.key())?.congestion())?;
+        let known = Congestion::ALL.iter().find(|congestion| congestion.name() == name);
+        known.copied().ok_or_else(|| {
+            let text = format!(
+                "the operating system rules this connection by `{name}`, which Hayase has no name for: see `ss -ti`"
+            );
+            io::Error::new(io::ErrorKind::Unsupported, text)
+        })
+    }
+
+    fn tcp_set_congestion(&self, id: TcpId, congestion: Congestion) -> io::Result<()> {
+        self.call(|sockets| sockets.tcp(id.key())?.set_congestion(congestion.name()))
     }
 
     fn tcp_ttl(&self, id: TcpId) -> io::Result<u8> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hayase_device::{Device, Interest};
 use hayase_executor::Handle;
-use hayase_stack::Config;
+use hayase_stack::{Config, Congestion};
 use hayase_time::Instant;
 
 use crate::door::{self, Door, ShardId};
@@ -156,10 +156,16 @@ impl Reactor {
     }
 
     /// Takes the operating system's sockets in place of a stack, as a host with the addresses of this machine. With
-    /// `shares_ports`, other threads can have the same ports.
+    /// `shares_ports`, other threads can have the same ports. Without `congestion`, connections have the system's.
     #[cfg(feature = "kernel")]
-    pub(crate) fn attach_kernel(&mut self, shares_ports: bool, now: Instant) -> io::Result<Host> {
-        let sockets = hayase_kernel::Sockets::new(shares_ports)?;
+    pub(crate) fn attach_kernel(
+        &mut self,
+        shares_ports: bool,
+        congestion: Option<Congestion>,
+        now: Instant,
+    ) -> io::Result<Host> {
+        let mut sockets = hayase_kernel::Sockets::new(shares_ports)?;
+        congestion.map_or(Ok(()), |congestion| sockets.set_congestion(congestion.name()))?;
         self.install(|mailbox| KernelShard::new(sockets, now, mailbox))
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hayase_device::Offloads;
 use hayase_executor::{Config, Cores, Executor, Handle, Parking};
+use hayase_stack::Congestion;
 
 use super::Runtime;
 use super::apart::Placement;
@@ -46,6 +47,7 @@ pub struct Builder {
     executor: Config,
     network: Choices,
     accept: AcceptPolicy,
+    congestion: Option<Congestion>,
     quiet: bool,
 }
 
@@ -59,6 +61,7 @@ impl Default for Builder {
             executor: Config::default(),
             network: Choices::default(),
             accept: AcceptPolicy::Local,
+            congestion: None,
             quiet: false,
         }
     }
@@ -155,6 +158,14 @@ impl Builder {
         self
     }
 
+    /// The congestion control of all connections, in place of [`stack`](Self::stack)'s; on the operating system's sockets
+    /// in place of the system's own (`TCP_CONGESTION`), if it has it and allows it. A connection may still choose another:
+    /// [`TcpStream::set_congestion`](crate::net::TcpStream::set_congestion).
+    pub fn congestion(mut self, congestion: Congestion) -> Builder {
+        self.congestion = Some(congestion);
+        self
+    }
+
     /// Says nothing on stderr when the wire takes the place of TAP.
     pub fn quiet(mut self, quiet: bool) -> Builder {
         self.quiet = quiet;
@@ -165,7 +176,8 @@ impl Builder {
     ///
     /// # Errors
     /// If the device cannot be opened or its addresses make no sense, if there are to be no cores or polls,
-    /// or if the process may open no more descriptors or threads. The text says what to do.
+    /// if the operating system does not have or allow the congestion control, or if the process may open no more
+    /// descriptors or threads. The text says what to do.
     pub fn build(self) -> io::Result<Runtime> {
         self.build_with(Builder::attach)
     }
@@ -177,6 +189,9 @@ impl Builder {
     ) -> io::Result<Runtime> {
         if self.cores == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a runtime needs at least one core"));
+        }
+        if let Some(congestion) = self.congestion {
+            self.network.stack.congestion = congestion;
         }
         self.network.stack.stable_secret.get_or_insert(stable_secret()?);
         self.executor.spin = self.model.spin(self.spin, self.spin_of_device()?);
@@ -212,7 +227,7 @@ impl Builder {
 
     fn open(&self, reactor: &mut Reactor, handle: &Handle, specs: &[DeviceSpec]) -> Attached {
         devices::check(specs)?;
-        let open = |spec| self.seat(device::open(spec, self.cores)?, device::is_one_network(spec));
+        let open = |spec| self.seat(device::open(spec, self.cores, self.congestion)?, device::is_one_network(spec));
         self.attach_devices(reactor, handle, specs.iter().map(open).collect::<io::Result<_>>()?)
     }
 

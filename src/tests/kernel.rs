@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future;
 
 use super::{address, addresses, connected};
-use crate::net::{EchoSocket, TcpListener, TcpStream, UdpSocket};
+use crate::net::{Congestion, EchoSocket, TcpListener, TcpSocket, TcpStream, UdpSocket};
 use crate::time::{sleep, timeout};
 use crate::{DeviceSpec, Host, Model, Offloads, Parking, Runtime};
 
@@ -189,5 +189,62 @@ fn pings_do_not_mix() {
         let (first, second) = (first.unwrap(), second.unwrap());
         assert_eq!(((first.sequence, first.len), (second.sequence, second.len)), ((1, 3), (2, 5)));
         assert_eq!(one.try_recv().unwrap_err().kind(), ErrorKind::WouldBlock);
+    });
+}
+
+/// Connections that are made have it, and those that are accepted.
+#[test]
+fn connections_have_the_congestion_control_that_was_chosen() {
+    for model in Model::ALL {
+        let builder = Runtime::builder().device(DeviceSpec::Kernel).model(model);
+        let runtime = builder.congestion(Congestion::NewReno).build().unwrap();
+        runtime.block_on(async {
+            let (ours, theirs) = connected(runtime.host()).await;
+            for stream in [ours, theirs] {
+                assert_eq!(stream.congestion().unwrap(), Congestion::NewReno);
+            }
+        });
+    }
+}
+
+/// CUBIC is in every kernel, but not everybody may choose it.
+#[test]
+fn a_connection_may_choose_another_congestion_control() {
+    with_host(|host| async move {
+        let (stream, peer) = connected(host).await;
+        let before = peer.congestion().unwrap();
+        match stream.set_congestion(Congestion::Cubic) {
+            Ok(()) => assert_eq!(stream.congestion().unwrap(), Congestion::Cubic),
+            Err(error) => assert!(error.to_string().contains("tcp_allowed_congestion_control"), "{error}"),
+        }
+        assert_eq!(peer.congestion().unwrap(), before);
+    });
+}
+
+/// The kernel has it, but not through these sockets: nothing may look as if it were in force.
+#[test]
+fn fast_open_is_refused_and_nothing_is_left_of_the_attempt() {
+    with_host(|host| async move {
+        let listener = TcpListener::bind((address(host), 0)).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_fastopen(16).unwrap();
+        for error in [
+            listener.set_fastopen(16).unwrap_err(),
+            TcpStream::connect_with(addr, b"early").await.unwrap_err(),
+            TcpSocket::new_v4().unwrap().connect_with(addr, b"early").await.unwrap_err(),
+            socket.listen(16).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains("connect, and write then"), "{error}");
+        }
+        assert_eq!(listener.try_accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody connected");
+        assert_eq!(host.tcp_count().unwrap(), 0);
+        // What the text advises.
+        let (stream, accepted) = future::join(TcpStream::connect(addr), listener.accept()).await;
+        stream.unwrap().write_all(b"then").await.unwrap();
+        let mut buf = [0; 4];
+        accepted.unwrap().0.read_exact(&mut buf).await.unwrap();
+        assert_eq!(&buf, b"then");
     });
 }

@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::Poll;
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
+use rustix::net::SocketType;
 
+use crate::address;
 use crate::echo::Echo;
 use crate::source::{Readiness, Source};
-use crate::tcp::{Listener, Tcp};
+use crate::tcp::{self, Listener, Tcp};
 use crate::udp::Udp;
 use crate::watch::{Change, Watch};
 
@@ -113,6 +115,8 @@ pub struct Sockets {
     slots: Vec<Slot>,
     free: Vec<u32>,
     shares_ports: bool,
+    /// The congestion control of new connections, where it is not the kernel's default.
+    congestion: Option<String>,
 }
 
 impl Sockets {
@@ -124,7 +128,7 @@ impl Sockets {
     /// # Errors
     /// If the process may have no more descriptors.
     pub fn new(shares_ports: bool) -> io::Result<Sockets> {
-        Ok(Sockets { watch: Watch::new()?, slots: Vec::new(), free: Vec::new(), shares_ports })
+        Ok(Sockets::told_by(Watch::new()?, shares_ports))
     }
 
     /// The same on epoll, whatever else there is.
@@ -132,7 +136,22 @@ impl Sockets {
     /// # Errors
     /// As [`new`](Sockets::new).
     pub fn on_epoll(shares_ports: bool) -> io::Result<Sockets> {
-        Ok(Sockets { watch: Watch::epoll()?, slots: Vec::new(), free: Vec::new(), shares_ports })
+        Ok(Sockets::told_by(Watch::epoll()?, shares_ports))
+    }
+
+    fn told_by(watch: Watch, shares_ports: bool) -> Sockets {
+        Sockets { watch, slots: Vec::new(), free: Vec::new(), shares_ports, congestion: None }
+    }
+
+    /// Chooses the congestion control of all connections from now on (`TCP_CONGESTION`), by the kernel's name for it.
+    ///
+    /// # Errors
+    /// If the kernel has none of that name, or root alone may choose it.
+    pub fn set_congestion(&mut self, name: &str) -> io::Result<()> {
+        let (fd, _) = address::open_for((Ipv6Addr::UNSPECIFIED, 0).into(), SocketType::STREAM)?;
+        tcp::set_congestion(fd.as_fd(), name)?;
+        self.congestion = Some(name.to_owned());
+        Ok(())
     }
 
     /// How it is told what changes: `io_uring` or `epoll`.
@@ -325,7 +344,7 @@ impl Sockets {
     /// # Errors
     /// If there is no route, or the local address cannot be had.
     pub fn connect(&mut self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<Key> {
-        let tcp = Tcp::connect(remote, local)?;
+        let tcp = Tcp::connect(remote, local, self.congestion.as_deref())?;
         self.insert(Socket::Tcp(tcp))
     }
 
@@ -337,7 +356,7 @@ impl Sockets {
         if self.shares_ports && self.has_listener_at(addr)? {
             return Err(Errno::ADDRINUSE.into());
         }
-        let listener = Listener::bind(addr, backlog, self.shares_ports)?;
+        let listener = Listener::bind(addr, backlog, self.shares_ports, self.congestion.as_deref())?;
         self.insert(Socket::Listener(listener))
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -80,7 +80,6 @@ impl Lingering {
 
     /// The time is over: resets the connection if there is still something to deliver.
     pub fn end(self) {
-        use std::os::fd::AsFd;
         if sys::unacknowledged(self.fd.as_fd()).is_ok_and(|len| len > 0) {
             reset(self.fd.as_fd());
         }
@@ -98,9 +97,14 @@ impl Tcp {
         Tcp { source: Source::eager(fd), is_connected: true, linger: None }
     }
 
-    pub(crate) fn connect(remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<Tcp> {
+    pub(crate) fn connect(
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        congestion: Option<&str>,
+    ) -> io::Result<Tcp> {
         let remote = address::canonical(remote);
         let fd = address::open(address::family(remote), SocketType::STREAM, None)?;
+        congestion.map_or(Ok(()), |name| set_congestion(fd.as_fd(), name))?;
         if let Some(local) = local {
             // An earlier connection from there in TIME-WAIT is no obstacle.
             sockopt::set_socket_reuseaddr(&fd, true)?;
@@ -393,6 +397,22 @@ impl Tcp {
         Ok(sockopt::set_tcp_user_timeout(self.source.fd(), millis)?)
     }
 
+    /// The name of its congestion control (`TCP_CONGESTION`).
+    ///
+    /// # Errors
+    /// As all of these: if the kernel refuses.
+    pub fn congestion(&self) -> io::Result<String> {
+        Ok(sockopt::tcp_congestion(self.source.fd())?)
+    }
+
+    /// Chooses its congestion control by the kernel's name for it.
+    ///
+    /// # Errors
+    /// If the kernel has none of that name, or root alone may choose it.
+    pub fn set_congestion(&self, name: &str) -> io::Result<()> {
+        set_congestion(self.source.fd(), name)
+    }
+
     /// The hop limit of what is sent.
     ///
     /// # Errors
@@ -426,6 +446,27 @@ impl Tcp {
     }
 }
 
+/// Chooses a socket's congestion control. Connections that a listener accepts have the listener's.
+pub(crate) fn set_congestion(fd: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    sockopt::set_tcp_congestion(fd, name).map_err(|errno| match errno {
+        Errno::NOENT => {
+            let text = format!(
+                "the operating system has no congestion control `{name}`: load it as root with `modprobe tcp_{name}`, or \
+                 choose one of those in /proc/sys/net/ipv4/tcp_available_congestion_control"
+            );
+            io::Error::new(io::ErrorKind::Unsupported, text)
+        }
+        Errno::PERM => {
+            let text = format!(
+                "the operating system lets root alone choose the congestion control `{name}`: run as root, have root add it \
+                 to the sysctl net.ipv4.tcp_allowed_congestion_control, or choose one that is there"
+            );
+            io::Error::new(io::ErrorKind::PermissionDenied, text)
+        }
+        errno => errno.into(),
+    })
+}
+
 fn whole_seconds(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)))
 }
@@ -437,8 +478,14 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn bind(addr: SocketAddr, backlog: usize, shares_port: bool) -> io::Result<Listener> {
+    pub(crate) fn bind(
+        addr: SocketAddr,
+        backlog: usize,
+        shares_port: bool,
+        congestion: Option<&str>,
+    ) -> io::Result<Listener> {
         let (fd, addr) = address::open_for(addr, SocketType::STREAM)?;
+        congestion.map_or(Ok(()), |name| set_congestion(fd.as_fd(), name))?;
         // Connections of an earlier server in TIME-WAIT are no obstacle; another listener still is.
         sockopt::set_socket_reuseaddr(&fd, true)?;
         if shares_port {

@@ -330,3 +330,18 @@ fn hold_ports() {
     out.flush().unwrap();
     std::thread::sleep(PATIENCE);
 }
+
+#[test]
+fn congestion_control_is_chosen_by_name_and_accepted_with() {
+    for mut sockets in tables() {
+        sockets.set_congestion("reno").unwrap();
+        let (client, server) = connected(&mut sockets);
+        for key in [client, server] {
+            assert_eq!(sockets.tcp(key).unwrap().congestion().unwrap(), "reno");
+        }
+        let error = sockets.set_congestion("nonesuch").unwrap_err();
+        assert!(error.to_string().contains("modprobe tcp_nonesuch"), "{error}");
+        assert!(sockets.tcp(client).unwrap().set_congestion("nonesuch").is_err());
+        assert_eq!(sockets.tcp(client).unwrap().congestion().unwrap(), "reno");
+    }
+}

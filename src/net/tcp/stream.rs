@@ -733,7 +733,8 @@ impl TcpStream {
     /// Who rules the congestion window.
     ///
     /// # Errors
-    /// As [`info`](Self::info).
+    /// As all of these; [`io::ErrorKind::Unsupported`] if the operating system has given its socket an algorithm that
+    /// [`Congestion`] does not name.
     pub fn congestion(&self) -> io::Result<Congestion> {
         self.handle.call(|door, id| door.tcp_congestion(id))
     }
@@ -741,7 +742,9 @@ impl TcpStream {
     /// Chooses who rules the congestion window from now on. What was learned of the path is kept.
     ///
     /// # Errors
-    /// As [`info`](Self::info).
+    /// As all of these; if the operating system, where the socket is its own, has no such algorithm or lets root alone
+    /// choose it. Where the stack has a thread of its own ([`Model`](crate::Model)), such a refusal is not told:
+    /// [`congestion`](Self::congestion) tells what came of it.
     pub fn set_congestion(&self, congestion: Congestion) -> io::Result<()> {
         self.handle.call(|door, id| door.tcp_set_congestion(id, congestion))
     }

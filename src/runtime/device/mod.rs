@@ -15,7 +15,7 @@ mod xdp;
 use std::io;
 use std::net::IpAddr;
 
-use hayase_stack::{Cidr, Config};
+use hayase_stack::{Cidr, Config, Congestion};
 
 use super::spec::DeviceSpec;
 #[cfg(any(feature = "tap", feature = "xdp", feature = "dpdk", feature = "netmap"))]
@@ -27,8 +27,14 @@ use crate::reactor::Reactor;
 /// queue and returns that stack's hosts: the one that tasks of the core mean, and on a wire the other end's.
 pub(crate) type Queue = Box<dyn FnOnce(&mut Reactor, &Config) -> io::Result<Vec<Host>> + Send>;
 
-/// Opens a device, with a queue pair for each core as far as it has them: core i gets the i-th. Never empty.
-pub(super) fn open(spec: &DeviceSpec, cores: usize) -> io::Result<Vec<Queue>> {
+/// Opens a device, with a queue pair for each core as far as it has them: core i gets the i-th. Never empty. A stack has
+/// its congestion control from its configuration; where there is none, it is `congestion`.
+pub(super) fn open(
+    spec: &DeviceSpec,
+    cores: usize,
+    #[cfg_attr(not(feature = "kernel"), expect(unused_variables, reason = "every device has a stack"))]
+    congestion: Option<Congestion>,
+) -> io::Result<Vec<Queue>> {
     match spec {
         DeviceSpec::Wire(spec) => Ok(wire::open(spec, cores)),
         #[cfg(feature = "tap")]
@@ -36,7 +42,7 @@ pub(super) fn open(spec: &DeviceSpec, cores: usize) -> io::Result<Vec<Queue>> {
         #[cfg(not(feature = "tap"))]
         DeviceSpec::Tap(_) => Err(not_built("tap")),
         #[cfg(feature = "kernel")]
-        DeviceSpec::Kernel => Ok(kernel::open(cores)),
+        DeviceSpec::Kernel => Ok(kernel::open(cores, congestion)),
         #[cfg(not(feature = "kernel"))]
         DeviceSpec::Kernel => Err(not_built("kernel")),
         #[cfg(feature = "xdp")]
