@@ -5,12 +5,12 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, SendFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::pattern::{Hash, hash_to_end, pattern_hash, write_pattern};
@@ -21,6 +21,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a condition that has no event is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The flag of `sendto` (include/linux/socket.h), which rustix has no name for.
+const MSG_FASTOPEN: u32 = 0x2000_0000;
 
 /// The TCP states of `/proc/net/tcp` that the tests ask about (include/net/tcp_states.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +111,42 @@ pub fn udp(namespace: &Namespace, peer: SocketAddr) -> UdpSocket {
         Ok::<_, io::Error>(socket)
     };
     namespace.enter(open).unwrap_or_else(|error| panic!("a UDP socket to {peer}: {error}"))
+}
+
+/// Sends `data` with the SYN if there is a cookie for it, and after the handshake else (`MSG_FASTOPEN`): from this local
+/// address, on a connection that is prepared then.
+///
+/// # Errors
+/// Those of `socket`, `bind` and `sendto`.
+pub fn connect_with(
+    namespace: &Namespace,
+    local: IpAddr,
+    remote: SocketAddr,
+    data: &[u8],
+) -> io::Result<TcpStream> {
+    let family = if local.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = namespace.enter(|| rustix::net::socket(family, SocketType::STREAM, None))?;
+    rustix::net::bind(&socket, &SocketAddr::new(local, 0))?;
+    let sent = rustix::net::sendto(&socket, data, SendFlags::from_bits_retain(MSG_FASTOPEN), &remote)?;
+    assert_eq!(sent, data.len(), "a short piece of data is taken whole");
+    prepared(TcpStream::from(socket))
+}
+
+/// What the kernel has counted in a namespace under a name of `/proc/net/netstat`, as `nstat` has it.
+///
+/// # Panics
+/// If there is no such counter.
+pub fn counter(namespace: &Namespace, name: &str) -> u64 {
+    let path = "/proc/thread-self/net/netstat";
+    let text = namespace.enter(|| fs::read_to_string(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let lines: Vec<&str> = text.lines().collect();
+    let found = lines.chunks(2).find_map(|pair| {
+        let (names, values) = (pair[0].split_whitespace(), pair.get(1)?.split_whitespace());
+        let prefix = names.clone().next()?.trim_end_matches(':');
+        let place = names.into_iter().position(|other| Some(other) == name.strip_prefix(prefix))?;
+        values.clone().nth(place)?.parse().ok()
+    });
+    found.unwrap_or_else(|| panic!("no counter {name} in {path}"))
 }
 
 /// Makes closing this stream a reset (SO_LINGER with zero seconds).

@@ -1,6 +1,7 @@
 //! One case of a test: a namespace, a device, an address family and a set of offloads.
 
 use std::fmt;
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -175,10 +176,19 @@ impl Site {
     /// # Panics
     /// If that fails.
     pub fn order(&self, order: &str) -> TcpStream {
-        use std::io::Write;
         let mut stream = kernel::connect(&self.namespace, self.hayase(CONTROL_PORT));
         stream.write_all(format!("{order}\n").as_bytes()).expect("the control port takes an order");
         stream
+    }
+
+    /// What the stack under test has counted under this name, by the control port.
+    ///
+    /// # Panics
+    /// If it does not tell.
+    pub fn count(&self, name: &str) -> u64 {
+        let mut answer = String::new();
+        self.order(&format!("COUNT {name}")).read_to_string(&mut answer).expect("the control port answers");
+        answer.trim_end().parse().unwrap_or_else(|_| panic!("{name}: {answer:?}"))
     }
 
     /// The service is alive: a fresh connection echoes.

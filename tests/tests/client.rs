@@ -8,7 +8,7 @@ use std::time::Duration;
 use hayase_tests::kernel::{self, PATIENCE};
 use hayase_tests::pattern::{expect_pattern, pattern, write_pattern};
 use hayase_tests::process::feed;
-use hayase_tests::{Process, Site, matrix};
+use hayase_tests::{Device, Family, Offloads, Process, Site, matrix};
 
 fn start_connect(site: &Site, port: u16) -> Process {
     site.start(&["connect", &site.kernel(port).to_string()])
@@ -32,6 +32,22 @@ fn bench(
             .unwrap_or_else(|error| panic!("not one JSON value: {error}\n{}", exit.text()));
         (figures, served.join().unwrap())
     })
+}
+
+/// Where the kernel can be asked, since the client's socket is the kernel's.
+#[test]
+fn connect_has_the_chosen_congestion_control() {
+    Site::run(Device::Kernel, Family::V4, Offloads::All, |site| {
+        let listener = kernel::listen(&site.namespace, site.family);
+        let to = site.kernel(kernel::port(&listener));
+        for (name, linux) in [("newreno", " reno "), ("cubic", " cubic ")] {
+            let client = site.start(&["connect", &to.to_string(), "--congestion", name]);
+            let _stream = kernel::accept(&listener);
+            let sockets = site.system("ss", &["-tinH", "dport", "=", &format!(":{}", to.port())]);
+            assert!(sockets.contains(linux), "{name}: {sockets}");
+            drop(client);
+        }
+    });
 }
 
 matrix! {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hayase_tests::kernel::{self, tcp_state};
 use hayase_tests::pattern::{expect_pattern, pattern, write_pattern};
-use hayase_tests::site::kernel_address;
+use hayase_tests::site::{CONTROL_PORT, kernel_address};
 use hayase_tests::{Site, matrix};
 
 /// How late something may be that is said to happen at once.
@@ -124,6 +124,24 @@ matrix! {
         let stream = site.order("ABORT");
         assert_eq!(kernel::read(&stream, &mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
         site.check_echo();
+    }
+
+    fn a_connection_tells_its_congestion_control(site) {
+        let _server = site.serve("echo", &["--ctl", &CONTROL_PORT.to_string(), "--congestion", "newreno"]);
+        let mut stream = site.order("CONGESTION");
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"newreno\n");
+        kernel::echo_of_pattern(&stream, 10_000);
+    }
+
+    fn a_count_is_told(site) {
+        let _server = site.serve_control();
+        let before = site.count("TcpPassiveOpens");
+        assert!(site.count("TcpPassiveOpens") > before, "asking takes a connection");
+        let mut answer = String::new();
+        site.order("COUNT Nonesuch").read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("ERR "), "{answer:?}");
     }
 
     fn connect_opens_and_echoes(site) {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hayase::net::Congestion;
 use hayase::{DeviceSpec, Model};
 
 pub(crate) use bench::{
@@ -74,7 +75,7 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = format!("\
 Examples:
   hayase serve echo --device tap:name=hy0,addr=10.7.0.2/24      then: socat - TCP:10.7.0.2:7
@@ -101,6 +102,12 @@ pub(crate) struct ServeArgs {
     /// Serve on so many cores, each with a stack and a listener of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = cores)]
     pub(crate) cores: usize,
+    /// The congestion control of all connections: newreno, cubic or bbr
+    #[arg(long, value_name = "NAME", value_parser = congestion)]
+    pub(crate) congestion: Option<Congestion>,
+    /// Take data that comes with a SYN from clients that were here before (TCP Fast Open): it may come twice
+    #[arg(long)]
+    pub(crate) fastopen: bool,
     /// Also echo UDP datagrams, on the same port
     #[arg(long)]
     pub(crate) udp: bool,
@@ -122,6 +129,8 @@ Also listen on this TCP port, where test programs give one order a connection, i
   ABORT              reset the connection
   CONNECT ip port    open a connection, answer `OK` or `ERR kind` and close; echo on the new one
   CORE               answer the number of the core that serves this connection, then echo until the end
+  CONGESTION         answer the congestion control of this connection, then echo until the end
+  COUNT name         answer what the core's stack has counted under that name, such as TcpRetransSegs, and close
 Byte i of the pattern is (i*7 + i/251) & 255.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -189,6 +198,10 @@ Examples:
 
 The end of standard input shuts down our direction; the command ends when the peer has shut down its own as well.
 
+With --fastopen, the command waits for the first bytes of standard input, and they go with the SYN. That takes a cookie,
+which the server gave to an earlier connection of the same process: so a connection that carries nothing comes first. A line
+on standard error says whether the server took the bytes.
+
 {DEVICES}"))]
 pub(crate) struct ConnectArgs {
     /// The server
@@ -197,6 +210,12 @@ pub(crate) struct ConnectArgs {
     /// The device to connect from; of several, the one with the nearest route
     #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE", value_delimiter = ';')]
     pub(crate) device: Vec<DeviceSpec>,
+    /// The congestion control: newreno, cubic or bbr
+    #[arg(long, value_name = "NAME", value_parser = congestion)]
+    pub(crate) congestion: Option<Congestion>,
+    /// Send the first bytes with the SYN (TCP Fast Open): they may arrive twice
+    #[arg(long)]
+    pub(crate) fastopen: bool,
 }
 
 #[derive(Debug, Args)]
@@ -279,6 +298,21 @@ fn number(text: &str, min: usize, max: usize) -> Result<usize, String> {
     number.ok_or_else(|| format!("give a number from {min} to {max}"))
 }
 
+/// What the command line calls each; Linux's name of the first, reno, is understood as well.
+const CONGESTION: [(&str, Congestion); 3] =
+    [("newreno", Congestion::NewReno), ("cubic", Congestion::Cubic), ("bbr", Congestion::Bbr)];
+
+fn congestion(text: &str) -> Result<Congestion, String> {
+    let found = CONGESTION.iter().find(|(name, congestion)| text == *name || text == congestion.name());
+    found.map(|(_, congestion)| *congestion).ok_or_else(|| "give newreno, cubic or bbr".into())
+}
+
+/// The name under which the command line knows it.
+pub(crate) fn congestion_name(congestion: Congestion) -> &'static str {
+    let found = CONGESTION.iter().find(|(_, other)| *other == congestion);
+    found.map_or(congestion.name(), |(name, _)| name)
+}
+
 fn count(text: &str) -> Result<usize, String> {
     number(text, 0, CONNECTIONS_MAX)
 }
@@ -335,6 +369,10 @@ mod tests {
             "hayase serve echo --device tap:name=hy0,addr=10.7.0.2/24 --device xdp:if=eth1,addr=10.8.0.2/24",
             "hayase connect 10.8.0.1:7 --device tap:name=hy0,addr=10.7.0.2/24;tap:name=hy1,addr=10.8.0.2/24",
             "hayase ping 10.8.0.1 --device kernel --device tap:name=hy1,addr=10.8.0.2/24",
+            "hayase serve http --congestion bbr --fastopen",
+            "hayase connect 10.7.0.1:80 --congestion newreno --fastopen",
+            "hayase bench pingpong --congestion reno",
+            "hayase bench bulk --congestion cubic --connections 2",
             "hayase bench pingpong --model merge --connections 8",
             "hayase bench models --models split,merge --connections 1,32 --rounds 5 --duration 0.1 --svg models.svg --json",
             "hayase bench pingpong --device wire --connect 10.7.0.1:7 --round-trips 100",
@@ -366,6 +404,7 @@ mod tests {
             ("hayase bench bulk --duration 0", "number of seconds"),
             ("hayase bench bulk --duration nan", "number of seconds"),
             ("hayase bench bulk --offloads gro", "tx-checksum"),
+            ("hayase serve echo --congestion vegas", "newreno, cubic or bbr"),
             ("hayase serve echo --model divided", "only unified, split and merge"),
             ("hayase bench models --connections 1,0", "from 1 to"),
             ("hayase bench pingpong --sweep sizes", "cores, connections"),
@@ -391,6 +430,14 @@ mod tests {
             assert_eq!(error.exit_code(), 2, "{line}");
             assert!(error.to_string().contains(part), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn every_congestion_control_has_a_name() {
+        for known in Congestion::ALL {
+            assert_eq!(congestion(congestion_name(*known)), Ok(*known));
+        }
+        assert_eq!(congestion_name(Congestion::NewReno), "newreno");
     }
 
     #[test]

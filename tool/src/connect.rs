@@ -1,13 +1,15 @@
 //! `hayase connect`: standard input and output at the ends of a TCP connection.
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use futures_util::future::try_join;
 use hayase::net::TcpStream;
 use hayase::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use hayase::time;
+use hayase::stack::Count;
+use hayase::{Host, time};
 
 use crate::channel::{Receiver, Sender, channel};
 use crate::cli::ConnectArgs;
@@ -17,11 +19,15 @@ use crate::failure::{Attempt, Failure, Result};
 /// Bytes that are moved at a time.
 const CHUNK_LEN: usize = 64 * 1024;
 
+/// Connections whose SYN carried data that was taken, and data that was not.
+const ACTIVE: &str = Count::FastOpenActive.name();
+const ACTIVE_FAIL: &str = Count::FastOpenActiveFail.name();
+
 /// How often it is looked whether the peer has got everything.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
 
 pub(crate) fn run(args: &ConnectArgs) -> Result {
-    let runtime = device::runtime(&args.device)?;
+    let runtime = device::runtime(&args.device, args.congestion)?;
     let (printed, to_print) = channel();
     let printer = start("stdout", move || print(&to_print))?;
     let outcome = runtime.block_on(converse(args, printed));
@@ -31,14 +37,48 @@ pub(crate) fn run(args: &ConnectArgs) -> Result {
 }
 
 async fn converse(args: &ConnectArgs, printed: Sender) -> Result {
-    let stream = TcpStream::connect(args.to).await.attempt(|| format!("cannot connect to {}", args.to))?;
-    stream.set_nodelay(true)?;
     let (feeder, input) = channel();
     // It may wait in a read for as long as it likes: the end of the process is its end, too.
-    drop(start("stdin", move || feed(&feeder))?);
+    let start_input = || start("stdin", move || feed(&feeder)).map(drop);
+    let failed = || format!("cannot connect to {}", args.to);
+    let stream = if args.fastopen {
+        // Nobody is to type in vain.
+        ask_for_cookie(args.to).await.attempt(failed)?;
+        start_input()?;
+        let first = input.receive().await.unwrap_or_default();
+        let (stream, outcome) = open_with(args.to, &first).await.attempt(failed)?;
+        outcome.into_iter().for_each(|outcome| eprintln!("hayase: {outcome}"));
+        stream
+    } else {
+        let stream = TcpStream::connect(args.to).await.attempt(failed)?;
+        start_input()?;
+        stream
+    };
+    stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
     try_join(send(input, writer), receive(reader, printed)).await?;
     Ok(())
+}
+
+/// Opens and closes a connection that carries nothing: by its SYN-ACK the server gives a cookie, if it gives any.
+async fn ask_for_cookie(to: SocketAddr) -> io::Result<()> {
+    TcpStream::connect_with(to, &[]).await.map(drop)
+}
+
+/// Opens a connection whose SYN carries the first bytes, as far as there is a cookie for it and they fit; and says what came
+/// of it, unless there were none.
+async fn open_with(to: SocketAddr, first: &[u8]) -> io::Result<(TcpStream, Option<&'static str>)> {
+    let host = Host::current()?;
+    let count = |name| Ok::<_, io::Error>(host.counters()?.get(name).unwrap_or_default());
+    let before = (count(ACTIVE)?, count(ACTIVE_FAIL)?);
+    let stream = TcpStream::connect_with(to, first).await?;
+    let outcome = match (count(ACTIVE)? > before.0, count(ACTIVE_FAIL)? > before.1) {
+        _ if first.is_empty() => return Ok((stream, None)),
+        (true, _) => "the server took the first bytes with the SYN",
+        (_, true) => "the server did not take what came with the SYN: it went again after the handshake",
+        _ => "the server gave no cookie: the first bytes went after the handshake",
+    };
+    Ok((stream, Some(outcome)))
 }
 
 async fn send(input: Receiver, mut writer: OwnedWriteHalf) -> Result {
@@ -104,5 +144,49 @@ fn join(thread: JoinHandle<io::Result<()>>) -> Result {
     match thread.join() {
         Ok(result) => result.attempt(|| "cannot write standard output".into()),
         Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hayase::net::TcpListener;
+
+    const TO: &str = "10.7.0.2:7";
+
+    /// The outcome, and what the server's second connection brought.
+    async fn open_twice(server: Host, pending_max: u32, first: &[u8]) -> (Option<&'static str>, Vec<u8>) {
+        let listener = server.scope(TcpListener::bind(TO)).await.unwrap();
+        listener.set_fastopen(pending_max).unwrap();
+        let to = TO.parse().unwrap();
+        ask_for_cookie(to).await.unwrap();
+        assert_eq!(listener.accept().await.unwrap().0.read(&mut [0]).await.unwrap(), 0, "it carries nothing");
+        let (mut stream, outcome) = open_with(to, first).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut received = Vec::new();
+        listener.accept().await.unwrap().0.read_to_end(&mut received).await.unwrap();
+        (outcome, received)
+    }
+
+    #[hayase::test]
+    async fn the_first_bytes_go_with_the_syn(_client: Host, server: Host) {
+        let (outcome, received) = open_twice(server, 16, b"first").await;
+        assert_eq!(
+            (outcome.unwrap(), &received[..]),
+            ("the server took the first bytes with the SYN", &b"first"[..])
+        );
+        assert_eq!(server.counters().unwrap().get("TcpExtTCPFastOpenPassive"), Some(1));
+    }
+
+    #[hayase::test]
+    async fn a_server_without_fast_open_gets_them_later(_client: Host, server: Host) {
+        let (outcome, received) = open_twice(server, 0, b"first").await;
+        assert!(outcome.unwrap().starts_with("the server gave no cookie"));
+        assert_eq!(received, b"first");
+    }
+
+    #[hayase::test]
+    async fn without_bytes_there_is_nothing_to_say(_client: Host, server: Host) {
+        assert_eq!(open_twice(server, 16, b"").await, (None, Vec::new()));
     }
 }

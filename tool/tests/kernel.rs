@@ -88,6 +88,14 @@ fn round_trips_and_bytes_between_two_processes_are_exact() {
 }
 
 #[test]
+fn the_systems_sockets_have_the_chosen_congestion_control() {
+    let echo = Server::start("echo");
+    let figures =
+        json(&format!("bench pingpong --connect {} --round-trips 9 --congestion newreno --json", echo.addr));
+    assert_eq!(figures["congestion"], "newreno", "{figures}");
+}
+
+#[test]
 fn anybodys_clients_are_served() {
     let echo = Server::start("echo --udp");
     let mut stream = echo.connect();
@@ -140,6 +148,8 @@ fn what_it_has_not_is_refused() {
         ("bench pingpong --connect 127.0.0.1:9 --offloads tso", 1, "ethtool -K"),
         ("bench pingpong", 2, "--connect ADDR:PORT"),
         ("serve echo --device kernel:mtu=9000", 2, "takes no options"),
+        ("serve echo --port 0 --fastopen", 1, "TCP Fast Open is for a device with a stack"),
+        ("connect 127.0.0.1:9 --fastopen", 1, "connect, and write then"),
     ] {
         let output = output(line);
         assert_eq!(output.status.code(), Some(code), "{line}");

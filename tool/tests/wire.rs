@@ -108,6 +108,24 @@ fn every_figure_of_pingpong_is_there() {
     assert_eq!(figures["version"], env!("CARGO_PKG_VERSION"));
 }
 
+/// What is reported was asked of a connection.
+#[test]
+fn the_chosen_congestion_control_is_that_of_the_connections() {
+    let cases = [
+        ("pingpong --round-trips 50", "", "cubic"),
+        ("pingpong --round-trips 50", "--congestion newreno", "newreno"),
+        ("pingpong --round-trips 50", "--congestion bbr --virtual-time", "bbr"),
+        ("pingpong --round-trips 50", "--congestion bbr --cores 2", "bbr"),
+        ("pingpong --round-trips 50", "--congestion bbr --model split", "bbr"),
+        ("bulk --bytes 3000000", "--congestion bbr", "bbr"),
+        ("bulk --bytes 3000000", "--congestion newreno --cores 2", "newreno"),
+    ];
+    for (bench, choice, name) in cases {
+        let figures = json(&format!("bench {bench} {choice} --json"));
+        assert_eq!(figures["congestion"], name, "{bench} {choice}: {figures}");
+    }
+}
+
 #[test]
 fn counted_round_trips_are_timed_only_when_asked() {
     assert_eq!(json("bench pingpong --round-trips 100 --json")["latency_ns"], Value::Null);

@@ -9,7 +9,7 @@ use hayase::{DeviceSpec, Host, Model, Offloads, Runtime, TapSpec, WireSpec, stac
 
 use super::join_all;
 use super::report::{Conditions, Counts};
-use crate::cli::BenchCommon;
+use crate::cli::{self, BenchCommon};
 use crate::device;
 use crate::failure::{Attempt, Failure, Result};
 use crate::serve;
@@ -48,12 +48,13 @@ impl Bed {
     /// The bed of core 0 in a runtime with so many of them.
     pub(super) fn with_cores(common: &BenchCommon, cores: usize) -> Result<Bed> {
         let spec = device_spec(common)?;
-        let mut builder = device::builder(cores, common.model, std::slice::from_ref(&spec), common.offloads);
+        let (model, offloads, congestion) = (common.model, common.offloads, common.congestion);
+        let mut builder = device::builder(cores, model, std::slice::from_ref(&spec), offloads, congestion);
         if matches!(spec, DeviceSpec::Wire(_)) {
             builder = builder.stack(patient());
         }
         let runtime = builder.build()?;
-        let (server, model) = (runtime.peer(), common.model);
+        let server = runtime.peer();
         Ok(Bed { runtime, spec, model, server, remote: common.connect })
     }
 
@@ -168,6 +169,11 @@ where
         (None, Some(server)) => start_server(server, port, serve).await,
         (None, None) => Err(Failure::Usage(NO_SERVER.into())),
     }
+}
+
+/// Who rules the congestion windows of a run, by one of its connections. `None`: an algorithm of the system's own.
+pub(super) fn congestion_of(streams: &[TcpStream]) -> Option<&'static str> {
+    streams.first()?.congestion().ok().map(cli::congestion_name)
 }
 
 /// What hosts have counted so far.

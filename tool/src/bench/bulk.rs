@@ -7,7 +7,7 @@ use hayase::Runtime;
 use hayase::io::Payload;
 use hayase::net::TcpStream;
 
-use super::bed::{Bed, warn_of_missing};
+use super::bed::{self, Bed, warn_of_missing};
 use super::report::{Bulk, Conditions};
 use super::{Goal, Share, cores, join_all, sweep};
 use crate::cli::{BulkArgs, BulkSweep};
@@ -40,12 +40,13 @@ pub(super) fn measure(args: &BulkArgs, bed: &Bed, warns: bool) -> Result<Bulk> {
     }
     let streams = bed.runtime.block_on(bed.connect(common.connections(), read_to_end))?;
     let goal = Goal::new(args.bytes, common.duration);
+    let congestion = bed::congestion_of(&streams);
     let before = bed.counts()?;
     let sent = measured_bytes(&bed.runtime, streams, args.write(), goal);
     let Sent { bytes, elapsed } = sent.attempt(|| "a transfer failed".into())?;
     let counts = bed.counts()?.since(&before);
 
-    let conditions: Conditions = bed.conditions("bulk", common.connections())?;
+    let conditions = Conditions { congestion, ..bed.conditions("bulk", common.connections())? };
     Ok(Bulk::new(conditions, args.write, args.owned, bytes, elapsed, counts))
 }
 

@@ -88,6 +88,7 @@ struct Score {
     round_trips: u64,
     elapsed: Duration,
     times: Option<Histogram<u64>>,
+    congestion: Option<&'static str>,
     counts: Counts,
 }
 
@@ -101,6 +102,7 @@ pub(super) fn pingpong(args: &PingpongArgs) -> Result<Pingpong> {
     let conditions = Conditions {
         idle: Some(args.idle * args.cores),
         cores: Some(args.cores),
+        congestion: scores.first().and_then(|score| score.congestion),
         ..bed.conditions("pingpong", connections)?
     };
     let round_trips = scores.iter().map(|score| score.round_trips).sum();
@@ -119,6 +121,7 @@ async fn play(args: PingpongArgs, start: Start) -> Result<Score> {
     let mut streams = bed::connect(server, args.common.connect, count, serve::echo).await?;
     // They stay open until the end.
     let idle = streams.split_off(args.common.connections());
+    let congestion = bed::congestion_of(&streams);
     let payload = pingpong::payload(args.payload);
     let balls = streams.into_iter().map(|stream| Ball::new(stream, &payload)).collect();
     let latency = (args.latency || args.round_trips.is_none()).then(Latency::new);
@@ -130,7 +133,7 @@ async fn play(args: PingpongArgs, start: Start) -> Result<Score> {
     let Played { round_trips, elapsed, .. } = played.attempt(|| "a round trip failed".into())?;
     let counts = bed::counts_of(&hosts)?.since(&before);
     drop(idle);
-    Ok(Score { round_trips, elapsed, times: latency.map(|latency| latency.times()), counts })
+    Ok(Score { round_trips, elapsed, times: latency.map(|latency| latency.times()), congestion, counts })
 }
 
 /// Runs bulk on `args.cores` cores, each with connections of its own, as many as are asked for.
@@ -140,21 +143,24 @@ pub(super) fn bulk(args: &BulkArgs) -> Result<Bulk> {
     let scores = play_on_each(&bed, args.cores, move |start| send(game.clone(), start))?;
 
     let connections = args.common.connections() * args.cores;
-    let conditions = Conditions { cores: Some(args.cores), ..bed.conditions("bulk", connections)? };
-    let bytes = scores.iter().map(|(sent, _)| sent.bytes).sum();
-    let elapsed = scores.iter().map(|(sent, _)| sent.elapsed).max().unwrap_or_default();
-    let counts = sum(scores.iter().map(|(_, counts)| counts));
+    let congestion = scores.first().and_then(|(_, congestion, _)| *congestion);
+    let conditions =
+        Conditions { cores: Some(args.cores), congestion, ..bed.conditions("bulk", connections)? };
+    let bytes = scores.iter().map(|(sent, ..)| sent.bytes).sum();
+    let elapsed = scores.iter().map(|(sent, ..)| sent.elapsed).max().unwrap_or_default();
+    let counts = sum(scores.iter().map(|(.., counts)| counts));
     Ok(Bulk::new(conditions, args.write, args.owned, bytes, elapsed, counts))
 }
 
-async fn send(args: BulkArgs, start: Start) -> Result<(Sent, Counts)> {
+async fn send(args: BulkArgs, start: Start) -> Result<(Sent, Option<&'static str>, Counts)> {
     let (hosts, server) = hosts()?;
     let common = &args.common;
     let streams = bed::connect(server, common.connect, common.connections(), bulk::read_to_end).await?;
+    let congestion = bed::congestion_of(&streams);
 
     start.wait().await;
     let before = bed::counts_of(&hosts)?;
     let sent = bulk::send_all(streams, args.write(), Goal::new(args.bytes, common.duration)).await;
     let sent = sent.attempt(|| "a transfer failed".into())?;
-    Ok((sent, bed::counts_of(&hosts)?.since(&before)))
+    Ok((sent, congestion, bed::counts_of(&hosts)?.since(&before)))
 }

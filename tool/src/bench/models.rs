@@ -132,7 +132,7 @@ fn pingpong_args(args: &ModelsArgs, model: Model, connections: usize) -> Pingpon
         connections: Some(connections),
         duration: args.duration,
         offloads: args.offloads,
-        json: false,
+        ..BenchCommon::default()
     };
     PingpongArgs::new(common, args.payload)
 }

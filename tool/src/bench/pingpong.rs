@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hayase::net::TcpStream;
-use hayase::{DeviceSpec, Model, Runtime, WireSpec};
+use hayase::{DeviceSpec, Model, Runtime, WireSpec, stack};
 use hayase_sim::VirtualWire;
 
 use super::bed::{self, Bed, warn_of_missing};
@@ -75,11 +75,13 @@ pub(super) fn measure(args: &PingpongArgs) -> Result<Pingpong> {
     let mut streams = bed.runtime.block_on(bed.connect(connections + args.idle, serve::echo))?;
     // They stay open until the end.
     let idle = streams.split_off(connections);
+    let congestion = bed::congestion_of(&streams);
     let payload = payload(args.payload);
     let goal = Goal::new(args.round_trips, common.duration);
     let latency = (args.latency || args.round_trips.is_none() || args.rate.is_some()).then(Latency::new);
     let before = bed.counts()?;
-    let mut conditions = Conditions { idle: Some(args.idle), ..bed.conditions("pingpong", connections)? };
+    let mut conditions =
+        Conditions { idle: Some(args.idle), congestion, ..bed.conditions("pingpong", connections)? };
     let failed = || "a round trip failed".into();
     // The connections stay open until everything is counted.
     let Played { balls, round_trips, elapsed } = match (args.rate, &latency) {
@@ -124,11 +126,14 @@ fn measure_in_virtual_time(args: &PingpongArgs) -> Result<Pingpong> {
     let offloads = common.offloads.unwrap_or(spec.offloads);
     let connections = common.connections();
     let turn_time = HALF_ROUND_TRIP * connections as u32;
-    let wire = VirtualWire::default().mtu(spec.mtu).offloads(offloads).turn_time(turn_time);
+    let mut config = stack::Config::default();
+    config.congestion = common.congestion.unwrap_or_default();
+    let wire = VirtualWire::default().mtu(spec.mtu).offloads(offloads).turn_time(turn_time).stack(config);
     let found = wire.run(|client, server| async move {
         let count = connections + args.idle;
         let mut streams = bed::connect(Some(server), None, count, serve::echo).await?;
         let idle = streams.split_off(connections);
+        let congestion = bed::congestion_of(&streams);
         let payload = payload(args.payload);
         let balls = streams.into_iter().map(|stream| Ball::new(stream, &payload)).collect();
         let before = bed::counts_of(&[client, server])?;
@@ -136,14 +141,15 @@ fn measure_in_virtual_time(args: &PingpongArgs) -> Result<Pingpong> {
         let played = played.attempt(|| "a round trip failed".into())?;
         let counts = bed::counts_of(&[client, server])?.since(&before);
         drop((played.balls, idle));
-        Ok::<_, Failure>((played.round_trips, played.elapsed, counts))
+        Ok::<_, Failure>((played.round_trips, played.elapsed, congestion, counts))
     })?;
-    let (round_trips, elapsed, counts) = found?;
+    let (round_trips, elapsed, congestion, counts) = found?;
     let conditions = Conditions {
         command: "pingpong",
         device: DeviceSpec::Wire(spec).to_string(),
         model: common.model.name(),
         offloads: offloads.to_string(),
+        congestion,
         connections,
         idle: Some(args.idle),
         virtual_time: true,

@@ -21,6 +21,9 @@ pub(super) struct Conditions {
     pub(super) model: &'static str,
     /// Those in force, which may be fewer than asked for.
     pub(super) offloads: String,
+    /// The congestion control of the connections, where it has a name here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) congestion: Option<&'static str>,
     pub(super) connections: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) idle: Option<usize>,
@@ -251,6 +254,9 @@ impl fmt::Display for Conditions {
         writeln!(f, "{} on {}", self.command, self.device)?;
         writeln!(f, "  model            {}", self.model)?;
         writeln!(f, "  offloads         {}", self.offloads)?;
+        if let Some(congestion) = self.congestion {
+            writeln!(f, "  congestion       {congestion}")?;
+        }
         if let Some(cores) = self.cores {
             writeln!(f, "  cores            {cores}")?;
         }

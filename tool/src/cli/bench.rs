@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use hayase::net::Congestion;
 use hayase::{DeviceSpec, Model, Offloads};
 
-use super::{DEVICES, at_least_one, cores, count, payload, seconds, write_len};
+use super::{DEVICES, at_least_one, congestion, cores, count, payload, seconds, write_len};
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -237,6 +238,9 @@ pub(crate) struct BenchCommon {
     /// Use these offloads, as far as the device has them, whatever its SPEC says
     #[arg(long, value_name = "LIST")]
     pub(crate) offloads: Option<Offloads>,
+    /// The congestion control of all connections: newreno, cubic or bbr
+    #[arg(long, value_name = "NAME", value_parser = congestion)]
+    pub(crate) congestion: Option<Congestion>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -6,11 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::{FromStr, SplitAsciiWhitespace};
 use std::time::Duration;
 
+use hayase::Host;
 use hayase::net::TcpStream;
 use hayase::time::sleep;
 
 use super::discard::discard_from;
 use super::echo;
+use crate::cli::congestion_name;
 use crate::pattern;
 
 /// The longest line, in bytes, its end included.
@@ -30,6 +32,8 @@ enum Order {
     Abort,
     Connect { to: SocketAddr },
     Core,
+    Congestion,
+    Count { name: String },
 }
 
 /// A line that is no order.
@@ -40,7 +44,7 @@ impl Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "usage: CLOSE | CLOSEUNREAD ms | SHUTWR | SEND n | SENDCLOSE n | SENDSLOW n k ms | NOREAD ms | DISCARD | \
-             ABORT | CONNECT ip port | CORE",
+             ABORT | CONNECT ip port | CORE | CONGESTION | COUNT name",
         )
     }
 }
@@ -66,6 +70,8 @@ impl FromStr for Order {
             "ABORT" => Order::Abort,
             "CONNECT" => Order::Connect { to: (word::<IpAddr>(&mut words)?, word(&mut words)?).into() },
             "CORE" => Order::Core,
+            "CONGESTION" => Order::Congestion,
+            "COUNT" => Order::Count { name: word(&mut words)? },
             _ => return Err(Usage),
         };
         if words.next().is_some() { Err(Usage) } else { Ok(order) }
@@ -148,6 +154,15 @@ async fn execute(order: Order, mut stream: TcpStream, core: usize) -> io::Result
             answer(&mut stream, &core.to_string()).await?;
             echo(stream).await
         }
+        Order::Congestion => {
+            let name = congestion_name(stream.congestion()?);
+            answer(&mut stream, name).await?;
+            echo(stream).await
+        }
+        Order::Count { name } => match Host::current()?.counters()?.get(&name) {
+            Some(count) => answer(&mut stream, &count.to_string()).await,
+            None => answer(&mut stream, "ERR there is no such counter").await,
+        },
     }
 }
 
@@ -179,7 +194,6 @@ async fn connect(mut control: TcpStream, to: SocketAddr) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hayase::Host;
     use hayase::net::TcpListener;
 
     const SOON: Duration = Duration::from_millis(20);
@@ -199,6 +213,8 @@ mod tests {
             ("ABORT\n", Order::Abort),
             ("CONNECT 10.7.0.1 80\n", Order::Connect { to: "10.7.0.1:80".parse().unwrap() }),
             ("CORE\n", Order::Core),
+            ("CONGESTION\n", Order::Congestion),
+            ("COUNT TcpInSegs\n", Order::Count { name: "TcpInSegs".into() }),
             ("CONNECT fd00::1 80", Order::Connect { to: "[fd00::1]:80".parse().unwrap() }),
         ] {
             assert_eq!(line.parse(), Ok(order), "{line}");
@@ -218,6 +234,7 @@ mod tests {
             "SENDSLOW 1 2",
             "CONNECT 10.7.0.1",
             "CORE 1",
+            "COUNT",
             "GET /",
         ] {
             assert_eq!(line.parse::<Order>(), Err(Usage), "{line}");
@@ -286,6 +303,18 @@ mod tests {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();
         assert_eq!(bytes, b"3\nrest");
+    }
+
+    #[hayase::test]
+    async fn the_connection_says_who_rules_its_window_and_echoes(client: Host, server: Host) {
+        let (mut stream, accepted) = pair(client, server).await;
+        accepted.set_congestion(hayase::net::Congestion::NewReno).unwrap();
+        stream.write_all(b"CONGESTION\nrest").await.unwrap();
+        stream.shutdown().await.unwrap();
+        obey(accepted, 0).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes, b"newreno\nrest");
     }
 
     #[hayase::test]

@@ -23,11 +23,15 @@ use crate::device;
 use crate::failure::{Attempt, Result};
 use crate::signal::Interrupt;
 
+/// Connections that may have data before their handshake is over: what a flood with stolen cookies can take up at a time.
+const FASTOPEN_PENDING_MAX: u32 = 256;
+
 /// After an accept that failed, for lack of memory or sockets, the next is not tried at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &ServeArgs) -> Result {
-    let runtime = device::runtime_of(args.cores, args.model, &args.device)?;
+    let builder = device::builder(args.cores, args.model, &args.device, None, args.congestion);
+    let runtime = builder.build()?;
     let interrupt = Interrupt::catch()?;
     runtime.block_on(async {
         let port = start_everywhere(args).await?;
@@ -44,11 +48,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
 /// Starts everything that was asked for on every core, and says so. Returns the service's port, which the first core
 /// chooses if it is to be chosen.
 async fn start_everywhere(args: &ServeArgs) -> Result<u16> {
-    let (service, udp) = (args.service, args.udp);
-    let first = start(0, service, args.port.unwrap_or(service.default_port()), args.ctl, udp);
-    let (port, control) = first.await?;
+    let port = args.port.unwrap_or(args.service.default_port());
+    let (port, control) = start(0, args.clone(), port, args.ctl).await?;
     for core in 1..args.cores {
-        hayase::spawn_on(core, move || start(core, service, port, control, udp))?.await??;
+        let args = args.clone();
+        hayase::spawn_on(core, move || start(core, args, port, control))?.await??;
     }
     if let Some(control) = control {
         eprintln!("hayase: orders are taken on port {control}");
@@ -58,16 +62,14 @@ async fn start_everywhere(args: &ServeArgs) -> Result<u16> {
 }
 
 /// Starts everything on this core. Returns the ports of the service and, if there is one, of the control.
-async fn start(
-    core: usize,
-    service: Service,
-    port: u16,
-    control: Option<u16>,
-    udp: bool,
-) -> Result<(u16, Option<u16>)> {
+async fn start(core: usize, args: ServeArgs, port: u16, control: Option<u16>) -> Result<(u16, Option<u16>)> {
     let listener = listen(port).await?;
     let port = listener.local_addr()?.port();
-    if udp {
+    if args.fastopen {
+        let set = listener.set_fastopen(FASTOPEN_PENDING_MAX);
+        set.attempt(|| format!("cannot take data with SYNs on port {port}"))?;
+    }
+    if args.udp {
         for addr in addresses(Host::current()?)? {
             udp::start(SocketAddr::new(addr, port)).await?;
         }
@@ -78,7 +80,7 @@ async fn start(
         control_port = Some(control.local_addr()?.port());
         drop(hayase::spawn(accept(control, serve_with(move |stream| ctl::obey(stream, core)))));
     }
-    spawn_service(service, listener);
+    spawn_service(args.service, listener);
     Ok((port, control_port))
 }
 
