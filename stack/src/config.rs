@@ -68,6 +68,16 @@ pub struct Config {
     /// What turns and timers of both ends may add to two round trips before a tail loss probe goes out, in microseconds
     /// (RFC 8985 §7.2; Linux's `TCP_TIMEOUT_MIN`).
     pub loss_probe_margin_us: u32,
+    /// Whether peers may report what they hold beyond a hole, and are told so (RFC 2018, Linux's `tcp_sack`). Off, it is
+    /// neither offered nor answered, and losses are repaired a round trip each: for a path that mangles the option.
+    pub sack: bool,
+    /// Whether segments carry timestamps where both ends want them (RFC 7323 §3, Linux's `tcp_timestamps`). Off, they are
+    /// neither offered nor answered: twelve bytes more of data in a segment, and no protection against old segments
+    /// (PAWS). SYN cookies then keep the MSS alone.
+    pub timestamps: bool,
+    /// Whether windows may be larger than 64 KiB where both ends can (RFC 7323 §2, Linux's `tcp_window_scaling`). Off, it
+    /// is neither offered nor answered.
+    pub window_scaling: bool,
     /// The congestion control of new connections (Linux's `tcp_congestion_control`).
     pub congestion: Congestion,
     /// Explicit congestion notification (RFC 3168, Linux's `tcp_ecn`).
@@ -139,6 +149,9 @@ impl Default for Config {
             rto_min_us: 200_000,
             rto_max_us: 120_000_000,
             loss_probe_margin_us: 2_000,
+            sack: true,
+            timestamps: true,
+            window_scaling: true,
             congestion: Congestion::default(),
             ecn: Ecn::default(),
             pacing: true,

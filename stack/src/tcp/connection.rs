@@ -216,9 +216,9 @@ impl<F: Frame> Connection<F> {
             rcv_wscale: window_scale(config),
             space_len: config.receive_buffer_len.min(u32::MAX as usize) as u32,
             unacked_len: 0,
-            sack_ok: true,
-            timestamps_ok: true,
-            window_scaling_ok: true,
+            sack_ok: config.sack,
+            timestamps_ok: config.timestamps,
+            window_scaling_ok: config.window_scaling,
             ts_recent: 0,
             ts_recent_at: 0,
             last_ack_sent: Seq(0),
@@ -500,7 +500,8 @@ pub(super) const TIMESTAMPS_LEN: u32 = 12;
 
 /// The shift of our windows: they cover the largest buffer that a connection may get.
 pub(super) fn window_scale(config: &Config) -> u8 {
-    window_scale_for(config.receive_buffer_len.max(config.receive_buffer_len_max))
+    let buffer_len = config.receive_buffer_len.max(config.receive_buffer_len_max);
+    if config.window_scaling { window_scale_for(buffer_len) } else { 0 }
 }
 
 /// The smallest shift with which the whole buffer can be advertised (RFC 7323 §2.2).

@@ -15,6 +15,7 @@ use super::segment::{Reply, Segment};
 use super::state::State;
 use super::syn_sent::{initial_receive_window, mss_default};
 use super::{Tcp, Turn, isn};
+use crate::config::Config;
 use crate::counters::{Count, Drop};
 use crate::egress::mss;
 use crate::socket::ListenerId;
@@ -32,7 +33,7 @@ impl<F: Frame> Tcp<F> {
         segment: &Segment<'_, F>,
         turn: &mut Turn<'_>,
     ) {
-        let offer = &segment.header.options;
+        let offer = &taken(&segment.header.options, turn.config);
         let (irs, now) = (segment.header.seq, turn.now);
         let default = mss_default(tuple.local_ip()) as u16;
         let cookie = Cookie { mss: offer.mss.unwrap_or(default), has_timestamps: offer.timestamps.is_some() };
@@ -119,6 +120,15 @@ impl<F: Frame> Tcp<F> {
         }
         received
     }
+}
+
+/// What an offer comes to: options that are switched off were not offered.
+fn taken(offer: &Options, config: &Config) -> Options {
+    let mut taken = *offer;
+    taken.timestamps = offer.timestamps.filter(|_| config.timestamps);
+    taken.sack_permitted &= config.sack;
+    taken.window_scale = offer.window_scale.filter(|_| config.window_scaling);
+    taken
 }
 
 /// What the peer offered in the SYN that a segment's cookie answered, as far as it is remembered, and whether it asked

@@ -1,10 +1,10 @@
 //! Options: their parsing (RFC 9293 §3.1), window scale and timestamps (RFC 7323).
 
-use hayase_stack::{Error, State};
+use hayase_stack::{Config, Error, State};
 
 use crate::codec::ACK;
-use crate::dsl::{Script, ack, data, fin, modern_syn, rst, syn, syn_ack};
-use crate::host::ms;
+use crate::dsl::{Got, Script, ack, data, fin, modern_syn, rst, syn, syn_ack};
+use crate::host::{Host, PEER_V4, STACK_V4, ms};
 
 /// What the stack makes of a SYN with these options: the MSS that it then uses.
 fn mss_after(options: &[u8]) -> u32 {
@@ -289,4 +289,122 @@ fn a_bare_fin_and_a_bare_ack_carry_them_too() {
     let got = t.expect(ack(2));
     assert!(got.options.timestamps.is_some() && got.is(ACK));
     assert_eq!(t.state(), State::CloseWait);
+}
+
+// Options that are switched off: `Config::sack`, `timestamps` and `window_scaling` (Linux's sysctls tcp_sack and so on).
+
+type Switch = fn(&mut Config);
+
+const SWITCHES: [Switch; 3] = [
+    |config| config.sack = false,
+    |config| config.timestamps = false,
+    |config| config.window_scaling = false,
+];
+
+fn config_without(switch: Switch) -> Config {
+    let mut config = Config::default();
+    switch(&mut config);
+    config
+}
+
+/// Whether SACK, timestamps and window scaling are in a segment.
+fn offered(got: &Got) -> [bool; 3] {
+    [got.options.sack_permitted, got.options.timestamps.is_some(), got.options.window_scale.is_some()]
+}
+
+/// The same as the connection has it.
+fn in_use(t: &Script) -> [bool; 3] {
+    let info = t.host.stack.tcp_info(t.id()).unwrap();
+    [info.sack, info.timestamps, info.snd_wscale == 7 && info.rcv_wscale > 0]
+}
+
+fn all_but(off: usize) -> [bool; 3] {
+    [0, 1, 2].map(|n| n != off)
+}
+
+#[test]
+fn an_option_that_is_off_is_not_answered() {
+    for (off, switch) in SWITCHES.into_iter().enumerate() {
+        let mut t = Script::listening_with(config_without(switch));
+        t.peer(modern_syn());
+        assert_eq!(offered(&t.expect(syn_ack())), all_but(off));
+        t.peer(ack(1));
+        t.accept();
+        assert_eq!(in_use(&t), all_but(off));
+    }
+}
+
+#[test]
+fn an_option_that_is_off_is_not_offered_and_an_answer_that_has_it_changes_nothing() {
+    for (off, switch) in SWITCHES.into_iter().enumerate() {
+        let mut t = Script::connecting_on(Host::with(config_without(switch), 1500), STACK_V4, PEER_V4);
+        assert_eq!(offered(&t.expect(syn())), all_but(off));
+        t.peer(syn_ack().mss(1460).sack_permitted().window_scale(7).timed());
+        t.expect(ack(1));
+        assert_eq!(in_use(&t), all_but(off));
+    }
+}
+
+#[test]
+fn nor_is_it_by_a_syn_cookie() {
+    for (off, switch) in SWITCHES.into_iter().enumerate() {
+        let mut config = config_without(switch);
+        config.syn_backlog_max = 0;
+        let mut t = Script::listening_with(config);
+        t.peer(modern_syn());
+        // Without timestamps a cookie remembers nothing but the MSS.
+        let expected = if off == 1 { [false; 3] } else { all_but(off) };
+        assert_eq!(offered(&t.expect(syn_ack())), expected);
+        t.peer(ack(1));
+        t.accept();
+        assert_eq!(in_use(&t), expected);
+        t.write(1000);
+        assert_eq!(t.next().unwrap().options.timestamps.is_some(), off != 1);
+    }
+}
+
+#[test]
+fn without_sack_holes_are_not_reported_and_reports_are_not_read() {
+    let mut t = Script::listening_with(config_without(|config| config.sack = false));
+    t.peer(modern_syn());
+    t.expect(syn_ack());
+    t.peer(ack(1));
+    t.accept();
+    t.peer(data(101..201));
+    t.expect(ack(1).sack(&[]));
+    t.write(20_000);
+    let sent = t.drain();
+    let (first, second) = (sent[0].range(), sent[1].range());
+    t.peer(ack(1).sack(&[(second.start, second.end)]));
+    assert_eq!(t.host.stack.tcp_info(t.id()).unwrap().sacked, 0);
+    assert_eq!(first.start, 1);
+}
+
+#[test]
+fn without_timestamps_a_segment_holds_twelve_bytes_more_and_has_none() {
+    let mut t = Script::listening_with(config_without(|config| config.timestamps = false));
+    t.peer(modern_syn());
+    t.expect(syn_ack());
+    t.peer(ack(1));
+    t.accept();
+    t.write(14_600);
+    let sent = t.drain();
+    assert!(sent.iter().all(|got| got.len == 1460 && got.options.timestamps.is_none()), "{sent:?}");
+    // One that a peer sends all the same is read over.
+    t.peer(data(1..11).timestamps(7, 0));
+    assert_eq!(t.read(), 10);
+}
+
+#[test]
+fn without_window_scaling_windows_fit_16_bits() {
+    let mut t = Script::listening_with(config_without(|config| config.window_scaling = false));
+    t.window = 1000;
+    t.peer(modern_syn());
+    t.expect(syn_ack());
+    t.peer(ack(1));
+    t.accept();
+    t.write(20_000);
+    let end = t.drain().last().unwrap().range().end;
+    assert!(end <= 1001, "{end}: the peer's window is not scaled either");
+    assert!(t.host.stack.tcp_info(t.id()).unwrap().rcv_wnd <= 65_535);
 }
