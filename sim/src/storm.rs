@@ -92,6 +92,9 @@ fn some_config(random: &mut Random) -> Config {
     config.memory_len_max = (1 << 20) << random.between(0..=6);
     config.syn_backlog_max = random.between(1..=64) as usize;
     config.pacing = random.chance(0.7);
+    config.sack = random.chance(0.9);
+    config.timestamps = random.chance(0.8);
+    config.window_scaling = random.chance(0.9);
     config
 }
 

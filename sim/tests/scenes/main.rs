@@ -12,6 +12,7 @@ mod duplication;
 mod fairness;
 mod fastopen;
 mod flood;
+mod frto;
 mod half_open;
 mod icmp;
 mod keepalive;

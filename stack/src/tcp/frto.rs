@@ -1,7 +1,8 @@
-//! F-RTO (RFC 5682 §2.1): was the timeout needless? Where the peer has neither timestamps nor SACK, which tell at once or
-//! afterwards ([`undo`](super::undo)), it is found out by sending something new. One segment goes again. If what is
-//! acknowledged then goes beyond it, new data follows instead of more repetitions, and if that moves the acknowledgements
-//! on, they are of what was sent first: it was late, and not lost.
+//! F-RTO (RFC 5682 §2.1, §3.1): was the timeout needless? Where the peer has no timestamps, which tell at once
+//! ([`undo`](super::undo)), it is found out by sending something new. One segment goes again. If what is acknowledged then
+//! goes beyond it, new data follows instead of more repetitions, and if that moves the acknowledgements on, they are of what
+//! was sent first: it was late, and not lost. With SACK, duplicates that are reported would tell as well, but only after all
+//! of it went again.
 
 use hayase_device::Frame;
 
@@ -37,7 +38,10 @@ impl<F: Frame> Connection<F> {
     pub(super) fn judge_timeout(&mut self, report: &Report, cx: &mut Context<'_>) {
         let Some(frto) = self.recovery.frto() else { return };
         if !report.has_progress {
-            if report.is_bare_duplicate {
+            // With SACK, what arrives behind a hole speaks for a loss as a duplicate does (§3.1, step 3a); a duplicate that
+            // the peer itself has received does not.
+            let is_duplicate = report.is_bare_duplicate && report.dsack.is_none();
+            if is_duplicate || report.delivered > 0 {
                 self.recovery.set_frto(None);
                 if frto == Frto::Testing {
                     self.congestion.set_cwnd(CWND_SEGMENTS * self.mss);

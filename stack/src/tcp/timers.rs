@@ -81,7 +81,7 @@ impl<F: Frame> Connection<F> {
             }
             self.suspect_black_hole(egress.now, egress.counters);
             self.rtt.forget_min();
-            let asks = !self.sack_ok && !self.timestamps_ok && self.snd_wnd > 0;
+            let asks = !self.timestamps_ok && self.snd_wnd > 0;
             self.recovery.enter_loss(self.snd_una, self.snd_nxt, Some(undo), asks);
             self.digest_losses(egress.now);
             self.force = true;

@@ -1,4 +1,4 @@
-//! F-RTO (RFC 5682): whether a timeout was needless, where neither timestamps nor SACK tell. Row N1.
+//! F-RTO (RFC 5682): whether a timeout was needless, where no timestamps tell. Row N1.
 
 use std::time::Duration;
 
@@ -107,17 +107,69 @@ fn n1_a_second_timeout_asks_again_unless_more_went_again_than_one_segment() {
     assert_eq!(spurious(&t), 0);
 }
 
-#[test]
-fn n1_a_peer_with_sack_is_not_asked_this_way() {
+/// The same with SACK, where a tail loss probe goes before the timeout: it carries new data.
+fn timed_out_with_sack() -> Script {
     let mut t = Script::sack_server();
     t.write(30 * MSS);
-    t.drain();
-    // Past the probe, to the timeout.
+    assert_eq!(t.drain().len(), 10);
+    assert_eq!(seqs(&repeated_first(&mut t)), [0]);
+    t
+}
+
+/// Goes on until the timer has run out, past the probe.
+fn repeated_first(t: &mut Script) -> Vec<Got> {
     let mut again = vec![];
     while t.host.stack.counters().get(Count::Timeouts) == 0 {
         again = t.wait_any(Duration::from_secs(2));
     }
-    assert_eq!(seqs(&again), [0]);
+    again
+}
+
+#[test]
+fn n1_with_sack_two_acknowledgements_undo_a_timeout_before_more_goes_again() {
+    let mut t = timed_out_with_sack();
     t.peer(ack(1 + MSS));
-    assert!(seqs(&t.drain()).contains(&1));
+    let new = seqs(&t.drain());
+    assert!(new.len() == 2 && new.iter().all(|n| *n >= 10), "{new:?}: new segments instead of repetitions");
+    t.peer(ack(1 + 2 * MSS));
+    assert_eq!(spurious(&t), 1);
+    let cwnd = t.host.stack.tcp_info(t.id()).unwrap().snd_cwnd;
+    assert!(cwnd >= 10 * MSS, "{cwnd}: as before");
+    t.peer(ack(1 + 4 * MSS));
+    assert!(seqs(&t.drain()).iter().all(|n| *n >= 10), "nothing goes again");
+}
+
+#[test]
+fn n1_with_sack_what_arrives_behind_a_hole_says_that_it_was_a_loss() {
+    let mut t = timed_out_with_sack();
+    t.peer(ack(1 + MSS));
+    let new = t.drain();
+    t.peer(ack(1 + MSS).sack(&[(new[0].seq, new[0].range().end)]));
+    assert_eq!(seqs(&t.drain())[0], 1, "the hole");
+    assert_eq!(spurious(&t), 0);
+    assert!(t.host.stack.tcp_info(t.id()).unwrap().snd_cwnd <= 3 * MSS);
+}
+
+#[test]
+fn n1_with_sack_a_report_of_what_came_twice_is_no_sign_of_a_loss() {
+    let mut t = timed_out_with_sack();
+    t.peer(ack(1 + 2 * MSS));
+    t.drain();
+    // The original has overtaken what was sent again, which comes now.
+    t.peer(ack(1 + 2 * MSS).sack(&[(1, 1 + MSS)]));
+    assert_eq!(t.host.stack.counters().get(Count::DsackUndo), 1, "all that went again came twice");
+    assert!(t.host.stack.tcp_info(t.id()).unwrap().snd_cwnd >= 10 * MSS);
+}
+
+/// Their echo tells with the first acknowledgement.
+#[test]
+fn n1_a_peer_with_timestamps_is_not_asked_this_way() {
+    let mut t = Script::modern_server();
+    t.write(30 * MSS);
+    t.drain();
+    let again = repeated_first(&mut t);
+    assert_eq!(again[0].seq, 1);
+    t.peer(ack(1 + again[0].len));
+    assert!(t.drain().iter().any(|got| got.seq == 1 + again[0].len), "what counts as lost goes again");
+    assert_eq!(spurious(&t), 0);
 }
