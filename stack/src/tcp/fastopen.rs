@@ -268,11 +268,12 @@ impl<F: Frame> Tcp<F> {
         }
         let Some(peer) = self.fast_opens.find_or_add(connection.tuple.remote_ip()) else { return };
         peer.mss = header.options.mss.map_or(mss, u32::from);
-        if is_broken && !is_taken {
+        if let Some(cookie) = header.options.fast_open.filter(|cookie| !cookie.is_request()) {
+            // It answers a SYN that had the option, however long that waited for the neighbour or the peer.
+            peer.cookie = Some(cookie);
+        } else if is_broken && !is_taken {
             counters.count(Count::FastOpenBlackhole);
             peer.broken_until = now + BROKEN_TIME;
-        } else if let Some(cookie) = header.options.fast_open.filter(|cookie| !cookie.is_request()) {
-            peer.cookie = Some(cookie);
         } else if sent_len > 0 && !is_taken {
             peer.cookie = None;
         }

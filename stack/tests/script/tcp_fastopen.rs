@@ -423,6 +423,21 @@ fn n4_a_syn_that_gets_lost_goes_again_without_and_the_peer_is_spared_for_an_hour
     assert_eq!(second(&mut t, 100, 100).options.fast_open.as_deref(), Some(&COOKIE[..]));
 }
 
+/// A SYN may wait for its neighbour's address while the next goes out: that it arrived late is no sign that the path
+/// swallows it.
+#[test]
+fn n4_a_cookie_that_comes_after_another_syn_is_kept() {
+    let mut t = Script::idle();
+    assert_eq!(second(&mut t, 100, 0).options.fast_open.as_deref(), Some(&[][..]));
+    t.wait_for(secs(2), syn());
+    t.peer(syn_ack().mss(1400).fast_open(&COOKIE));
+    t.expect(data(1..101));
+    assert_eq!(count(&t, Count::FastOpenBlackhole), 0);
+    t.abort();
+    t.drain();
+    assert_eq!(second(&mut t, 100, 100).options.fast_open.as_deref(), Some(&COOKIE[..]));
+}
+
 /// The SYN with data arrived, its answer got lost: the answer to the second SYN acknowledges both.
 #[test]
 fn n4_the_data_of_a_syn_may_be_acknowledged_after_another() {
