@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hayase_device::{Device, Interest};
 use hayase_executor::Handle;
-use hayase_stack::{Config, Congestion};
+use hayase_stack::Config;
 use hayase_time::Instant;
 
 use crate::door::{self, Door, ShardId};
@@ -161,7 +161,7 @@ impl Reactor {
     pub(crate) fn attach_kernel(
         &mut self,
         shares_ports: bool,
-        congestion: Option<Congestion>,
+        congestion: Option<hayase_stack::Congestion>,
         now: Instant,
     ) -> io::Result<Host> {
         let mut sockets = hayase_kernel::Sockets::new(shares_ports)?;
