@@ -227,7 +227,8 @@ impl Builder {
 
     fn open(&self, reactor: &mut Reactor, handle: &Handle, specs: &[DeviceSpec]) -> Attached {
         devices::check(specs)?;
-        let open = |spec| self.seat(device::open(spec, self.cores, self.congestion)?, device::is_one_network(spec));
+        let open =
+            |spec| self.seat(device::open(spec, self.cores, self.congestion)?, device::is_one_network(spec));
         self.attach_devices(reactor, handle, specs.iter().map(open).collect::<io::Result<_>>()?)
     }
 

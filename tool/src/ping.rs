@@ -22,7 +22,7 @@ use crate::signal::Interrupt;
 const HEADER_LEN: usize = 8;
 
 pub(crate) fn run(args: &PingArgs) -> Result {
-    let runtime = device::runtime(&args.device)?;
+    let runtime = device::runtime(&args.device, None)?;
     let interrupt = Interrupt::catch()?;
     let mut record = Record::new(args.to);
     runtime.block_on(async {
