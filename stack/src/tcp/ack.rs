@@ -21,7 +21,8 @@ impl<F: Frame> Connection<F> {
     pub(super) fn acknowledged(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) {
         let ack = segment.header.ack;
         let was_shut = self.snd_wnd == 0;
-        let shift = if segment.has(Flags::SYN) { 0 } else { self.snd_wscale };
+        // Also of a SYN that was seen before, and is trimmed off (RFC 7323 §2.2).
+        let shift = if segment.header.flags.contains(Flags::SYN) { 0 } else { self.snd_wscale };
         let window = u32::from(segment.header.window) << shift;
         let window_moved = self.update_window(segment.seq, ack, window);
         let is_echo = self.take_echo(segment, cx);

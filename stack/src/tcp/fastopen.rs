@@ -258,8 +258,8 @@ impl<F: Frame> Tcp<F> {
         }
         let Some(fast) = connection.take_fast_open() else { return };
         let Role::Active { sent_len, is_broken, mss } = fast.role else { return };
-        if !header.flags.contains(Flags::ACK) {
-            // Both opened at once: data goes when the handshake is over.
+        if !header.flags.contains(Flags(Flags::SYN.0 | Flags::ACK.0)) {
+            // Both opened at once: data goes when the handshake is over. And a reset says nothing about it.
             return;
         }
         let is_taken = header.ack.after(connection.iss + 1);

@@ -27,9 +27,9 @@ pub(super) enum Frto {
 }
 
 impl Frto {
-    /// `to` is the end of what went again.
-    pub(super) fn on_retransmit(self, to: Seq) -> Frto {
-        if self == Frto::Begun { Frto::Repeated(to) } else { self }
+    /// `to` is the end of what went again. Where more than one segment goes again, what is acknowledged may be either's.
+    pub(super) fn on_retransmit(self, to: Seq) -> Option<Frto> {
+        if self == Frto::Begun { Some(Frto::Repeated(to)) } else { None }
     }
 }
 

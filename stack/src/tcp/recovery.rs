@@ -377,7 +377,7 @@ impl Recovery {
         let (from, to) = (range.start, range.end);
         Scoreboard::new(&mut self.flight, &mut repair.account, una).resend(from, to, now);
         repair.total_retrans += 1;
-        repair.frto = repair.frto.map(|frto| frto.on_retransmit(to));
+        repair.frto = repair.frto.and_then(|frto| frto.on_retransmit(to));
         if !is_open && let Some(undo) = &mut repair.undo {
             undo.on_retransmit(to - from, stamp);
         }

@@ -259,7 +259,9 @@ impl<F: Frame> Connection<F> {
             self.owe_ack(AckDebt::Now);
         }
         self.snd_nxt = self.snd_nxt.max(ack);
-        self.establish(segment, cx.now, self.snd_wscale);
+        // The window of a SYN is not scaled (RFC 7323 §2.2): both may have opened at once.
+        let shift = if segment.header.flags.contains(Flags::SYN) { 0 } else { self.snd_wscale };
+        self.establish(segment, cx.now, shift);
         Ok(())
     }
 

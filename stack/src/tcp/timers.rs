@@ -79,7 +79,12 @@ impl<F: Frame> Connection<F> {
                 self.congestion.on_timeout(self.flight(), self.mss, is_repeated);
                 self.note_reduction();
             }
+            let mss = self.mss;
             self.suspect_black_hole(egress.now, egress.counters);
+            if self.mss < mss && self.snd_wnd > 0 {
+                // The loss window is one segment, of those that go from now on (RFC 5681 §3.1).
+                self.congestion.set_cwnd(self.congestion.cwnd().min(self.mss));
+            }
             self.rtt.forget_min();
             let asks = !self.timestamps_ok && self.snd_wnd > 0;
             self.recovery.enter_loss(self.snd_una, self.snd_nxt, Some(undo), asks);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hayase_stack::{Config, Count, Error, State};
 
-use crate::codec::{RST, SYN};
+use crate::codec::{ACK, RST, SYN};
 use crate::dsl::{Got, Script, Segment, ack, data, fin, modern_syn, rst, syn, syn_ack};
 use crate::host::{Host, PEER_V4, PEER_V6, STACK_V4, STACK_V6};
 
@@ -477,4 +477,19 @@ fn n4_a_refused_connection_is_refused() {
     second(&mut t, 100, 100);
     t.peer(rst(0).ack(101));
     assert_eq!(t.poll_connect(), Poll::Ready(Err(Error::ConnectionRefused)));
+}
+
+/// It answers no question about Fast Open.
+#[test]
+fn n4_a_port_that_is_shut_says_nothing_of_the_path() {
+    let mut t = got_cookie(&COOKIE);
+    let (active, failed) = (count(&t, Count::FastOpenActive), count(&t, Count::FastOpenActiveFail));
+    second(&mut t, 100, 100);
+    t.wait_for(secs(2), syn());
+    t.peer(rst(0).and(ACK).ack(1));
+    assert_eq!(count(&t, Count::FastOpenBlackhole), 0);
+    second(&mut t, 100, 100);
+    t.peer(rst(0).and(ACK).ack(101));
+    assert_eq!((count(&t, Count::FastOpenActive), count(&t, Count::FastOpenActiveFail)), (active, failed));
+    assert_eq!(second(&mut t, 100, 100).options.fast_open.as_deref(), Some(&COOKIE[..]));
 }

@@ -318,6 +318,18 @@ fn must_10_a_bare_ack_completes_a_simultaneous_open_too() {
     assert_eq!(t.poll_connect(), Poll::Ready(Ok(())));
 }
 
+/// RFC 7323 §2.2
+#[test]
+fn must_10_the_window_of_a_syn_is_not_scaled_in_a_simultaneous_open_either() {
+    let mut t = Script::connecting();
+    t.expect(syn());
+    t.peer(syn().window_scale(7));
+    t.expect(syn_ack());
+    t.peer(syn_ack().window_scale(7).window(1000));
+    assert_eq!(t.poll_connect(), Poll::Ready(Ok(())));
+    assert_eq!(t.host.stack.tcp_info(t.id()).unwrap().snd_wnd, 1000);
+}
+
 #[test]
 fn must_11_a_reset_after_a_simultaneous_open_refuses() {
     let mut t = Script::connecting();

@@ -110,6 +110,20 @@ fn f9_who_says_so_is_right_if_what_he_quotes_is_lost() {
     assert!(t.drain().iter().all(|got| got.len <= 960));
 }
 
+/// The loss window is one segment, of those that go from now on (RFC 5681 §3.1): with more, nobody could tell which of them
+/// was acknowledged, and a needless timeout from a needed one (RFC 5682 §2.1).
+#[test]
+fn f9_a_timeout_that_makes_segments_shorter_sends_one_of_them() {
+    let (mut t, isn) = proven();
+    icmp_error(&mut t, 3, 4, 576, isn, 100_001);
+    t.silence();
+    let mut again = Vec::new();
+    while count(&t, Count::Timeouts) == 0 {
+        again = t.wait_any(Duration::from_secs(2));
+    }
+    assert_eq!(again.iter().map(|got| (got.seq, got.len)).collect::<Vec<_>>(), [(100_001, 536)]);
+}
+
 /// The peer has what is quoted, or lacks something before it: that is no proof.
 #[test]
 fn f9_who_quotes_another_segment_than_the_lost_one_is_not_believed() {
