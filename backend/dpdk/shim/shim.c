@@ -21,6 +21,7 @@
 #include <rte_log.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
 #include <rte_vhost.h>
 
@@ -115,6 +116,29 @@ void hayase_mbuf_attach_external(struct rte_mbuf *m, void *addr, uint16_t len, v
 	shared->fcb_opaque = m;
 	rte_mbuf_ext_refcnt_set(shared, 1);
 	rte_pktmbuf_attach_extbuf(m, addr, (rte_iova_t)(uintptr_t)addr, len, shared);
+}
+
+/* A pool whose buffers lie next to each other, without gaps for the sake of memory channels. */
+struct rte_mempool *hayase_pool_create_dense(const char *name, unsigned int count, unsigned int cache, uint16_t private_len,
+					     uint16_t room)
+{
+	struct rte_pktmbuf_pool_private rooms = { .mbuf_data_room_size = room, .mbuf_priv_size = private_len };
+	struct rte_mempool *pool = rte_mempool_create_empty(name, count, sizeof(struct rte_mbuf) + private_len + room, cache,
+							    sizeof(rooms), SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_SPREAD);
+
+	if (pool == NULL)
+		return NULL;
+	if (rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL) != 0) {
+		rte_mempool_free(pool);
+		return NULL;
+	}
+	rte_pktmbuf_pool_init(pool, &rooms);
+	if (rte_mempool_populate_default(pool) < 0) {
+		rte_mempool_free(pool);
+		return NULL;
+	}
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+	return pool;
 }
 
 /* Brings the free buffers that this thread keeps at hand back to the pool. */

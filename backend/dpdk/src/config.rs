@@ -3,6 +3,7 @@
 use hayase_device::{Frame, Offloads};
 
 use crate::sys::DpdkFrame;
+use crate::sys::pool::PAGE_ROOM;
 
 /// Bytes of a buffer for ordinary frames, headroom included: Ethernet's frame and its surroundings, as DPDK has it.
 pub(crate) const SMALL_LEN: u16 = 2048 + DpdkFrame::HEADROOM as u16;
@@ -65,9 +66,23 @@ impl DpdkConfig {
         self.name().contains(':')
     }
 
+    /// Whether it is an interface of the kernel's, through AF_XDP.
+    pub(crate) fn is_af_xdp(&self) -> bool {
+        self.name().starts_with("net_af_xdp")
+    }
+
+    /// Bytes of a buffer to receive into.
+    pub(crate) fn rx_room(&self) -> u16 {
+        // The kernel has these by pages.
+        if self.is_af_xdp() { PAGE_ROOM } else { SMALL_LEN }
+    }
+
     /// Memory that its queues take, in bytes.
     pub(crate) fn memory_len(&self) -> usize {
-        usize::from(self.queues) * self.pool.memory_len()
+        let PoolConfig { rx_count, small_count, large_count } = self.pool;
+        let pools = [(rx_count, self.rx_room()), (small_count, SMALL_LEN), (large_count, LARGE_LEN)];
+        let lens = pools.map(|(count, room)| count * (usize::from(room) + OVERHEAD_LEN));
+        usize::from(self.queues) * lens.iter().sum::<usize>()
     }
 }
 
@@ -80,14 +95,6 @@ pub struct PoolConfig {
     pub small_count: usize,
     /// Buffers of 64 KiB to send super-segments from.
     pub large_count: usize,
-}
-
-impl PoolConfig {
-    /// Memory that the pools take, in bytes.
-    pub(crate) fn memory_len(&self) -> usize {
-        let small = (self.rx_count + self.small_count) * (usize::from(SMALL_LEN) + OVERHEAD_LEN);
-        small + self.large_count * (usize::from(LARGE_LEN) + OVERHEAD_LEN)
-    }
 }
 
 impl Default for PoolConfig {

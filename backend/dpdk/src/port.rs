@@ -41,19 +41,21 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
-    fn new(config: &PoolConfig) -> Result<Pools, DpdkError> {
-        let wanted =
-            [(config.rx_count, SMALL_LEN), (config.small_count, SMALL_LEN), (config.large_count, LARGE_LEN)];
-        let mut pools = Vec::new();
-        for (count, len) in wanted {
-            match Pool::new(count, len) {
-                Ok(pool) => pools.push(pool),
-                Err(_) => {
-                    pools.into_iter().for_each(Pool::free);
-                    return Err(DpdkError::NoMemory { what: "buffers", len: config.memory_len() });
-                }
-            }
+    fn new(config: &DpdkConfig) -> Result<Pools, DpdkError> {
+        let PoolConfig { rx_count, small_count, large_count } = config.pool;
+        // The driver of AF_XDP tells the kernel of as many bytes as buffers without gaps would take: those behind a gap
+        // lie outside, may not be sent, and each stops what is behind it.
+        let receiving = if config.is_af_xdp() { Pool::dense } else { Pool::new };
+        let made = [
+            receiving(rx_count, config.rx_room()),
+            Pool::new(small_count, SMALL_LEN),
+            Pool::new(large_count, LARGE_LEN),
+        ];
+        if made.iter().any(Result::is_err) {
+            made.into_iter().flatten().for_each(Pool::free);
+            return Err(DpdkError::NoMemory { what: "buffers", len: config.memory_len() });
         }
+        let pools: Vec<Pool> = made.into_iter().flatten().collect();
         let [rx, small, large] = pools.try_into().expect("there are three");
         Ok(Pools { rx, small, large })
     }
@@ -236,7 +238,7 @@ fn bring_up(number: u16, config: &DpdkConfig, pools: &mut Vec<Pools>) -> Result<
     let kind = Kind::of(&info.driver, config);
     let queues = config.queues.min(info.queues_max).max(1);
     for _ in 0..queues {
-        pools.push(Pools::new(&config.pool)?);
+        pools.push(Pools::new(config)?);
     }
     let available = driver::offloads(&info, kind, config);
     let wanted = setup(&info, kind, config, queues, available);

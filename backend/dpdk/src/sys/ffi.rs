@@ -87,6 +87,13 @@ unsafe extern "C" {
         room: u16,
         socket: c_int,
     ) -> *mut Mempool;
+    pub(super) fn hayase_pool_create_dense(
+        name: *const c_char,
+        count: c_uint,
+        cache: c_uint,
+        private_len: u16,
+        room: u16,
+    ) -> *mut Mempool;
     pub(super) fn rte_mempool_free(pool: *mut Mempool);
     pub(super) fn rte_mempool_in_use_count(pool: *const Mempool) -> c_uint;
 

@@ -9,6 +9,10 @@ use super::{eal, ffi, frame};
 /// Free buffers that a thread keeps at hand, so that it goes to the shared ring once for many.
 const CACHE_COUNT_MAX: usize = 256;
 
+/// Bytes of a buffer, headroom included, which with all that belongs to it is as long as a page: its place in the pool, the
+/// mbuf, the private area.
+pub(crate) const PAGE_ROOM: u16 = 4096 - 64 - 128 - frame::PRIVATE_LEN;
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A pool. Its mbufs have [`frame`]'s private area behind them. Its memory stays taken unless it is
@@ -22,21 +26,28 @@ unsafe impl Send for Pool {}
 impl Pool {
     /// A pool of `count` buffers with `room` bytes each, headroom included. The error is DPDK's.
     pub(crate) fn new(count: usize, room: u16) -> Result<Pool, i32> {
-        let name = CString::new(format!("hayase-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-        let name = name.expect("a name without zero bytes");
+        Pool::create(count, room, false)
+    }
+
+    /// The same, without a gap between buffers. With [`PAGE_ROOM`] each has a page of memory for itself.
+    pub(crate) fn dense(count: usize, room: u16) -> Result<Pool, i32> {
+        Pool::create(count, room, true)
+    }
+
+    fn create(count: usize, room: u16, is_dense: bool) -> Result<Pool, i32> {
+        let numbered = CString::new(format!("hayase-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let numbered = numbered.expect("a name without zero bytes");
         // EAL wants a thread's cache to be a part of the pool only.
         let cache = CACHE_COUNT_MAX.min(count / 2);
         const ANY_SOCKET: i32 = -1;
+        let (name, count, cache) = (numbered.as_ptr(), count as c_uint, cache as c_uint);
         // SAFETY: the name ends in zero and is copied. EAL runs: callers have started it.
         let pool = unsafe {
-            ffi::rte_pktmbuf_pool_create(
-                name.as_ptr(),
-                count as c_uint,
-                cache as c_uint,
-                frame::PRIVATE_LEN,
-                room,
-                ANY_SOCKET,
-            )
+            if is_dense {
+                ffi::hayase_pool_create_dense(name, count, cache, frame::PRIVATE_LEN, room)
+            } else {
+                ffi::rte_pktmbuf_pool_create(name, count, cache, frame::PRIVATE_LEN, room, ANY_SOCKET)
+            }
         };
         NonNull::new(pool).map(Pool).ok_or_else(eal::errno)
     }
