@@ -78,12 +78,16 @@ pub(crate) fn at(interfaces: &[Host], local: SocketAddr) -> io::Result<Option<Ho
     if let Some(index) = scope_of(local, interfaces.len())? {
         return Ok(Some(interfaces[index]));
     }
+    // The operating system's sockets have a loopback of their own, which is not ours.
+    if local.ip().is_loopback() {
+        return Ok(interfaces.first().copied());
+    }
     for host in interfaces {
         if host.address_states()?.iter().any(|(cidr, _)| cidr.addr() == local.ip()) {
             return Ok(Some(*host));
         }
     }
-    // A loopback address is any host's; any other is nobody's, as the first will say.
+    // It is nobody's, as the first will say.
     Ok(interfaces.first().copied())
 }
 

@@ -181,6 +181,15 @@ impl<I: SocketId> Wide<I> {
         }
     }
 
+    /// The interface that gave the last answer is asked first again: what was shown of it is what is to be read next.
+    pub(crate) fn stay_at(&self, origin: &Origin) {
+        if let Wide::Each(each) = self
+            && let Some(index) = each.parts.iter().position(|part| part.handle.shard() == origin.shard)
+        {
+            each.next.store(index, Ordering::Relaxed);
+        }
+    }
+
     /// What does not wait: [`io::ErrorKind::WouldBlock`] instead.
     #[inline]
     pub(crate) fn attempt<T>(

@@ -124,7 +124,8 @@ impl UdpSocket {
     /// # Cancel safety
     /// Cancel safe: nothing is taken.
     pub async fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.sockets.wait(Side::Read, |door, id, notify| door.udp_peek(id, notify, buf)).await.map(from)
+        let peek = |door: &dyn Door, id, notify: Notify<'_>| door.udp_peek(id, notify, buf);
+        self.sockets.wait(Side::Read, peek).await.map(|shown| self.shown(shown))
     }
 
     /// Sends to the connected peer if there is room now.
@@ -160,12 +161,18 @@ impl UdpSocket {
         self.sockets.attempt(|door, id, notify| door.udp_recv(id, notify, buf)).map(from)
     }
 
+    /// What was shown is what is received next.
+    fn shown(&self, shown: (Origin, (usize, SocketAddr))) -> (usize, SocketAddr) {
+        self.sockets.stay_at(&shown.0);
+        from(shown)
+    }
+
     /// Looks at the next datagram if there is one.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`peek_from`](Self::peek_from).
     pub fn try_peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.sockets.attempt(|door, id, notify| door.udp_peek(id, notify, buf)).map(from)
+        self.sockets.attempt(|door, id, notify| door.udp_peek(id, notify, buf)).map(|shown| self.shown(shown))
     }
 
     /// The twin of [`send`](Self::send).
@@ -220,7 +227,7 @@ impl UdpSocket {
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
         let peek = |door: &dyn Door, id, notify: Notify<'_>| door.udp_peek(id, notify, buf);
-        self.sockets.poll(Side::Read, cx.waker(), peek).map_ok(from)
+        self.sockets.poll(Side::Read, cx.waker(), peek).map_ok(|shown| self.shown(shown))
     }
 
     /// Waits until a datagram, or an error, is there.

@@ -337,7 +337,9 @@ impl Station {
         remote: SocketAddr,
         open: impl FnOnce(&mut Stack<F>, &dyn Fn(SocketAddr) -> bool) -> Result<(TcpId, T), Error>,
     ) -> Result<(TcpId, T), Error> {
-        let flow = |local| FlowKey { source: remote, destination: local, udp: false };
+        // No frame says what the scope of a link-local address is here.
+        let source = SocketAddr::new(remote.ip(), remote.port());
+        let flow = |local| FlowKey { source, destination: local, udp: false };
         let is_home = |local| self.table.borrow().home_of_flow(&flow(local)) == self.core;
         let (id, value) = open(stack, &is_home)?;
         let local = stack.tcp_local_addr(id)?;

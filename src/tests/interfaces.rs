@@ -348,6 +348,25 @@ fn datagrams_come_from_all_and_go_by_route() {
     });
 }
 
+#[test]
+fn what_is_peeked_at_is_what_is_received_next() {
+    run(|Site { far, .. }| async move {
+        let socket = UdpSocket::bind("0.0.0.0:80").await.unwrap();
+        let sockets = far_sockets(far, 0).await;
+        for (other, net) in sockets.iter().zip(NETS) {
+            other.send_to(&[net; 3], at(addresses(net, 2)[0], 80)).await.unwrap();
+        }
+        sleep(SOON).await;
+        for _ in NETS {
+            let (mut seen, mut again, mut taken) = ([0; 8], [0; 8], [0; 8]);
+            let shown = socket.peek_from(&mut seen).await.unwrap();
+            assert_eq!(socket.try_peek_from(&mut again).unwrap(), shown);
+            assert_eq!(socket.recv_from(&mut taken).await.unwrap(), shown);
+            assert!(seen == taken && again == taken, "{seen:?} and {again:?}, then {taken:?}");
+        }
+    });
+}
+
 /// Both interfaces have the same one, and so have both ends of the other side.
 #[test]
 fn link_local_addresses_tell_their_interface() {

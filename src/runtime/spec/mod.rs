@@ -127,6 +127,7 @@ impl FromStr for DeviceSpec {
     type Err = ParseSpecError;
 
     fn from_str(text: &str) -> Result<DeviceSpec, ParseSpecError> {
+        let text = text.trim();
         if text.contains(SEPARATOR) {
             let text = format!("`{text}` is several devices, where one is wanted");
             return Err(wrong(text, TAP_EXAMPLE));
