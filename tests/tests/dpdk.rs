@@ -324,6 +324,25 @@ fn dpdks_own_tap_serves_the_kernel() {
     });
 }
 
+/// AF_XDP by DPDK's own driver, with so much in both directions that every buffer has its turn.
+#[test]
+fn an_interface_under_af_xdp_echoes_in_bulk() {
+    beside_the_kernel(|namespace| {
+        if !rights::can_use_xdp() {
+            return;
+        }
+        namespace.ip(&["link", "add", OUR_INTERFACE, "type", "veth", "peer", "name", INTERFACE]);
+        namespace.ip(&["link", "set", OUR_INTERFACE, "addrgenmode", "none", "up"]);
+        bring_up(namespace, INTERFACE);
+        let _server = serve_on(namespace, &format!("net_af_xdp0,iface={OUR_INTERFACE}"));
+        for _ in 0..2 {
+            let stream = kernel::connect(namespace, (hayase_address(Family::V4), 7).into());
+            kernel::echo_of_pattern(&stream, 50_000_000);
+        }
+        check_kernel(namespace, INTERFACE);
+    });
+}
+
 /// Packet sockets on an interface of the kernel's; the other tests take the kernel's end of the link down.
 #[test]
 fn an_interface_under_packet_sockets_may_go_down() {
