@@ -19,6 +19,8 @@ struct Slot {
     waiter: Option<Waiter>,
     /// Whether there will be no answer any more.
     is_over: bool,
+    /// Nobody waits any more.
+    is_abandoned: bool,
 }
 
 enum Waiter {
@@ -84,7 +86,32 @@ fn lost() -> io::Error {
 
 impl Reply {
     pub(crate) fn send(self, answer: Arrived) {
-        lock(&self.0).answer = Some(answer);
+        drop(self.offer(answer));
+    }
+
+    /// The same, but where nobody waits any more, the connection comes back to be closed.
+    pub(crate) fn offer(self, answer: Arrived) -> Option<Handle<TcpId>> {
+        let mut slot = lock(&self.0);
+        if slot.is_abandoned {
+            return answer.ok();
+        }
+        slot.answer = Some(answer);
+        None
+    }
+}
+
+impl Drop for Moved {
+    /// Also where somebody is still to be called: that one waits in its place.
+    fn drop(&mut self) {
+        let mut slot = lock(&self.0);
+        if matches!(slot.waiter, Some(Waiter::Call(_))) {
+            return;
+        }
+        slot.is_abandoned = true;
+        // An answer that came too late is dropped on this thread, and with nothing locked.
+        let unwanted = slot.answer.take();
+        drop(slot);
+        drop(unwanted);
     }
 }
 
@@ -116,5 +143,33 @@ impl fmt::Debug for Moved {
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Reply")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::door::ShardId;
+
+    const ID: TcpId = TcpId { index: 3, generation: 1 };
+
+    fn handle() -> Handle<TcpId> {
+        Handle::new(ShardId::new(0, 1).unwrap(), ID)
+    }
+
+    #[test]
+    fn what_nobody_waits_for_comes_back() {
+        let (reply, moved) = Moved::channel();
+        drop(moved);
+        assert_eq!(reply.offer(Ok(handle())).map(Handle::into_id), Some(ID));
+    }
+
+    #[test]
+    fn whoever_is_to_be_called_waits_as_well() {
+        let (sender, called) = std::sync::mpsc::channel();
+        let (reply, moved) = Moved::channel();
+        moved.then(move |arrived| sender.send(arrived.map(Handle::into_id).ok()).unwrap());
+        assert!(reply.offer(Ok(handle())).is_none());
+        assert_eq!(called.try_recv(), Ok(Some(ID)));
     }
 }

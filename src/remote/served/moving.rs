@@ -72,6 +72,9 @@ impl Sockets {
             self.resend(door, id);
         }
         self.look(door, Socket::Tcp(id));
-        reply.send(Ok(Handle::new(name, id)));
+        if let Some(unwanted) = reply.offer(Ok(Handle::new(name, id))) {
+            // Dropping the handle would open a door to the client on this thread, and have it shared for good.
+            self.client(client).close(Socket::Tcp(unwanted.into_id()));
+        }
     }
 }
