@@ -33,6 +33,8 @@ pub(super) struct Tcp {
     /// Bytes that were taken out of the stack, and that have been read.
     pub(super) taken_total: u64,
     pub(super) read_total: u64,
+    /// Where the client knows that what is urgent ends, counted as those.
+    urgent_told: u64,
     /// What was written and the stack has not taken, each with what was paid for it.
     pub(super) unsent: VecDeque<(Chunk, usize)>,
     /// What the stack has taken and the client is not told of.
@@ -56,6 +58,7 @@ impl Tcp {
             connecting,
             taken_total: 0,
             read_total: 0,
+            urgent_told: 0,
             unsent: VecDeque::new(),
             freed: 0,
             ended: false,
@@ -206,12 +209,16 @@ impl Sockets {
         }
     }
 
-    /// The peer marked something as urgent: what it is counted from is still in the stack.
+    /// The peer marked something as urgent: what it is counted from is still in the stack. The stack says so whenever it
+    /// is looked at, and the client hears of it once.
     #[cold]
     fn tell_urgent(&mut self, door: &dyn Door, id: TcpId) {
-        let Some(tcp) = self.tcp.get(id) else { return };
-        if let Poll::Ready(Ok(len @ 1..)) = door.tcp_poll_urgent(id, Notify::NEVER) {
-            let (client, end) = (tcp.client, tcp.taken_total + len as u64);
+        let Some(tcp) = self.tcp.get_mut(id) else { return };
+        let Poll::Ready(Ok(len @ 1..)) = door.tcp_poll_urgent(id, Notify::NEVER) else { return };
+        let end = tcp.taken_total + len as u64;
+        if end > tcp.urgent_told {
+            tcp.urgent_told = end;
+            let client = tcp.client;
             self.tell(client, Completion::Urgent { id, end });
         }
     }
