@@ -76,6 +76,15 @@ impl<I: SocketId> Part<I> {
     fn is_open(&self) -> bool {
         !self.is_closed.load(Ordering::Relaxed)
     }
+
+    /// A call that may have to wait. Another thread may close the part meanwhile: what that answers is nobody's error.
+    #[inline]
+    fn poll<T>(&self, op: impl FnOnce(&dyn Door, I) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match self.handle.poll(op) {
+            Poll::Ready(Err(_)) if !self.is_open() => Poll::Pending,
+            polled => polled,
+        }
+    }
 }
 
 impl<I: SocketId> Drop for Each<I> {
@@ -161,7 +170,10 @@ impl<I: SocketId> Wide<I> {
     pub(crate) fn for_all(&self, op: impl Fn(&dyn Door, I) -> io::Result<()>) -> io::Result<()> {
         match self {
             Wide::One(handle) => handle.call(op),
-            Wide::Each(each) => each.open_parts().try_for_each(|(_, part)| part.handle.call(&op)),
+            Wide::Each(each) => each.open_parts().try_for_each(|(_, part)| match part.handle.call(&op) {
+                Err(_) if !part.is_open() => Ok(()),
+                result => result,
+            }),
         }
     }
 
@@ -317,7 +329,7 @@ impl<I: SocketId> Each<I> {
         for index in (next..next + count).map(|index| index % count) {
             let part = &self.parts[index];
             if part.is_open()
-                && let Poll::Ready(result) = part.handle.poll(|door, id| op(door, id, Notify::NEVER))
+                && let Poll::Ready(result) = part.poll(|door, id| op(door, id, Notify::NEVER))
             {
                 self.next.store((index + 1) % count, Ordering::Relaxed);
                 return Poll::Ready(result.map(|value| (self.origin(index), value)));
@@ -340,7 +352,7 @@ impl<I: SocketId> Each<I> {
         for (index, part) in self.open_parts() {
             // A stack on another thread may have an answer by now.
             let notify = Notify::each(waker, places.ticket(index));
-            if let Poll::Ready(result) = part.handle.poll(|door, id| op(door, id, notify)) {
+            if let Poll::Ready(result) = part.poll(|door, id| op(door, id, notify)) {
                 return Poll::Ready(result.map(|value| (self.origin(index), value)));
             }
         }
@@ -354,7 +366,12 @@ impl<I: SocketId> Each<I> {
         let (mut all, mut waiting_count, mut ready_count) = (Ready::EMPTY, 0, 0);
         for (index, part) in self.open_parts() {
             let notify = Notify::each(waker, places.ticket(index));
-            match part.handle.poll_ready(side, notify)? {
+            let polled = part.handle.poll_ready(side, notify);
+            // Closed meanwhile: it counts for nothing, and may not wake anybody any more. Closed later, it does.
+            if !part.is_open() {
+                continue;
+            }
+            match polled? {
                 Poll::Ready(ready) => (all, ready_count) = (all | ready, ready_count + 1),
                 Poll::Pending => waiting_count += 1,
             }
