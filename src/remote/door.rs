@@ -545,7 +545,9 @@ impl Door for RemoteDoor {
     fn echo_recv(&self, id: EchoId, notify: Notify<'_>) -> Poll<io::Result<EchoReply>> {
         self.client.poll(self.away, (id, Side::Read, notify), |state| {
             let echo = state.mirrors.echo.get_mut(id).ok_or_else(closed)?;
-            echo.replies.pop_front().map_or(Poll::Pending, |reply| Poll::Ready(reply.map(|reply| *reply)))
+            let Some(reply) = echo.replies.pop_front() else { return Poll::Pending };
+            state.push(Command::EchoReceived(id));
+            Poll::Ready(reply.map(|reply| *reply))
         })
     }
 

@@ -27,6 +27,8 @@ pub(super) enum Command {
     Send(Box<Datagram>),
     /// A datagram was received: the next one may be taken from the stack.
     Received(UdpId),
+    /// An answer to an echo request was received: the next one may be taken from the stack.
+    EchoReceived(EchoId),
     /// Anything else.
     Run(Box<dyn FnOnce(&mut Desk<'_>) + Send>),
 }

@@ -23,6 +23,8 @@ pub(super) struct Udp {
 #[derive(Debug)]
 pub(super) struct Echo {
     pub(super) client: usize,
+    /// Answers that were taken from the stack and not received by anybody.
+    waiting: usize,
 }
 
 impl Sockets {
@@ -31,7 +33,7 @@ impl Sockets {
     }
 
     pub(in crate::remote) fn serve_echo(&mut self, id: EchoId, client: usize) {
-        self.echo.insert(id, Echo { client });
+        self.echo.insert(id, Echo { client, waiting: 0 });
     }
 
     /// A datagram to send, behind those that wait.
@@ -99,11 +101,20 @@ impl Sockets {
     }
 
     pub(super) fn echo_changed(&mut self, door: &dyn Door, id: EchoId) {
-        while let Some(Echo { client }) = self.echo.get(id)
+        while let Some(echo) = self.echo.get_mut(id)
+            && echo.waiting < DATAGRAMS_MAX
             && let Poll::Ready(reply) = door.echo_recv(id, Notify::NEVER)
         {
-            let client = *client;
+            echo.waiting += 1;
+            let client = echo.client;
             self.tell(client, Completion::Echo { id, reply: reply.map(Box::new) });
+        }
+    }
+    /// Somebody received an answer, or an error.
+    pub(in crate::remote) fn echo_received(&mut self, door: &dyn Door, id: EchoId) {
+        if let Some(echo) = self.echo.get_mut(id) {
+            echo.waiting -= 1;
+            self.echo_changed(door, id);
         }
     }
 }
