@@ -9,7 +9,7 @@ use hayase_stack::{EchoReply, Error, Ready};
 
 use super::chunk::Chunk;
 use super::message::{Accepted, Addresses, Datagram};
-use super::{DATAGRAMS_MAX, RECEIVE_MAX, SEND_COST_MIN, SEND_MAX, cost};
+use super::{DATAGRAMS_MAX, RECEIVE_MAX, RECEIVE_MIN, SEND_COST_MIN, SEND_MAX, cost};
 use crate::error::io_error;
 
 /// A connection.
@@ -78,9 +78,13 @@ impl Tcp {
     }
 
     /// How many bytes the stack should be told have been read, once that is worth a message.
+    ///
+    /// A reader that has nothing left may have nothing more to say, and so leaves less untold than it gets where all are
+    /// held short: or everybody would wait for ever, the stack to be told and the reader for bytes.
     #[inline]
     pub(super) fn news(&mut self) -> Option<u64> {
-        if self.read_total - self.told_total < RECEIVE_MAX / 4 {
+        let worth = if self.unread.is_empty() { RECEIVE_MIN / 2 } else { RECEIVE_MAX / 4 };
+        if self.read_total - self.told_total < worth {
             return None;
         }
         self.told_total = self.read_total;
@@ -302,4 +306,35 @@ impl Datagram {
 #[derive(Debug, Default)]
 pub(super) struct Echo {
     pub(super) replies: VecDeque<io::Result<Box<EchoReply>>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(tcp: &mut Tcp, len: usize) -> Option<u64> {
+        let mut buf = vec![0; len];
+        let read = tcp.read(0, |unread| unread.read(&mut buf));
+        assert!(matches!(read, Poll::Ready(Ok(read)) if read == len));
+        tcp.news()
+    }
+
+    #[test]
+    fn a_reader_that_is_held_short_is_never_left_without_room() {
+        let mut tcp = Tcp::new(false, None);
+        for (round, told) in [(1, None), (2, Some(2048)), (3, None), (4, Some(4096))] {
+            tcp.push(Chunk::Shared(vec![0; 1024].into()));
+            assert_eq!(read(&mut tcp, 1024), told, "after {round} KiB");
+        }
+    }
+
+    #[test]
+    fn while_there_is_something_to_read_it_takes_more_to_tell() {
+        let mut tcp = Tcp::new(false, None);
+        tcp.push(Chunk::Shared(vec![0; 128 * 1024].into()));
+        assert_eq!(read(&mut tcp, 60 * 1024), None);
+        assert_eq!(read(&mut tcp, 4 * 1024), Some(64 * 1024));
+        assert_eq!(read(&mut tcp, 63 * 1024), None);
+        assert_eq!(read(&mut tcp, 1024), Some(128 * 1024));
+    }
 }

@@ -9,7 +9,7 @@ use futures_util::future;
 use hayase_stack::Config;
 
 use super::{SERVER, connected, futures_executor, pattern};
-use crate::net::{TcpListener, TcpStream, UdpSocket};
+use crate::net::{EchoSocket, TcpListener, TcpStream, UdpSocket};
 use crate::time::{sleep, timeout};
 use crate::{DeviceSpec, Host, Model, Runtime, WireSpec};
 
@@ -235,6 +235,52 @@ fn datagrams_wait_for_their_readers_up_to_a_limit() {
                 let (len, _) = socket.recv_from(&mut buf).await.unwrap();
                 assert_eq!(&buf[..len], number.to_be_bytes());
             }
+        });
+    }
+}
+
+/// What their readers have read and not told of counts as unread: more than the tests' limit for all of them.
+#[test]
+fn many_conversations_go_on_forever() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let mut pairs = Vec::new();
+            for _ in 0..32 {
+                pairs.push(connected(server).await);
+            }
+            let (mut buf, data) = ([0; 1000], pattern(1000));
+            for round in 0..60 {
+                for (stream, peer) in &mut pairs {
+                    let talk = async {
+                        stream.write_all(&data).await.unwrap();
+                        peer.read_exact(&mut buf).await.unwrap();
+                    };
+                    let talked = timeout(Duration::from_secs(5), talk).await;
+                    assert!(talked.is_ok() && buf[..] == data[..], "in round {round}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn answers_to_echo_requests_wait_for_their_readers_up_to_a_limit() {
+    for model in APART {
+        run(model, |_, _| async move {
+            let socket = EchoSocket::open().unwrap();
+            for sequence in 0..500 {
+                socket.send(SERVER.parse().unwrap(), sequence, b"x").unwrap();
+            }
+            sleep(Duration::from_millis(50)).await;
+            let mut sequences = Vec::new();
+            while let Ok(reply) = timeout(Duration::from_millis(50), socket.recv()).await {
+                sequences.push(reply.unwrap().sequence);
+            }
+            // Those that are under way and those of the stack, the first of all; and then there is room again.
+            let count = sequences.len() as u16;
+            assert!(count <= 64 + 256 && sequences.iter().copied().eq(0..count), "{sequences:?}");
+            socket.send(SERVER.parse().unwrap(), 500, b"x").unwrap();
+            assert_eq!(socket.recv().await.unwrap().sequence, 500);
         });
     }
 }
