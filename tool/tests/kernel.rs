@@ -148,7 +148,7 @@ fn what_it_has_not_is_refused() {
         ("bench pingpong --connect 127.0.0.1:9 --offloads tso", 1, "ethtool -K"),
         ("bench pingpong", 2, "--connect ADDR:PORT"),
         ("serve echo --device kernel:mtu=9000", 2, "takes no options"),
-        ("serve echo --port 0 --fastopen", 1, "TCP Fast Open is for a device with a stack"),
+        ("serve echo --port 0 --fastopen", 1, "TCP Fast Open needs a device with a stack"),
         ("connect 127.0.0.1:9 --fastopen", 1, "connect, and write then"),
     ] {
         let output = output(line);
