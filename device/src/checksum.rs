@@ -2,6 +2,8 @@
 //!
 //! The sum is kept in the machine's byte order, as RFC 1071 §2(B) allows: only the result is turned round.
 
+use crate::sys;
+
 /// A running one's complement sum.
 ///
 /// ```
@@ -21,14 +23,10 @@ impl Sum {
     /// Adds bytes that follow those added before.
     #[inline]
     pub fn add(&mut self, bytes: &[u8]) {
-        self.add_part(sum_native(bytes), bytes.len());
-    }
-
-    #[inline(always)]
-    fn add_part(&mut self, part: u16, len: usize) {
+        let part = sum_native(bytes);
         // A piece that starts at an odd offset has its bytes in the other lanes (RFC 1071 §2(B)).
         self.acc += u64::from(if self.odd { part.swap_bytes() } else { part });
-        self.odd ^= len & 1 == 1;
+        self.odd ^= bytes.len() & 1 == 1;
     }
 
     /// Copies `bytes` to `out`, and adds them on the way.
@@ -38,8 +36,10 @@ impl Sum {
     #[inline]
     pub fn add_copied(&mut self, out: &mut [u8], bytes: &[u8]) {
         assert_eq!(out.len(), bytes.len(), "a copy is as long as what is copied");
-        let part = copy_native(out, bytes);
-        self.add_part(part, bytes.len());
+        for (out, bytes) in out.chunks_mut(COPY_LEN).zip(bytes.chunks(COPY_LEN)) {
+            out.copy_from_slice(bytes);
+            self.add(out);
+        }
     }
 
     /// Goes on from the [`value`](Self::value) of the sum over `len` bytes.
@@ -111,6 +111,10 @@ pub fn fold(acc: u64) -> u16 {
     (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
+/// Bytes that are copied and then summed: the first-level cache still has them. One loop for both is no faster, since each
+/// can use wider vectors.
+const COPY_LEN: usize = 4096;
+
 /// The most that is summed before it is folded, in bytes: of 16-bit numbers, 65,536 fit 32 bits.
 const PIECE_LEN_MAX: usize = 128 * 1024;
 
@@ -127,7 +131,7 @@ pub fn plus(a: u64, b: u64) -> u64 {
 #[must_use]
 pub fn sum(bytes: &[u8]) -> u64 {
     // A header: what it takes to start with vectors is more than they save.
-    if bytes.len() < 64 { sum_short(bytes) } else { sum_long(bytes).into() }
+    if bytes.len() < 64 { sum_short(bytes) } else { sys::sum_words(bytes).into() }
 }
 
 /// One's complement sum of native-endian words.
@@ -138,9 +142,9 @@ fn sum_native(bytes: &[u8]) -> u16 {
 
 /// Two additions and a shift for each 32-bit word: all of it, and its upper half. The lower half's sum is what the one has
 /// and the other has not. Sums of one number each are what every compiler knows to do by whatever vectors the target has,
-/// whereas one that is told of lanes may take them apart; and by itself the function is the same wherever it is called.
-#[inline(never)]
-fn sum_long(bytes: &[u8]) -> u16 {
+/// whereas one that is told of lanes may take them apart. [`sys`] compiles it for several targets.
+#[inline(always)]
+pub(crate) fn sum_words(bytes: &[u8]) -> u16 {
     let mut acc = 0;
     for bytes in bytes.chunks(PIECE_LEN_MAX) {
         let (words, tail) = bytes.as_chunks::<4>();
@@ -151,34 +155,6 @@ fn sum_long(bytes: &[u8]) -> u16 {
             upper = upper.wrapping_add(word >> 16);
         }
         acc += unfold(all, upper) + u64::from(fold(sum_short(tail)));
-    }
-    fold(acc)
-}
-
-/// Copies, and sums what it copies, as [`sum_native`] does. With lanes after all: where there is a store beside the sums,
-/// compilers make more of these.
-#[inline(never)]
-fn copy_native(out: &mut [u8], bytes: &[u8]) -> u16 {
-    const LANES: usize = 16;
-    let mut acc = 0;
-    for (out, bytes) in out.chunks_mut(PIECE_LEN_MAX).zip(bytes.chunks(PIECE_LEN_MAX)) {
-        let (blocks, rest) = bytes.as_chunks::<4>().0.as_chunks::<LANES>();
-        let (out_blocks, out_rest) = out.as_chunks_mut::<4>().0.as_chunks_mut::<LANES>();
-        let (mut all, mut upper) = ([0u32; LANES], [0u32; LANES]);
-        for (out, block) in out_blocks.iter_mut().zip(blocks) {
-            let words = block.map(u32::from_ne_bytes);
-            *out = words.map(u32::to_ne_bytes);
-            for ((all, upper), word) in all.iter_mut().zip(&mut upper).zip(words) {
-                *all = all.wrapping_add(word);
-                *upper = upper.wrapping_add(word >> 16);
-            }
-        }
-        out_rest.copy_from_slice(rest);
-        acc += all.into_iter().zip(upper).map(|(all, upper)| unfold(all, upper)).sum::<u64>();
-        acc += u64::from(fold(sum_short(rest.as_flattened())));
-        let tail_at = bytes.len() - bytes.len() % 4;
-        out[tail_at..].copy_from_slice(&bytes[tail_at..]);
-        acc += sum_tail(&bytes[tail_at..]);
     }
     fold(acc)
 }
@@ -241,6 +217,16 @@ mod tests {
             }
         }
         assert_eq!(checksum(&[0xff; 64]), 0);
+    }
+
+    /// What other processors run.
+    #[test]
+    fn the_base_target_sums_the_same() {
+        let bytes: alloc::vec::Vec<u8> = (0..5000u32).map(|i| (i * 151 + 7) as u8).collect();
+        for len in (0..300).chain([1448, 1460, 4096, 5000]) {
+            assert_eq!(!sum_words(&bytes[..len]).to_be(), reference(&bytes[..len]), "{len} bytes");
+            assert_eq!(sum_words(&bytes[..len]), sys::sum_words(&bytes[..len]), "{len} bytes");
+        }
     }
 
     #[test]

@@ -15,10 +15,11 @@
 //! * [`checksum`], [`segment`] and [`verify`]: the jobs of an offload engine, in software, for backends that must
 //!   do them; [`headers`] is what they find their way by.
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 extern crate alloc;
-#[cfg(any(test, feature = "conformance"))]
+// Where there is an operating system, it is asked which vectors the processor has.
+#[cfg(any(test, feature = "conformance", all(target_arch = "x86_64", not(target_os = "none"))))]
 extern crate std;
 
 mod burst;
@@ -38,6 +39,8 @@ mod queue;
 mod rss;
 pub mod segment;
 mod shared;
+#[allow(unsafe_code)]
+mod sys;
 pub mod verify;
 
 pub use burst::Burst;
