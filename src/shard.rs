@@ -19,7 +19,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use hayase_device::{Burst, Caps, Device, Interest, Offloads, SharedBytes};
-use hayase_executor::{Handle, waking};
+use hayase_executor::{Handle, TaskWaker, waking};
 use hayase_stack::{
     AddressState, Cidr, Config, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Reach, Ready,
     Socket, Stack, State, TcpId, TcpInfo, UdpId, Way,
@@ -138,17 +138,16 @@ impl<D: Device> Shard<D> {
         &self,
         id: TcpId,
         notify: Notify<'_>,
-        op: impl FnOnce(&mut Core<D>, Instant) -> Poll<Result<(T, bool), Error>>,
+        op: impl FnOnce(&mut Core<D>, Instant, Option<NonZeroU64>) -> Poll<Result<(T, bool), Error>>,
     ) -> Poll<io::Result<T>> {
         let task = notify.last_task();
-        let (value, is_drained) = match self.poll(id, Side::Read, notify, op) {
+        let name = task.map(TaskWaker::to_bits);
+        let (value, is_named) = match self.poll(id, Side::Read, notify, |core, now| op(core, now, name)) {
             Poll::Ready(Ok(read)) => read,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => return Poll::Pending,
         };
-        if let Some(task) = task.filter(|_| is_drained) {
-            let replaced = self.wakers.borrow_mut().expect(id, task);
-            drop(replaced);
+        if let Some(task) = task.filter(|_| is_named) {
             drained::note(self.mailbox.id(), id, task);
         }
         Poll::Ready(Ok(value))
@@ -156,12 +155,30 @@ impl<D: Device> Shard<D> {
 
     #[inline(never)]
     fn wait<I: WaitsIn>(&self, id: I, side: Side, notify: Notify<'_>) {
-        if let Some(kept) = notify.keep() {
-            drained::forget();
-            let replaced = self.wakers.borrow_mut().insert(id, side, notify, kept);
-            // Dropped when the table is not borrowed any more.
-            drop(replaced);
+        let Some(kept) = notify.keep() else { return };
+        drained::forget();
+        if side == Side::Read
+            && let Some(id) = id.connection()
+            && self.name_reader(id, &notify)
+        {
+            return;
         }
+        let replaced = self.wakers.borrow_mut().insert(id, side, notify, kept);
+        // Dropped when the table is not borrowed any more.
+        drop(replaced);
+    }
+
+    /// Leaves the name of a reader with the stack, if it is a task of ours and nobody else waits. Returns whether it did.
+    fn name_reader(&self, id: TcpId, notify: &Notify<'_>) -> bool {
+        let Ok(mut core) = self.core.try_borrow_mut() else { return false };
+        if let Some(task) = notify.last_task() {
+            return core.stack.tcp_name_reader(id, task.to_bits());
+        }
+        core.stack.tcp_watch(id);
+        if notify.is_last() {
+            core.stack.tcp_take_reader(id);
+        }
+        false
     }
 
     /// Wakes everybody whose socket changed.
@@ -186,6 +203,7 @@ impl<D: Device> Shard<D> {
                     wakers.wake(Socket::Tcp(id), ready, |task| waking.wake(task));
                 });
             }
+            stack.drain_called(|name| waking.wake(TaskWaker::from_bits(name)));
             stack.drain_ready_others(|socket, ready| wakers.wake(socket, ready, |task| waking.wake(task)));
         });
         drop(core);
@@ -215,6 +233,7 @@ impl<D: Device> Shard<D> {
 impl<D: Device> Drop for Shard<D> {
     /// Who waits for a socket is woken, to find that it is an error now.
     fn drop(&mut self) {
+        self.core.get_mut().stack.tcp_readers().for_each(|name| TaskWaker::from_bits(name).wake());
         self.wakers.get_mut().wake_all().into_iter().for_each(Waker::wake);
     }
 }
@@ -378,7 +397,7 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn tcp_read(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.read(id, notify, |core, now| core.stack.tcp_read_drain(now, id, buf))
+        self.read(id, notify, |core, now, name| core.stack.tcp_read_drain(now, id, buf, name))
     }
 
     fn tcp_read_vectored(
@@ -401,7 +420,7 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn tcp_lease(&self, id: TcpId, notify: Notify<'_>, len_max: usize) -> Poll<io::Result<SharedBytes>> {
-        self.read(id, notify, |core, now| core.stack.tcp_lease_drain(now, id, len_max))
+        self.read(id, notify, |core, now, name| core.stack.tcp_lease_drain(now, id, len_max, name))
     }
 
     fn tcp_peek(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -654,6 +673,11 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn rouse(&self, socket: Socket) {
+        if let (Socket::Tcp(id), Ok(mut core)) = (socket, self.core.try_borrow_mut())
+            && let Some(name) = core.stack.tcp_take_reader(id)
+        {
+            TaskWaker::from_bits(name).wake();
+        }
         let woken = self.wakers.borrow_mut().wake_waiters(socket);
         woken.into_iter().for_each(Waker::wake);
     }

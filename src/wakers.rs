@@ -1,7 +1,8 @@
 //! Who waits for which socket.
 //!
 //! Two kinds of waiters, as in tokio. A `poll_*` function has one waiter per socket and direction, the last
-//! that asked, in a table indexed by the socket: 16 bytes a socket for both directions. An async
+//! that asked, in a table indexed by the socket: 16 bytes a socket for both directions. (A task that reads from a
+//! connection leaves its name there instead, unless others wait as well.) An async
 //! method on `&self` may be called by many tasks at once: each gets a [`Ticket`], which its future hands
 //! back when it is dropped, so that no waker outlives its future.
 //!
@@ -54,6 +55,11 @@ impl<'a> Notify<'a> {
     #[inline(always)]
     pub(crate) fn waker(&self) -> Option<&'a Waker> {
         self.waker
+    }
+
+    /// Whether it takes the place of the one before.
+    pub(crate) fn is_last(&self) -> bool {
+        self.ticket.is_none()
     }
 
     /// The task that drives this direction, if it is one of our executor.
@@ -175,13 +181,17 @@ impl Others {
 }
 
 /// The tables of a shard, by what they are the tables of.
-pub(crate) trait WaitsIn {
+pub(crate) trait WaitsIn: Copy {
     fn table(wakers: &mut Wakers) -> (&mut Table, &mut Others);
     fn index(self) -> u32;
+    /// The connection, if it is one.
+    fn connection(self) -> Option<TcpId> {
+        None
+    }
 }
 
 macro_rules! waits_in {
-    ($($id:ty => $table:ident),*) => {
+    ($($id:ty => $table:ident $({ $connection:item })?),*) => {
         $(impl WaitsIn for $id {
             #[inline]
             fn table(wakers: &mut Wakers) -> (&mut Table, &mut Others) {
@@ -192,11 +202,22 @@ macro_rules! waits_in {
             fn index(self) -> u32 {
                 self.index
             }
+
+            $($connection)?
         })*
     };
 }
 
-waits_in!(TcpId => tcp, ListenerId => listener, UdpId => udp, EchoId => echo);
+waits_in!(
+    TcpId => tcp {
+        fn connection(self) -> Option<TcpId> {
+            Some(self)
+        }
+    },
+    ListenerId => listener,
+    UdpId => udp,
+    EchoId => echo
+);
 
 impl Wakers {
     /// Registers a waiter and returns the waker that it replaces.
@@ -220,15 +241,6 @@ impl Wakers {
         };
         let before = std::mem::replace(table.last_mut(id.index(), side), last);
         others.forget(before)
-    }
-
-    /// Registers the task that reads from a connection and will wait. Returns the waker that it replaces.
-    #[inline(always)]
-    #[must_use = "dropping a waker can run foreign code: drop it while nothing is borrowed"]
-    pub(crate) fn expect(&mut self, id: TcpId, task: TaskWaker) -> Option<Waker> {
-        let last = self.tcp.last_mut(id.index, Side::Read);
-        let before = std::mem::replace(last, Last(task.to_bits().get()));
-        self.others.forget(before)
     }
 
     /// The ticket that the future has, or a new one.

@@ -26,6 +26,18 @@ impl Lease {
         Lease((!bytes.is_empty()).then_some(bytes))
     }
 
+    /// Number of bytes. The slice is not made for it.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, SharedBytes::len)
+    }
+
+    /// Whether it is the end of the stream.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Takes `len` bytes off the front (all of them, if there are fewer). With the last byte goes the frame.
     pub fn advance(&mut self, len: usize) {
         if len >= self.len() {

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -119,6 +120,58 @@ everywhere! {
         for woken in [(2, 0), (2, 1)] {
             peer.write_all(b"two").await.unwrap();
             eventually(|| (polls.get(), other.get()), woken).await;
+        }
+    }
+
+    async fn a_foreign_waker_takes_the_place_of_a_task(_client: Host, server: Host) {
+        let (stream, mut peer) = connected(server).await;
+        peer.set_nodelay(true).unwrap();
+        peer.write_all(b"one").await.unwrap();
+        assert_eq!(stream.peek(&mut [0]).await.unwrap(), 1);
+        let other = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&other));
+        let polls = watch(move |_, cx| {
+            assert_eq!(read(&stream, cx), Poll::Ready(3));
+            assert!(read(&stream, cx).is_pending());
+            assert!(read(&stream, &mut Context::from_waker(&waker)).is_pending());
+        });
+        eventually(|| polls.get(), 1).await;
+        peer.write_all(b"two").await.unwrap();
+        eventually(|| other.0.load(Ordering::Relaxed), 1).await;
+        settle().await;
+        assert_eq!(polls.get(), 1);
+    }
+
+    async fn a_reader_and_those_who_wait_for_readiness_are_all_woken(_client: Host, server: Host) {
+        let (stream, mut peer) = connected(server).await;
+        peer.set_nodelay(true).unwrap();
+        let stream = Rc::new(stream);
+        let (bytes, looks) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (total, reader) = (Rc::clone(&bytes), Rc::clone(&stream));
+        let _ = watch(move |_, cx| {
+            while let Poll::Ready(len) = read(&reader, cx) {
+                total.set(total.get() + len);
+            }
+        });
+        for round in 1..4 {
+            // The first time the reader waits alone when the others come, later they come and go.
+            let waiters = [(); 2].map(|()| {
+                let (stream, looks) = (Rc::clone(&stream), Rc::clone(&looks));
+                crate::spawn(async move {
+                    let mut ready = pin!(stream.readable());
+                    poll_fn(|cx| {
+                        looks.set(looks.get() + 1);
+                        ready.as_mut().poll(cx).map(drop)
+                    })
+                    .await;
+                })
+            });
+            settle().await;
+            peer.write_all(b"more").await.unwrap();
+            // Each of them looks twice; who does so after the reader has read finds nothing, and waits on.
+            eventually(|| (bytes.get(), looks.get()), (4 * round, 4 * round)).await;
+            waiters.iter().for_each(hayase_executor::JoinHandle::abort);
+            settle().await;
         }
     }
 

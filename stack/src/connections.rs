@@ -1,6 +1,7 @@
 //! The stack's calls on TCP's sockets.
 
 use core::net::{IpAddr, SocketAddr};
+use core::num::NonZeroU64;
 use core::task::Poll;
 use core::time::Duration;
 
@@ -178,8 +179,8 @@ impl<F: Frame> Stack<F> {
         self.tcp.read(now, id, buf, &self.config)
     }
 
-    /// As [`tcp_read`](Self::tcp_read); also says whether a read that follows before anything else is received will have to
-    /// wait. `false` may mean that it is not known.
+    /// As [`tcp_read`](Self::tcp_read). If a read that follows before anything else is received will have to wait, and that
+    /// is plain, `reader` is left as by [`tcp_name_reader`](Self::tcp_name_reader); also says whether it was.
     ///
     /// # Errors
     /// As [`tcp_read`](Self::tcp_read).
@@ -189,8 +190,33 @@ impl<F: Frame> Stack<F> {
         now: Instant,
         id: TcpId,
         buf: &mut [u8],
+        reader: Option<NonZeroU64>,
     ) -> Poll<Result<(usize, bool), Error>> {
-        self.tcp.read_drain(now, id, buf, &self.config)
+        self.tcp.read_drain(now, id, buf, reader, &self.config)
+    }
+
+    /// Leaves a name with a connection, in the place of the one before: [`drain_called`](Self::drain_called) says it, once,
+    /// when there is something to read, and then [`drain_ready`](Self::drain_ready) may say nothing of it. Who waits is thus
+    /// found without a table of the caller's. Returns whether the name will be said, which is not so of connections that are
+    /// [watched](Self::tcp_watch).
+    #[must_use]
+    pub fn tcp_name_reader(&mut self, id: TcpId, reader: NonZeroU64) -> bool {
+        self.tcp.name_reader(id, reader)
+    }
+
+    /// From now on [`drain_ready`](Self::drain_ready) tells all that is new of a connection, names or no names.
+    pub fn tcp_watch(&mut self, id: TcpId) {
+        self.tcp.watch(id);
+    }
+
+    /// Takes back the name that was left with a connection.
+    pub fn tcp_take_reader(&mut self, id: TcpId) -> Option<NonZeroU64> {
+        self.tcp.take_reader(id)
+    }
+
+    /// The names that were left with connections, and those that [`drain_called`](Self::drain_called) would say.
+    pub fn tcp_readers(&self) -> impl Iterator<Item = NonZeroU64> + '_ {
+        self.tcp.readers()
     }
 
     /// Reads without consuming.
@@ -211,7 +237,7 @@ impl<F: Frame> Stack<F> {
         self.tcp.lease(now, id, len_max, &self.config)
     }
 
-    /// As [`tcp_lease`](Self::tcp_lease); also says what [`tcp_read_drain`](Self::tcp_read_drain) does.
+    /// As [`tcp_lease`](Self::tcp_lease); also does what [`tcp_read_drain`](Self::tcp_read_drain) does.
     ///
     /// # Errors
     /// As [`tcp_read`](Self::tcp_read).
@@ -221,8 +247,9 @@ impl<F: Frame> Stack<F> {
         now: Instant,
         id: TcpId,
         len_max: usize,
+        reader: Option<NonZeroU64>,
     ) -> Poll<Result<(SharedBytes, bool), Error>> {
-        self.tcp.lease_drain(now, id, len_max, &self.config)
+        self.tcp.lease_drain(now, id, len_max, reader, &self.config)
     }
 
     /// What a connection is ready for now.

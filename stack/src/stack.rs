@@ -1,6 +1,7 @@
 //! The stack: its parts, its verbs, and the calls on its sockets; those of TCP are in [`connections`](crate::connections).
 
 use core::net::{IpAddr, SocketAddr};
+use core::num::NonZeroU64;
 use core::task::Poll;
 use core::time::Duration;
 
@@ -233,7 +234,7 @@ impl<F: Frame> Stack<F> {
         spoke
     }
 
-    /// Whether [`drain_ready`](Self::drain_ready) has sockets to name.
+    /// Whether [`drain_ready`](Self::drain_ready) or [`drain_called`](Self::drain_called) has something to say.
     #[inline]
     pub fn has_news(&self) -> bool {
         self.tcp.has_news() || self.udp.has_news() || self.echoes.has_news()
@@ -250,6 +251,13 @@ impl<F: Frame> Stack<F> {
     #[inline(always)]
     pub fn drain_ready_connections(&mut self, f: impl FnMut(TcpId, Ready)) {
         self.tcp.drain_ready(f);
+    }
+
+    /// Says the names of readers who left them and have something to read, once each, those that
+    /// [`drain_ready`](Self::drain_ready) came upon included.
+    #[inline(always)]
+    pub fn drain_called(&mut self, f: impl FnMut(NonZeroU64)) {
+        self.tcp.drain_called(f);
     }
 
     /// As [`drain_ready`](Self::drain_ready), of all other sockets.

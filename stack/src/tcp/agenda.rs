@@ -3,14 +3,14 @@
 //! Nothing walks over all connections. Whatever changes one enters it here, once, under its index.
 
 use alloc::vec::Vec;
-use core::num::NonZeroU32;
+use core::num::{NonZeroU32, NonZeroU64};
 
 use hayase_device::Frame;
 use hayase_device::hint::{likely, unlikely};
 use hayase_time::{Instant, Wheel};
 
 use super::connection::Connection;
-use crate::socket::ListenerId;
+use crate::socket::{ListenerId, Ready};
 
 /// Whose time it is: an index, kept so that none at all takes no more room in the wheel.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,8 @@ pub(super) struct Agenda {
     pub(super) work: Vec<u32>,
     /// Connections with news for the application.
     pub(super) ready: Vec<u32>,
+    /// Readers who left their names, and whose text has come.
+    pub(super) called: Vec<NonZeroU64>,
     /// Listeners with news for the application.
     pub(super) ready_listeners: Vec<ListenerId>,
     pub(super) wheel: Wheel<Timed>,
@@ -49,6 +51,7 @@ impl Agenda {
         Agenda {
             work: Vec::new(),
             ready: Vec::new(),
+            called: Vec::new(),
             ready_listeners: Vec::new(),
             wheel: Wheel::new(now),
             wheel_at: Instant::MAX,
@@ -80,6 +83,21 @@ impl Agenda {
         if likely(!connection.events.is_empty()) && likely(!connection.listed.ready) {
             connection.listed.ready = true;
             self.ready.push(index);
+        }
+    }
+
+    /// Enters the news that there is text: under the name of its reader, if there is no other news and nobody else to tell.
+    #[inline(always)]
+    pub(super) fn announce_text<F>(&mut self, connection: &mut Connection<F>, index: u32) {
+        match connection.reader {
+            Some(reader) if likely(connection.events.is_empty()) && likely(!connection.watched) => {
+                connection.reader = None;
+                self.called.push(reader);
+            }
+            _ => {
+                connection.events |= Ready::READABLE;
+                self.announce(connection, index);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! One connection: the transmission control block (RFC 9293 §3.3.1).
 
 use alloc::boxed::Box;
+use core::num::NonZeroU64;
 
 use hayase_device::Frame;
 use hayase_device::hint::likely;
@@ -169,6 +170,10 @@ pub(crate) struct Connection<F> {
     /// The listener that this connection is for, until it was accepted.
     pub(super) listener: Option<ListenerId>,
     pub(super) events: Ready,
+    /// Who waits for text, by the name that was left for it.
+    pub(super) reader: Option<NonZeroU64>,
+    /// Others than named readers may wait for text.
+    pub(super) watched: bool,
     pub(super) rare: Option<Box<Rare>>,
 }
 
@@ -254,6 +259,8 @@ impl<F: Frame> Connection<F> {
             owned: false,
             listener: None,
             events: Ready::EMPTY,
+            reader: None,
+            watched: false,
             rare: None,
         }
     }
@@ -286,6 +293,23 @@ impl<F: Frame> Connection<F> {
         self.listed.ready = false;
         let events = core::mem::take(&mut self.events);
         if likely(self.owned) && likely(self.listener.is_none()) { events } else { Ready::EMPTY }
+    }
+
+    /// Leaves a name for when there is text, unless there is some, or who waits may not be told by names alone. Returns
+    /// whether it did: then whoever left it has to wait.
+    #[inline(always)]
+    pub(super) fn leave_name(&mut self, reader: Option<NonZeroU64>) -> bool {
+        let may_wait = reader.is_some() && !self.watched && self.is_drained();
+        if likely(may_wait) {
+            self.reader = reader;
+        }
+        may_wait
+    }
+
+    /// Whether there is nothing to read at present, on a connection where nothing is going on but data.
+    #[inline(always)]
+    fn is_drained(&self) -> bool {
+        self.steady && self.receive.is_empty()
     }
 
     /// Bytes outstanding, the SYN's and FIN's places in the sequence included.
@@ -523,7 +547,7 @@ mod tests {
     #[test]
     fn a_connection_is_small() {
         let len = size_of::<Connection<hayase_device::heap::HeapFrame>>();
-        assert!(len <= 416, "{len} bytes");
+        assert!(len <= 424, "{len} bytes");
         let boxes = [size_of::<Rare>(), size_of::<Bulk>(), size_of::<Repair>()];
         assert!(boxes.iter().zip([112, 96, 128]).all(|(len, max)| *len <= max), "{boxes:?} bytes");
     }

@@ -94,7 +94,7 @@ luggage! {
     }
     stays {
         address_sum, neighbor, send, receive, out_of_order, timer, charged_len, steady, write_blocked, progressed,
-        starved, listed, owned, listener, events,
+        starved, listed, owned, listener, events, reader, watched,
     }
 }
 

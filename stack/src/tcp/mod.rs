@@ -59,6 +59,7 @@ mod user_timeout;
 mod usual;
 
 use alloc::collections::VecDeque;
+use core::num::NonZeroU64;
 
 use hayase_device::hint::{likely, unlikely, usually};
 use hayase_device::{Caps, Device, Frame};
@@ -462,7 +463,15 @@ impl<F: Frame> Tcp<F> {
 
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
-        !self.agenda.ready.is_empty() || !self.agenda.ready_listeners.is_empty()
+        !self.agenda.called.is_empty()
+            || !self.agenda.ready.is_empty()
+            || !self.agenda.ready_listeners.is_empty()
+    }
+
+    /// Names the readers who left their names and have something to read, once each.
+    #[inline(always)]
+    pub(crate) fn drain_called(&mut self, f: impl FnMut(NonZeroU64)) {
+        self.agenda.called.drain(..).for_each(f);
     }
 
     /// Hands out the connections with news, once each.
@@ -476,6 +485,12 @@ impl<F: Frame> Tcp<F> {
             };
             let events = connection.take_news();
             if likely(!events.is_empty()) {
+                if let Some(reader) = connection.reader
+                    && events.wakes_reader()
+                {
+                    connection.reader = None;
+                    self.agenda.called.push(reader);
+                }
                 f(TcpId { index, generation }, events);
             }
         }

@@ -13,7 +13,6 @@ use super::agenda::Agenda;
 use super::connection::{AckDebt, Connection};
 use crate::config::Config;
 use crate::seq::Seq;
-use crate::socket::Ready;
 use crate::usual::Arrived;
 
 /// What is left to do of an expected segment once its window and its timestamp are taken.
@@ -138,9 +137,13 @@ impl<F: Frame> Predicted<'_, F> {
     /// Enters what follows.
     #[inline(always)]
     fn enter(self, came: usize, went: usize) {
-        let Predicted { connection, agenda, index, .. } = self;
+        let Predicted { connection, agenda, index, segment } = self;
         agenda.enlist(connection, index);
-        agenda.announce(connection, index);
+        if likely(segment.len > 0) {
+            agenda.announce_text(connection, index);
+        } else {
+            agenda.announce(connection, index);
+        }
         if connection.flight() > 0 {
             agenda.schedule(connection, index);
         }
@@ -227,13 +230,12 @@ impl<F: Frame> Connection<F> {
         came
     }
 
-    /// Books text, and the ACK that it asks for.
+    /// Books text, and the ACK that it asks for. The news of it are [`Agenda::announce_text`]'s.
     #[inline(always)]
     pub(super) fn note_expected(&mut self, len: u32) {
         self.rcv_nxt += len;
         self.tally.bytes_received += u64::from(len);
         self.unacked_len += len;
-        self.events |= Ready::READABLE;
         // An ACK for every second full segment (SHLD-19).
         let is_due = unlikely(self.unacked_len >= 2 * self.mss);
         self.owe_ack(if is_due { AckDebt::Now } else { AckDebt::Delayed });

@@ -59,20 +59,22 @@ pub(super) struct Filling {
 
 impl Filling {
     /// Copies to the end of a frame that holds `len` bytes, whose sum was `sum`. Returns the sum of both.
-    #[inline]
+    #[inline(always)]
     fn copy(&self, tail: &mut [u8], bytes: &[u8], sum: Option<u16>, len: usize) -> Option<u16> {
         match sum {
-            Some(value) if self.is_summed => {
-                let mut sum = Sum::resume(value, len);
-                sum.add_copied(tail, bytes);
-                Some(sum.value())
-            }
+            Some(value) if self.is_summed => Some(copy_summed(tail, bytes, Sum::resume(value, len))),
             _ => {
                 tail.copy_from_slice(bytes);
                 None
             }
         }
     }
+}
+
+#[inline(never)]
+fn copy_summed(tail: &mut [u8], bytes: &[u8], mut sum: Sum) -> u16 {
+    sum.add_copied(tail, bytes);
+    sum.value()
 }
 
 impl<F: Frame> SendQueue<F> {

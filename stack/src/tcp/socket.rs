@@ -1,6 +1,7 @@
 //! The user calls (RFC 9293 §3.9.1): OPEN, SEND, RECEIVE, CLOSE, ABORT, STATUS, and options.
 
 use core::net::SocketAddr;
+use core::num::NonZeroU64;
 use core::task::Poll;
 use core::time::Duration;
 
@@ -53,15 +54,15 @@ impl<F: Frame> Reading<F> for Leased {
     }
 }
 
-/// Also says whether the next read will have to wait.
-struct Drained<R>(R);
+/// Also leaves the reader's name where the next read will have to wait, and says whether it did.
+struct Drained<R>(R, Option<NonZeroU64>);
 
 impl<F: Frame, R: Reading<F>> Reading<F> for Drained<R> {
     type Output = (R::Output, bool);
 
     #[inline(always)]
     fn read(self, connection: &mut Connection<F>) -> (R::Output, bool) {
-        (self.0.read(connection), connection.is_drained())
+        (self.0.read(connection), connection.leave_name(self.1))
     }
 }
 
@@ -253,16 +254,42 @@ impl<F: Frame> Tcp<F> {
         self.read_with(now, id, config, 0, Copied(buf))
     }
 
-    /// As [`read`](Self::read); also says whether the next read will have to wait.
+    /// As [`read`](Self::read); also leaves the reader's name where the next read will have to wait, and says whether it did.
     #[inline(always)]
     pub(crate) fn read_drain(
         &mut self,
         now: Instant,
         id: TcpId,
         buf: &mut [u8],
+        reader: Option<NonZeroU64>,
         config: &Config,
     ) -> Poll<Result<(usize, bool), Error>> {
-        self.read_with(now, id, config, (0, false), Drained(Copied(buf)))
+        self.read_with(now, id, config, (0, false), Drained(Copied(buf), reader))
+    }
+
+    /// Leaves a name for when there is something to read, in the place of the one before. Returns whether that will be told.
+    pub(crate) fn name_reader(&mut self, id: TcpId, reader: NonZeroU64) -> bool {
+        let Ok(connection) = self.get_mut(id) else { return false };
+        connection.reader = Some(reader).filter(|_| !connection.watched);
+        connection.reader.is_some()
+    }
+
+    /// From now on not all who wait for something to read are named.
+    pub(crate) fn watch(&mut self, id: TcpId) {
+        if let Ok(connection) = self.get_mut(id) {
+            connection.watched = true;
+        }
+    }
+
+    /// Takes back the name that was left.
+    pub(crate) fn take_reader(&mut self, id: TcpId) -> Option<NonZeroU64> {
+        self.get_mut(id).ok()?.reader.take()
+    }
+
+    /// All names that were left, also of those called already.
+    pub(crate) fn readers(&self) -> impl Iterator<Item = NonZeroU64> + '_ {
+        let waiting = self.connections.iter().filter_map(|(_, connection)| connection.reader);
+        waiting.chain(self.agenda.called.iter().copied())
     }
 
     pub(crate) fn peek(&mut self, id: TcpId, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
@@ -285,17 +312,18 @@ impl<F: Frame> Tcp<F> {
             .map(|lease| lease.map(|lease| lease.unwrap_or_else(end)))
     }
 
-    /// As [`lease`](Self::lease); also says whether the next read will have to wait.
+    /// As [`lease`](Self::lease); also does what [`read_drain`](Self::read_drain) does.
     #[inline(always)]
     pub(crate) fn lease_drain(
         &mut self,
         now: Instant,
         id: TcpId,
         len_max: usize,
+        reader: Option<NonZeroU64>,
         config: &Config,
     ) -> Poll<Result<(SharedBytes, bool), Error>> {
         let end = || SharedBytes::from(alloc::vec::Vec::new());
-        let lease = self.read_with(now, id, config, (None, false), Drained(Leased(len_max)));
+        let lease = self.read_with(now, id, config, (None, false), Drained(Leased(len_max), reader));
         lease.map_ok(|(lease, is_drained)| (lease.unwrap_or_else(end), is_drained))
     }
 
@@ -397,7 +425,7 @@ impl<F: Frame> Tcp<F> {
                 }
             }
         }
-        connection.owned = false;
+        (connection.owned, connection.reader) = (false, None);
         if let Some(rare) = &mut connection.rare {
             rare.probing = None;
         }
@@ -588,12 +616,6 @@ impl<F: Frame> Connection<F> {
             Ok(true) => Poll::Ready(Ok(end)),
             Err(error) => Poll::Ready(Err(error)),
         }
-    }
-
-    /// Whether there is nothing to read at present, on a connection where nothing is going on but data.
-    #[inline(always)]
-    fn is_drained(&self) -> bool {
-        self.steady && self.receive.is_empty()
     }
 
     /// Whether nothing more will come; the error that ended it, once.

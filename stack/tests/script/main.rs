@@ -36,6 +36,7 @@ mod tcp_migrate;
 mod tcp_open;
 mod tcp_options;
 mod tcp_path_mtu;
+mod tcp_readers;
 mod tcp_recovery;
 mod tcp_send;
 mod tcp_user_timeout;
