@@ -27,16 +27,43 @@ pub(crate) trait Kernel: Debug {
     fn descriptor(&self, pair: usize) -> RawFd;
 }
 
+/// Spare buffers without a handle. They are the list that the kernel frees when the port is closed, also if that is
+/// because the process was killed: then only buffers that were used are lost, until nobody has the memory any more.
+#[derive(Debug)]
+struct Bare {
+    /// The one that asked for the extra buffers.
+    binding: Binding,
+    /// The list from its end: links in the memory are written for the kernel, and not read again.
+    ids: Vec<BufferId>,
+}
+
+impl Bare {
+    fn new(binding: Binding) -> Bare {
+        let ids = binding.take_extra();
+        Bare { binding, ids }
+    }
+
+    fn pop(&mut self) -> Option<BufferId> {
+        let id = self.ids.pop()?;
+        self.binding.set_extra(self.ids.last());
+        Some(id)
+    }
+
+    fn push(&mut self, mut id: BufferId) {
+        self.binding.link_extra(&mut id, self.ids.last());
+        self.binding.set_extra(Some(&id));
+        self.ids.push(id);
+    }
+}
+
 /// What the frames of a device share. It lives until the last of them is gone, and keeps the port bound so long: a
 /// buffer that somebody reads must not be given to somebody else.
 #[derive(Debug)]
 pub(crate) struct Memory {
     region: Rc<Region>,
-    /// The one that asked for the extra buffers and gives them back.
-    binding: RefCell<Binding>,
     kernel: Box<dyn Kernel>,
     used: RefCell<Vec<Rc<Buffer>>>,
-    bare: RefCell<Vec<BufferId>>,
+    bare: RefCell<Bare>,
     extra_count: usize,
     /// Whether the device is there. `used` holds the memory, and the memory `used`, so that ring must not be
     /// closed again once the device is gone.
@@ -44,12 +71,11 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn new(region: Rc<Region>, mut binding: Binding, kernel: Box<dyn Kernel>) -> Rc<Memory> {
-        let bare = binding.take_extra();
-        let extra_count = bare.len();
+    pub(crate) fn new(region: Rc<Region>, binding: Binding, kernel: Box<dyn Kernel>) -> Rc<Memory> {
+        let bare = Bare::new(binding);
+        let extra_count = bare.ids.len();
         Rc::new(Memory {
             region,
-            binding: RefCell::new(binding),
             kernel,
             used: RefCell::new(Vec::with_capacity(extra_count)),
             bare: RefCell::new(bare),
@@ -72,7 +98,7 @@ impl Memory {
     /// How many buffers are spare.
     #[inline]
     pub(crate) fn spare_count(&self) -> usize {
-        self.used.borrow().len() + self.bare.borrow().len()
+        self.used.borrow().len() + self.bare.borrow().ids.len()
     }
 
     /// How many buffers there are besides those that slots were made with.
@@ -100,13 +126,6 @@ impl Memory {
         self.open.set(false);
         // Taken out first: a buffer that is dropped looks at its memory.
         drop(self.used.take());
-    }
-}
-
-impl Drop for Memory {
-    /// All buffers are home. The kernel gets its list back before the port is closed.
-    fn drop(&mut self) {
-        self.binding.get_mut().give_extra(self.bare.get_mut().drain(..));
     }
 }
 

@@ -11,6 +11,7 @@ use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 use std::rc::Rc;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use netmap_sys::{
     BUFFER_MIN, Interface, NIOCCTRL, NIOCRXSYNC, NIOCTXSYNC, NS_BUF_CHANGED, NmreqHeader, NmreqOptOffsets,
@@ -201,9 +202,9 @@ impl Binding {
         RingView::new(&self.region, self.at, transmit_rings.saturating_add(ring))
     }
 
-    /// Takes the extra buffers over, which can be done once. Until they are given back the kernel knows of none, so that a process that is
-    /// killed leaves no list behind whose links are frames.
-    pub(crate) fn take_extra(&mut self) -> Vec<BufferId> {
+    /// Takes the extra buffers over, which can be done once: the first of the kernel's list is the last here. The
+    /// list stays as it is.
+    pub(crate) fn take_extra(&self) -> Vec<BufferId> {
         let mut next = self.header().ni_bufs_head;
         let count = self.bound.extra_bufs as usize;
         let mut taken = Vec::with_capacity(count);
@@ -214,25 +215,26 @@ impl Binding {
             taken.push(id);
             next = link.map_or(0, u32::from_ne_bytes);
         }
-        self.set_extra(0);
+        taken.reverse();
         taken
     }
 
-    /// Gives extra buffers back: the kernel frees them when the port is closed.
-    pub(crate) fn give_extra(&mut self, buffers: impl Iterator<Item = BufferId>) {
-        let mut head = 0;
-        for mut id in buffers {
-            if let Some(link) = self.region.bytes_mut(&mut id).first_chunk_mut() {
-                *link = u32::to_ne_bytes(head);
-                head = id.0.get();
-            }
+    /// Has a buffer lead to the next one of the kernel's list.
+    pub(crate) fn link_extra(&self, id: &mut BufferId, next: Option<&BufferId>) {
+        if let Some(link) = self.region.bytes_mut(id).first_chunk_mut() {
+            *link = u32::to_ne_bytes(next.map_or(0, |next| next.0.get()));
         }
-        self.set_extra(head);
     }
 
-    fn set_extra(&mut self, head: u32) {
+    /// Begins the kernel's list with this buffer.
+    pub(crate) fn set_extra(&mut self, first: Option<&BufferId>) {
+        // The process may be killed between any two instructions: the links of a list are written before it begins
+        // with them, and a buffer is out of it before its bytes are a frame's.
+        compiler_fence(Ordering::SeqCst);
+        let head = first.map_or(0, |id| id.0.get());
         // SAFETY: as in `header`; the kernel looks at this field when the port is closed and not before.
         unsafe { (&raw mut (*self.header.as_ptr()).ni_bufs_head).write_volatile(head) };
+        compiler_fence(Ordering::SeqCst);
     }
 }
 

@@ -564,11 +564,36 @@ fn leases_outlive_the_device_and_the_kernel_gets_its_buffers_back_after_them() {
     let NicLink { device, nic, region, image } = link;
     drop(device);
     let extra = || Binding::new(&region, &image.bound[0]).expect("a binding").extra();
-    assert_eq!(extra(), [], "a process that is killed now leaves no list behind");
+    let used = [nic.borrow().buffers(), extra()].concat();
+    assert_eq!(
+        used.len() as u32 + 2,
+        region.buffer_count() - 2,
+        "what is leased is nowhere for the kernel to free"
+    );
     assert_eq!((lease[0].len(), lease[1].len()), (77, 66));
     assert_eq!(lease[0][..6], [2; 6]);
     drop(lease);
     assert_each_once(&region, nic.borrow().buffers(), extra());
+}
+
+#[test]
+fn a_process_that_is_killed_leaves_the_kernel_what_it_never_used() {
+    let mut link = NicLink::new(Shape::default(), Options::default());
+    let extra = |link: &NicLink| Binding::new(&link.region, &link.image.bound[0]).expect("a binding").extra();
+    let all = extra(&link);
+    let frames: Vec<_> = (0..5).map(|_| link.frame(&[0xff; 1500])).collect();
+    let left = extra(&link);
+    assert_eq!(left, all[5..], "frames are not on the list, nor do their bytes lead anywhere");
+    assert!(frames.iter().all(|frame| !left.contains(&place(frame).0)));
+    drop(frames);
+    assert_eq!(extra(&link), left, "these are at hand, and what is written there is not a link");
+    let lease = link.frame(&[0xff; 1500]).into_shared();
+    assert_eq!(extra(&link), left);
+    drop(lease);
+    assert_eq!(extra(&link).len(), left.len() + 1, "what comes back without a frame is on it again");
+    link.arrives(&raw(PEER_MAC, [2; 6], 77));
+    drop(link.receive());
+    link.assert_whole();
 }
 
 #[test]
