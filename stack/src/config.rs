@@ -44,8 +44,8 @@ pub struct Config {
     /// The same for a connection whose application takes much in a round trip (Linux's `tcp_rmem`). Enough for 100 ms at
     /// 1 Gbit/s. No more than `receive_buffer_len`: nothing grows.
     pub receive_buffer_len_max: usize,
-    /// Segments that one connection keeps out of order, or as many full ones as fit its receive buffer. With the window
-    /// it bounds what a sender of tiny fragments can make us hold.
+    /// Segments that one connection keeps out of order, or as many as fit twice its receive buffer with all that their
+    /// buffers take. With the window it bounds what a sender of tiny fragments can make us hold.
     pub out_of_order_count_max: usize,
     /// Bytes of frames that a UDP socket keeps for the application.
     pub udp_receive_buffer_len: usize,

@@ -21,10 +21,21 @@ impl<F> Held<F> {
     }
 }
 
+/// How much may wait out of order.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    /// So many segments in any case.
+    pub(super) count: usize,
+    /// And more, as long as their buffers take less than so many bytes.
+    pub(super) memory_len: usize,
+}
+
 /// The out-of-order queue: sorted, without overlaps.
 #[derive(Debug)]
 pub(super) struct Assembler<F> {
     held: VecDeque<Held<F>>,
+    /// What is here without a gap, in order: what SACK reports, and thousands of segments may be of.
+    ranges: VecDeque<(Seq, Seq)>,
     /// A sequence number in each of the ranges that changed last, latest first (RFC 2018 §4: the first block
     /// holds the segment that caused the ACK, the others repeat what was reported last).
     recent: [Option<Seq>; SACK_BLOCKS_MAX],
@@ -35,7 +46,8 @@ pub(super) struct Assembler<F> {
 
 impl<F> Default for Assembler<F> {
     fn default() -> Assembler<F> {
-        Assembler { held: VecDeque::new(), recent: [None; SACK_BLOCKS_MAX], len: 0, memory_len: 0 }
+        let (held, ranges, recent) = (VecDeque::new(), VecDeque::new(), [None; SACK_BLOCKS_MAX]);
+        Assembler { held, ranges, recent, len: 0, memory_len: 0 }
     }
 }
 
@@ -49,10 +61,15 @@ impl<F: Frame> Assembler<F> {
         self.memory_len
     }
 
+    /// Whether no more may wait.
+    fn is_full(&self, limit: Limit) -> bool {
+        self.held.len() >= limit.count && self.memory_len >= limit.memory_len
+    }
+
     /// Keeps a segment. What is here already stays, so no byte is held twice. Returns whether anything of it
-    /// was new; the segment is refused if `count_max` segments are here.
-    pub(super) fn insert(&mut self, seq: Seq, frame: F, count_max: usize) -> Result<bool, F> {
-        if self.held.len() >= count_max {
+    /// was new; the segment is refused if as much is here as may be.
+    pub(super) fn insert(&mut self, seq: Seq, frame: F, limit: Limit) -> Result<bool, F> {
+        if self.is_full(limit) {
             return Err(frame);
         }
         self.remember(seq);
@@ -72,6 +89,7 @@ impl<F: Frame> Assembler<F> {
                 let len = gap_end - start;
                 self.memory_len += chain::capacity(&piece);
                 self.held.insert(at, Held { seq: start, len, frame: piece });
+                self.join(start, gap_end);
                 self.len += len;
                 at += 1;
                 new = true;
@@ -80,11 +98,50 @@ impl<F: Frame> Assembler<F> {
             }
             start = resume;
             at += 1;
-            if self.held.len() >= count_max {
+            if self.is_full(limit) {
                 break;
             }
         }
         Ok(new)
+    }
+
+    /// A stretch is here now that was not.
+    fn join(&mut self, left: Seq, right: Seq) {
+        let at = self.ranges.partition_point(|(_, end)| end.before(left));
+        let next = self.ranges.get(at + 1).copied();
+        match self.ranges.get_mut(at) {
+            Some(range) if range.1 == left => {
+                range.1 = right;
+                if let Some((_, end)) = next.filter(|(start, _)| *start == right) {
+                    range.1 = end;
+                    self.ranges.remove(at + 1);
+                }
+            }
+            Some(range) if range.0 == right => range.0 = left,
+            _ => self.ranges.insert(at, (left, right)),
+        }
+    }
+
+    /// Lets go of what is highest until buffers of no more than so many bytes are held. Returns how many segments went.
+    pub(super) fn prune(&mut self, memory_len: usize) -> u64 {
+        let mut pruned = 0;
+        while self.memory_len > memory_len
+            && let Some(held) = self.held.pop_back()
+        {
+            self.len -= held.len;
+            self.memory_len -= chain::capacity(&held.frame);
+            pruned += 1;
+            if let Some(range) = self.ranges.back_mut() {
+                range.1 = held.seq;
+                if range.0 == range.1 {
+                    self.ranges.pop_back();
+                }
+            }
+        }
+        if self.held.is_empty() {
+            *self = Assembler::default();
+        }
+        pruned
     }
 
     /// A second handle on everything from `offset` on.
@@ -123,6 +180,12 @@ impl<F: Frame> Assembler<F> {
             let held = self.held.pop_front()?;
             self.len -= held.len;
             self.memory_len -= chain::capacity(&held.frame);
+            if let Some(range) = self.ranges.front_mut() {
+                range.0 = held.end();
+                if range.0 == range.1 {
+                    self.ranges.pop_front();
+                }
+            }
             if self.held.is_empty() {
                 *self = Assembler::default();
             }
@@ -144,14 +207,13 @@ impl<F: Frame> Assembler<F> {
             }
         }
         // Fewer changed lately than there are ranges: the lowest holes are the ones that hurt.
-        let mut from = 0;
+        let mut ranges = self.ranges.iter();
         while blocks.as_slice().len() < max.min(SACK_BLOCKS_MAX)
-            && let Some((left, right)) = self.held.get(from).and_then(|held| self.range_around(held.seq))
+            && let Some((left, right)) = ranges.next()
         {
-            if !blocks.as_slice().iter().any(|(l, _)| *l == left) {
-                blocks.push(left, right);
+            if !blocks.as_slice().iter().any(|(l, _)| l == left) {
+                blocks.push(*left, *right);
             }
-            from = self.held.partition_point(|held| held.seq.before(right));
         }
         blocks.truncate(max);
         blocks
@@ -159,22 +221,8 @@ impl<F: Frame> Assembler<F> {
 
     /// The contiguous range that holds `seq`.
     fn range_around(&self, seq: Seq) -> Option<(Seq, Seq)> {
-        let at = self.held.partition_point(|held| held.end().at_or_before(seq));
-        let hit = self.held.get(at).filter(|held| held.seq.at_or_before(seq))?;
-        let (mut left, mut right) = (hit.seq, hit.end());
-        for held in self.held.range(..at).rev() {
-            if held.end() != left {
-                break;
-            }
-            left = held.seq;
-        }
-        for held in self.held.range(at + 1..) {
-            if held.seq != right {
-                break;
-            }
-            right = held.end();
-        }
-        Some((left, right))
+        let at = self.ranges.partition_point(|(_, end)| end.at_or_before(seq));
+        self.ranges.get(at).copied().filter(|(start, _)| start.at_or_before(seq))
     }
 }
 
@@ -194,6 +242,10 @@ mod tests {
         frame
     }
 
+    fn at_most(count: usize) -> Limit {
+        Limit { count, memory_len: 0 }
+    }
+
     fn ranges(blocks: &SackBlocks) -> Vec<(u32, u32)> {
         blocks.as_slice().iter().map(|(l, r)| (l.0, r.0)).collect()
     }
@@ -203,28 +255,74 @@ mod tests {
         let pool = Pool::new(PoolConfig::default());
         let mut assembler = Assembler::default();
         for (from, to) in [(10, 20), (30, 40), (50, 60), (20, 25)] {
-            assert_eq!(assembler.insert(Seq(from), frame(&pool, from, to), 99).ok(), Some(true));
+            assert_eq!(assembler.insert(Seq(from), frame(&pool, from, to), at_most(99)).ok(), Some(true));
         }
         assert_eq!(ranges(&assembler.blocks(4)), [(10, 25), (50, 60), (30, 40)]);
         assert_eq!(ranges(&assembler.blocks(2)), [(10, 25), (50, 60)]);
-        assert_eq!(assembler.insert(Seq(12), frame(&pool, 12, 24), 99).ok(), Some(false), "nothing new");
-        assert!(assembler.insert(Seq(99), frame(&pool, 99, 100), 4).is_err(), "full");
+        assert_eq!(
+            assembler.insert(Seq(12), frame(&pool, 12, 24), at_most(99)).ok(),
+            Some(false),
+            "nothing new"
+        );
+        assert!(assembler.insert(Seq(99), frame(&pool, 99, 100), at_most(4)).is_err(), "full");
+    }
+
+    #[test]
+    fn more_than_so_many_wait_only_in_buffers_that_are_full_enough() {
+        let pool = Pool::new(PoolConfig::default());
+        let limit = Limit { count: 10, memory_len: 20 * 2048 };
+        let mut assembler = Assembler::default();
+        let kept =
+            (0..50u32).filter(|n| assembler.insert(Seq(2 * n), frame(&pool, 0, 1), limit).is_ok()).count();
+        assert_eq!((kept, pool.in_use()), (20, 20));
+    }
+
+    #[test]
+    fn the_highest_goes_first_when_memory_is_short() {
+        let pool = Pool::new(PoolConfig::default());
+        let mut assembler = Assembler::default();
+        for (from, to) in [(50, 60), (10, 20), (30, 40), (60, 70)] {
+            assert!(assembler.insert(Seq(from), frame(&pool, from, to), at_most(99)).is_ok());
+        }
+        assert_eq!((assembler.prune(3 * 2048), assembler.prune(2 * 2048)), (1, 1));
+        assert_eq!((ranges(&assembler.blocks(4)), pool.in_use()), (vec![(30, 40), (10, 20)], 2));
+        assert_eq!((assembler.prune(0), pool.in_use(), assembler.is_empty()), (2, 0, true));
+    }
+
+    /// What is here without a gap, looked for piece by piece.
+    fn joined(assembler: &Assembler<HeapFrame>) -> VecDeque<(Seq, Seq)> {
+        let mut ranges: VecDeque<(Seq, Seq)> = VecDeque::new();
+        for held in &assembler.held {
+            match ranges.back_mut() {
+                Some(range) if range.1 == held.seq => range.1 = held.end(),
+                _ => ranges.push_back((held.seq, held.end())),
+            }
+        }
+        ranges
     }
 
     proptest! {
         #[test]
-        fn hands_out_every_byte_once_and_in_order(pieces in proptest::collection::vec((0u32..200, 1u32..40), 1..60)) {
+        fn hands_out_every_byte_once_and_in_order(
+            pieces in proptest::collection::vec((0u32..200, 1u32..40), 1..60), pruned_to in 0usize..80,
+        ) {
             let pool = Pool::new(PoolConfig::default());
             let base = u32::MAX - 100; // across the wrap
             let mut assembler = Assembler::default();
             let mut model = vec![false; 240];
             for (from, len) in &pieces {
                 let new = (*from..from + len).any(|i| !model[i as usize]);
-                let inserted = assembler.insert(Seq(base) + *from, frame(&pool, *from, from + len), 1000).ok();
+                let inserted = assembler.insert(Seq(base) + *from, frame(&pool, *from, from + len), at_most(1000)).ok();
                 prop_assert_eq!(inserted, Some(new));
                 (*from..from + len).for_each(|i| model[i as usize] = true);
                 prop_assert_eq!(assembler.len as usize, model.iter().filter(|held| **held).count());
+                prop_assert_eq!(&assembler.ranges, &joined(&assembler));
             }
+            assembler.prune(pruned_to * 2048);
+            prop_assert!(assembler.memory_len() <= pruned_to * 2048);
+            prop_assert_eq!(&assembler.ranges, &joined(&assembler));
+            let held: Vec<_> = assembler.held.iter().map(|held| held.seq - Seq(base)..held.end() - Seq(base)).collect();
+            model.iter_mut().enumerate().for_each(|(i, here)| *here = held.iter().any(|range| range.contains(&(i as u32))));
             let mut at = 0u32;
             while at < 240 {
                 match assembler.pop(Seq(base) + at) {
@@ -233,6 +331,7 @@ mod tests {
                             prop_assert!(model[at as usize] && *byte == at as u8);
                             at += 1;
                         }
+                        prop_assert_eq!(&assembler.ranges, &joined(&assembler));
                     }
                     None => {
                         prop_assert!(!model[at as usize]);

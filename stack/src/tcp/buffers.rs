@@ -8,6 +8,7 @@
 use hayase_device::Frame;
 use hayase_time::Instant;
 
+use super::assembler::Limit;
 use super::connection::Connection;
 use super::send_queue::SEND_LEN_MAX;
 use crate::config::Config;
@@ -58,9 +59,10 @@ impl<F: Frame> Connection<F> {
         }
     }
 
-    /// Segments that may wait out of order: a full window of full ones, and more if they are small.
-    pub(super) fn out_of_order_count_max(&self, config: &Config) -> usize {
-        config.out_of_order_count_max.max((self.space_len / self.mss) as usize)
+    /// What may wait out of order: a number of segments, or a window of full ones, whose buffers are more than half full.
+    /// How long a full segment is does not count: that is the peer's word.
+    pub(super) fn out_of_order_limit(&self, config: &Config) -> Limit {
+        Limit { count: config.out_of_order_count_max, memory_len: 2 * self.space_len as usize }
     }
 
     /// What the connection keeps for its peer: what the window lets be under way, and as much again to go on with. Of a

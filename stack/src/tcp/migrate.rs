@@ -12,7 +12,7 @@ use hayase_device::{Device, Frame};
 use hayase_time::Instant;
 
 use super::Tcp;
-use super::assembler::Assembler;
+use super::assembler::{Assembler, Limit};
 use super::congestion::Controller;
 use super::connection::{AckDebt, Connection, Deadlines, LossTimer, Opening};
 use super::flow::{Flow, Tuple};
@@ -181,10 +181,11 @@ fn unpack<F: Frame, D: Device<Frame = F>>(
     let mut queue = ReceiveQueue::default();
     refill(&received, device, |_, frame| queue.push(frame))?;
     connection.receive = queue;
-    if !early.is_empty() {
-        connection.out_of_order = Some(Box::new(assembler(&early, device, config)?));
-    }
     state.unpack(&mut connection);
+    if !early.is_empty() {
+        let limit = connection.out_of_order_limit(config);
+        connection.out_of_order = Some(Box::new(assembler(&early, device, limit)?));
+    }
     Ok(connection)
 }
 
@@ -204,13 +205,13 @@ fn send_queue<F: Frame, D: Device<Frame = F>>(
 fn assembler<F: Frame, D: Device<Frame = F>>(
     early: &[(Seq, Vec<u8>)],
     device: &mut D,
-    config: &Config,
+    limit: Limit,
 ) -> Result<Assembler<F>, Error> {
     let mut assembler = Assembler::default();
     for (seq, bytes) in early {
         refill(bytes, device, |offset, frame| {
             // A piece that finds no place is sent again by the peer (RFC 2018 §8).
-            let _ = assembler.insert(*seq + offset as u32, frame, config.out_of_order_count_max);
+            let _ = assembler.insert(*seq + offset as u32, frame, limit);
         })?;
     }
     Ok(assembler)

@@ -8,7 +8,7 @@ use crate::fifo::Fifo;
 /// Payloads up to this length are copied behind their predecessor where that has room: a sender of tiny
 /// segments then costs a buffer per some hundred of them and not one each. Copying so little is cheaper than
 /// keeping one more frame.
-const COPY_LEN_MAX: usize = 256;
+pub(super) const COPY_LEN_MAX: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct ReceiveQueue<F> {

@@ -7,6 +7,7 @@ use hayase_device::checksum::{Sum, fold};
 use hayase_device::{Burst, Frame, RxChecksum, RxMeta};
 
 use super::connection::Connection;
+use super::receive_queue::COPY_LEN_MAX;
 use crate::seq::Seq;
 use crate::usual::{TCP_V4, TCP_V6};
 use crate::wire::tcp::Flags;
@@ -38,7 +39,8 @@ impl<F: Frame> Connection<F> {
             && let Some((mut frame, _)) = burst.pop_front()
         {
             frame.trim_front(LEN);
-            if len >= self.mss {
+            // Not by what the peer calls a full segment, or it would be given a buffer for each of the tiniest.
+            if len as usize > COPY_LEN_MAX {
                 self.receive.push_another(frame);
             } else {
                 self.receive.push_fragment(frame);

@@ -399,9 +399,9 @@ impl<F: Frame> Connection<F> {
         }
         self.owe_ack(AckDebt::Now);
         let end = seq + payload.total_len() as u32;
-        let count_max = self.out_of_order_count_max(cx.config);
+        let limit = self.out_of_order_limit(cx.config);
         let assembler = self.out_of_order.get_or_insert_default();
-        match assembler.insert(seq, payload, count_max) {
+        match assembler.insert(seq, payload, limit) {
             Ok(true) => {
                 cx.counters.count(Count::OfoQueue);
                 Ok(())

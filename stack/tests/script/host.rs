@@ -262,6 +262,11 @@ impl Host {
         self.turn();
     }
 
+    /// Buffers that hold what the stack received.
+    pub(crate) fn received_in_use(&self) -> usize {
+        self.wire.pool().in_use()
+    }
+
     /// No buffer is held by anybody.
     #[track_caller]
     pub(crate) fn assert_frames_home(&self) {

@@ -306,8 +306,26 @@ fn a_sender_of_one_byte_segments_fills_no_more_than_the_window() {
     for at in 1..4000 {
         t.peer(data(at..at + 1));
     }
-    assert!(t.host.device.pool().in_use() < 500, "and is not given a buffer a byte");
+    assert!(t.host.received_in_use() < 500, "and is not given a buffer a byte");
     assert_eq!(t.read(), 3000);
+}
+
+/// The smallest MSS is no licence to a buffer for each of so small segments.
+#[test]
+fn a_peer_with_a_tiny_mss_is_given_no_more_buffers_than_others() {
+    let mut t = Script::listening().established(modern_syn().mss(64));
+    for at in (1..200_000).step_by(52 * 32) {
+        t.peer_all((0..32).map(|n| data(at + 52 * n..at + 52 * (n + 1))));
+    }
+    assert!(t.host.received_in_use() < 400, "{} buffers in order", t.host.received_in_use());
+    assert!(t.read() > 199_000);
+    let start = t.nxt;
+    for n in 1..4000 {
+        t.peer(data(start + 2 * n..start + 2 * n + 1));
+        t.drain();
+    }
+    let held = t.host.received_in_use();
+    assert!((500..1100).contains(&held), "{held} buffers out of order");
 }
 
 // Urgent data (RFC 6093: in line)
