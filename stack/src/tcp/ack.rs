@@ -58,7 +58,7 @@ impl<F: Frame> Connection<F> {
             }
         }
         if was_shut && self.snd_wnd > 0 {
-            self.window_opened();
+            self.window_opened(cx.now, cx.config);
         }
         let arrived_now = self.recovery.arrived_len(self.snd_una, self.mss);
         report.delivered = (self.snd_una - una + arrived_now).saturating_sub(arrived);
@@ -66,12 +66,14 @@ impl<F: Frame> Connection<F> {
     }
 
     /// The peer takes data again. That it did not was no sign of a slow path.
-    fn window_opened(&mut self) {
+    fn window_opened(&mut self, now: Instant, config: &Config) {
         self.backoff = 0;
         if self.flight() > 0 {
-            // The byte that probed the window did not get in: it goes first.
-            self.recovery.enter_loss(self.snd_una, self.snd_nxt, None, false);
+            // The byte that probed the window did not get in, or what came when it shut did not: that goes first. Not all
+            // of it: a peer may shut and open its window as often as it likes.
+            self.recovery.doubt(self.snd_una, self.snd_nxt, self.mss);
             self.force = true;
+            self.arm_loss_timer(now, config);
         }
     }
 

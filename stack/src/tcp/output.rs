@@ -13,9 +13,9 @@ use crate::seq::Seq;
 use crate::socket::Ready;
 use crate::wire::tcp::{Flags, Options, SACK_BLOCKS_MAX, TcpHeader};
 
-/// What a connection sends anew in one turn, in bytes: a burst's worth. Others come between, the answers to it come in
-/// time for the next, and it is still in the processor's cache when somebody looks at it, be it the device or, where both
-/// ends are on one machine, the peer.
+/// What a connection sends anew in one turn, in bytes, and what it sends again: a burst's worth. Others come between, the
+/// answers to it come in time for the next, and it is still in the processor's cache when somebody looks at it, be it the
+/// device or, where both ends are on one machine, the peer.
 const TURN_LEN_MAX: u32 = 96 * 1024;
 
 /// Whether a connection has said all that it may say now.
@@ -73,15 +73,16 @@ impl<F: Frame> Connection<F> {
             self.prepare_model(egress.now);
         }
         let share_end = self.snd_nxt + TURN_LEN_MAX;
-        let mut has_more = false;
+        let (mut resent_len, mut has_more) = (0, false);
         self.output_train(TURN_LEN_MAX, egress, config);
         while self.has_output()
             && let Some(plan) = self.next_segment(egress, config)
         {
-            has_more = !plan.retransmission && self.snd_nxt.at_or_after(share_end);
+            has_more = self.snd_nxt.at_or_after(share_end) || resent_len >= TURN_LEN_MAX;
             if has_more {
                 break;
             }
+            resent_len += if plan.retransmission { plan.len } else { 0 };
             if self.send_segment(plan, egress, config) == Output::Blocked {
                 self.arm_persist(egress.now, config);
                 return Output::Blocked;
@@ -234,6 +235,8 @@ impl<F: Frame> Connection<F> {
         let room = self.congestion.cwnd().saturating_sub(pipe);
         let room = if self.force { room.max(self.mss) } else { room };
         let data_end = to.min(self.send.end());
+        // Nor beyond the window, should the peer have shrunk it (RFC 9293 §3.8.6).
+        let data_end = data_end.min(self.snd_una + self.snd_wnd.max(1));
         let mut len = data_end.since(from).min(segment_max).min(room - room % self.mss);
         if self.snd_wnd == 0 {
             // The peer shrank its window to nothing: a byte a timeout asks whether it opened (MUST-35).

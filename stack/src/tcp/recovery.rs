@@ -58,6 +58,8 @@ pub(super) struct Repair {
     frto: Option<Frto>,
     /// The tail loss probe whose outcome is not known yet.
     pub(super) probe: Option<Probe>,
+    /// Only the first segment was said to be lost, and without SACK one acknowledgement tells of one more.
+    doubts: bool,
     /// Segments that were sent again since the connection began.
     pub(super) total_retrans: u32,
     /// How fast the path delivers, where congestion control asks for it.
@@ -160,6 +162,7 @@ impl Recovery {
                 undo: None,
                 frto: None,
                 probe: None,
+                doubts: false,
                 total_retrans: 0,
                 sampler: None,
             })
@@ -225,7 +228,7 @@ impl Recovery {
         }
         // A partial ACK: what it covered has left the network, so the duplicate ACKs that stood for it do so no more.
         repair.dup_acks = repair.dup_acks.saturating_sub(acked / mss.max(1));
-        if !self.has_sack && self.phase == Phase::Fast {
+        if !self.has_sack && (self.phase == Phase::Fast || repair.doubts) {
             // The next hole starts here (RFC 6582 §3.2 step 3).
             self.lose_first(una, mss);
         }
@@ -258,7 +261,7 @@ impl Recovery {
         if let Some(repair) = &mut self.repair {
             repair.dup_acks = 0;
             repair.rack.on_recovered();
-            repair.frto = None;
+            (repair.frto, repair.doubts) = (None, false);
         }
         core::mem::replace(&mut self.phase, Phase::Open)
     }
@@ -321,7 +324,7 @@ impl Recovery {
         self.phase = Phase::Loss;
         self.trouble(una);
         let Some(repair) = self.repair.as_deref_mut() else { return };
-        (repair.recover, repair.dup_acks) = (nxt, 0);
+        (repair.recover, repair.dup_acks, repair.doubts) = (nxt, 0, false);
         Scoreboard::new(&mut self.flight, &mut repair.account, una).lose_all(|run, len| {
             if undo.is_some() {
                 note_lost(&mut repair.sampler, run, len);
@@ -336,6 +339,19 @@ impl Recovery {
             repair.undo = undo;
         }
         repair.probe = None;
+    }
+
+    /// The peer shut its window over what is outstanding, or opens it again: what that was may have been thrown away, or
+    /// not. Its first segment goes again, and what the answer says decides about the rest. No congestion did this.
+    pub(super) fn doubt(&mut self, una: Seq, nxt: Seq, mss: u32) {
+        let was_open = self.phase == Phase::Open;
+        let repair = self.trouble(una);
+        if was_open {
+            (repair.recover, repair.dup_acks, repair.doubts) = (nxt, 0, true);
+            (repair.undo, repair.frto, repair.probe) = (None, None, None);
+            self.phase = Phase::Loss;
+        }
+        self.lose(una, una..una + mss.min(nxt - una), |_, _, _| {});
     }
 
     pub(super) fn frto(&self) -> Option<Frto> {

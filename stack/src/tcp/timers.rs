@@ -7,7 +7,7 @@ use super::connection::{AckDebt, Connection, LossTimer};
 use super::segment::Reply;
 use super::state::State;
 use crate::config::Config;
-use crate::counters::Count;
+use crate::counters::{Count, Counters};
 use crate::egress::Egress;
 use crate::error::Error;
 
@@ -74,25 +74,33 @@ impl<F: Frame> Connection<F> {
         }
         if self.flight() > 0 {
             egress.counters.count(Count::Timeouts);
-            let undo = self.undo_point();
-            if self.snd_wnd > 0 {
-                self.congestion.on_timeout(self.flight(), self.mss, is_repeated);
-                self.note_reduction();
-            }
-            let mss = self.mss;
-            self.suspect_black_hole(egress.now, egress.counters);
-            if self.mss < mss && self.snd_wnd > 0 {
-                // The loss window is one segment, of those that go from now on (RFC 5681 §3.1).
-                self.congestion.set_cwnd(self.congestion.cwnd().min(self.mss));
-            }
-            self.rtt.forget_min();
-            let asks = !self.timestamps_ok && self.snd_wnd > 0;
-            self.recovery.enter_loss(self.snd_una, self.snd_nxt, Some(undo), asks);
-            self.digest_losses(egress.now);
             self.force = true;
+            if self.snd_wnd > 0 {
+                self.presume_all_lost(is_repeated, egress.now, egress.counters);
+            } else {
+                // The peer shut its window over what is outstanding. Whether it threw that away shows when it opens.
+                self.suspect_black_hole(egress.now, egress.counters);
+                self.recovery.doubt(self.snd_una, self.snd_nxt, self.mss);
+            }
         } else if self.unsent_len() > 0 {
             self.probe_window(egress, config);
         }
+    }
+
+    /// RFC 6298 §5.4 and RFC 5681 §3.1, of a peer that takes data.
+    fn presume_all_lost(&mut self, is_repeated: bool, now: Instant, counters: &mut Counters) {
+        let undo = self.undo_point();
+        self.congestion.on_timeout(self.flight(), self.mss, is_repeated);
+        self.note_reduction();
+        let mss = self.mss;
+        self.suspect_black_hole(now, counters);
+        if self.mss < mss {
+            // The loss window is one segment, of those that go from now on (RFC 5681 §3.1).
+            self.congestion.set_cwnd(self.congestion.cwnd().min(self.mss));
+        }
+        self.rtt.forget_min();
+        self.recovery.enter_loss(self.snd_una, self.snd_nxt, Some(undo), !self.timestamps_ok);
+        self.digest_losses(now);
     }
 
     /// Whether R2 is passed (RFC 9293 §3.8.3): as many retransmissions as may be, or the user timeout, which takes the

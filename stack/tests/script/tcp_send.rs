@@ -7,7 +7,7 @@ use hayase_device::Offloads;
 use hayase_stack::State;
 
 use crate::codec::PSH;
-use crate::dsl::{Script, ack, data, fin, modern_syn, syn, syn_ack};
+use crate::dsl::{Script, Segment, ack, data, fin, modern_syn, syn, syn_ack};
 use crate::host::{Host, PEER_V4, PEER_V6, STACK_V4, STACK_V6, ms};
 
 const fn secs(secs: u64) -> Duration {
@@ -216,6 +216,67 @@ fn must_35_a_window_that_shrinks_to_nothing_with_data_in_flight_recovers() {
         t.peer(ack(last));
     }
     assert_eq!(last, 14_601);
+}
+
+/// A flight of ten segments on a path of 20 ms, and a window that shuts over all but the first of them.
+fn shut_over_a_flight(syn: Segment, mss: u32) -> Script {
+    let mut t = Script::listening();
+    t.peer(syn);
+    t.expect(syn_ack());
+    t.wait(ms(20));
+    t.peer(ack(1));
+    t.accept();
+    t.write(10 * mss);
+    t.expect_flight(1..10 * mss + 1, mss);
+    t.wait(ms(20));
+    t.peer(ack(mss + 1).window(0));
+    t.silence();
+    t
+}
+
+/// Two bare ACKs are no way to have a whole window sent again, however often.
+#[test]
+fn a_window_that_shuts_and_opens_draws_one_segment_and_not_the_flight() {
+    for (syn, mss) in [(syn().mss(1460), 1460), (modern_syn(), 1448)] {
+        let mut t = shut_over_a_flight(syn, mss);
+        for _ in 0..20 {
+            t.peer(ack(mss + 1));
+            t.expect(data(mss + 1..2 * mss + 1));
+            t.silence();
+            t.peer(ack(mss + 1).window(0));
+            t.silence();
+        }
+        // Nor does a timeout meanwhile make it so: that is a probe.
+        let probes = t.wait_any(secs(2));
+        assert!(probes.iter().all(|got| got.len <= 1), "{probes:?}");
+        t.peer(ack(mss + 1));
+        t.expect(data(mss + 1..2 * mss + 1));
+        t.silence();
+        // All of it had arrived, and no congestion was met.
+        t.peer(ack(10 * mss + 1));
+        t.write(10 * mss);
+        t.expect_flight(10 * mss + 1..20 * mss + 1, mss);
+    }
+}
+
+/// The peer threw away what came after it shut its window. What it says of the first segment tells of all others.
+#[test]
+fn what_a_shut_window_threw_away_comes_again_without_a_timeout() {
+    let mut t = shut_over_a_flight(modern_syn(), 1448);
+    t.peer(ack(1449));
+    t.expect(data(1449..2897));
+    t.wait(ms(20));
+    t.peer(ack(2897));
+    let again = t.drain();
+    assert_eq!((again[0].seq, again.last().unwrap().range().end), (2897, 14_481), "{again:?}");
+    // As much of it as the window takes.
+    let mut t = shut_over_a_flight(syn().mss(1460).sack_permitted(), 1460);
+    t.peer(ack(1461).window(2000));
+    t.expect(data(1461..2921));
+    t.wait(ms(20));
+    t.peer(ack(2921).window(2000));
+    t.expect_flight(2921..4921, 1460);
+    t.silence();
 }
 
 /// SHLD-29, SHLD-30
