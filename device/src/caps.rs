@@ -184,12 +184,23 @@ pub struct Caps {
     pub queue: u16,
     /// Queue pairs of that NIC that are in use.
     pub queues: u16,
+    /// Bytes of buffers, as [`Frame::capacity`](crate::Frame::capacity) counts them, that may be held for as long as anybody
+    /// likes, and the device still has some to receive into. `usize::MAX`: there is no such limit.
+    pub held_len_max: usize,
 }
 
 impl Caps {
     /// A plain Ethernet NIC without any offload.
     pub const fn ethernet(mtu: usize) -> Caps {
-        Caps { offloads: Offloads::NONE, mtu, tso_len_max: mtu, fragments_max: 1, queue: 0, queues: 1 }
+        Caps {
+            offloads: Offloads::NONE,
+            mtu,
+            tso_len_max: mtu,
+            fragments_max: 1,
+            queue: 0,
+            queues: 1,
+            held_len_max: usize::MAX,
+        }
     }
 }
 

@@ -124,6 +124,11 @@ impl Pool {
         [&self.small, &self.large].iter().map(|class| class.in_use() * class.buffer_len).sum()
     }
 
+    /// Bytes of all small buffers that there may be: what every received packet starts in, or can.
+    pub fn small_len_max(&self) -> usize {
+        self.small.buffer_len.saturating_mul(self.small.count_max)
+    }
+
     /// Bytes of memory that the pool has taken from the heap so far.
     pub fn memory_len(&self) -> usize {
         [&self.small, &self.large].iter().map(|class| class.count.get() * class.buffer_len).sum()

@@ -40,11 +40,12 @@ impl Satellite {
         let (owner, uplink) =
             uplink.ok_or_else(|| io::Error::other("this core has a queue pair of its own"))?;
         let real = seat.fabric.uplink(owner)?;
+        let pool = Pool::new(PoolConfig::default());
         let mut satellite = Satellite {
-            caps: Caps { queue: seat.core as u16, ..real.caps },
+            caps: Caps { queue: seat.core as u16, held_len_max: pool.small_len_max(), ..real.caps },
             available: real.caps.offloads | Offloads::SG,
             mac: real.mac,
-            pool: Pool::new(PoolConfig::default()),
+            pool,
             uplink,
             owner,
             fabric: Arc::clone(&seat.fabric),

@@ -2,6 +2,8 @@
 
 use core::ops::RangeInclusive;
 
+use hayase_device::Caps;
+
 use crate::tcp::{Congestion, Ecn};
 use crate::wire::VlanId;
 
@@ -29,9 +31,10 @@ pub struct Config {
     pub syn_cookies: bool,
     /// Servers whose Fast Open cookie, or trouble with such, is remembered (RFC 7413 §4.1.3).
     pub fastopen_peers_max: usize,
-    /// Bytes of buffers that all TCP connections together hold for long (Linux's `tcp_mem`). Beyond it a connection
-    /// keeps only a little more than it needs to go on, so that peers who do not read, or who send what cannot be
-    /// put in order, leave buffers for the others. A good deal less than the device's pool.
+    /// Bytes of buffers that all TCP connections and UDP sockets together hold for long (Linux's `tcp_mem`). Beyond it what
+    /// waits out of order goes, and a connection keeps only a little more than it needs to go on, so that peers who do not
+    /// read, or who send what cannot be put in order, leave buffers for the others. No more than half of what the device
+    /// can spare ([`Caps::held_len_max`](hayase_device::Caps::held_len_max)), whatever is asked for.
     pub memory_len_max: usize,
     /// Bytes that a connection keeps unsent and unacknowledged before `write` waits, as long as no more than half of that
     /// is under way at a time. What is written and lies in the queue leaves the processor's cache before it is sent.
@@ -95,7 +98,8 @@ pub struct Config {
     pub icmp_per_second: u32,
     /// Challenge ACKs a second that we send at most (RFC 5961 §7).
     pub challenge_acks_per_second: u32,
-    /// Bytes of frames that wait for their missing fragments, over all packets (Linux's `ipfrag_high_thresh`).
+    /// Bytes of frames that wait for their missing fragments, over all packets (Linux's `ipfrag_high_thresh`). No more than
+    /// a sixteenth of what the device can spare.
     pub reassembly_len_max: usize,
     /// Neighbours remembered (Linux's `gc_thresh3`).
     pub neighbors_max: usize,
@@ -120,6 +124,18 @@ pub struct Config {
     /// reports of the multicast groups in which they are asked for (RFC 3810). `None` leaves it to whoever
     /// puts the stack on a device: by itself it does not.
     pub announce: Option<bool>,
+}
+
+impl Config {
+    /// The same within what a device has: were all of its buffers held, nothing would arrive any more, not even what lets
+    /// go of some.
+    pub(crate) fn within(self, caps: &Caps) -> Config {
+        Config {
+            memory_len_max: self.memory_len_max.min(caps.held_len_max / 2),
+            reassembly_len_max: self.reassembly_len_max.min(caps.held_len_max / 16),
+            ..self
+        }
+    }
 }
 
 impl Default for Config {

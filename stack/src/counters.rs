@@ -98,6 +98,12 @@ counters! {
         SyncookiesFailed = "TcpExtSyncookiesFailed",
         /// Segments kept out of order.
         OfoQueue = "TcpExtTCPOFOQueue",
+        /// Segments that were kept out of order and went again, since too much was held.
+        OfoPruned = "TcpExtOfoPruned",
+        /// Segments out of order that were not kept, since too much was held.
+        OfoDrop = "TcpExtTCPOFODrop",
+        /// Segments in order that were not kept for the same reason.
+        RcvQDrop = "TcpExtTCPRcvQDrop",
         /// TIME_WAIT connections taken over by a newer SYN.
         TwRecycled = "TcpExtTWRecycled",
         /// UDP datagrams received.
@@ -170,6 +176,10 @@ counters! {
         NoSocket = "NO_SOCKET",
         /// The socket's receive buffer is full.
         SocketRcvbuff = "SOCKET_RCVBUFF",
+        /// More is held for sockets than the device can spare.
+        ProtoMem = "PROTO_MEM",
+        /// It waited behind a hole, and what is held for sockets became too much.
+        TcpOfoQueuePrune = "TCP_OFO_QUEUE_PRUNE",
         /// A malformed TCP header.
         TcpInvalid = "TCP_INVALID",
         /// A wrong TCP checksum.
@@ -239,6 +249,11 @@ impl Counters {
     #[inline]
     pub(crate) fn drop(&mut self, reason: Drop) {
         self.drops[reason as usize] += 1;
+    }
+
+    /// Counts so many drops at once.
+    pub(crate) fn add_drops(&mut self, reason: Drop, number: u64) {
+        self.drops[reason as usize] += number;
     }
 
     /// How often the event happened.

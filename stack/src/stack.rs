@@ -62,6 +62,7 @@ impl<F: Frame> Stack<F> {
     /// `seed` must be secret and different at every start: sequence numbers, ports and hash keys come from it.
     /// `now` is the beginning of its time. It has one address, the link-local one of IPv6.
     pub fn new(config: Config, caps: &Caps, mac: [u8; 6], seed: [u8; 32], now: Instant) -> Stack<F> {
+        let config = config.within(caps);
         let mut random = Random::new(seed);
         let icmp_limit = HostLimiter::new(
             Limiter::new(config.icmp_per_second, config.icmp_per_second),

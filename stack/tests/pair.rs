@@ -235,7 +235,7 @@ fn readers_who_do_not_read_leave_buffers_for_the_others() {
     }
     let unread: usize = idle.iter().map(|(_, server)| net.b.stack.tcp_queued(*server)).sum();
     assert!(unread < 40 * 100_000, "{unread} bytes wait");
-    assert!(net.b.stack.counters().dropped(Drop::SocketRcvbuff) > 0);
+    assert!(net.b.stack.counters().dropped(Drop::ProtoMem) > 0);
 
     let (client, server) = net.connect_v4();
     let data = pattern(100_000);

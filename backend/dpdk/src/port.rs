@@ -140,6 +140,7 @@ pub struct DpdkQueue {
     pub(crate) mtu: usize,
     pub(crate) available: Offloads,
     pub(crate) fragments_max: usize,
+    pub(crate) held_len_max: usize,
     pub(crate) queues: u16,
     pub(crate) rss: Option<Rss>,
     /// The descriptor of its interrupt, if it has one.
@@ -165,6 +166,7 @@ impl DpdkQueue {
             fragments_max: or(Offloads::SG, self.fragments_max, 1),
             queue: self.seat.lane.number(),
             queues: self.queues,
+            held_len_max: self.held_len_max,
         }
     }
 }
@@ -339,6 +341,9 @@ impl Started {
             mtu: config.mtu,
             available: self.available,
             fragments_max,
+            // Frames that are received; those that wait at the device are not there to be held.
+            held_len_max: config.pool.rx_count.saturating_sub(RING_LEN.into())
+                * usize::from(config.rx_room()),
             queues: self.setup.queues,
             rss: rss.clone(),
         };

@@ -99,7 +99,12 @@ impl NetmapDevice {
         let others = pairs.map(|pair| Receiver::new(pair.receive));
         let mut device = NetmapDevice {
             mac: setup.mac,
-            caps: Caps { queue: setup.queue, queues: setup.queues, ..Caps::ethernet(setup.mtu) },
+            caps: Caps {
+                queue: setup.queue,
+                queues: setup.queues,
+                held_len_max: memory.extra_count() * memory.buffer_len(),
+                ..Caps::ethernet(setup.mtu)
+            },
             available: setup.offloads & if setup.takes_chains { Offloads::SG } else { Offloads::NONE },
             receivers: [Receiver::new(first.receive)].into_iter().chain(others).collect(),
             first: 0,

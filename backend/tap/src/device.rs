@@ -220,7 +220,7 @@ fn whole_rx_checksum(offloads: Offloads) -> Offloads {
     if offloads.contains(Offloads::RX_CHECKSUM) { offloads } else { offloads & !Offloads::RX_CHECKSUM }
 }
 
-fn caps(mtu: usize, offloads: Offloads) -> Caps {
+fn caps(mtu: usize, offloads: Offloads, pool: &Pool) -> Caps {
     let or = |offload, with, without| if offloads.intersects(offload) { with } else { without };
     Caps {
         offloads,
@@ -229,6 +229,7 @@ fn caps(mtu: usize, offloads: Offloads) -> Caps {
         fragments_max: or(Offloads::SG, FRAGMENTS_MAX, 1),
         queue: 0,
         queues: 1,
+        held_len_max: pool.small_len_max(),
     }
 }
 
@@ -243,7 +244,7 @@ impl Device for TapDevice {
     fn set_offloads(&mut self, wanted: Offloads) -> Offloads {
         let wanted = whole_rx_checksum(wanted & self.available).consistent();
         let in_force = self.negotiate(wanted);
-        self.caps = caps(self.caps.mtu, in_force);
+        self.caps = caps(self.caps.mtu, in_force, &self.pool);
         in_force
     }
 

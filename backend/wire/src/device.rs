@@ -86,15 +86,19 @@ impl WireDevice {
         let (a, b) = (config.a.offloads.consistent(), config.b.offloads.consistent());
         let to_a = Direction::new(config.queue_frames_max, b, a);
         let to_b = Direction::new(config.queue_frames_max, a, b);
-        let end = |mac, available, inbound: &Rc<Direction>, outbound: &Rc<Direction>| WireDevice {
-            mac,
-            caps: caps(config.mtu, available),
-            available,
-            pool: Pool::new(config.pool),
-            inbound: Rc::clone(inbound),
-            outbound: Rc::clone(outbound),
-            tx_dropped: 0,
-            tx_errors: 0,
+        let end = |mac, available, inbound: &Rc<Direction>, outbound: &Rc<Direction>| {
+            let pool = Pool::new(config.pool);
+            WireDevice {
+                mac,
+                // What arrives lies in the other end's memory, which is as large.
+                caps: caps(config.mtu, available, &pool),
+                available,
+                pool,
+                inbound: Rc::clone(inbound),
+                outbound: Rc::clone(outbound),
+                tx_dropped: 0,
+                tx_errors: 0,
+            }
         };
         (end(config.a.mac, a, &to_a, &to_b), end(config.b.mac, b, &to_b, &to_a))
     }
@@ -129,7 +133,7 @@ impl WireDevice {
     }
 }
 
-fn caps(mtu: usize, offloads: Offloads) -> Caps {
+fn caps(mtu: usize, offloads: Offloads, pool: &Pool) -> Caps {
     let or = |offload, with, without| if offloads.intersects(offload) { with } else { without };
     Caps {
         offloads,
@@ -138,6 +142,7 @@ fn caps(mtu: usize, offloads: Offloads) -> Caps {
         fragments_max: or(Offloads::SG, FRAGMENTS_MAX, 1),
         queue: 0,
         queues: 1,
+        held_len_max: pool.small_len_max(),
     }
 }
 
@@ -151,7 +156,7 @@ impl Device for WireDevice {
 
     fn set_offloads(&mut self, wanted: Offloads) -> Offloads {
         let in_force = (wanted & self.available).consistent();
-        self.caps = caps(self.caps.mtu, in_force);
+        self.caps = caps(self.caps.mtu, in_force, &self.pool);
         self.inbound.agree(self.inbound.sender.get(), in_force);
         self.outbound.agree(in_force, self.outbound.receiver.get());
         in_force

@@ -69,10 +69,16 @@ impl XdpDevice {
             })?;
             channels.push(Receiving { channel, partial: None });
         }
+        let lent: usize = channels.iter().map(|receiving| receiving.channel.lent_count()).sum();
         let mut device = XdpDevice {
             channels,
             pool,
-            caps: Caps { queue: facts.device, queues: facts.device_count, ..Caps::ethernet(facts.mtu) },
+            caps: Caps {
+                queue: facts.device,
+                queues: facts.device_count,
+                held_len_max: (count - lent) * layout.1,
+                ..Caps::ethernet(facts.mtu)
+            },
             available: available(&facts),
             neighbours,
             _attachment: attachment,

@@ -8,6 +8,7 @@ mod congestion;
 mod corruption;
 mod crowd;
 mod datagrams;
+mod dry_pool;
 mod duplication;
 mod fairness;
 mod fastopen;

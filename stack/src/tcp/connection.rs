@@ -69,6 +69,8 @@ pub(super) struct Listed {
     pub(super) ready: bool,
     /// In the flow table.
     pub(super) flows: bool,
+    /// In the list of connections that hold something out of order.
+    pub(super) disordered: bool,
 }
 
 #[derive(Debug)]
@@ -411,10 +413,10 @@ impl<F: Frame> Connection<F> {
         }
     }
 
-    /// Bytes of buffers held for the application.
+    /// Bytes of buffers held of what waits behind a hole.
     #[inline]
-    pub(super) fn receive_memory_len(&self) -> usize {
-        self.receive.memory_len() + self.out_of_order.as_ref().map_or(0, |assembler| assembler.memory_len())
+    pub(super) fn out_of_order_memory_len(&self) -> usize {
+        self.out_of_order.as_ref().map_or(0, |assembler| assembler.memory_len())
     }
 
     /// The timestamp clock: milliseconds.

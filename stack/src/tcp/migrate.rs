@@ -128,6 +128,9 @@ impl<F: Frame> Tcp<F> {
         let (index, generation) = self.connections.insert(connection).map_err(|_| Error::TooManySockets)?;
         self.flows.insert(&tuple, Flow::Connection(index));
         self.settle(index, now, config);
+        if self.connections.get(index).is_some_and(|connection| connection.out_of_order.is_some()) {
+            self.note_disordered(index);
+        }
         Ok(TcpId { index, generation })
     }
 

@@ -35,6 +35,7 @@ mod pacing;
 mod path_mtu;
 mod ports;
 mod prediction;
+pub(crate) mod pressure;
 mod prr;
 mod rack;
 mod rare;
@@ -72,6 +73,7 @@ use self::flow::{Flow, Flows, Tuple};
 use self::listener::Listeners;
 use self::output::Output;
 use self::ports::Ports;
+use self::pressure::Pressure;
 use self::segment::{Reply, Segment, Stop};
 use self::segment_arrives::Context;
 use self::time_wait::{Arrival, TimeWait, TimeWaits};
@@ -93,12 +95,6 @@ pub use self::state::State;
 /// Replies that wait for the end of the turn. A flood of segments to closed ports is answered up to here.
 const REPLIES_MAX: usize = 1024;
 
-/// What a connection may hold for its application even while TCP as a whole holds too much.
-const RECEIVE_MEMORY_MIN: usize = 64 * 1024;
-
-/// What a connection may keep for its peer even then, and even when it is twice too much.
-const SEND_LEN_MIN: [usize; 2] = [16 * 1024, 1500];
-
 /// All of TCP's state.
 #[derive(Debug)]
 pub(crate) struct Tcp<F> {
@@ -107,6 +103,8 @@ pub(crate) struct Tcp<F> {
     listeners: Listeners,
     time_waits: TimeWaits,
     agenda: Agenda,
+    /// Connections that hold something out of order, the longest first, and some that did.
+    disordered: VecDeque<u32>,
     replies: VecDeque<Reply>,
     challenges: Limiter,
     fast_opens: FastOpens,
@@ -126,6 +124,7 @@ impl<F: Frame> Tcp<F> {
             listeners: Listeners::new(config, random),
             time_waits: TimeWaits::new(config),
             agenda: Agenda::new(now),
+            disordered: VecDeque::new(),
             replies: VecDeque::new(),
             challenges: Limiter::new(config.challenge_acks_per_second, config.challenge_acks_per_second),
             fast_opens: FastOpens::new(config, random),
@@ -209,10 +208,11 @@ impl<F: Frame> Tcp<F> {
             config: turn.config,
             counters: turn.counters,
             challenges: &mut self.challenges,
-            is_over_budget: self.agenda.memory_len > turn.config.memory_len_max,
+            pressure: Pressure::of(self.agenda.memory_len, turn.config.memory_len_max),
             is_marked: turn.is_marked,
         };
         let result = connection.segment_arrives(segment, &mut cx);
+        let is_disordered = connection.out_of_order.is_some() && !connection.listed.disordered;
         if was_half_open && connection.state != State::SynReceived {
             self.leave_half_open(index, turn);
         }
@@ -223,6 +223,10 @@ impl<F: Frame> Tcp<F> {
             self.reply(reset.into());
         }
         self.settle(index, turn.now, turn.config);
+        if is_disordered {
+            self.note_disordered(index);
+        }
+        self.relieve_if_needed(turn.config, turn.counters);
         match result {
             Ok(()) => Ok(()),
             Err(Stop::Drop(Drop::TcpClose)) if !self.connections_has(index) => Ok(()),

@@ -4,6 +4,7 @@ use hayase_device::Frame;
 use hayase_time::Instant;
 
 use super::connection::{AckDebt, Connection, LossTimer};
+use super::pressure::Pressure;
 use super::segment::{Reset, Segment, Stop};
 use super::state::State;
 use crate::config::Config;
@@ -20,8 +21,8 @@ pub(super) struct Context<'a> {
     pub(super) config: &'a Config,
     pub(super) counters: &'a mut Counters,
     pub(super) challenges: &'a mut Limiter,
-    /// TCP holds more buffers than it should.
-    pub(super) is_over_budget: bool,
+    /// Whether more buffers are held than should be.
+    pub(super) pressure: Pressure,
     /// The segment's packet met congestion on its way.
     pub(super) is_marked: bool,
 }
@@ -353,16 +354,30 @@ impl<F: Frame> Connection<F> {
         }
         // What fills a hole is not kept out by what lies beyond it: nobody could ever read either.
         let is_next = segment.seq == self.rcv_nxt;
-        let held = if is_next { self.receive.memory_len() } else { self.receive_memory_len() };
-        if cx.is_over_budget && held >= super::RECEIVE_MEMORY_MIN {
+        if cx.pressure != Pressure::None && !self.may_keep(is_next, cx) {
             // The peer sends it again, and by then the application may have read.
-            return Err(Stop::Drop(Drop::SocketRcvbuff));
+            return Err(Stop::Drop(Drop::ProtoMem));
         }
         if !is_next {
             return self.keep_out_of_order(segment.seq, payload, cx);
         }
         self.take_next(payload, segment.len);
         Ok(())
+    }
+
+    /// Whether there are buffers for more, while too many are held.
+    #[cold]
+    fn may_keep(&mut self, is_next: bool, cx: &mut Context<'_>) -> bool {
+        let (held, limit, count) = if is_next {
+            (self.receive.memory_len(), cx.pressure.unread_len(), Count::RcvQDrop)
+        } else {
+            (self.out_of_order_memory_len(), cx.pressure.out_of_order_len(), Count::OfoDrop)
+        };
+        if held < limit {
+            return true;
+        }
+        cx.counters.count(count);
+        false
     }
 
     /// Text that continues what was received.

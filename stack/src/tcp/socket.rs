@@ -9,6 +9,7 @@ use hayase_device::hint::{likely, unlikely, usually};
 use hayase_device::{Device, Frame, SharedBytes};
 use hayase_time::Instant;
 
+use super::Tcp;
 use super::congestion::Congestion;
 use super::connection::{AckDebt, Connection};
 use super::info::TcpInfo;
@@ -17,7 +18,6 @@ use super::segment::Reply;
 use super::send_queue::Filling;
 use super::state::State;
 use super::user_timeout::UserTimeout;
-use super::{SEND_LEN_MIN, Tcp};
 use crate::config::Config;
 use crate::error::Error;
 use crate::random::Random;
@@ -146,8 +146,7 @@ impl<F: Frame> Tcp<F> {
     /// The most that a connection may keep now: little while all of them together hold too much.
     #[inline]
     fn send_len_max(&self, config: &Config) -> usize {
-        let (held, limit) = (self.agenda.memory_len, config.memory_len_max);
-        if held < limit { usize::MAX } else { SEND_LEN_MIN[usize::from(held / 2 >= limit)] }
+        self.pressure(config).send_len()
     }
 
     /// What a write may do: `Err` if it can never succeed.

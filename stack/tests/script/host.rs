@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::task::Poll;
 use std::time::Duration;
 
-use hayase_device::heap::HeapFrame;
+use hayase_device::heap::{HeapFrame, PoolConfig};
 use hayase_device::{Burst, Device, Frame, Offloads, TxMeta};
 use hayase_stack::wire::VlanId;
 use hayase_stack::{Config, Drop, Instant, Stack, UdpId};
@@ -56,14 +56,19 @@ impl Host {
     }
 
     /// On a device that has these offloads. What the script sees is the same.
-    pub(crate) fn on(mut config: Config, mtu: usize, offloads: Offloads) -> Host {
+    pub(crate) fn on(config: Config, mtu: usize, offloads: Offloads) -> Host {
+        Host::in_memory(config, mtu, offloads, PoolConfig::default())
+    }
+
+    /// On a device with so much memory, and on a link whose other end has as much.
+    pub(crate) fn in_memory(mut config: Config, mtu: usize, offloads: Offloads, pool: PoolConfig) -> Host {
         if config.send_buffer_len == Config::default().send_buffer_len {
             // The application of a script writes all that it has to say at once.
             config.send_buffer_len = SEND_BUFFER_LEN;
         }
         let a = EndConfig { offloads, mac: STACK_MAC };
         let b = EndConfig { offloads: Offloads::NONE, mac: PEER_MAC };
-        let (device, wire) = Wire::pair(WireConfig { mtu, a, b, ..WireConfig::default() });
+        let (device, wire) = Wire::pair(WireConfig { mtu, a, b, pool, ..WireConfig::default() });
         let now = Instant::from_millis(10_000);
         let (ttl, vlan) = (config.ttl, config.vlan.map(VlanId::get));
         let mut stack = Stack::new(config, device.caps(), device.mac(), [7; 32], now);

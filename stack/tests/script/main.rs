@@ -32,6 +32,7 @@ mod tcp_flood;
 mod tcp_frto;
 mod tcp_info;
 mod tcp_loss;
+mod tcp_memory;
 mod tcp_migrate;
 mod tcp_open;
 mod tcp_options;

@@ -1,0 +1,138 @@
+//! A device with few buffers. Whatever peers send and applications leave unread, some stay free to receive into: or nothing
+//! would ever arrive that lets go of the others.
+
+use hayase_device::Offloads;
+use hayase_device::heap::PoolConfig;
+use hayase_stack::{Config, Count, Drop, State, TcpId};
+
+use crate::dsl::{Script, ack, data, fin, modern_syn, rst};
+use crate::host::{Host, PEER_V4, STACK_V4};
+
+/// Buffers of the device. What sockets hold for long is half of that.
+const BUFFERS: usize = 64;
+
+const MSS: u32 = 1448;
+
+/// Nobody has set a limit that suits the device.
+fn host() -> Host {
+    let pool = PoolConfig { small_count_max: BUFFERS, large_count_max: 1, ..PoolConfig::default() };
+    Host::in_memory(Config::default(), 1500, Offloads::NONE, pool)
+}
+
+fn listening() -> Script {
+    Script::listening_on(host(), STACK_V4, PEER_V4)
+}
+
+fn count(t: &Script, count: Count) -> u64 {
+    t.host.stack.counters().get(count)
+}
+
+/// Another connection, beside those that there are.
+fn another(mut t: Script, number: u32) -> (Script, TcpId) {
+    t.reborn(5000 + number as u16, number.wrapping_mul(0x9e37_79b9));
+    t = t.established(modern_syn());
+    let id = t.id();
+    (t, id)
+}
+
+/// This connection sends so many single bytes beyond a hole.
+fn send_beyond_a_hole(t: &mut Script, count: u32) {
+    for n in 1..=count {
+        t.peer(data(2 * n..2 * n + 1));
+        t.drain();
+    }
+}
+
+#[test]
+fn what_sockets_may_hold_follows_from_what_the_device_has() {
+    let limits = |host: &Host| {
+        let config = host.stack.config();
+        (config.memory_len_max, config.reassembly_len_max)
+    };
+    assert_eq!(limits(&host()), (BUFFERS * 2048 / 2, BUFFERS * 2048 / 16));
+    let mut config = Config::default();
+    assert_eq!(limits(&Host::new()), (config.memory_len_max, config.reassembly_len_max));
+    config.memory_len_max = 1 << 40;
+    assert_eq!(limits(&Host::with(config, 1500)).0, 64 << 20, "half of what is there");
+}
+
+/// Peers who send what cannot be put in order, and never what is missing.
+#[test]
+fn holes_that_are_never_filled_keep_nobody_out() {
+    let mut t = listening();
+    for number in 0..20 {
+        t = another(t, number).0;
+        send_beyond_a_hole(&mut t, 40);
+        let held = t.host.received_in_use();
+        assert!(held <= BUFFERS / 2 + 1, "{held} of {BUFFERS} buffers");
+    }
+    let pruned = count(&t, Count::OfoPruned);
+    assert!(pruned >= 20 * 40 - 64, "{pruned}");
+    assert_eq!(t.host.dropped(Drop::TcpOfoQueuePrune), pruned);
+    // Who has something to say is heard, and has his own holes filled.
+    t = another(t, 99).0;
+    for at in (1..100 * MSS).step_by(2 * MSS as usize) {
+        t.peer(data(at + MSS..at + 2 * MSS));
+        t.expect(ack(at).sack(&[(at + MSS, at + 2 * MSS)]));
+        t.peer(data(at..at + MSS));
+        t.expect(ack(at + 2 * MSS));
+        assert_eq!(t.read(), 2 * MSS as usize);
+        t.drain();
+    }
+}
+
+/// What was let go of is sent again, and nothing is missing or there twice.
+#[test]
+fn a_hole_that_is_filled_at_last_gives_all_of_the_stream() {
+    let (mut t, id) = another(listening(), 0);
+    for n in (1..60).rev() {
+        t.peer(data(1 + n * MSS..1 + (n + 1) * MSS));
+        t.drain();
+    }
+    assert!(count(&t, Count::OfoPruned) > 20, "as little as is left of it");
+    assert_eq!(t.id(), id);
+    t.peer(data(1..1 + MSS));
+    let mut have = t.drain().last().expect("an acknowledgement").ack;
+    assert!(have > 1 + MSS, "the lowest was kept");
+    t.read();
+    while have < 1 + 60 * MSS {
+        t.peer(data(have..have + MSS));
+        have = t.drain().last().expect("an acknowledgement").ack;
+        t.read();
+    }
+    t.peer(fin(have));
+    t.expect_end();
+    assert_eq!(t.host.received_in_use(), 0);
+}
+
+/// Applications that do not read, and peers who go on sending.
+#[test]
+fn what_nobody_reads_leaves_buffers_to_close_by() {
+    let (mut t, mut ids) = (listening(), vec![]);
+    for number in 0..100 {
+        let id;
+        (t, id) = another(t, number);
+        ids.push(id);
+        for at in [1, 1001, 2001] {
+            t.peer(data(at..at + 1000));
+            t.drain();
+        }
+        let held = t.host.received_in_use();
+        assert!(held < BUFFERS - 4, "{held} of {BUFFERS} buffers");
+    }
+    assert!(count(&t, Count::RcvQDrop) > 0 && t.host.dropped(Drop::ProtoMem) > 0);
+    // Resets are heard.
+    t.peer(rst(t.nxt.min(1)));
+    assert_eq!(t.state(), State::Closed);
+    // Whoever reads makes room for all.
+    let mut buf = [0; 4000];
+    for id in &ids {
+        while let std::task::Poll::Ready(Ok(1..)) = t.host.stack.tcp_read(t.host.now, *id, &mut buf) {}
+    }
+    assert_eq!(t.host.received_in_use(), 0);
+    t = another(t, 101).0;
+    for at in (1..20_000).step_by(1000) {
+        t.peer(data(at..at + 1000));
+    }
+    assert_eq!(t.read(), 20_000);
+}
