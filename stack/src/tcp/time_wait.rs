@@ -102,6 +102,9 @@ impl TimeWait {
     }
 }
 
+/// So many deadlines are not worth a look at whether they count.
+const QUEUE_LEN_MIN: usize = 64;
+
 /// All entries. They all live equally long, so their deadlines stand in a queue.
 #[derive(Debug)]
 pub(super) struct TimeWaits {
@@ -135,15 +138,26 @@ impl TimeWaits {
     pub(super) fn insert(&mut self, entry: TimeWait, at: Instant) -> (Option<u32>, Option<(u32, TimeWait)>) {
         let evicted = if self.entries.is_full() { self.pop_oldest() } else { None };
         let Ok((index, generation)) = self.entries.insert(entry) else { return (None, evicted) };
-        self.queue.push_back(Deadline { at, index, generation, renewals: 0 });
+        self.enqueue(Deadline { at, index, generation, renewals: 0 });
         (Some(index), evicted)
+    }
+
+    /// Deadlines of entries that went before their time, or were given more of it, stay where they are until they come
+    /// due, or until they are as many as the others: so the queue is bounded as the entries are, however often a peer
+    /// opens and closes the same connection.
+    fn enqueue(&mut self, deadline: Deadline) {
+        if self.queue.len() >= QUEUE_LEN_MIN.max(2 * self.entries.len()) {
+            let entries = &self.entries;
+            self.queue.retain(|deadline| is_current(entries, deadline));
+        }
+        self.queue.push_back(deadline);
     }
 
     pub(super) fn remove(&mut self, index: u32) -> Option<TimeWait> {
         self.entries.remove(index)
     }
 
-    /// Starts the time of an entry again. The number of renewals is bounded, and so is the queue.
+    /// Starts the time of an entry again, a few times.
     pub(super) fn renew(&mut self, index: u32, at: Instant) {
         const RENEWALS_MAX: u16 = 8;
         let generation = self.entries.generation(index);
@@ -151,7 +165,8 @@ impl TimeWaits {
             && entry.renewals < RENEWALS_MAX
         {
             entry.renewals += 1;
-            self.queue.push_back(Deadline { at, index, generation, renewals: entry.renewals });
+            let renewals = entry.renewals;
+            self.enqueue(Deadline { at, index, generation, renewals });
         }
     }
 
@@ -159,7 +174,7 @@ impl TimeWaits {
     pub(super) fn expire(&mut self, now: Instant) -> Option<(u32, TimeWait)> {
         while self.queue.front()?.at <= now {
             let deadline = self.queue.pop_front()?;
-            if self.is_current(&deadline) {
+            if is_current(&self.entries, &deadline) {
                 return Some((deadline.index, self.entries.remove(deadline.index)?));
             }
         }
@@ -169,16 +184,10 @@ impl TimeWaits {
     fn pop_oldest(&mut self) -> Option<(u32, TimeWait)> {
         loop {
             let deadline = self.queue.pop_front()?;
-            if self.is_current(&deadline) {
+            if is_current(&self.entries, &deadline) {
                 return Some((deadline.index, self.entries.remove(deadline.index)?));
             }
         }
-    }
-
-    fn is_current(&self, deadline: &Deadline) -> bool {
-        self.entries
-            .get_generation(deadline.index, deadline.generation)
-            .is_some_and(|entry| entry.renewals == deadline.renewals)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -186,9 +195,48 @@ impl TimeWaits {
     }
 }
 
+/// Whether a deadline still counts.
+fn is_current(entries: &Slab<TimeWait>, deadline: &Deadline) -> bool {
+    let entry = entries.get_generation(deadline.index, deadline.generation);
+    entry.is_some_and(|entry| entry.renewals == deadline.renewals)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp::connection::Opening;
+    use crate::tcp::state::State;
+    use alloc::vec::Vec;
+    use hayase_device::heap::HeapFrame;
+
+    fn entry(port: u16) -> TimeWait {
+        let tuple = Tuple::new(([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], port).into());
+        let (state, iss, now) = (State::TimeWait, Seq(0), Instant::ZERO);
+        let opening = Opening { tuple, state, iss, ts_offset: 0, mss: 1460, now };
+        TimeWait::of(&Connection::<HeapFrame>::new(opening, &Config::default()))
+    }
+
+    /// Of a connection that is opened and closed anew 100,000 times, each time with as many FINs as count, hardly more is
+    /// left than of one, and the others keep their time.
+    #[test]
+    fn entries_that_go_before_their_time_leave_nothing_behind() {
+        let mut all = TimeWaits::new(&Config::default());
+        let at = Instant::from_millis;
+        let others: Vec<u32> = (0..100).map(|n| all.insert(entry(n), at(50_000)).0.unwrap()).collect();
+        for n in 0..100_000 {
+            let (index, evicted) = all.insert(entry(4000), at(60_000 + n));
+            assert!(evicted.is_none());
+            (0..20).for_each(|_| all.renew(index.unwrap(), at(60_000 + n)));
+            assert!(all.queue.len() <= 202, "{} deadlines of {} entries", all.queue.len(), all.len());
+            assert!(n == 99_999 || all.remove(index.unwrap()).is_some());
+        }
+        let mut over: Vec<u32> =
+            core::iter::from_fn(|| all.expire(at(50_000))).map(|(index, _)| index).collect();
+        over.sort_unstable();
+        assert_eq!((over, all.len()), (others, 1));
+        assert!(all.expire(at(159_998)).is_none());
+        assert!(all.expire(at(159_999)).is_some() && all.deadline().is_none());
+    }
 
     #[test]
     fn an_entry_is_small() {
