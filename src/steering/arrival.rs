@@ -70,15 +70,23 @@ fn icmp(
         return None;
     }
     let quoted = Headers::parse_packet(linear, headers.transport + ICMP_LEN)?;
+    if quoted.fragment {
+        // The first one tells whose it was.
+        let Some(Arrival::Fragment(_, Some(flow))) = fragment(linear, &quoted) else { return None };
+        return Some(Arrival::Flow(reversed(flow)));
+    }
     match quoted.protocol {
         TCP | UDP => {
-            let FlowKey { source, destination, udp } =
-                flow(linear, &quoted, quoted.transport, quoted.protocol)?;
-            Some(Arrival::Flow(FlowKey { source: destination, destination: source, udp }))
+            flow(linear, &quoted, quoted.transport, quoted.protocol).map(reversed).map(Arrival::Flow)
         }
         ICMPV4 | ICMPV6 => Some(echo(u16_at(linear, quoted.transport + 4)?)),
         _ => None,
     }
+}
+
+/// The same flow as the other end sees it.
+fn reversed(flow: FlowKey) -> FlowKey {
+    FlowKey { source: flow.destination, destination: flow.source, udp: flow.udp }
 }
 
 fn echo(ident: u16) -> Arrival {
@@ -163,6 +171,15 @@ mod tests {
             classify(&ipv4(ICMPV4, 0, &message)),
             Arrival::Flow(key("10.0.0.9:6", "10.0.0.2:5", true))
         );
+        // The first of its fragments, and another.
+        for (offset, wanted) in
+            [(0x2000, Arrival::Flow(key("10.0.0.9:6", "10.0.0.2:5", true))), (0x2004, Arrival::Anyone)]
+        {
+            let mut message = vec![3, 3, 0, 0, 0, 0, 0, 0];
+            let ports = [0, 5, 0, 6, 0, 8, 0, 0];
+            message.extend(&packet(UDP, offset, [10, 0, 0, 2], [10, 0, 0, 9], &ports)[2..]);
+            assert_eq!(classify(&ipv4(ICMPV4, 0, &message)), wanted);
+        }
         let reply = classify(&ipv4(ICMPV4, 0, &[0, 0, 0, 0, 1, 2, 0, 0]));
         assert_eq!(reply, Arrival::Echo(Service { kind: Kind::Echo, number: 0x102 }));
         assert_eq!(classify(&ipv4(ICMPV4, 0, &[8, 0, 0, 0, 1, 2, 0, 0])), Arrival::Anyone, "a request");

@@ -85,6 +85,11 @@ impl Echoes {
         true
     }
 
+    /// Whether a request with this identifier may have been ours.
+    pub(crate) fn has_asked(&self, ident: u16) -> bool {
+        self.find(ident).is_some()
+    }
+
     fn find(&self, ident: u16) -> Option<u32> {
         // At most `echo_sockets_max` of them, and only for an answer that claims to be for one.
         self.sockets.iter().find(|(_, socket)| socket.ident == ident).map(|(index, _)| index)

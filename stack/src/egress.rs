@@ -308,7 +308,9 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         let hop = self.next_hop(|| envelope.dst, &mut None);
         let mut source = Gather::new(head, body);
         let len = head.len() + body_len;
-        if network_len(envelope.src) + len <= self.link.caps.mtu {
+        let packet_len = network_len(envelope.src) + len;
+        let mtu = self.link.datagram_mtu(envelope.dst, packet_len, self.now);
+        if packet_len <= mtu {
             let network = NetworkHeader::new(&envelope, len, self.take_ident() as u16);
             let mut frame = self.fill(&mut source, len)?;
             let headers_len = self.headers_len(envelope.src);
@@ -317,21 +319,21 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
             self.transmit(hop, frame, meta);
             return Ok(());
         }
-        self.fragments(envelope, &mut source, len, hop)
+        self.fragments(envelope, &mut source, (len, mtu), hop)
     }
 
+    /// Sends the `len` bytes of `source` in packets of at most `mtu`.
     fn fragments<'b>(
         &mut self,
         envelope: Envelope,
         source: &mut Gather<'b, impl Iterator<Item = &'b [u8]>>,
-        len: usize,
+        (len, mtu): (usize, usize),
         hop: Hop,
     ) -> Result<(), Unsent> {
         let Envelope { src, protocol, .. } = envelope;
         let is_v4 = src.is_ipv4();
         let extra = if is_v4 { 0 } else { ipv6::FRAGMENT_LEN };
-        let pieces =
-            fragment::pieces(len, network_len(src) + extra, self.link.caps.mtu).ok_or(Unsent::TooLong)?;
+        let pieces = fragment::pieces(len, network_len(src) + extra, mtu).ok_or(Unsent::TooLong)?;
         let ident = self.take_ident();
         let outer = if is_v4 { protocol } else { Protocol::FRAGMENT };
         for piece in pieces {

@@ -152,12 +152,19 @@ impl<F: Frame> Stack<F> {
             Trouble::TooBig { mtu: 0 } => Trouble::TooBig { mtu: 576 },
             other => other,
         };
+        if header.fragment_offset > 0 {
+            // It says nothing of whose it is; the first fragment draws an error as well.
+            return Err(Drop::IcmpUnrelated);
+        }
         let ends = (IpAddr::V4(header.src), IpAddr::V4(header.dst));
         self.take_quote(now, ends, header.protocol, &quote[header_len..], trouble)
     }
 
     fn take_quote_v6(&mut self, now: Instant, quote: &[u8], trouble: Trouble) -> Result<(), Drop> {
         let (header, extensions) = ipv6::parse_quote(quote).map_err(|_| Drop::IcmpInvalid)?;
+        if extensions.fragment.is_some_and(|fragment| fragment.offset > 0) {
+            return Err(Drop::IcmpUnrelated);
+        }
         let ends = (IpAddr::V6(header.src), IpAddr::V6(header.dst));
         let rest = quote.get(extensions.offset..).ok_or(Drop::IcmpInvalid)?;
         self.take_quote(now, ends, extensions.protocol, rest, trouble)
@@ -180,23 +187,42 @@ impl<F: Frame> Stack<F> {
                 let books = (&mut self.counters, &self.config);
                 self.tcp.icmp_error(now, (local, remote), quote, trouble, books)
             }
-            Protocol::UDP => match (quote.first_chunk::<{ udp::LEN }>(), trouble) {
-                (Some([a, b, c, d, ..]), Trouble::Hard(error) | Trouble::Soft(error)) => {
+            Protocol::UDP => match quote.first_chunk::<{ udp::LEN }>() {
+                Some([a, b, c, d, ..]) => {
                     let local = (local, u16::from_be_bytes([*a, *b])).into();
-                    let remote = (remote, u16::from_be_bytes([*c, *d])).into();
-                    self.udp.icmp_error(local, remote, error)
+                    let to = (remote, u16::from_be_bytes([*c, *d])).into();
+                    match trouble {
+                        Trouble::Hard(error) | Trouble::Soft(error) => self.udp.icmp_error(local, to, error),
+                        Trouble::TooBig { mtu } => {
+                            self.udp.has_sent(local, to) && self.narrow_path(now, remote, mtu)
+                        }
+                    }
                 }
-                _ => false,
+                None => false,
             },
-            Protocol::ICMPV4 | Protocol::ICMPV6 => match (quote.first_chunk::<8>(), trouble) {
-                (Some([_, _, _, _, a, b, _, _]), Trouble::Hard(error) | Trouble::Soft(error)) => {
-                    self.echoes.receive(u16::from_be_bytes([*a, *b]), Err(error))
+            Protocol::ICMPV4 | Protocol::ICMPV6 => match quote.first_chunk::<8>() {
+                Some([_, _, _, _, a, b, _, _]) => {
+                    let ident = u16::from_be_bytes([*a, *b]);
+                    match trouble {
+                        Trouble::Hard(error) | Trouble::Soft(error) => self.echoes.receive(ident, Err(error)),
+                        Trouble::TooBig { mtu } => {
+                            self.echoes.has_asked(ident) && self.narrow_path(now, remote, mtu)
+                        }
+                    }
                 }
-                _ => false,
+                None => false,
             },
             _ => false,
         };
         if is_ours { Ok(()) } else { Err(Drop::IcmpUnrelated) }
+    }
+
+    /// A datagram of ours was too long for a link on its way: later ones go in shorter fragments (RFC 8201 §4). Who wrote it
+    /// learns nothing, as if it had got lost. False of IPv4, where routers cut what is too long.
+    fn narrow_path(&mut self, now: Instant, remote: IpAddr, mtu: usize) -> bool {
+        let IpAddr::V6(remote) = remote else { return false };
+        self.link.path_mtus.lower(remote, mtu, now);
+        true
     }
 
     /// A packet of ours that could not even leave the link: its next hop does not answer.

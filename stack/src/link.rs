@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::ip::address::{self, Cidr};
 use crate::ip::addresses::{Address, AddressState, Addresses};
 use crate::ip::discovered::Discovered;
+use crate::ip::path_mtus::{self, PathMtus};
 use crate::ip::{Neighbors, Route, Routes, Way};
 use crate::membership::Membership;
 use crate::random::Random;
@@ -43,6 +44,8 @@ pub(crate) struct Link<F> {
     /// What routers have said.
     pub(crate) discovered: Discovered,
     pub(crate) neighbors: Neighbors<Waiting<F>>,
+    /// What routers said of paths.
+    pub(crate) path_mtus: PathMtus,
     /// What is to be done without anybody asking.
     pub(crate) duties: Timetable<Duty>,
     /// The MTU of the device; that of the link may be smaller.
@@ -73,6 +76,7 @@ impl<F: Frame> Link<F> {
             routes: Routes::new(config.routes_max),
             discovered: Discovered::default(),
             neighbors: Neighbors::new(mac, config.neighbors_max, random.next()),
+            path_mtus: PathMtus::new(random.table_keys()[2]),
             duties: Timetable::new(),
             mtu_max: in_vlan(caps, config.vlan).mtu,
             membership: Membership::new(),
@@ -226,6 +230,17 @@ impl<F: Frame> Link<F> {
             Some(route) => Some(route.gateway.unwrap_or(dst)),
             None if dst.is_ipv6() => self.discovered.router().map(IpAddr::V6),
             None => None,
+        }
+    }
+
+    /// The longest packet that a datagram may be sent in. `len`: of the packet, were it one.
+    #[inline]
+    pub(crate) fn datagram_mtu(&self, dst: IpAddr, len: usize, now: Instant) -> usize {
+        match dst {
+            IpAddr::V6(dst) if len > path_mtus::MTU_MIN => {
+                self.path_mtus.get(dst, now).map_or(self.caps.mtu, |mtu| mtu.min(self.caps.mtu))
+            }
+            _ => self.caps.mtu,
         }
     }
 

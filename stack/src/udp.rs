@@ -284,6 +284,11 @@ impl<F: Frame> Udp<F> {
         true
     }
 
+    /// Whether a datagram between these ends may have been ours.
+    pub(crate) fn has_sent(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        self.find(local, remote).is_some()
+    }
+
     fn raise(&mut self, index: u32, events: Ready) {
         if let Some(socket) = self.sockets.get_mut(index) {
             if socket.events.is_empty() {
@@ -388,7 +393,8 @@ impl<F: Frame> UdpSocket<F> {
             udp::Header { src_port: self.local.port(), dst_port: to.port(), len: len as u16, checksum: 0 };
         let mut head = [0; udp::LEN];
         let mut sum = pseudo_header(src, to.ip(), Protocol::UDP, len);
-        let fits = network_len(src) + len <= egress.link.caps.mtu;
+        let packet_len = network_len(src) + len;
+        let fits = packet_len <= egress.link.datagram_mtu(to.ip(), packet_len, egress.now);
         let mut meta = TxMeta::default();
         if fits && egress.offloads().contains(Offloads::TX_CHECKSUM_UDP) {
             header.checksum = sum.value();

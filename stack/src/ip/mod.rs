@@ -9,6 +9,7 @@ pub(crate) mod discovered;
 pub mod fragment;
 pub mod limiter;
 pub mod neighbor;
+pub(crate) mod path_mtus;
 pub mod reassembly;
 pub mod route;
 mod way;

@@ -363,6 +363,85 @@ fn a_closed_udp_port_is_unreachable_and_quoted() {
     assert_eq!((kind, code, quote), (1, 4, packet));
 }
 
+/// The payloads of the packets that the stack sent: fragments, or one that is whole.
+fn pieces(host: &mut Host) -> Vec<(usize, Option<u16>)> {
+    let parts = host.drain().into_iter().map(|(_, heard)| match heard.body {
+        Body::Ip(ip) => match ip.payload {
+            Payload::Fragment { offset, bytes, .. } => (bytes.len(), Some(offset)),
+            Payload::Udp { payload, .. } => (payload.len() + 8, None),
+            Payload::Icmp { rest, .. } => (rest.len() + 8, None),
+            other @ Payload::Tcp(_) => panic!("{other:?}"),
+        },
+        other @ Body::Arp(_) => panic!("{other:?}"),
+    });
+    parts.collect()
+}
+
+/// A router says that this packet of the stack's is too big.
+fn too_big(host: &mut Host, mtu: u32, packet: &[u8]) {
+    let router: IpAddr = "fd00::fe".parse().unwrap();
+    let quote = &packet[..packet.len().min(1232)];
+    host.ip(router, STACK_V6, ICMPV6, &codec::icmp(router, STACK_V6, 2, 0, mtu, quote));
+}
+
+/// RFC 8201 §4: datagrams that a router cannot pass on, and may not cut, go in fragments that it can.
+#[test]
+fn l6_packet_too_big_has_datagrams_cut_for_the_path() {
+    let (mut host, id) = host();
+    let (payload, to) = (vec![7; 1400], (PEER_V6, 9000));
+    let quoted = IpOut::new(STACK_V6, PEER_V6, UDP).packet(&codec::udp((STACK_V6, 2000), to, &payload));
+    let whole = [(1408, None)];
+    // Of a socket that is not here, of less than any link takes, and of nothing in particular.
+    let strange = IpOut::new(STACK_V6, PEER_V6, UDP).packet(&codec::udp((STACK_V6, 7), to, &payload));
+    too_big(&mut host, 1300, &strange);
+    too_big(&mut host, 1279, &quoted);
+    too_big(&mut host, 1300, &quoted[..44]);
+    host.udp_send(id, &payload, to);
+    assert_eq!(pieces(&mut host), whole);
+    too_big(&mut host, 1300, &quoted);
+    let cut = [(1248, Some(0)), (160, Some(1248))];
+    host.udp_send(id, &payload, to);
+    assert_eq!(pieces(&mut host), cut, "1300 bytes less 48 of headers, in eights");
+    // What a fragment tells that is too big itself, and not what one without ports tells.
+    let first = |offset: u16| {
+        let header = [&[UDP, 0][..], &(offset | 1).to_be_bytes(), &[0, 0, 0, 9], &[0x07, 0xd0, 0x23, 0x28]];
+        IpOut::new(STACK_V6, PEER_V6, FRAGMENT).packet(&[&header.concat()[..], &[0; 1000]].concat())
+    };
+    too_big(&mut host, 1280, &first(1248));
+    host.udp_send(id, &payload, to);
+    assert_eq!(pieces(&mut host), cut);
+    too_big(&mut host, 1280, &first(0));
+    host.udp_send(id, &payload, to);
+    assert_eq!(pieces(&mut host), [(1232, Some(0)), (176, Some(1232))]);
+    // Short ones are whole as ever, and so are those to other hosts.
+    host.udp_send(id, &payload[..1200], to);
+    assert_eq!(pieces(&mut host), [(1208, None)]);
+    host.udp_send(id, &payload, (IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x77)), 9000));
+    host.drain();
+    host.wait(secs(601));
+    host.drain();
+    host.udp_send(id, &payload, to);
+    assert!(pieces(&mut host).contains(&whole[0]), "paths change");
+}
+
+#[test]
+fn l6_packet_too_big_has_echo_requests_cut_for_the_path() {
+    let (mut host, _) = host();
+    let id = host.stack.echo_open().unwrap();
+    let ping = |host: &mut Host| {
+        host.stack.echo_send(host.now, id, PEER_V6, 1, &[7; 1400], &mut host.device).unwrap();
+        host.turn();
+    };
+    ping(&mut host);
+    let Payload::Icmp { word, .. } = host.next_ip().payload else { panic!("an echo request expected") };
+    for (ident, parts) in [(word ^ 1 << 16, 1), (word, 2)] {
+        let request = codec::icmp(STACK_V6, PEER_V6, 128, 0, ident, &[7; 1400]);
+        too_big(&mut host, 1300, &IpOut::new(STACK_V6, PEER_V6, ICMPV6).packet(&request));
+        ping(&mut host);
+        assert_eq!(pieces(&mut host).len(), parts);
+    }
+}
+
 /// RFC 4443 §2.4(e)
 #[test]
 fn l7_no_error_about_errors_or_groups() {
