@@ -7,6 +7,7 @@
 
 mod async_path;
 mod round_trip;
+mod sack;
 mod stages;
 
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ const STAGES: &[Stage] = &[
     ("stack-round-trip-32-software-checksum", |n| round_trip::run_in_software(n, 32)),
     ("stack-round-trip-1-of-10000", |n| round_trip::run(n, 1, 9_999)),
     ("stack-connect-close", round_trip::connect_close),
+    ("stack-sack-repeated", sack::repeated),
     ("async-round-trip-1", |n| async_path::round_trips(n, 1, 0, Offloads::ALL)),
     ("async-round-trip-32", |n| async_path::round_trips(n, 32, 0, Offloads::ALL)),
     ("async-round-trip-32-software-checksum", |n| async_path::round_trips(n, 32, 0, Offloads::NONE)),

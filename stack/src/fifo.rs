@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use core::ops::Range;
 
 /// Elements that there is room for, once there is more than one.
 const REST_MIN: usize = 15;
@@ -188,14 +189,12 @@ impl<T> Fifo<T> {
         }
     }
 
-    /// Takes out the element at `index`.
-    pub(crate) fn remove(&mut self, index: usize) -> Option<T> {
-        if index == 0 {
-            return self.pop_front();
+    /// Drops the elements of `range`, which is not beyond the length and leaves the first one alone.
+    pub(crate) fn remove_range(&mut self, range: Range<usize>) {
+        if let Some(rest) = self.rest.as_mut().filter(|_| !range.is_empty()) {
+            rest.queue.drain(range.start - 1..range.end - 1);
+            self.tidy();
         }
-        let value = self.rest.as_mut()?.queue.remove(index - 1);
-        self.tidy();
-        value
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
@@ -224,8 +223,11 @@ mod tests {
             fifo.insert(index, value);
         }
         assert!(fifo.iter().copied().eq(0..4));
-        assert_eq!((fifo.remove(2), fifo.remove(0), fifo.remove(7)), (Some(2), Some(0), None));
-        assert!(fifo.iter().copied().eq([1, 3]));
+        fifo.remove_range(2..2);
+        fifo.remove_range(1..3);
+        assert!(fifo.iter().copied().eq([0, 3]));
+        fifo.remove_range(1..2);
+        assert!(fifo.iter().copied().eq([0]) && fifo.rest.is_none());
     }
 
     #[test]

@@ -195,6 +195,12 @@ impl<'a> Scoreboard<'a> {
         if !(left - self.start < right - self.start && right - self.start <= end - self.start) {
             return 0;
         }
+        // What was reported before, as every acknowledgement repeats it, is no reason to cut anything.
+        let index = self.flight.runs.partition_point(|run| run.end.at_or_before(left));
+        let is_known = |run: &Run| run.fate == Fate::Sacked && right.at_or_before(run.end);
+        if self.flight.runs.get(index).is_some_and(is_known) {
+            return 0;
+        }
         let before = self.account.sacked_len;
         self.recast(left, right, |run, len| {
             if run.fate != Fate::Sacked {
@@ -285,25 +291,32 @@ impl<'a> Scoreboard<'a> {
         (lost, longest)
     }
 
-    /// The first stretch that is to be sent again.
+    /// The first stretch that is to be sent again. What lies beyond `len_max` bytes of it is not looked at.
     #[inline]
-    pub(super) fn next_lost(&self) -> Option<(Seq, Seq)> {
+    pub(super) fn next_lost(&self, len_max: u32) -> Option<(Seq, Seq)> {
         if self.account.lost_len == 0 {
             return None;
         }
         let first = self.flight.runs.partition_point(|run| run.end.at_or_before(self.account.lost_from));
         let is_lost = |index: &usize| self.flight.runs.get(*index).is_some_and(|run| run.fate == Fate::Lost);
         let first = (first..self.flight.runs.len()).find(is_lost).or_else(|| (0..first).find(is_lost))?;
-        let last = (first..self.flight.runs.len()).take_while(is_lost).last()?;
-        Some((self.start_of(first), self.flight.runs.get(last)?.end))
+        let from = self.start_of(first);
+        let mut to = self.flight.runs.get(first)?.end;
+        for index in first + 1..self.flight.runs.len() {
+            if to - from >= len_max || !is_lost(&index) {
+                break;
+            }
+            to = self.flight.runs.get(index)?.end;
+        }
+        Some((from, to))
     }
 
     /// Whether so much is SACKed that what lies below is lost rather than late (IsLost of RFC 6675 §4): `DUP_THRESH`
     /// stretches, or more than `DUP_THRESH - 1` segments' worth of bytes.
     pub(super) fn is_past_dup_thresh(&self, mss: u32) -> bool {
-        let ranges = || self.flight.runs.iter().filter(|run| run.fate == Fate::Sacked).count();
+        let sacked = || self.flight.runs.iter().filter(|run| run.fate == Fate::Sacked);
         self.account.sacked_len > (DUP_THRESH - 1) * mss
-            || (self.account.sacked_len > 0 && ranges() >= DUP_THRESH as usize)
+            || (self.account.sacked_len > 0 && sacked().nth(DUP_THRESH as usize - 1).is_some())
     }
 
     /// Changes what lies within `from..to`, and keeps the accounts. Returns whether that could be told apart from what
@@ -357,15 +370,19 @@ impl<'a> Scoreboard<'a> {
 
     /// Lets the runs `first..behind` grow together where they are alike, with each other and with their neighbours.
     fn merge(&mut self, first: usize, behind: usize) {
-        for index in (first.max(1)..=behind).rev() {
-            let (Some(left), Some(right)) = (self.flight.runs.get(index - 1), self.flight.runs.get(index))
-            else {
-                continue;
-            };
-            if left.is_like(right) {
-                self.flight.runs.remove(index - 1);
+        let runs = &mut self.flight.runs;
+        let (mut kept, end) = (first.saturating_sub(1), runs.len().min(behind + 1));
+        for index in kept + 1..end {
+            let Some(run) = runs.get(index).copied() else { break };
+            if runs.get(kept).is_some_and(|left| !left.is_like(&run)) {
+                kept += 1;
+            }
+            if let Some(place) = runs.get_mut(kept) {
+                *place = run;
             }
         }
+        // All at once: an acknowledgement may fill thousands of holes.
+        runs.remove_range(kept + 1..end.max(kept + 1));
     }
 }
 
@@ -441,14 +458,17 @@ mod tests {
     fn holes_are_lost_sent_again_and_found() {
         let mut flight = flight(&[(1000, 3000), (4000, 7000)]);
         flight.board().lose(Seq(0), Seq(7000), |_, _| {});
-        assert_eq!((flight.account.lost_len, flight.board().next_lost()), (2000, Some((Seq(0), Seq(1000)))));
+        assert_eq!(
+            (flight.account.lost_len, flight.board().next_lost(u32::MAX)),
+            (2000, Some((Seq(0), Seq(1000))))
+        );
         flight.board().resend(Seq(0), Seq(1000), Instant::from_millis(5));
         assert_eq!(
-            (flight.account.lost_len, flight.board().next_lost()),
+            (flight.account.lost_len, flight.board().next_lost(u32::MAX)),
             (1000, Some((Seq(3000), Seq(4000))))
         );
         flight.board().find_all();
-        assert_eq!((flight.account.lost_len, flight.board().next_lost()), (0, None));
+        assert_eq!((flight.account.lost_len, flight.board().next_lost(u32::MAX)), (0, None));
         flight.acknowledge(Seq(10_000), |_, _| {});
         assert!(flight.account.is_whole() && flight.flight.runs.is_empty());
     }
@@ -462,7 +482,7 @@ mod tests {
         reneging.acknowledge(Seq(1000), |_, _| {});
         reneging.board().lose_all(|_, _| {});
         assert_eq!((reneging.account.lost_len, reneging.account.sacked_len), (9000, 0));
-        assert_eq!(reneging.board().next_lost(), Some((Seq(1000), Seq(10_000))));
+        assert_eq!(reneging.board().next_lost(u32::MAX), Some((Seq(1000), Seq(10_000))));
     }
 
     #[test]
@@ -481,7 +501,7 @@ mod tests {
         }
         flight.board().lose_all(|_, _| {});
         let mut sent = 0;
-        while let Some((from, to)) = flight.board().next_lost() {
+        while let Some((from, to)) = flight.board().next_lost(u32::MAX) {
             let to = to.min(from + 10);
             flight.board().resend(from, to, Instant::from_millis(3000));
             sent += 1;
@@ -507,7 +527,7 @@ mod tests {
         assert_eq!(flight.account.lost_len, 3000 * 1448);
         flight.board().resend(Seq(0), Seq(1000), Instant::from_millis(9));
         assert_eq!(
-            (flight.account.lost_len, flight.board().next_lost()),
+            (flight.account.lost_len, flight.board().next_lost(u32::MAX)),
             (3000 * 1448 - 1000, Some((Seq(1000), Seq(1448))))
         );
     }

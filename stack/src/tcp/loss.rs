@@ -64,14 +64,48 @@ impl<F: Frame> Connection<F> {
         if !self.recovery.is_quiet() {
             self.judge_timeout(report, cx);
             self.probe_acknowledged(report, cx);
-            let lost = self.detect_losses(cx.now, cx.config);
-            if self.recovery.must_enter() && !self.is_only_probe_lost(cx.now, cx.counters) {
-                self.enter_fast_recovery(cx.counters);
+            if self.is_to_be_judged(report, cx.now) {
+                self.judge((report.delivered, report.has_progress), cx.now, cx.counters, cx.config);
             }
-            self.reduce(report.delivered, report.has_progress && lost == 0);
         }
         if self.congestion.is_model_based() {
             self.update_model(cx.now);
+        }
+    }
+
+    /// Whether what is lost has to be found out now. Without SACK there is little to look at.
+    fn is_to_be_judged(&mut self, report: &Report, now: Instant) -> bool {
+        if !self.sack_ok {
+            return true;
+        }
+        // Who says nothing new changes nothing: what becomes late meanwhile has its timer.
+        let is_news = report.has_progress || report.delivered > 0 || report.dsack.is_some();
+        let unjudged = self.recovery.repair_mut().map(|repair| &mut repair.unjudged);
+        is_news && unjudged.is_none_or(|rest| rest.admits(report.delivered, report.has_progress, now))
+    }
+
+    /// What is lost by now, and how much may go out to repair it.
+    fn judge(
+        &mut self,
+        (delivered, has_progress): (u32, bool),
+        now: Instant,
+        counters: &mut Counters,
+        config: &Config,
+    ) {
+        let lost = self.detect_losses(now, config);
+        if self.recovery.must_enter() && !self.is_only_probe_lost(now, counters) {
+            self.enter_fast_recovery(counters);
+        }
+        self.reduce(delivered, has_progress && lost == 0);
+    }
+
+    /// The same for all acknowledgements of this turn but the first.
+    #[inline]
+    pub(super) fn judge_rest(&mut self, now: Instant, counters: &mut Counters, config: &Config) {
+        let Some(rest) = self.recovery.repair_mut().and_then(|repair| repair.unjudged.take()) else { return };
+        if !self.recovery.is_quiet() {
+            self.judge((rest.delivered, rest.has_progress), now, counters, config);
+            self.digest_losses(now);
         }
     }
 
@@ -119,11 +153,7 @@ impl<F: Frame> Connection<F> {
 
     /// The reordering timer: what was late is lost.
     pub(super) fn reordering_timeout(&mut self, now: Instant, counters: &mut Counters, config: &Config) {
-        self.detect_losses(now, config);
-        if self.recovery.must_enter() && !self.is_only_probe_lost(now, counters) {
-            self.enter_fast_recovery(counters);
-        }
-        self.reduce(0, false);
+        self.judge((0, false), now, counters, config);
         self.digest_losses(now);
     }
 

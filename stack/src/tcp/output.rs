@@ -66,6 +66,7 @@ impl<F: Frame> Connection<F> {
         if self.has_paused(egress.now, config) {
             self.congestion.on_idle(self.mss);
         }
+        self.judge_rest(egress.now, egress.counters, config);
         if self.path_mtu().is_some() {
             self.probe_path_mtu(egress, config);
         }
@@ -227,7 +228,7 @@ impl<F: Frame> Connection<F> {
     }
 
     fn next_retransmission(&mut self, segment_max: u32) -> Option<Plan> {
-        let (from, to) = self.recovery.next_lost(self.snd_una)?;
+        let (from, to) = self.recovery.next_lost(self.snd_una, segment_max)?;
         if self.recovery.is_testing() {
             return None;
         }

@@ -306,7 +306,7 @@ impl<F: Frame> Connection<F> {
     /// 4821 §7.5): what it carried goes again, and the window is what it was.
     pub(super) fn is_only_probe_lost(&mut self, now: Instant, counters: &mut Counters) -> bool {
         let Some(probe) = self.path_mtu().and_then(|path| path.probe) else { return false };
-        let is_probe = self.recovery.next_lost(self.snd_una).is_some_and(|(from, to)| {
+        let is_probe = self.recovery.next_lost(self.snd_una, u32::MAX).is_some_and(|(from, to)| {
             from.at_or_after(probe.start)
                 && to.at_or_before(probe.end)
                 && self.recovery.lost_len() == to - from

@@ -60,10 +60,45 @@ pub(super) struct Repair {
     pub(super) probe: Option<Probe>,
     /// Only the first segment was said to be lost, and without SACK one acknowledgement tells of one more.
     doubts: bool,
+    /// What acknowledgements brought that were not judged yet.
+    pub(super) unjudged: Unjudged,
     /// Segments that were sent again since the connection began.
     pub(super) total_retrans: u32,
     /// How fast the path delivers, where congestion control asks for it.
     pub(super) sampler: Option<Box<Sampler>>,
+}
+
+/// Judging what is lost means going through all that is outstanding, which may be thousands of stretches. So it is done
+/// for the first acknowledgement of a turn, and for all others of that turn together, when it ends.
+#[derive(Debug, Default)]
+pub(super) struct Unjudged {
+    /// When an acknowledgement was judged last: the lower bits of it. Where they are the same by chance, one more waits for
+    /// the end of its turn.
+    at_ns: u32,
+    is_due: bool,
+    pub(super) has_progress: bool,
+    pub(super) delivered: u32,
+}
+
+impl Unjudged {
+    /// An acknowledgement brought news. Returns whether it is to be judged now.
+    pub(super) fn admits(&mut self, delivered: u32, has_progress: bool, now: Instant) -> bool {
+        let now_ns = now.as_nanos() as u32;
+        if self.at_ns != now_ns && !self.is_due {
+            self.at_ns = now_ns;
+            return true;
+        }
+        self.is_due = true;
+        self.delivered = self.delivered.saturating_add(delivered);
+        self.has_progress |= has_progress;
+        false
+    }
+
+    /// What waits to be judged.
+    pub(super) fn take(&mut self) -> Option<Unjudged> {
+        let rest = Unjudged { at_ns: self.at_ns, ..Unjudged::default() };
+        self.is_due.then(|| core::mem::replace(self, rest))
+    }
 }
 
 /// Tells those who measure that `len` bytes of a run were delivered.
@@ -163,6 +198,7 @@ impl Recovery {
                 frto: None,
                 probe: None,
                 doubts: false,
+                unjudged: Unjudged::default(),
                 total_retrans: 0,
                 sampler: None,
             })
@@ -378,11 +414,11 @@ impl Recovery {
         self.finish();
     }
 
-    /// The next stretch to send again.
+    /// The next stretch to send again, of which no more than `len_max` bytes are wanted.
     #[inline]
-    pub(super) fn next_lost(&mut self, una: Seq) -> Option<(Seq, Seq)> {
+    pub(super) fn next_lost(&mut self, una: Seq, len_max: u32) -> Option<(Seq, Seq)> {
         let repair = self.repair.as_mut()?;
-        Scoreboard::new(&mut self.flight, &mut repair.account, una).next_lost()
+        Scoreboard::new(&mut self.flight, &mut repair.account, una).next_lost(len_max)
     }
 
     /// `range` was sent again, in a segment with this timestamp.
@@ -467,11 +503,11 @@ mod tests {
         assert_eq!(recovery.detect(Seq(0), MSS, &known_path(), now), (2000, 0));
         enter_fast(&mut recovery, Seq(0));
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 10_000 - 5000 - 2000);
-        assert_eq!(recovery.next_lost(Seq(0)), Some((Seq(0), Seq(1000))));
+        assert_eq!(recovery.next_lost(Seq(0), u32::MAX), Some((Seq(0), Seq(1000))));
         recovery.on_retransmit(Seq(0), Seq(0)..Seq(1000), None, now);
-        assert_eq!(recovery.next_lost(Seq(0)), Some((Seq(3000), Seq(4000))));
+        assert_eq!(recovery.next_lost(Seq(0), u32::MAX), Some((Seq(3000), Seq(4000))));
         recovery.on_retransmit(Seq(0), Seq(3000)..Seq(4000), None, now);
-        assert_eq!(recovery.next_lost(Seq(0)), None, "7000.. has nothing above it");
+        assert_eq!(recovery.next_lost(Seq(0), u32::MAX), None, "7000.. has nothing above it");
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 5000);
         recovery.deliver(Seq(0), Seq(10_000), now, &known_path());
         assert!(recovery.on_ack(Seq(10_000), 10_000, MSS) && recovery.is_quiet());
@@ -489,7 +525,7 @@ mod tests {
         assert_eq!(recovery.detect(Seq(0), MSS, &rtt, Instant::from_millis(42)).0, 0, "still on its way");
         recovery.sack((Seq(10_000), Seq(11_000)), Seq(0), Instant::from_millis(81), 40_000);
         assert_eq!(recovery.detect(Seq(0), MSS, &rtt, Instant::from_millis(81)), (1000, 0));
-        assert_eq!(recovery.next_lost(Seq(0)), Some((Seq(0), Seq(1000))));
+        assert_eq!(recovery.next_lost(Seq(0), u32::MAX), Some((Seq(0), Seq(1000))));
     }
 
     /// Of three segments the last went again as a probe, and all arrived in order.
@@ -510,13 +546,13 @@ mod tests {
         (0..3).for_each(|_| recovery.on_dup_ack(Seq(0)));
         recovery.detect(Seq(0), MSS, &known_path(), now);
         enter_fast(&mut recovery, Seq(0));
-        assert_eq!(recovery.next_lost(Seq(0)), Some((Seq(0), Seq(1000))));
+        assert_eq!(recovery.next_lost(Seq(0), u32::MAX), Some((Seq(0), Seq(1000))));
         recovery.on_retransmit(Seq(0), Seq(0)..Seq(1000), None, now);
-        assert_eq!(recovery.next_lost(Seq(0)), None);
+        assert_eq!(recovery.next_lost(Seq(0), u32::MAX), None);
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 7000);
         recovery.deliver(Seq(0), Seq(4000), now, &known_path());
         recovery.on_ack(Seq(4000), 4000, MSS);
-        assert_eq!(recovery.next_lost(Seq(4000)), Some((Seq(4000), Seq(5000))));
+        assert_eq!(recovery.next_lost(Seq(4000), u32::MAX), Some((Seq(4000), Seq(5000))));
     }
 
     #[test]
@@ -524,7 +560,7 @@ mod tests {
         let mut recovery = ten(true);
         recovery.sack((Seq(5000), Seq(6000)), Seq(0), Instant::ZERO, 0);
         recovery.enter_loss(Seq(0), Seq(10_000), None, false);
-        assert_eq!(recovery.next_lost(Seq(0)), Some((Seq(0), Seq(5000))));
+        assert_eq!(recovery.next_lost(Seq(0), u32::MAX), Some((Seq(0), Seq(5000))));
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 0);
         recovery.on_retransmit(Seq(0), Seq(0)..Seq(1000), None, Instant::ZERO);
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 1000);
@@ -539,7 +575,21 @@ mod tests {
         (0..3).for_each(|_| recovery.on_dup_ack(una));
         recovery.detect(una, MSS, &Rtt::default(), Instant::ZERO);
         enter_fast(&mut recovery, una);
-        assert_eq!(recovery.next_lost(una), Some((una, una + MSS)));
+        assert_eq!(recovery.next_lost(una, u32::MAX), Some((una, una + MSS)));
+    }
+
+    #[test]
+    fn a_turn_is_judged_twice_at_most_however_many_acknowledgements_it_brings() {
+        let (mut unjudged, at) = (Unjudged::default(), Instant::from_millis);
+        assert!(unjudged.admits(1000, false, at(1)) && unjudged.take().is_none());
+        assert!(!unjudged.admits(1000, false, at(1)) && !unjudged.admits(500, true, at(1)));
+        let rest = unjudged.take().expect("two waited");
+        assert_eq!((rest.delivered, rest.has_progress), (1500, true));
+        assert!(unjudged.take().is_none() && !unjudged.admits(1, false, at(1)));
+        // Where the device was full, the turn did not end.
+        assert!(!unjudged.admits(2, false, at(2)));
+        assert_eq!(unjudged.take().map(|rest| (rest.delivered, rest.has_progress)), Some((3, false)));
+        assert!(unjudged.admits(1, false, at(2)));
     }
 
     #[test]
