@@ -210,6 +210,7 @@ impl<D: Device> Device for Steered<D> {
     fn drops(&self, count: &mut dyn FnMut(&'static str, u64)) {
         self.inner.drops(count);
         count("CPU_BACKLOG", self.station.dropped());
+        count("NEIGH_BACKLOG", self.station.unheard());
         count("rx_steering_no_buffer", self.rx_no_buffer);
         count("tx_steering_no_buffer", self.tx_no_buffer);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hayase_device::{Caps, FlowKey, Rss, TxMeta};
@@ -40,6 +40,32 @@ pub(super) enum News {
     Adopt(Box<Migrant>, Option<Reply>),
 }
 
+/// What a core may be told of neighbours while it does not listen: the link's word, of which anybody there can have much.
+/// What is beyond is asked for again by whoever needs it. All other news are few, as what they are of, and each counts.
+const HEARD_COUNT_MAX: usize = 1024;
+
+/// What a core was told and has not taken.
+#[derive(Debug, Default)]
+struct Inbox {
+    news: VecDeque<News>,
+    /// How many of them are of neighbours.
+    heard_count: usize,
+}
+
+impl Inbox {
+    /// Returns whether there was room.
+    fn push(&mut self, news: News) -> bool {
+        if matches!(news, News::Heard(_)) {
+            if self.heard_count >= HEARD_COUNT_MAX {
+                return false;
+            }
+            self.heard_count += 1;
+        }
+        self.news.push_back(news);
+        true
+    }
+}
+
 /// How frames are spread over the shards.
 #[derive(Debug, Clone)]
 pub(super) struct Spread {
@@ -65,7 +91,9 @@ pub(super) struct Fabric {
 /// What the others know of a shard.
 #[derive(Debug, Default)]
 struct Shared {
-    news: Mutex<VecDeque<News>>,
+    inbox: Mutex<Inbox>,
+    /// News of neighbours that there was no room for.
+    unheard: AtomicU64,
     /// Whether there are any, so that a turn needs no lock to find out that there are none.
     has_news: AtomicBool,
     wake: OnceLock<Handle>,
@@ -75,8 +103,8 @@ struct Shared {
 }
 
 /// A queue of plain values is whole whatever happened to the thread that held its lock.
-fn lock(news: &Mutex<VecDeque<News>>) -> MutexGuard<'_, VecDeque<News>> {
-    news.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(inbox: &Mutex<Inbox>) -> MutexGuard<'_, Inbox> {
+    inbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Fabric {
@@ -92,10 +120,12 @@ impl Fabric {
     /// Tells a core something, and wakes it if it sleeps.
     pub(super) fn tell(&self, core: usize, news: News) {
         let member = &self.members[core];
-        let mut queue = lock(&member.news);
-        queue.push_back(news);
+        let mut inbox = lock(&member.inbox);
+        if !inbox.push(news) {
+            member.unheard.fetch_add(1, Ordering::Relaxed);
+        }
         member.has_news.store(true, Ordering::Relaxed);
-        drop(queue);
+        drop(inbox);
         self.wake(core);
     }
 
@@ -115,9 +145,14 @@ impl Fabric {
     /// Takes what a core was told.
     pub(super) fn news(&self, core: usize) -> VecDeque<News> {
         let member = &self.members[core];
-        let mut queue = lock(&member.news);
+        let mut inbox = lock(&member.inbox);
         member.has_news.store(false, Ordering::Relaxed);
-        std::mem::take(&mut queue)
+        std::mem::take(&mut *inbox).news
+    }
+
+    /// News of neighbours that a core missed, because it did not listen for too long.
+    pub(super) fn unheard(&self, core: usize) -> u64 {
+        self.members[core].unheard.load(Ordering::Relaxed)
     }
 
     pub(super) fn wake_through(&self, core: usize, handle: &Handle) {
@@ -200,4 +235,52 @@ pub(super) fn seats(cores: usize, queues: usize, policy: AcceptPolicy) -> io::Re
         seats[core % queues].downlinks.push(receiver);
     }
     Ok(seats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hayase_device::{Burst, Device, Frame, TxMeta};
+    use hayase_stack::{Config, Instant, Stack};
+    use hayase_wire::{Wire, WireConfig};
+
+    /// What a stack hears of a neighbour that asks for it.
+    fn hearsay() -> Hearsay {
+        let (mut device, mut far) = Wire::pair(WireConfig::default());
+        let now = Instant::from_millis(1);
+        let mut stack = Stack::new(Config::default(), device.caps(), device.mac(), [1; 32], now);
+        stack.add_address("10.0.0.1/24".parse().unwrap()).unwrap();
+        stack.share_neighbors();
+        let mut question = vec![0xff; 6];
+        question.extend([2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        question.extend([2, 0, 0, 0, 0, 9, 10, 0, 0, 9, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1]);
+        let mut frame = far.alloc(question.len()).unwrap();
+        frame.extend(question.len()).unwrap().copy_from_slice(&question);
+        far.transmit(frame, TxMeta::default());
+        far.flush();
+        let mut burst = Burst::new(4);
+        device.receive(&mut burst);
+        stack.receive(now, &mut burst, &mut device);
+        stack.take_heard().pop().expect("a neighbour spoke")
+    }
+
+    /// A flood on the link while a core does not listen takes no more memory than so much, and keeps nothing else out.
+    #[test]
+    fn what_is_heard_of_neighbours_is_bounded_and_other_news_are_not() {
+        let seats = seats(2, 2, AcceptPolicy::default()).unwrap();
+        let (fabric, hearsay) = (&seats[0].fabric, hearsay());
+        for round in 1..=2 {
+            (0..HEARD_COUNT_MAX + 500).for_each(|_| fabric.tell(1, News::Heard(hearsay)));
+            let key = FlowKey {
+                source: ([10, 0, 0, 9], 9).into(),
+                destination: ([10, 0, 0, 1], 80).into(),
+                udp: false,
+            };
+            fabric.tell(1, News::Pinned(key, 0));
+            let news = fabric.news(1);
+            assert_eq!((news.len(), fabric.unheard(1)), (HEARD_COUNT_MAX + 1, 500 * round));
+            assert!(matches!(news.back(), Some(News::Pinned(..))));
+        }
+        assert_eq!((fabric.news(1).len(), fabric.unheard(0)), (0, 0));
+    }
 }

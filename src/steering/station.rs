@@ -88,6 +88,11 @@ impl Station {
         self.dropped.get()
     }
 
+    /// What other cores had to tell of neighbours, and this one did not take in time.
+    pub(super) fn unheard(&self) -> u64 {
+        self.fabric.unheard(self.core)
+    }
+
     // Frames
 
     #[inline]
