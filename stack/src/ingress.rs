@@ -423,9 +423,11 @@ impl<F: Frame> Stack<F> {
         let whole = frame.share();
         chain::truncate(&mut frame, packet.offset + usize::from(header.len));
         frame.trim_front(packet.offset + udp::LEN);
-        match self.udp.receive((local, remote), frame, &self.config) {
+        let pressure = self.tcp.pressure(&self.config);
+        match self.udp.receive((local, remote), frame, pressure, &self.config) {
             Ok(()) => {
                 self.counters.count(Count::UdpIn);
+                self.settle_datagrams();
                 Ok(())
             }
             Err(reason) => {
@@ -435,6 +437,12 @@ impl<F: Frame> Stack<F> {
                 Err(reason)
             }
         }
+    }
+
+    /// Datagrams came or went: what they take is in one account with what connections hold.
+    pub(crate) fn settle_datagrams(&mut self) {
+        self.tcp.charge_datagrams(self.udp.memory_len());
+        self.tcp.relieve_if_needed(&self.config, &mut self.counters);
     }
 
     /// What the complaints and answers of the other files leave through.

@@ -345,7 +345,9 @@ impl<F: Frame> Stack<F> {
     /// # Errors
     /// `ConnectionRefused` if the connected peer said so.
     pub fn udp_recv(&mut self, id: UdpId, buf: &mut [u8]) -> Poll<Result<(usize, SocketAddr), Error>> {
-        self.udp.recv(id, buf, false)
+        let received = self.udp.recv(id, buf, false);
+        self.tcp.charge_datagrams(self.udp.memory_len());
+        received
     }
 
     /// Looks at the next datagram without taking it.
@@ -397,6 +399,7 @@ impl<F: Frame> Stack<F> {
     /// Closes a UDP socket.
     pub fn udp_close(&mut self, id: UdpId) {
         self.udp.close(id);
+        self.tcp.charge_datagrams(self.udp.memory_len());
     }
 
     // ICMP echo

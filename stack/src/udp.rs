@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::random::Random;
 use crate::slab::Slab;
 use crate::socket::{Ready, Socket, UdpId};
+use crate::tcp::pressure::Pressure;
 use crate::wire::{Protocol, pseudo_header, udp};
 
 /// A datagram that waits for the application.
@@ -61,6 +62,8 @@ pub(crate) struct Udp<F> {
     ready: Vec<u32>,
     /// Sockets whose sender waits for the device.
     blocked: Vec<u32>,
+    /// What all datagrams that wait take.
+    memory_len: usize,
 }
 
 impl<F: Frame> Udp<F> {
@@ -71,7 +74,13 @@ impl<F: Frame> Udp<F> {
             connected: HashMap::with_hasher(FixedState::with_seed(random.table_keys()[1])),
             ready: Vec::new(),
             blocked: Vec::new(),
+            memory_len: 0,
         }
+    }
+
+    /// What all datagrams that wait take, in bytes.
+    pub(crate) fn memory_len(&self) -> usize {
+        self.memory_len
     }
 
     pub(crate) fn bind(
@@ -173,7 +182,9 @@ impl<F: Frame> Udp<F> {
     pub(crate) fn close(&mut self, id: UdpId) {
         let Ok(socket) = self.get(id) else { return };
         self.forget(socket.ends(), id.index);
-        if let Some(at) = self.sockets.remove(id.index).and_then(|socket| socket.blocked_at) {
+        let removed = self.sockets.remove(id.index);
+        self.memory_len -= removed.as_ref().map_or(0, |socket| socket.memory_len);
+        if let Some(at) = removed.and_then(|socket| socket.blocked_at) {
             self.blocked.swap_remove(at);
             let moved = self.blocked.get(at).and_then(|index| self.sockets.get_mut(*index));
             if let Some(moved) = moved {
@@ -231,9 +242,8 @@ impl<F: Frame> Udp<F> {
         buf: &mut [u8],
         peek: bool,
     ) -> Poll<Result<(usize, SocketAddr), Error>> {
-        let socket = match self.get_mut(id) {
-            Ok(socket) => socket,
-            Err(error) => return Poll::Ready(Err(error)),
+        let Some(socket) = self.sockets.get_generation_mut(id.index, id.generation) else {
+            return Poll::Ready(Err(Error::StaleHandle));
         };
         if let Some(error) = socket.error.take() {
             return Poll::Ready(Err(error));
@@ -243,15 +253,18 @@ impl<F: Frame> Udp<F> {
         let from = datagram.from;
         if !peek && let Some(datagram) = socket.queue.pop_front() {
             socket.memory_len -= datagram.memory_len;
+            self.memory_len -= datagram.memory_len;
         }
         Poll::Ready(Ok((len, from)))
     }
 
-    /// A datagram whose checksum is right; `payload` has no bytes if it is empty.
+    /// A datagram whose checksum is right; `payload` has no bytes if it is empty. Under pressure a socket keeps no more of
+    /// them than a connection does of what is not read.
     pub(crate) fn receive(
         &mut self,
         (local, remote): (SocketAddr, SocketAddr),
         payload: F,
+        pressure: Pressure,
         config: &Config,
     ) -> Result<(), Drop> {
         let index = self.find(local, remote).ok_or(Drop::NoSocket)?;
@@ -260,7 +273,11 @@ impl<F: Frame> Udp<F> {
         if socket.memory_len + memory_len > config.udp_receive_buffer_len {
             return Err(Drop::SocketRcvbuff);
         }
+        if socket.memory_len >= pressure.unread_len() {
+            return Err(Drop::ProtoMem);
+        }
         socket.memory_len += memory_len;
+        self.memory_len += memory_len;
         let payload = (payload.total_len() > 0).then_some(payload);
         socket.queue.push_back(Datagram { from: remote, payload, memory_len });
         self.raise(index, Ready::READABLE);

@@ -42,7 +42,7 @@ pub(super) struct Agenda {
     pub(super) wheel: Wheel<Timed>,
     /// No later than the earliest entry of the wheel.
     pub(super) wheel_at: Instant,
-    /// Bytes of buffers that connections hold.
+    /// Bytes of buffers that connections hold, and datagrams that wait.
     pub(super) memory_len: usize,
 }
 

@@ -105,6 +105,8 @@ pub(crate) struct Tcp<F> {
     agenda: Agenda,
     /// Connections that hold something out of order, the longest first, and some that did.
     disordered: VecDeque<u32>,
+    /// Of the account of buffers, what datagrams take.
+    datagrams_len: usize,
     replies: VecDeque<Reply>,
     challenges: Limiter,
     fast_opens: FastOpens,
@@ -125,6 +127,7 @@ impl<F: Frame> Tcp<F> {
             time_waits: TimeWaits::new(config),
             agenda: Agenda::new(now),
             disordered: VecDeque::new(),
+            datagrams_len: 0,
             replies: VecDeque::new(),
             challenges: Limiter::new(config.challenge_acks_per_second, config.challenge_acks_per_second),
             fast_opens: FastOpens::new(config, random),

@@ -81,6 +81,12 @@ impl<F: Frame> Tcp<F> {
         Pressure::of(self.agenda.memory_len, config.memory_len_max)
     }
 
+    /// Datagrams hold so many bytes of buffers by now: they are in the same account.
+    pub(crate) fn charge_datagrams(&mut self, len: usize) {
+        self.agenda.memory_len = self.agenda.memory_len - self.datagrams_len + len;
+        self.datagrams_len = len;
+    }
+
     /// The connection holds something out of order, and is one of those that are asked to let go of it.
     pub(super) fn note_disordered(&mut self, index: u32) {
         if self.disordered.len() >= DISORDERED_COUNT_MIN.max(2 * self.connections.len()) {

@@ -5,6 +5,7 @@ use hayase_device::Offloads;
 use hayase_device::heap::PoolConfig;
 use hayase_stack::{Config, Count, Drop, State, TcpId};
 
+use crate::codec;
 use crate::dsl::{Script, ack, data, fin, modern_syn, rst};
 use crate::host::{Host, PEER_V4, STACK_V4};
 
@@ -135,4 +136,34 @@ fn what_nobody_reads_leaves_buffers_to_close_by() {
         t.peer(data(at..at + 1000));
     }
     assert_eq!(t.read(), 20_000);
+}
+
+/// Datagrams that nobody reads are in the same account.
+#[test]
+fn datagrams_and_segments_share_one_budget() {
+    let mut t = another(listening(), 0).0;
+    send_beyond_a_hole(&mut t, 25);
+    assert_eq!((t.host.received_in_use(), count(&t, Count::OfoPruned)), (25, 0));
+    let sockets: Vec<_> = (0..20)
+        .map(|n| (n, t.host.stack.udp_bind((STACK_V4, 2000 + n).into()).expect("the port is free")))
+        .collect();
+    for (n, _) in &sockets {
+        for _ in 0..20 {
+            let datagram = codec::udp((PEER_V4, 9), (STACK_V4, 2000 + n), &[7; 900]);
+            t.host.ip(PEER_V4, STACK_V4, 17, &datagram);
+            let held = t.host.received_in_use();
+            assert!(held < BUFFERS - 4, "{held} of {BUFFERS} buffers");
+        }
+    }
+    assert_eq!(count(&t, Count::OfoPruned), 25, "what waits behind a hole went first");
+    assert!(t.host.dropped(Drop::ProtoMem) > 300);
+    // Connections come and go all the same, and have what they send as soon as there is room.
+    t = another(t, 1).0;
+    for (_, id) in &sockets {
+        while t.host.udp_recv(*id).is_some() {}
+        t.host.stack.udp_close(*id);
+    }
+    assert_eq!(t.host.received_in_use(), 0);
+    t.peer(data(1..1001));
+    assert_eq!(t.read(), 1000);
 }
