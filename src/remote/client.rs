@@ -509,7 +509,10 @@ impl Mirrors {
             }
             Completion::Failed { id, error } => self.update(id, Ready::ERROR, |tcp| tcp.fail(error)),
             Completion::Connected(id) => self.update(id, Ready::WRITABLE, |tcp| tcp.connecting = false),
-            Completion::Urgent { id, end } => self.update(id, Ready::PRIORITY, |tcp| tcp.mark_urgent(end)),
+            Completion::Urgent { id, end } => {
+                self.update(id, Ready::PRIORITY, |tcp| tcp.mark_urgent(end));
+                outbox.push_back(Command::HeardUrgent(id));
+            }
             Completion::Parting { id, to } => {
                 let send_off = self.tcp.remove(id).map(|mirror| moving::send_off(id, mirror, *to));
                 outbox.extend(send_off);

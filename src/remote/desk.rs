@@ -32,6 +32,7 @@ impl<'a> Desk<'a> {
             Command::Close { socket, read } => sockets.close(*door, socket, read),
             Command::Accepted(id) => sockets.accepted(*door, id),
             Command::Send(datagram) => sockets.send(*door, *datagram),
+            Command::HeardUrgent(id) => sockets.heard_urgent(id),
             Command::Received(id) => sockets.received(*door, id),
             Command::EchoReceived(id) => sockets.echo_received(*door, id),
             Command::Run(op) => op(self),

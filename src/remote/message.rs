@@ -29,6 +29,8 @@ pub(super) enum Command {
     Received(UdpId),
     /// An answer to an echo request was received: the next one may be taken from the stack.
     EchoReceived(EchoId),
+    /// What is urgent was taken note of: the next place may be told.
+    HeardUrgent(TcpId),
     /// Anything else.
     Run(Box<dyn FnOnce(&mut Desk<'_>) + Send>),
 }

@@ -4,6 +4,7 @@ mod datagram;
 mod listener;
 mod moving;
 mod tcp;
+mod urgent;
 
 use std::collections::VecDeque;
 

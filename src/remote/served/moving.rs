@@ -15,6 +15,7 @@ use crate::remote::{SEND_MAX, mirror};
 impl Sockets {
     /// Passes nothing more on, and says so. A connection that is no more has nobody who waits for its move.
     pub(in crate::remote) fn part(&mut self, id: TcpId, to: Box<Destination>) {
+        self.tell_urgent_rest(id);
         if let Some(tcp) = self.tcp.get_mut(id) {
             tcp.parting = true;
             let client = tcp.client;

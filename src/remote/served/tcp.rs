@@ -9,6 +9,7 @@ use hayase_device::SharedBytes;
 use hayase_stack::{Ready, Socket, TcpId};
 
 use super::Sockets;
+use super::urgent::Urgent;
 use crate::door::Door;
 use crate::remote::chunk::Chunk;
 use crate::remote::client::copy_into;
@@ -33,8 +34,8 @@ pub(super) struct Tcp {
     /// Bytes that were taken out of the stack, and that have been read.
     pub(super) taken_total: u64,
     pub(super) read_total: u64,
-    /// Where the client knows that what is urgent ends, counted as those.
-    urgent_told: u64,
+    /// Its ends are counted as those.
+    urgent: Urgent,
     /// What was written and the stack has not taken, each with what was paid for it.
     pub(super) unsent: VecDeque<(Chunk, usize)>,
     /// What the stack has taken and the client is not told of.
@@ -58,7 +59,7 @@ impl Tcp {
             connecting,
             taken_total: 0,
             read_total: 0,
-            urgent_told: 0,
+            urgent: Urgent::default(),
             unsent: VecDeque::new(),
             freed: 0,
             ended: false,
@@ -210,15 +211,33 @@ impl Sockets {
     }
 
     /// The peer marked something as urgent: what it is counted from is still in the stack. The stack says so whenever it
-    /// is looked at, and the client hears of it once.
+    /// is looked at, and the client hears of it once; and of the next when it knows of that.
     #[cold]
     fn tell_urgent(&mut self, door: &dyn Door, id: TcpId) {
         let Some(tcp) = self.tcp.get_mut(id) else { return };
         let Poll::Ready(Ok(len @ 1..)) = door.tcp_poll_urgent(id, Notify::NEVER) else { return };
-        let end = tcp.taken_total + len as u64;
-        if end > tcp.urgent_told {
-            tcp.urgent_told = end;
-            let client = tcp.client;
+        let (end, client) = (tcp.urgent.mark(tcp.taken_total + len as u64), tcp.client);
+        self.tell_urgent_end(id, client, end);
+    }
+
+    /// The client knows of what it was told is urgent.
+    pub(in crate::remote) fn heard_urgent(&mut self, id: TcpId) {
+        if let Some(tcp) = self.tcp.get_mut(id).filter(|tcp| !tcp.parting) {
+            let (end, client) = (tcp.urgent.heard(), tcp.client);
+            self.tell_urgent_end(id, client, end);
+        }
+    }
+
+    /// What the client does not know yet, of a connection that it hears no more of from here.
+    pub(super) fn tell_urgent_rest(&mut self, id: TcpId) {
+        if let Some(tcp) = self.tcp.get_mut(id) {
+            let (end, client) = (tcp.urgent.last(), tcp.client);
+            self.tell_urgent_end(id, client, end);
+        }
+    }
+
+    fn tell_urgent_end(&mut self, id: TcpId, client: usize, end: Option<u64>) {
+        if let Some(end) = end {
             self.tell(client, Completion::Urgent { id, end });
         }
     }

@@ -414,6 +414,35 @@ fn urgent_data_is_told_of_before_and_after_a_move() {
     }
 }
 
+/// The pointer moves with each of many segments, while the application looks away: what it hears in the end is the last.
+#[test]
+fn urgent_data_without_end_is_told_of_to_the_last() {
+    const COUNT: usize = 200;
+    for model in Model::ALL {
+        let client = || async {
+            let mut stream = connect(PORT).await;
+            stream.set_nodelay(true).unwrap();
+            for number in 0..COUNT {
+                stream.write_all(URGENT).await.unwrap();
+                // The last is a segment of its own for sure, the others as far as they hurry.
+                let pause = if number == COUNT - 2 { 5 } else { 0 };
+                sleep(Duration::from_millis(pause)).await;
+            }
+            assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+        };
+        play(two_cores(model, 2, Spreading::Rss), client, || async {
+            let mut stream = accept_one().await;
+            thread::sleep(Duration::from_millis(50));
+            stream.read_exact(&mut [0; (COUNT - 1) * URGENT.len()]).await.unwrap();
+            stream.readable().await.unwrap();
+            sleep(Duration::from_millis(5)).await;
+            let urgent = timeout(Duration::from_secs(5), stream.urgent()).await;
+            assert_eq!(urgent.expect("it was told").unwrap(), usize::from(URGENT_LEN), "{model}");
+            stream.read_exact(&mut [0; URGENT.len()]).await.unwrap();
+        });
+    }
+}
+
 /// A listener is open when all cores know of it, and not before.
 #[test]
 fn binding_waits_for_the_other_cores() {
