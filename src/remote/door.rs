@@ -402,7 +402,7 @@ impl Door for RemoteDoor {
         self.ask(move |desk| desk.door.tcp_keepalive(id))
     }
 
-    /// Unlike the other options, it can make no sense.
+    /// Unlike most options, it can make no sense.
     fn tcp_set_keepalive(&self, id: TcpId, keepalive: Option<Keepalive>) -> io::Result<()> {
         self.ask(move |desk| desk.door.tcp_set_keepalive(id, keepalive))
     }
@@ -435,8 +435,9 @@ impl Door for RemoteDoor {
         self.ask(move |desk| desk.door.tcp_congestion(id))
     }
 
+    /// The operating system may not have it, or not for everybody.
     fn tcp_set_congestion(&self, id: TcpId, congestion: Congestion) -> io::Result<()> {
-        self.set(id, move |door| door.tcp_set_congestion(id, congestion))
+        self.ask(move |desk| desk.door.tcp_set_congestion(id, congestion))
     }
 
     fn tcp_tos(&self, id: TcpId) -> io::Result<u8> {

@@ -1,10 +1,12 @@
 //! What is particular to the kernel's sockets.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future;
+use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::{address, addresses, connected};
 use crate::net::{Congestion, EchoSocket, TcpListener, TcpSocket, TcpStream, UdpSocket};
@@ -219,6 +221,33 @@ fn a_connection_may_choose_another_congestion_control() {
         }
         assert_eq!(peer.congestion().unwrap(), before);
     });
+}
+
+/// Rights are a thread's, and those of the threads that it starts: without any, one may choose what is allowed to all. Whoever
+/// is refused hears of it, whichever thread has the sockets.
+#[test]
+fn a_congestion_control_that_is_not_for_everybody_is_refused_on_every_thread() {
+    let allowed = fs::read_to_string("/proc/sys/net/ipv4/tcp_allowed_congestion_control").unwrap();
+    let without_rights = move || {
+        let none = CapabilitySet::empty();
+        let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+        rustix::thread::set_capabilities(None, sets).unwrap();
+        run(|host, _| {
+            let allowed = allowed.clone();
+            async move {
+                let (stream, _peer) = connected(host).await;
+                for congestion in Congestion::ALL.iter().copied() {
+                    let had = stream.congestion().unwrap();
+                    let is_allowed =
+                        congestion == had || allowed.split_whitespace().any(|name| name == congestion.name());
+                    let set = stream.set_congestion(congestion);
+                    assert_eq!(set.is_ok(), is_allowed, "{congestion:?}: {set:?}");
+                    assert_eq!(stream.congestion().unwrap(), if is_allowed { congestion } else { had });
+                }
+            }
+        });
+    };
+    std::thread::spawn(without_rights).join().unwrap();
 }
 
 /// The kernel has it, but not through these sockets: nothing may look as if it were in force.

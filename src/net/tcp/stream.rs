@@ -743,8 +743,7 @@ impl TcpStream {
     ///
     /// # Errors
     /// As all of these; if the operating system, where the socket is its own, has no such algorithm or lets root alone
-    /// choose it. Where the stack has a thread of its own ([`Model`](crate::Model)), such a refusal is not told:
-    /// [`congestion`](Self::congestion) tells what came of it.
+    /// choose it.
     pub fn set_congestion(&self, congestion: Congestion) -> io::Result<()> {
         self.handle.call(|door, id| door.tcp_set_congestion(id, congestion))
     }
