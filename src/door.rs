@@ -167,6 +167,10 @@ pub(crate) trait Door {
     /// The handle is gone. Never fails: a busy shard closes the socket in its next turn.
     fn close(&self, socket: Socket);
 
+    /// Whether there are several links behind it, which scopes tell apart.
+    fn has_links(&self) -> io::Result<bool> {
+        Ok(false)
+    }
     /// What this host can reach, as far as is known here.
     fn ways(&self) -> io::Result<Vec<Way>>;
     /// How near it is to an address. `None`: it knows no way.

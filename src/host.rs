@@ -15,6 +15,7 @@ use pin_project_lite::pin_project;
 
 use crate::counters::Counters;
 use crate::door::{self, Door, Handle, ShardId, SocketId};
+use crate::scope;
 use crate::several;
 
 thread_local! {
@@ -41,8 +42,9 @@ thread_local! {
 ///   prefix in its routes, so that default routes come last; where two are equal, on the first. A socket bound to an
 ///   address goes out on the interface that has it, whatever the routes say. So does each datagram, and each echo request;
 /// - loopback addresses are the first interface's, for those who listen and those who connect;
-/// - `fe80::` addresses tell their interface by their scope, as in `[fe80::1%2]:80`: its number, from 1. Those of peers come
-///   with it;
+/// - `fe80::` addresses tell their interface by their scope, as in `[fe80::1%2]:80`: its number, from 1. Those that are told,
+///   of peers and our own, come with it. Where the operating system's sockets are one of N interfaces, the scope of a link of
+///   theirs is N and the system's number of it;
 /// - it is a host with strong ends (RFC 1122 §3.3.4.2): what comes in on one interface for an address of another is dropped
 ///   and counted, and nothing is forwarded.
 ///
@@ -103,10 +105,24 @@ impl Host {
         self.call(|door| door.reach(dst))
     }
 
-    /// The host that a connection to `remote` goes out on, from `local` if that is given: itself, or one of its interfaces.
-    pub(crate) fn towards(self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<Host> {
-        let Some(interfaces) = several::of(self.shard) else { return Ok(self) };
-        Ok(several::towards(&interfaces, remote, local)?.unwrap_or(self))
+    /// Whether there are several links behind it, each with a scope of its own: it is the operating system's sockets.
+    pub(crate) fn has_links(self) -> io::Result<bool> {
+        self.call(|door| door.has_links())
+    }
+
+    /// The host that a connection to `remote` goes out on, from `local` if that is given: itself, or one of its interfaces;
+    /// and what both are called there.
+    pub(crate) fn towards(
+        self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+    ) -> io::Result<(Host, SocketAddr, Option<SocketAddr>)> {
+        let host = match several::of(self.shard) {
+            Some(interfaces) => several::towards(&interfaces, remote, local)?.unwrap_or(self),
+            None => self,
+        };
+        let inward = |addr| scope::inward(host.shard, addr);
+        Ok((host, inward(remote), local.map(inward)))
     }
 
     /// The host on which the calling task opens its sockets.
@@ -299,7 +315,13 @@ impl Host {
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] with the operating system's sockets. See also [`Host`].
     pub fn tcp_connections(self) -> io::Result<Vec<(SocketAddr, SocketAddr, TcpInfo)>> {
-        Ok(self.call_each(|door| door.tcp_connections())?.concat())
+        let mut connections = Vec::new();
+        for host in self.interfaces()? {
+            let outward = |addr| scope::outward(host.shard, addr);
+            let of_one = host.call(|door| door.tcp_connections())?.into_iter();
+            connections.extend(of_one.map(|(local, peer, info)| (outward(local), outward(peer), info)));
+        }
+        Ok(connections)
     }
 
     /// Number of TCP connections, in every state.

@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use hayase_device::{Caps, Interest, Offloads, SharedBytes};
 use hayase_executor::{Handle, waking};
-use hayase_kernel::{Key, Kind, Lingering, Readiness, Sockets};
+use hayase_kernel::{Addresses, Key, Kind, Lingering, Readiness, Sockets};
 use hayase_stack::{
-    AddressState, Cidr, Congestion, Count, EchoId, EchoReply, Keepalive, ListenerId, Ready, Socket, State,
-    TcpId, UdpId, Way,
+    AddressState, Cidr, Congestion, Count, EchoId, EchoReply, Keepalive, ListenerId, Reach, Ready, Socket,
+    State, TcpId, UdpId, Way,
 };
 use hayase_time::Instant;
 
@@ -43,6 +43,8 @@ pub(crate) struct KernelShard {
     buffer: Cell<Vec<u8>>,
     /// Connections that are closed and have so long to deliver the rest.
     lingering: RefCell<BTreeMap<(Instant, Key), Lingering>>,
+    /// From when they are asked for on.
+    addresses: RefCell<Option<Addresses>>,
     now: Cell<Instant>,
     mailbox: Arc<Mailbox>,
 }
@@ -128,6 +130,17 @@ fn routes_elsewhere() -> io::Error {
     elsewhere("routes", "`ip route add DESTINATION via GATEWAY`")
 }
 
+fn cidrs(addresses: &[(IpAddr, u8)]) -> impl Iterator<Item = Cidr> {
+    addresses.iter().filter_map(|(addr, prefix)| Cidr::new(*addr, *prefix))
+}
+
+/// Its own addresses, their networks, and everything else by whichever way the system has.
+fn ways(addresses: &[(IpAddr, u8)]) -> impl Iterator<Item = Way> {
+    let own = cidrs(addresses).filter_map(|cidr| Way::own(cidr.addr()));
+    let networks = cidrs(addresses).map(|cidr| cidr.network()).chain([Cidr::ALL_V4, Cidr::ALL_V6]);
+    own.chain(networks.map(Way::to))
+}
+
 impl KernelShard {
     pub(crate) fn new(sockets: Sockets, now: Instant, mailbox: Arc<Mailbox>) -> KernelShard {
         KernelShard {
@@ -135,9 +148,20 @@ impl KernelShard {
             wakers: RefCell::default(),
             buffer: Cell::default(),
             lingering: RefCell::default(),
+            addresses: RefCell::default(),
             now: Cell::new(now),
             mailbox,
         }
+    }
+
+    /// The addresses of this machine: asked for again where they have changed, since every datagram may ask.
+    fn with_addresses<T>(&self, look: impl FnOnce(&[(IpAddr, u8)]) -> T) -> io::Result<T> {
+        let mut addresses = self.addresses.borrow_mut();
+        let addresses = match &mut *addresses {
+            Some(addresses) => addresses,
+            none => none.insert(Addresses::new()?),
+        };
+        addresses.get().map(look)
     }
 
     /// A call that has its answer at once.
@@ -579,16 +603,20 @@ impl Door for KernelShard {
     }
 
     /// Its routes are the kernel's affair, which may have one to anywhere.
+    fn has_links(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
     fn ways(&self) -> io::Result<Vec<Way>> {
-        let addresses = self.addresses()?;
-        let own = addresses.iter().filter_map(|cidr| Way::own(cidr.addr()));
-        let networks = addresses.iter().map(Cidr::network).chain([Cidr::ALL_V4, Cidr::ALL_V6]);
-        Ok(own.chain(networks.map(Way::to)).collect())
+        self.with_addresses(|addresses| ways(addresses).collect())
+    }
+
+    fn reach(&self, dst: IpAddr) -> io::Result<Option<Reach>> {
+        self.with_addresses(|addresses| Reach::by(ways(addresses), dst))
     }
 
     fn addresses(&self) -> io::Result<Vec<Cidr>> {
-        let addresses = hayase_kernel::addresses()?.into_iter();
-        Ok(addresses.filter_map(|(addr, prefix)| Cidr::new(addr, prefix)).collect())
+        self.with_addresses(|addresses| cidrs(addresses).collect())
     }
 
     fn address_states(&self) -> io::Result<Vec<(Cidr, AddressState)>> {

@@ -63,6 +63,7 @@ pub mod net;
 mod reactor;
 mod remote;
 mod runtime;
+mod scope;
 mod several;
 mod shard;
 mod steering;

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use crate::door::{self, ShardId};
 use crate::host::{self, Host};
 use crate::mailbox;
+use crate::scope::{self, is_link_local};
 
 thread_local! {
     /// The hosts of several interfaces of this thread: one, as a rule, or none.
@@ -54,6 +55,10 @@ pub(crate) fn unite(interfaces: &[Host]) -> io::Result<Host> {
         return refused("a host needs at least one interface".into());
     }
     let id = mailbox::open()?;
+    if let Err(error) = scope::note(id, interfaces) {
+        mailbox::close(id);
+        return Err(error);
+    }
     HOSTS.with(|hosts| hosts.borrow_mut().push((id, interfaces.into())));
     host::united(id, interfaces);
     Ok(Host::new(id))
@@ -62,6 +67,7 @@ pub(crate) fn unite(interfaces: &[Host]) -> io::Result<Host> {
 /// The host is no more. Its interfaces may be.
 pub(crate) fn part(id: ShardId) {
     mailbox::close(id);
+    scope::forget(id);
     let _ = HOSTS.try_with(|hosts| hosts.borrow_mut().retain(|(known, _)| *known != id));
 }
 
@@ -75,7 +81,7 @@ pub(crate) fn at(interfaces: &[Host], local: SocketAddr) -> io::Result<Option<Ho
     if local.ip().is_unspecified() {
         return Ok(None);
     }
-    if let Some(index) = scope_of(local, interfaces.len())? {
+    if let Some(index) = scope::named(local, interfaces.iter().copied())? {
         return Ok(Some(interfaces[index]));
     }
     // The operating system's sockets have a loopback of their own, which is not ours.
@@ -91,12 +97,17 @@ pub(crate) fn at(interfaces: &[Host], local: SocketAddr) -> io::Result<Option<Ho
     Ok(interfaces.first().copied())
 }
 
-/// The interface for what goes to `remote`: that of `local`, if this is an address in particular, or else the nearest.
+/// The interface for what goes to `remote`: that which its scope names; else that of `local`, if this is an address in
+/// particular; or else the nearest.
 pub(crate) fn towards(
     interfaces: &[Host],
     remote: SocketAddr,
     local: Option<SocketAddr>,
 ) -> io::Result<Option<Host>> {
+    // Of several interfaces with one link-local address, `local` may be anyone's.
+    if let Some(index) = scope::named(remote, interfaces.iter().copied())? {
+        return Ok(Some(interfaces[index]));
+    }
     // From a loopback address one reaches all of one's own.
     if let Some(local) = local.filter(|local| !local.ip().is_loopback())
         && let Some(host) = at(interfaces, local)?
@@ -110,10 +121,10 @@ pub(crate) fn towards(
 /// Which interface is nearest to `remote`: the one whose own address that is, else the one with the longest matching
 /// prefix in its routes; of several, or where none has a way, the first.
 pub(crate) fn nearest(
-    interfaces: impl ExactSizeIterator<Item = Host>,
+    interfaces: impl ExactSizeIterator<Item = Host> + Clone,
     remote: SocketAddr,
 ) -> io::Result<usize> {
-    if let Some(index) = scope_of(remote, interfaces.len())? {
+    if let Some(index) = scope::named(remote, interfaces.clone())? {
         return Ok(index);
     }
     // Loopback addresses are in no table, so that always the same one answers.
@@ -138,25 +149,4 @@ pub(crate) fn beside(interfaces: &[Host], gateway: IpAddr) -> io::Result<Option<
         }
     }
     Ok(interfaces.first().copied())
-}
-
-/// The interface that the scope of a link-local address names: its number, counted from 1. 0 names none.
-///
-/// # Errors
-/// If there are not so many.
-fn scope_of(addr: SocketAddr, count: usize) -> io::Result<Option<usize>> {
-    let scope = match addr {
-        SocketAddr::V6(v6) if is_link_local(addr.ip()) => v6.scope_id() as usize,
-        _ => 0,
-    };
-    if scope > count {
-        let text = format!("{addr}: there is no interface {scope}, only 1 to {count}");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
-    Ok(scope.checked_sub(1))
-}
-
-/// Whether an address is one of many that only its link tells apart.
-pub(crate) fn is_link_local(addr: IpAddr) -> bool {
-    matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
 }

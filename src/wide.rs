@@ -19,6 +19,7 @@ use crate::door::{Door, Handle, ShardId, SocketId};
 use crate::error::io_error;
 use crate::host::Host;
 use crate::io::Interest;
+use crate::scope;
 use crate::several;
 use crate::wakers::{Notify, Side, Ticket};
 
@@ -36,21 +37,13 @@ pub(crate) enum Wide<I: SocketId> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin {
     pub(crate) shard: ShardId,
-    /// The number of the interface among several, from 1; 0 for the only one.
-    scope: u32,
 }
 
 impl Origin {
     /// The address of a peer there, by which it is reached from everywhere: a link-local one means nothing without its
     /// link.
-    pub(crate) fn peer(self, mut peer: SocketAddr) -> SocketAddr {
-        if let SocketAddr::V6(v6) = &mut peer
-            && self.scope != 0
-            && v6.ip().is_unicast_link_local()
-        {
-            v6.set_scope_id(self.scope);
-        }
-        peer
+    pub(crate) fn peer(self, peer: SocketAddr) -> SocketAddr {
+        scope::outward(self.shard, peer)
     }
 }
 
@@ -108,6 +101,7 @@ impl<I: SocketId> Wide<I> {
             return host.open(|door| open(door, local)).map(Wide::One);
         };
         if let Some(host) = several::at(&interfaces, local)? {
+            let local = scope::inward(host.shard(), local);
             return host.open(|door| open(door, local)).map(Wide::One);
         }
         let everywhere = || {
@@ -158,12 +152,22 @@ impl<I: SocketId> Wide<I> {
         }
     }
 
-    /// The socket on the interface that is nearest to `remote`.
-    pub(crate) fn towards(&self, remote: SocketAddr) -> io::Result<&Handle<I>> {
-        match self {
-            Wide::One(handle) => Ok(handle),
-            Wide::Each(each) => each.towards(remote).map(|part| &*part.handle),
-        }
+    /// The socket on the interface that is nearest to `remote`, and what that is called there.
+    pub(crate) fn towards(&self, remote: SocketAddr) -> io::Result<(&Handle<I>, SocketAddr)> {
+        let handle = match self {
+            Wide::One(handle) => handle,
+            Wide::Each(each) => &*each.towards(remote)?.handle,
+        };
+        Ok((handle, scope::inward(handle.shard(), remote)))
+    }
+
+    /// An address of the socket, by which it is reached from everywhere.
+    pub(crate) fn address(
+        &self,
+        of: impl Fn(&dyn Door, I) -> io::Result<SocketAddr>,
+    ) -> io::Result<SocketAddr> {
+        let handle = self.any()?;
+        Ok(scope::outward(handle.shard(), handle.call(of)?))
     }
 
     /// Does something to the socket on every interface.
@@ -181,13 +185,17 @@ impl<I: SocketId> Wide<I> {
     pub(crate) fn connect(
         &self,
         remote: SocketAddr,
-        connect: impl Fn(&dyn Door, I) -> io::Result<()>,
+        connect: impl Fn(&dyn Door, I, SocketAddr) -> io::Result<()>,
     ) -> io::Result<()> {
+        let connect = |handle: &Handle<I>| {
+            let remote = scope::inward(handle.shard(), remote);
+            handle.call(|door, id| connect(door, id, remote))
+        };
         match self {
-            Wide::One(handle) => handle.call(connect),
+            Wide::One(handle) => connect(handle),
             Wide::Each(each) => {
                 let chosen = each.towards(remote)?;
-                chosen.handle.call(connect)?;
+                connect(&chosen.handle)?;
                 each.close_all_but(chosen)
             }
         }
@@ -280,7 +288,7 @@ impl<I: SocketId> Wide<I> {
 }
 
 fn only<I: SocketId>(handle: &Handle<I>) -> Origin {
-    Origin { shard: handle.shard(), scope: 0 }
+    Origin { shard: handle.shard() }
 }
 
 /// Two threads have connected one socket at the same time, each elsewhere.
@@ -295,7 +303,7 @@ impl<I: SocketId> Each<I> {
     }
 
     fn origin(&self, index: usize) -> Origin {
-        Origin { shard: self.parts[index].handle.shard(), scope: index as u32 + 1 }
+        Origin { shard: self.parts[index].handle.shard() }
     }
 
     fn towards(&self, remote: SocketAddr) -> io::Result<&Part<I>> {
@@ -430,5 +438,65 @@ impl<I: SocketId> Drop for Places<'_, I> {
                 part.handle.forget(self.side, ticket);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+    use crate::tests::interfaces::{Site, run};
+
+    fn everywhere(host: Host) -> Box<Each<hayase_stack::UdpId>> {
+        let bind = |door: &dyn Door, addr| door.udp_bind(addr);
+        let local = "0.0.0.0:80".parse().unwrap();
+        match Wide::bind(host, local, bind, |door, id| door.udp_local_addr(id)).unwrap() {
+            Wide::Each(each) => each,
+            Wide::One(handle) => panic!("{handle:?} is on one interface"),
+        }
+    }
+
+    /// As another thread does that connects the socket, after this one has looked whether the part is open.
+    fn close(each: &Each<hayase_stack::UdpId>, index: usize) {
+        let part = &each.parts[index];
+        if !part.is_closed.swap(true, Ordering::Relaxed) {
+            part.handle.call(|door, id| Ok(door.close(id.socket()))).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_part_says_that_is_closed_meanwhile_is_nobodys_error() {
+        run(|Site { all, .. }| async move {
+            let each = everywhere(all);
+            let mut asked = 0;
+            let taken = each.take(&mut |door, id, notify| {
+                // Only the first is closed under the hands of whoever asks it.
+                close(&each, 0);
+                asked += 1;
+                door.udp_recv(id, notify, &mut [0; 8])
+            });
+            assert!(taken.is_pending() && asked == 2, "{taken:?}");
+            let wide = Wide::Each(each);
+            let port = wide.any().unwrap().call(|door, id| door.udp_local_addr(id)).unwrap().port();
+            assert_eq!(port, 80, "the other part is as it was");
+        });
+    }
+
+    #[test]
+    fn what_is_done_to_all_parts_is_not_done_to_one_that_is_closed_meanwhile() {
+        run(|Site { all, .. }| async move {
+            let wide = Wide::Each(everywhere(all));
+            let Wide::Each(each) = &wide else { unreachable!() };
+            let set = |door: &dyn Door, id| {
+                close(each, 1);
+                door.udp_set_ttl(id, 9)
+            };
+            wide.for_all(set).unwrap();
+            assert_eq!(wide.any().unwrap().call(|door, id| door.udp_ttl(id)).unwrap(), 9);
+            // An open part's error is an error.
+            let refused = wide.for_all(|_, _| Err(ErrorKind::Other.into()));
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::Other);
+        });
     }
 }

@@ -45,7 +45,7 @@ impl EchoSocket {
     /// # Errors
     /// If there is no route to `to`, or `payload` exceeds what an IP packet can hold.
     pub fn send(&self, to: IpAddr, sequence: u16, payload: &[u8]) -> io::Result<()> {
-        let socket = self.sockets.towards(SocketAddr::new(to, 0))?;
+        let (socket, _) = self.sockets.towards(SocketAddr::new(to, 0))?;
         socket.call(|door, id| door.echo_send(id, to, sequence, payload))
     }
 

@@ -55,7 +55,7 @@ impl UdpSocket {
     /// # Errors
     /// If there is no route to `addr`.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
-        first_that(&addr, |addr| self.sockets.connect(addr, |door, id| door.udp_connect(id, addr)))
+        first_that(&addr, |addr| self.sockets.connect(addr, |door, id, addr| door.udp_connect(id, addr)))
     }
 
     /// Sends a datagram to the connected peer and returns its length.
@@ -79,7 +79,7 @@ impl UdpSocket {
     /// Cancel safe: the datagram was sent whole or not at all.
     pub async fn send_to(&self, buf: &[u8], target: impl ToSocketAddrs) -> io::Result<usize> {
         let to = target.addresses()?.next().ok_or_else(addr::none)?;
-        let socket = self.sockets.towards(to)?;
+        let (socket, to) = self.sockets.towards(to)?;
         socket.wait(Side::Write, |door, id, notify| door.udp_send(id, notify, buf, Some(to))).await
     }
 
@@ -141,7 +141,7 @@ impl UdpSocket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`send_to`](Self::send_to).
     pub fn try_send_to(&self, buf: &[u8], target: SocketAddr) -> io::Result<usize> {
-        let socket = self.sockets.towards(target)?;
+        let (socket, target) = self.sockets.towards(target)?;
         socket.attempt(|door, id, notify| door.udp_send(id, notify, buf, Some(target)))
     }
 
@@ -193,7 +193,8 @@ impl UdpSocket {
         buf: &[u8],
         target: SocketAddr,
     ) -> Poll<io::Result<usize>> {
-        poll_send(self.sockets.towards(target)?, cx, buf, Some(target))
+        let (socket, target) = self.sockets.towards(target)?;
+        poll_send(socket, cx, buf, Some(target))
     }
 
     /// The twin of [`recv`](Self::recv).
@@ -286,7 +287,7 @@ impl UdpSocket {
     /// # Errors
     /// If the socket is used on a foreign thread.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.sockets.any()?.call(|door, id| door.udp_local_addr(id))
+        self.sockets.address(|door, id| door.udp_local_addr(id))
     }
 
     /// The connected peer.
@@ -294,7 +295,7 @@ impl UdpSocket {
     /// # Errors
     /// If there is none.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.sockets.any()?.call(|door, id| door.udp_peer_addr(id))
+        self.sockets.address(|door, id| door.udp_peer_addr(id))
     }
 
     /// The hop limit of what is sent.

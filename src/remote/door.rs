@@ -589,6 +589,10 @@ impl Door for RemoteDoor {
         let _ = self.client.close_from(self.away, socket);
     }
 
+    fn has_links(&self) -> io::Result<bool> {
+        self.ask(|desk| desk.door.has_links())
+    }
+
     /// The ways of a moment ago: a datagram to anywhere must not wait for the stack.
     fn ways(&self) -> io::Result<Vec<Way>> {
         self.with_ways(<[Way]>::to_vec)

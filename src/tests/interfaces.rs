@@ -39,7 +39,7 @@ fn cidr(text: &str) -> Cidr {
 }
 
 /// A wire with the program's interface at one end and a host to talk to at the other.
-fn device(net: u8) -> Queue {
+pub(super) fn device(net: u8) -> Queue {
     Box::new(move |reactor: &mut Reactor, config: &Config| {
         let (near, far) = Wire::pair(WireConfig::default());
         let mut hosts = Vec::new();
@@ -65,8 +65,8 @@ fn build(builder: Builder, cores: usize) -> Runtime {
 
 /// The program's host, its interfaces, and who is at their other ends.
 #[derive(Clone, Copy)]
-struct Site {
-    all: Host,
+pub(crate) struct Site {
+    pub(crate) all: Host,
     near: [Host; 2],
     far: [Host; 2],
 }
@@ -81,7 +81,7 @@ impl Site {
 }
 
 /// Runs a test with every CPU model.
-fn run<F: Future>(test: impl Fn(Site) -> F) {
+pub(crate) fn run<F: Future>(test: impl Fn(Site) -> F) {
     run_with(Config::default(), test);
 }
 
@@ -100,7 +100,7 @@ async fn meet(listener: &TcpListener, from: Host, to: SocketAddr) -> (TcpStream,
     (stream.unwrap(), accepted, peer)
 }
 
-async fn check_echo(mut near: TcpStream, mut far: TcpStream) {
+pub(super) async fn check_echo(mut near: TcpStream, mut far: TcpStream) {
     let data = pattern(100_000);
     let echo = async {
         let mut buf = vec![0; data.len()];
@@ -367,6 +367,21 @@ fn what_is_peeked_at_is_what_is_received_next() {
     });
 }
 
+/// A link-local address with its scope.
+fn scoped(addr: IpAddr, port: u16, scope: u32) -> SocketAddr {
+    let mut addr = at(addr, port);
+    if let SocketAddr::V6(addr) = &mut addr {
+        addr.set_scope_id(scope);
+    }
+    addr
+}
+
+/// What a socket of the other side is called here.
+fn peer_of(other: &UdpSocket, scope: u32) -> SocketAddr {
+    let addr = other.local_addr().unwrap();
+    scoped(addr.ip(), addr.port(), scope)
+}
+
 /// Both interfaces have the same one, and so have both ends of the other side.
 #[test]
 fn link_local_addresses_tell_their_interface() {
@@ -384,8 +399,31 @@ fn link_local_addresses_tell_their_interface() {
             assert!(matches!(peer, SocketAddr::V6(peer) if peer.scope_id() == scope), "{peer}");
             socket.send_to(b"answer", peer).await.unwrap();
             assert_eq!(other.recv_from(&mut buf).await.unwrap().0, 6);
-            let (_stream, _accepted, peer) = meet(&listener, host, at(near, 80)).await;
+            let (_stream, accepted, peer) = meet(&listener, host, at(near, 80)).await;
             assert!(matches!(peer, SocketAddr::V6(peer) if peer.scope_id() == scope), "{peer}");
+            // The connection says the same, and by what it says one gets back.
+            let own = accepted.local_addr().unwrap();
+            assert_eq!((accepted.peer_addr().unwrap(), own), (peer, scoped(near, 80, scope)));
+            assert_eq!(
+                Site::here().all.tcp_connections().unwrap().iter().filter(|flow| flow.1 == peer).count(),
+                1
+            );
+            let back = host.scope(TcpListener::bind((link_local, 81))).await.unwrap();
+            let socket = TcpSocket::new_v6().unwrap();
+            // Both interfaces have it: the peer's scope says which is meant.
+            socket.bind(at(near, 0)).unwrap();
+            let connect = socket.connect(scoped(link_local, 81, scope));
+            let (connected, accepted) = future::join(connect, back.accept()).await;
+            let connected = connected.unwrap();
+            assert_eq!(connected.peer_addr().unwrap(), scoped(link_local, 81, scope));
+            assert_eq!(accepted.unwrap().1.port(), connected.local_addr().unwrap().port());
+            // So does a datagram socket on one interface.
+            let one = UdpSocket::bind(scoped(near, 82, scope)).await.unwrap();
+            assert_eq!(one.local_addr().unwrap(), scoped(near, 82, scope));
+            other.send_to(b"question", at(near, 82)).await.unwrap();
+            let (_, from) = one.recv_from(&mut buf).await.unwrap();
+            one.connect(from).await.unwrap();
+            assert_eq!((from, one.peer_addr().unwrap()), (peer_of(&other, scope), from));
         }
         let error = socket.send_to(b"x", "[fe80::1%3]:80").await.unwrap_err();
         assert!(error.to_string().contains("no interface 3"), "{error}");

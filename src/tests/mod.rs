@@ -25,9 +25,11 @@ macro_rules! everywhere {
 
 mod cancel;
 mod drained;
-mod interfaces;
+pub(crate) mod interfaces;
 #[cfg(feature = "kernel")]
 mod kernel;
+#[cfg(feature = "kernel")]
+mod mixed;
 mod models;
 mod offloads;
 mod reentry;

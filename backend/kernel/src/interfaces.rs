@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socket_with};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, socket_with};
 
 /// `struct nlmsghdr`, `struct ifaddrmsg`, `struct rtattr`, in bytes.
 const MESSAGE_HEADER_LEN: usize = 16;
@@ -29,6 +31,56 @@ pub fn addresses() -> io::Result<Vec<(IpAddr, u8)>> {
         let (len, _) = retry_on_intr(|| rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty()))?;
         if !take_messages(&answer[..len], &mut addresses)? {
             return Ok(addresses);
+        }
+    }
+}
+
+/// The addresses of this machine, for those who ask often: the kernel tells when they change, and is asked for them then.
+#[derive(Debug)]
+pub struct Addresses {
+    /// Hears of each address that comes or goes.
+    news: OwnedFd,
+    /// `None` before they are asked for, and after a change.
+    known: Option<Vec<(IpAddr, u8)>>,
+}
+
+impl Addresses {
+    /// Listens for changes.
+    ///
+    /// # Errors
+    /// If the process may have no more descriptors, or the kernel does not tell.
+    pub fn new() -> io::Result<Addresses> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let news = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+        let groups = (libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR) as u32;
+        bind(&news, &SocketAddrNetlink::new(0, groups))?;
+        Ok(Addresses { news, known: None })
+    }
+
+    /// As [`addresses`].
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn get(&mut self) -> io::Result<&[(IpAddr, u8)]> {
+        if self.have_changed()? {
+            self.known = None;
+        }
+        match &mut self.known {
+            Some(known) => Ok(known),
+            none => Ok(none.insert(addresses()?)),
+        }
+    }
+
+    /// What has changed is of no interest: all are asked for again.
+    fn have_changed(&self) -> io::Result<bool> {
+        let mut have_changed = false;
+        loop {
+            match retry_on_intr(|| rustix::net::recv(&self.news, &mut [0; 16], RecvFlags::empty())) {
+                // More has changed than the kernel keeps.
+                Ok(_) | Err(Errno::NOBUFS) => have_changed = true,
+                Err(Errno::AGAIN) => return Ok(have_changed),
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }
@@ -99,12 +151,57 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
     fn loopback_is_among_the_addresses() {
         let addresses = addresses().unwrap();
         assert!(addresses.contains(&("127.0.0.1".parse().unwrap(), 8)), "{addresses:?}");
+    }
+
+    /// Set for the process that has a network of its own.
+    const INSIDE: &str = "HAYASE_KERNEL_INSIDE";
+
+    #[test]
+    fn addresses_are_asked_for_again_when_they_change() {
+        if std::env::var_os(INSIDE).is_some() {
+            return change_addresses();
+        }
+        let namespace = format!("hayase-kernel-{}", std::process::id());
+        let ip = |arguments: &[&str]| Command::new("ip").args(arguments).stderr(Stdio::null()).status();
+        if !ip(&["netns", "add", &namespace]).is_ok_and(|status| status.success()) {
+            assert!(std::env::var_os("HAYASE_NO_SKIP").is_none(), "no network of one's own");
+            return eprintln!("skipped: a network of its own takes root and iproute2");
+        }
+        let test = "interfaces::tests::addresses_are_asked_for_again_when_they_change";
+        let status = Command::new("ip")
+            .args(["netns", "exec", &namespace])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(INSIDE, "")
+            .status();
+        ip(&["netns", "delete", &namespace]).unwrap();
+        assert!(status.unwrap().success());
+    }
+
+    fn change_addresses() {
+        let ip = |verb: &str| {
+            let arguments = ["address", verb, "192.0.2.1/32", "dev", "lo"];
+            assert!(Command::new("ip").args(arguments).status().unwrap().success());
+        };
+        let has = |known: &[(IpAddr, u8)]| known.contains(&("192.0.2.1".parse().unwrap(), 32));
+        let mut addresses = Addresses::new().unwrap();
+        assert!(!has(addresses.get().unwrap()));
+        // Who is not told of a change does not ask.
+        let mark = ("203.0.113.9".parse().unwrap(), 32);
+        addresses.known = Some(vec![mark]);
+        assert_eq!(addresses.get().unwrap(), [mark]);
+        ip("add");
+        assert!(has(addresses.get().unwrap()) && !addresses.get().unwrap().contains(&mark));
+        ip("delete");
+        assert!(!has(addresses.get().unwrap()));
     }
 
     #[test]

@@ -24,7 +24,7 @@
 //!
 //! * [`Sockets`]: the table and the set.
 //! * [`Tcp`], [`Listener`], [`Udp`], [`Echo`]: a socket of each kind.
-//! * [`addresses`], [`counters`]: what this machine is called, and what it has counted.
+//! * [`addresses`], [`Addresses`], [`counters`]: what this machine is called, and what it has counted.
 #![deny(unsafe_code)]
 #![cfg(target_os = "linux")]
 
@@ -44,7 +44,7 @@ mod watch;
 
 pub use counters::counters;
 pub use echo::{Echo, Reply};
-pub use interfaces::addresses;
+pub use interfaces::{Addresses, addresses};
 pub use sockets::{Key, Kind, Socket, Sockets};
 pub use source::Readiness;
 pub use tcp::{Keepalive, Lingering, Listener, State, Tcp};

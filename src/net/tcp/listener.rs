@@ -116,7 +116,7 @@ impl TcpListener {
     /// # Errors
     /// If the listener is used on a foreign thread.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.sockets.any()?.call(|door, id| door.listener_local_addr(id))
+        self.sockets.address(|door, id| door.listener_local_addr(id))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::door::{Handle, ShardId};
 use crate::host::Host;
 use crate::io::{BufReader, Interest, Lease, Payload, Ready};
 use crate::net::addr::{self, ToSocketAddrs};
+use crate::scope;
 use crate::wakers::{Notify, Side};
 
 /// A TCP connection.
@@ -69,7 +70,8 @@ impl TcpStream {
     }
 
     pub(super) async fn connect_from(remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpStream> {
-        let handle = Host::current()?.towards(remote, local)?.open(|door| door.tcp_connect(remote, local))?;
+        let (host, remote, local) = Host::current()?.towards(remote, local)?;
+        let handle = host.open(|door| door.tcp_connect(remote, local))?;
         // From here on, dropping the future drops the handle, and so gives the attempt up.
         let stream = TcpStream { handle };
         stream.connected().await?;
@@ -115,7 +117,8 @@ impl TcpStream {
         data: &[u8],
     ) -> io::Result<TcpStream> {
         let mut taken = 0;
-        let handle = Host::current()?.towards(remote, local)?.open(|door| {
+        let (host, remote, local) = Host::current()?.towards(remote, local)?;
+        let handle = host.open(|door| {
             let (id, len) = door.tcp_connect_with(remote, local, data)?;
             taken = len;
             Ok(id)
@@ -616,7 +619,7 @@ impl TcpStream {
     /// # Errors
     /// As all of these.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.handle.call(|door, id| door.tcp_local_addr(id))
+        Ok(scope::outward(self.handle.shard(), self.handle.call(|door, id| door.tcp_local_addr(id))?))
     }
 
     /// The peer's address.
@@ -624,7 +627,7 @@ impl TcpStream {
     /// # Errors
     /// As all of these.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.handle.call(|door, id| door.tcp_peer_addr(id))
+        Ok(scope::outward(self.handle.shard(), self.handle.call(|door, id| door.tcp_peer_addr(id))?))
     }
 
     /// The connection's state, by its name in RFC 9293.
