@@ -1,5 +1,6 @@
 //! Hosts of several cores, with a peer on the other end of cables that lead to their queues.
 
+mod devices;
 mod discovery;
 mod moves;
 
@@ -218,13 +219,27 @@ where
 {
     let Site { server: runtime, client: nic } = site;
     let parts = send(nic);
-    let thread = thread::spawn(move || {
+    let queue = || {
         let attach = move |reactor: &mut Reactor, config: &_| attach(reactor, parts.build(), CLIENT, config);
-        let queue = Box::new(attach) as Queue;
+        vec![vec![Box::new(attach) as Queue]]
+    };
+    play_on(runtime, queue, client, server)
+}
+
+/// The same with any devices, which are made on the client's thread.
+fn play_on<C: Future + 'static, S: Future>(
+    runtime: Runtime,
+    devices: impl FnOnce() -> Vec<Vec<Queue>> + Send + 'static,
+    client: impl FnOnce() -> C + Send + 'static,
+    server: impl FnOnce() -> S,
+) -> (C::Output, S::Output)
+where
+    C::Output: Send + 'static,
+{
+    let thread = thread::spawn(move || {
         let builder = Runtime::builder();
-        let runtime = builder.build_with(|builder, reactor, handle| {
-            builder.attach_devices(reactor, handle, vec![vec![queue]])
-        });
+        let runtime =
+            builder.build_with(|builder, reactor, handle| builder.attach_devices(reactor, handle, devices()));
         runtime.unwrap().block_on(async {
             timeout(Duration::from_secs(30), client()).await.expect("the client is stuck")
         })

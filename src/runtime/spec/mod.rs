@@ -320,6 +320,12 @@ mod tests {
         assert_eq!(texts("wire").unwrap(), ["wire"]);
         let two = "tap:name=hy0,addr=10.7.0.2/24; netmap:port=vale0:1,addr=10.8.0.2/24";
         assert_eq!(texts(two).unwrap(), two.split("; ").collect::<Vec<_>>());
+        for apart in ["wire ; kernel", " wire;kernel ", "\twire;\n kernel"] {
+            assert_eq!(texts(apart).unwrap(), ["wire", "kernel"]);
+            // As it comes from a parser of command lines, which splits by itself.
+            let each = apart.split(';').map(|text| text.parse::<DeviceSpec>().unwrap().to_string());
+            assert_eq!(each.collect::<Vec<_>>(), ["wire", "kernel"]);
+        }
         assert!(texts("wire;").is_err() && texts("wire;warp").unwrap_err().to_string().contains("`warp`"));
     }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use hayase_stack::Count;
 
-use crate::dsl::{Got, Script, ack};
+use crate::dsl::{Got, Script, ack, syn, syn_ack};
+use crate::host::ms;
+use crate::tcp_attack::icmp_error;
 
 const MSS: u32 = 1460;
 
@@ -104,6 +106,32 @@ fn n1_a_second_timeout_asks_again_unless_more_went_again_than_one_segment() {
     assert_eq!(seqs(&t.wait_any(Duration::from_secs(8))), [1]);
     t.peer(ack(1 + 2 * MSS));
     assert_eq!(seqs(&t.drain()), [2, 3]);
+    assert_eq!(spurious(&t), 0);
+}
+
+/// A router makes segments shorter while the question is open, and what went again goes again as two. What is acknowledged
+/// may be either's, and proves nothing.
+#[test]
+fn n1_what_went_again_twice_answers_nothing() {
+    let mut t = Script::listening();
+    t.peer(syn().mss(MSS as u16));
+    let isn = t.expect(syn_ack()).wire_seq;
+    t.wait(ms(20));
+    t.peer(ack(1));
+    t.accept();
+    t.write(30 * MSS);
+    assert_eq!(t.drain().len(), 10);
+    assert_eq!(seqs(&t.wait_any(Duration::from_secs(2))), [0]);
+    icmp_error(&mut t, 3, 4, 1000, isn, 1);
+    let again = t.drain();
+    assert_eq!((again[0].seq, again[0].len), (1, 960), "what was too long: {again:?}");
+    t.peer(ack(1 + MSS));
+    let next = t.drain();
+    assert!(
+        !next.is_empty() && seqs(&next).iter().all(|n| *n < 10),
+        "the next of what counts as lost: {next:?}"
+    );
+    t.peer(ack(1 + 2 * MSS));
     assert_eq!(spurious(&t), 0);
 }
 
