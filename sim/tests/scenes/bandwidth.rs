@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use hayase::stack::Config;
-use hayase_sim::{Link, Sim};
+use hayase_sim::{Link, Random, Sim, Topology};
 
-use crate::common::{millis, transfer};
+use crate::common::{SEEDS, millis, transfer};
 
 struct Path {
     rate: u64,
@@ -33,6 +33,25 @@ fn runs(path: &Path) {
         let used = len as f64 * 8.0 / took.as_secs_f64() / rate as f64;
         let info = sim.cable(0).stats()[0];
         assert!(used >= use_min && used < 1.0, "{used:.3} of {rate} bit/s in {took:?}: {info:?}");
+    });
+}
+
+/// Any of these paths: what a megabyte takes beyond its time on the line is slow start, and what it lost.
+#[test]
+fn of_any_rate_is_found() {
+    const LEN: u64 = 1_000_000;
+    let mut stack = Config::default();
+    (stack.receive_buffer_len, stack.send_buffer_len) = (4 << 20, 4 << 20);
+    let path = |random: &mut Random| {
+        let round_trip = millis(*random.pick(&[1, 2, 5, 10, 20, 50, 100, 200, 500]));
+        Topology::pair(Link::with_rate(MBIT << random.between(0..=13), round_trip / 2))
+    };
+    Sim::builder().topology_with(path).stack(stack).seeds(SEEDS).run(|sim| async move {
+        let took = transfer(&sim, LEN).await;
+        let [link, _] = sim.cable(0).links();
+        let line = Duration::from_secs_f64(LEN as f64 * 8.0 / link.rate.expect("it has one") as f64);
+        let limit = line.mul_f64(1.3) + 2 * link.delay * 16 + millis(50);
+        assert!(took > line && took < limit, "{took:?}, on the line {line:?}, delay {:?}", link.delay);
     });
 }
 

@@ -2,13 +2,13 @@
 
 use hayase_sim::{Link, Sim};
 
-use crate::common::{count, millis, transfer};
+use crate::common::{SEEDS, count, millis, transfer};
 
 #[test]
 fn of_bytes_is_noticed() {
     for corrupt in [0.01, 0.1] {
         let link = Link { corrupt, ..Link::with_delay(millis(5)) };
-        Sim::builder().link(link).seeds(100).run(|sim| async move {
+        Sim::builder().link(link).seeds(SEEDS).run(|sim| async move {
             transfer(&sim, 200_000).await;
         });
     }
@@ -18,7 +18,7 @@ fn of_bytes_is_noticed() {
 fn of_lengths_is_noticed() {
     for truncate in [0.01, 0.1] {
         let link = Link { truncate, ..Link::with_delay(millis(5)) };
-        Sim::builder().link(link).seeds(100).run(|sim| async move {
+        Sim::builder().link(link).seeds(SEEDS).run(|sim| async move {
             transfer(&sim, 200_000).await;
         });
     }
@@ -28,7 +28,7 @@ fn of_lengths_is_noticed() {
 #[test]
 fn is_counted() {
     let link = Link { corrupt: 0.2, ..Link::with_delay(millis(5)) };
-    Sim::builder().link(link).seeds(50).run(|sim| async move {
+    Sim::builder().link(link).seeds(SEEDS).run(|sim| async move {
         transfer(&sim, 300_000).await;
         let [forth, _] = sim.cable(0).stats();
         let names = ["TCP_CSUM", "IP_CSUM", "IP_INHDR", "PKT_TOO_SMALL", "IP_INADDRERRORS", "IP_NOPROTO"];

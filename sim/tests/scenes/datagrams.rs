@@ -6,7 +6,7 @@ use hayase::net::UdpSocket;
 use hayase::time::timeout;
 use hayase_sim::{Link, Sim};
 
-use crate::common::{addr, millis, seconds};
+use crate::common::{SEEDS, addr, millis, seconds};
 
 const COUNT: u32 = 300;
 
@@ -17,7 +17,7 @@ fn datagram(number: u32, lens: [usize; 3]) -> Vec<u8> {
 }
 
 fn arrive_whole(link: Link, lens: [usize; 3]) {
-    Sim::builder().link(link).seeds(100).run(move |sim| async move {
+    Sim::builder().link(link).seeds(SEEDS).run(move |sim| async move {
         let server = sim.server().scope(UdpSocket::bind("10.7.0.2:53")).await.unwrap();
         let receiver = sim.server().spawn(async move {
             let mut seen = BTreeMap::<u32, u32>::new();

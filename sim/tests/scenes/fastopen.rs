@@ -5,7 +5,7 @@ use std::time::Duration;
 use hayase::net::TcpStream;
 use hayase_sim::{Flow, Link, Sim};
 
-use crate::common::{SERVER, count, listen, millis, receive, seconds};
+use crate::common::{SEEDS, SERVER, count, listen, millis, receive, seconds};
 
 /// What goes with a SYN.
 const REQUEST_LEN: usize = 300;
@@ -28,7 +28,7 @@ async fn ask(sim: &Sim, flow: &Flow, len: u64) -> Duration {
 /// From the second connection on the request is there with the SYN: the server has all of it after half a round trip.
 #[test]
 fn spares_a_round_trip_once_there_is_a_cookie() {
-    Sim::builder().link(Link::with_delay(millis(50))).seeds(100).run(|sim| async move {
+    Sim::builder().link(Link::with_delay(millis(50))).seeds(SEEDS).run(|sim| async move {
         for number in 0..CONNECTIONS {
             let listener = listen(&sim).await;
             listener.set_fastopen(16).unwrap();
@@ -57,7 +57,7 @@ fn spares_a_round_trip_once_there_is_a_cookie() {
 #[test]
 fn loses_nothing_on_a_bad_path() {
     let link = Link { loss: 0.1, reorder: 0.1, jitter: millis(5), ..Link::with_delay(millis(10)) };
-    Sim::builder().link(link).seeds(200).run(|sim| async move {
+    Sim::builder().link(link).seeds(SEEDS).run(|sim| async move {
         crate::common::transfer(&sim, 1).await;
         for _ in 0..CONNECTIONS {
             ask(&sim, &sim.flow(), 20_000).await;
@@ -68,7 +68,7 @@ fn loses_nothing_on_a_bad_path() {
 /// The server loses power, and with it the key of its cookies: the old one is worth nothing, and the data go again.
 #[test]
 fn a_cookie_of_a_former_life_is_replaced() {
-    Sim::builder().link(Link::with_delay(millis(10))).seeds(100).run(|sim| async move {
+    Sim::builder().link(Link::with_delay(millis(10))).seeds(SEEDS).run(|sim| async move {
         ask(&sim, &sim.flow(), 20_000).await;
         ask(&sim, &sim.flow(), 20_000).await;
         sim.reboot(1).await;
@@ -82,7 +82,7 @@ fn a_cookie_of_a_former_life_is_replaced() {
 /// A box on the way swallows SYNs that carry data: the data go after the handshake, and for a while nobody tries again.
 #[test]
 fn a_path_that_swallows_early_data_is_avoided() {
-    Sim::builder().link(Link::with_delay(millis(10))).seeds(100).run(|sim| async move {
+    Sim::builder().link(Link::with_delay(millis(10))).seeds(SEEDS).run(|sim| async move {
         ask(&sim, &sim.flow(), 1000).await;
         // Shorter than a SYN with the request, longer than the rest.
         let cable = sim.cable(0);

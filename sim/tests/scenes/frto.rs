@@ -9,7 +9,7 @@ use hayase::task::JoinHandle;
 use hayase::time::sleep;
 use hayase_sim::{Builder, Link, Sim};
 
-use crate::common::{SERVER, count, listen, millis, receive, seconds};
+use crate::common::{SEEDS, SERVER, count, listen, millis, receive, seconds};
 
 /// Takes 1.3 s.
 const LEN: u64 = 2_000_000;
@@ -28,7 +28,7 @@ fn world(sack: bool) -> Builder {
     (config.sack, config.timestamps) = (sack, false);
     (config.receive_buffer_len, config.receive_buffer_len_max) = (WINDOW, WINDOW);
     let link = Link { queue_len: 8 << 20, ..Link::with_rate(100_000_000, DELAY) };
-    Sim::builder().link(link).stack(config).seeds(200)
+    Sim::builder().link(link).stack(config).seeds(SEEDS)
 }
 
 /// A transfer that has been going on for a while, and its two ends.

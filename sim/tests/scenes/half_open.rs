@@ -4,12 +4,12 @@ use std::io::ErrorKind;
 
 use hayase_sim::{Link, Sim};
 
-use crate::common::{connected, millis, seconds, within};
+use crate::common::{SEEDS, connected, millis, seconds, within};
 
 /// One end is aborted while the path is dead, so that the other never hears of it; it hears when it speaks.
 #[test]
 fn ends_are_found_out_by_speaking() {
-    Sim::builder().link(Link::with_delay(millis(20))).seeds(200).run(|sim| async move {
+    Sim::builder().link(Link::with_delay(millis(20))).seeds(SEEDS).run(|sim| async move {
         let (mut stream, peer) = connected(&sim).await;
         sim.cable(0).cut();
         peer.abort();
@@ -25,7 +25,7 @@ fn ends_are_found_out_by_speaking() {
 /// Who only listens finds out by keep-alive (RFC 9293 §3.8.4).
 #[test]
 fn ends_are_found_out_by_keepalive() {
-    Sim::builder().link(Link { loss: 0.05, ..Link::with_delay(millis(20)) }).seeds(200).run(
+    Sim::builder().link(Link { loss: 0.05, ..Link::with_delay(millis(20)) }).seeds(SEEDS).run(
         |sim| async move {
             let (mut stream, peer) = connected(&sim).await;
             let keepalive = hayase::net::Keepalive { idle: seconds(30), interval: seconds(5), count: 4 };

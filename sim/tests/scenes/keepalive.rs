@@ -6,12 +6,12 @@ use hayase::net::Keepalive;
 use hayase::time::sleep;
 use hayase_sim::{Link, Sim};
 
-use crate::common::{connected, count, millis, seconds, within};
+use crate::common::{SEEDS, connected, count, millis, seconds, within};
 
 /// A path that loses a tenth does not kill an idle connection in half a day.
 #[test]
 fn does_not_kill_the_living() {
-    Sim::builder().link(Link { loss: 0.1, ..Link::with_delay(millis(50)) }).seeds(100).run(
+    Sim::builder().link(Link { loss: 0.1, ..Link::with_delay(millis(50)) }).seeds(SEEDS).run(
         |sim| async move {
             let (mut stream, mut peer) = connected(&sim).await;
             let keepalive = Keepalive { idle: seconds(60), interval: seconds(10), count: 9 };
@@ -28,7 +28,7 @@ fn does_not_kill_the_living() {
 /// A dead one is noticed after idle + count * interval.
 #[test]
 fn notices_the_dead() {
-    Sim::builder().link(Link::with_delay(millis(50))).seeds(100).run(|sim| async move {
+    Sim::builder().link(Link::with_delay(millis(50))).seeds(SEEDS).run(|sim| async move {
         let (mut stream, _peer) = connected(&sim).await;
         stream.set_keepalive(Some(Keepalive { idle: seconds(60), interval: seconds(10), count: 3 })).unwrap();
         let start = sim.elapsed();

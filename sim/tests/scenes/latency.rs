@@ -2,13 +2,13 @@
 
 use hayase_sim::{Link, Sim};
 
-use crate::common::{connected, millis, seconds};
+use crate::common::{SEEDS, connected, millis, seconds};
 
 /// Nothing waits for a timer: a hundred round trips take a hundred times the delay of the path.
 #[test]
 fn is_the_delay_of_the_path() {
     for delay in [1, 10, 100, 250] {
-        Sim::builder().link(Link::with_delay(millis(delay))).seeds(25).run(move |sim| async move {
+        Sim::builder().link(Link::with_delay(millis(delay))).seeds(SEEDS).run(move |sim| async move {
             let (mut stream, mut peer) = connected(&sim).await;
             let echo = sim.server().spawn(async move {
                 let mut buf = [0; 4096];
@@ -32,7 +32,7 @@ fn is_the_delay_of_the_path() {
 /// On a path that loses 2 %, the hundredth part of the requests takes longer than a timeout, no more.
 #[test]
 fn survives_loss() {
-    Sim::builder().link(Link { loss: 0.02, ..Link::with_delay(millis(10)) }).seeds(100).run(
+    Sim::builder().link(Link { loss: 0.02, ..Link::with_delay(millis(10)) }).seeds(SEEDS).run(
         |sim| async move {
             let (mut stream, mut peer) = connected(&sim).await;
             let echo = sim.server().spawn(async move {

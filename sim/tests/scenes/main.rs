@@ -1,4 +1,4 @@
-//! Named scenes: what happens between two hosts over time, each with many seeds.
+//! Named scenes: what happens between two hosts over time, each with hundreds of seeds.
 #![forbid(unsafe_code)]
 
 mod bandwidth;

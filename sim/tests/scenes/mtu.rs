@@ -5,14 +5,14 @@ use std::time::Duration;
 use hayase::net::{TcpListener, TcpStream};
 use hayase_sim::{Link, Sim};
 
-use crate::common::{millis, seconds, transfer};
+use crate::common::{SEEDS, millis, seconds, transfer};
 
 /// The router says how long packets may be (RFC 1191): nothing is lost but the first long ones.
 #[test]
 fn that_routers_tell_is_kept_to() {
     for mtu in [1300, 576] {
         let link = Link { mtu: Some(mtu), ..Link::with_delay(millis(10)) };
-        Sim::builder().link(link).seeds(100).run(|sim| async move {
+        Sim::builder().link(link).seeds(SEEDS).run(|sim| async move {
             let took = transfer(&sim, 200_000).await;
             assert!(took < seconds(2), "{took:?}");
         });
@@ -22,7 +22,7 @@ fn that_routers_tell_is_kept_to() {
 #[test]
 fn that_routers_tell_is_kept_to_over_ipv6() {
     let link = Link { mtu: Some(1300), ..Link::with_delay(millis(10)) };
-    Sim::builder().link(link).seeds(100).run(|sim| async move {
+    Sim::builder().link(link).seeds(SEEDS).run(|sim| async move {
         let flow = sim.flow();
         let listener = sim.server().scope(TcpListener::bind("[fd00:7::2]:80")).await.unwrap();
         let server = crate::common::receive(&sim, listener, &flow);
@@ -37,7 +37,7 @@ fn that_routers_tell_is_kept_to_over_ipv6() {
 #[test]
 fn that_nobody_tells_is_found_out() {
     let link = Link { silent_mtu: Some(1300), ..Link::with_delay(millis(10)) };
-    Sim::builder().link(link).seeds(150).run(|sim| async move {
+    Sim::builder().link(link).seeds(SEEDS).run(|sim| async move {
         let took = transfer(&sim, 200_000).await;
         assert!(took < seconds(15), "{took:?}");
     });
@@ -45,7 +45,7 @@ fn that_nobody_tells_is_found_out() {
 
 /// The path gets narrow under a transfer that knows it as wide.
 fn shrinks_under_way(narrow: fn(&mut Link), time_max: Duration) {
-    Sim::builder().link(Link::with_rate(5_000_000, millis(10))).seeds(100).run(|sim| async move {
+    Sim::builder().link(Link::with_rate(5_000_000, millis(10))).seeds(SEEDS).run(|sim| async move {
         let cable = sim.cable(0);
         let mut random = sim.random();
         let narrowing = sim.client().spawn(async move {

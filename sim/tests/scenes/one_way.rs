@@ -3,13 +3,13 @@
 use hayase::time::sleep;
 use hayase_sim::{Link, Sim};
 
-use crate::common::{connect, listen, millis, receive, seconds};
+use crate::common::{SEEDS, connect, listen, millis, receive, seconds};
 
 /// Data arrives and nobody hears of it, or the other way round; then the way is open again.
 #[test]
 fn for_a_while_costs_time_only() {
     for is_forth in [true, false] {
-        Sim::builder().link(Link::with_rate(5_000_000, millis(10))).seeds(100).run(move |sim| async move {
+        Sim::builder().link(Link::with_rate(5_000_000, millis(10))).seeds(SEEDS).run(move |sim| async move {
             let flow = sim.flow();
             let server = receive(&sim, listen(&sim).await, &flow);
             let client = sim.client().spawn(async move { flow.send(&mut connect().await, 500_000).await });

@@ -4,12 +4,12 @@ use hayase::net::TcpListener;
 use hayase::time::sleep;
 use hayase_sim::{Link, Sim};
 
-use crate::common::{SERVER, connect, listen, millis, receive, seconds, within};
+use crate::common::{SEEDS, SERVER, connect, listen, millis, receive, seconds, within};
 
 /// The sender is told by the first answer of the new host, and can begin again.
 #[test]
 fn of_the_server_resets_the_sender() {
-    Sim::builder().link(Link { loss: 0.01, ..Link::with_rate(2_000_000, millis(10)) }).seeds(100).run(
+    Sim::builder().link(Link { loss: 0.01, ..Link::with_rate(2_000_000, millis(10)) }).seeds(SEEDS).run(
         |sim| async move {
             let flow = sim.flow();
             let server = receive(&sim, listen(&sim).await, &flow);
@@ -34,7 +34,7 @@ fn of_the_server_resets_the_sender() {
 /// (RFC 5961 §4), is reset for it, and takes the next SYN.
 #[test]
 fn of_the_client_with_the_same_port_gets_through() {
-    Sim::builder().link(Link { loss: 0.02, ..Link::with_delay(millis(10)) }).seeds(100).run(
+    Sim::builder().link(Link { loss: 0.02, ..Link::with_delay(millis(10)) }).seeds(SEEDS).run(
         |sim| async move {
             let listener = listen(&sim).await;
             let connect_again = || async {
