@@ -23,6 +23,7 @@ pub mod pattern;
 pub mod process;
 pub mod rights;
 pub mod sandbox;
+pub mod shares;
 pub mod site;
 pub mod tap;
 
