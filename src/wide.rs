@@ -461,7 +461,11 @@ mod tests {
     fn close(each: &Each<hayase_stack::UdpId>, index: usize) {
         let part = &each.parts[index];
         if !part.is_closed.swap(true, Ordering::Relaxed) {
-            part.handle.call(|door, id| Ok(door.close(id.socket()))).unwrap();
+            let close = |door: &dyn Door, id: hayase_stack::UdpId| {
+                door.close(id.socket());
+                Ok(())
+            };
+            part.handle.call(close).unwrap();
         }
     }
 
