@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hayase::net::{TcpListener, TcpStream};
-use hayase::{DeviceSpec, Host, Model, Offloads, Runtime, TapSpec, WireSpec, stack, time};
+use hayase::{DeviceSpec, Host, Model, Offloads, Runtime, TapSpec, WireSpec, time};
 
 use super::join_all;
 use super::report::{Conditions, Counts};
@@ -22,9 +22,6 @@ const PER_PORT: usize = 20_000;
 
 /// Our server's first port.
 const PORT: u16 = 7;
-
-/// How long this process may have to wait for a processor, in microseconds.
-const PATIENCE_US: u32 = 1_000_000;
 
 /// How long new connections may take to finish what belongs to their beginning.
 pub(super) const SETTLING_TIME: Duration = Duration::from_millis(20);
@@ -49,11 +46,8 @@ impl Bed {
     pub(super) fn with_cores(common: &BenchCommon, cores: usize) -> Result<Bed> {
         let spec = device_spec(common)?;
         let (model, offloads, congestion) = (common.model, common.offloads, common.congestion);
-        let mut builder = device::builder(cores, model, std::slice::from_ref(&spec), offloads, congestion);
-        if matches!(spec, DeviceSpec::Wire(_)) {
-            builder = builder.stack(patient());
-        }
-        let runtime = builder.build()?;
+        let runtime =
+            device::builder(cores, model, std::slice::from_ref(&spec), offloads, congestion).build()?;
         let server = runtime.peer();
         Ok(Bed { runtime, spec, model, server, remote: common.connect })
     }
@@ -111,15 +105,6 @@ impl Bed {
     pub(super) fn counts(&self) -> io::Result<Counts> {
         counts_of(self.runtime.hosts())
     }
-}
-
-/// On a wire nothing is lost, and an answer is late because this process had to wait for its turn: neither probe nor
-/// timeout shall send again what waits in this very process.
-fn patient() -> stack::Config {
-    let mut config = stack::Config::default();
-    config.loss_probe_margin_us = PATIENCE_US;
-    config.rto_min_us = PATIENCE_US;
-    config
 }
 
 /// Opens connections from the current host, to `remote` or to our own `server`, where `serve` is what it does with each.
@@ -245,5 +230,23 @@ async fn open_one(target: SocketAddr) -> io::Result<TcpStream> {
 pub(super) fn warn_of_missing(wanted: Option<Offloads>, in_force: Offloads) {
     if let Some(wanted) = wanted.filter(|wanted| !in_force.contains(*wanted)) {
         eprintln!("hayase: of the offloads {wanted} the device has {in_force}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hayase::stack;
+
+    /// What is measured is the stack that programs get: a bench that gave its own other habits would measure another.
+    #[test]
+    fn a_bench_waits_as_long_for_an_answer_as_every_program() {
+        let bed = Bed::new(&BenchCommon::default()).unwrap();
+        let streams = bed.runtime.block_on(bed.connect(1, serve::echo)).unwrap();
+        let info = bed.runtime.block_on(async { streams[0].info() }).unwrap();
+        // RFC 6298 §2.3, with the floor of RFC 6298 §2.4 under the part that varies.
+        let usual = u64::from(stack::Config::default().rto_min_us);
+        let longest = usual + u64::from(info.rtt_us) + 4 * u64::from(info.rttvar_us);
+        assert!((usual..=longest).contains(&info.rto_us), "{info:?}");
     }
 }
