@@ -120,7 +120,8 @@ impl Builder {
     }
 
     /// Which core serves a new connection, where several listen at its port. The default is the one to which the NIC
-    /// brings it.
+    /// brings it. It says nothing on the wire, which each core has for itself, and on the operating system's sockets, where
+    /// the system deals connections out (`SO_REUSEPORT`).
     pub fn accept(mut self, policy: AcceptPolicy) -> Builder {
         self.accept = policy;
         self

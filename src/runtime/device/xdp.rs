@@ -9,6 +9,7 @@ use crate::runtime::spec::{XdpKeep, XdpMode, XdpSpec};
 
 /// All queues, dealt out to at most `cores` devices.
 pub(super) fn open(spec: &XdpSpec, cores: usize) -> io::Result<Vec<Queue>> {
+    spec.check().map_err(|what| io::Error::new(io::ErrorKind::InvalidInput, what))?;
     let config = XdpConfig {
         interface: spec.interface.clone(),
         mac: spec.mac,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hayase_device::Offloads;
 use hayase_stack::Cidr;
 
-use super::{ETHERNET_MTU, Link, LinkSpec, address_options, common_options};
+use super::{ETHERNET_MTU, Link, LinkSpec, address_options, common_options, once};
 
 /// A device of one of DPDK's drivers.
 ///
@@ -45,12 +45,12 @@ impl DpdkSpec {
 }
 
 pub(super) fn parse(list: &str) -> Result<DpdkSpec, String> {
-    let (mut device, mut eal, mut link) = (String::new(), Vec::new(), Link::new());
+    let (mut device, mut eal, mut link, mut seen) = (String::new(), Vec::new(), Link::new(), Vec::new());
     for option in list.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some(("eal", value)) => eal.extend(value.split_whitespace().map(str::to_owned)),
             Some((key @ ("vdev" | "pci"), value)) => begin(&mut device, key, value)?,
-            Some((key, value)) if link.takes(key, value)? => {}
+            Some((key, value)) if link.takes(key, value)? => once(&mut seen, key)?,
             _ if device.is_empty() => {
                 return Err(format!(
                     "`{option}` is no option of a DPDK device, which are vdev, pci, addr, gateway, mac, mtu, offloads, \
@@ -141,6 +141,8 @@ mod tests {
             ("pci=net_null0,addr=10.7.0.2/24", "pci=net_null0"),
             ("vdev=0000:01:00.0,addr=10.7.0.2/24", "vdev=0000:01:00.0"),
             ("vdev=net_null0,mtu=1", "mtu=1"),
+            ("vdev=net_null0,mtu=1500,addr=10.7.0.2/24,mtu=9000", "`mtu` is given twice"),
+            ("vdev=net_null0,addr=10.7.0.2/24,dad=0,dad=1", "`dad` is given twice"),
         ] {
             let words = parse(list).unwrap_err();
             assert!(words.contains(part), "{list}: {words}");

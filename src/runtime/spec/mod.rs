@@ -163,12 +163,18 @@ fn options(list: &str) -> impl Iterator<Item = Result<(&str, &str), String>> {
     list.split(',').filter(|option| !option.is_empty()).map(move |option| {
         let pair = option.split_once('=');
         let (key, value) = pair.ok_or_else(|| format!("`{option}` is no option of the form key=value"))?;
-        if seen.contains(&key) && !REPEATED.contains(&key) {
-            return Err(format!("`{key}` is given twice"));
-        }
-        seen.push(key);
+        once(&mut seen, key)?;
         Ok((key, value))
     })
+}
+
+/// Refuses a second one of those options of which there is one.
+fn once<'a>(seen: &mut Vec<&'a str>, key: &'a str) -> Result<(), String> {
+    if seen.contains(&key) && !REPEATED.contains(&key) {
+        return Err(format!("`{key}` is given twice"));
+    }
+    seen.push(key);
+    Ok(())
 }
 
 fn mtu(value: &str) -> Result<usize, String> {
@@ -294,6 +300,7 @@ fn common_options(options: &mut Vec<String>, mtu: usize, offloads: Offloads) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn text_and_value_are_the_same() {
@@ -368,5 +375,37 @@ mod tests {
             assert!(words.contains(part), "{text}: {words}");
             assert!(error.example.parse::<DeviceSpec>().is_ok() && words.contains(error.example));
         }
+    }
+
+    /// The keys of a device's SPEC, as its parser tells them to who gives another: "... only name, addr, host and vlan".
+    fn keys_of(device: &str) -> BTreeSet<String> {
+        let error = format!("{device}:nonsense=1").parse::<DeviceSpec>().unwrap_err().to_string();
+        let list = error.split_once("only ").or_else(|| error.split_once("which are ")).map(|(_, list)| list);
+        let list = list.unwrap_or_else(|| panic!("{error} names no keys"));
+        let list = list.split_once(';').map_or(list, |(list, _)| list).replace(" and ", ", ");
+        list.split(", ").map(str::to_owned).collect()
+    }
+
+    /// The table of SPECs in docs/BACKENDS.md has each key of each device, and no other.
+    #[test]
+    fn every_key_of_a_device_is_in_the_table() {
+        const DEVICES: [&str; 5] = ["wire", "tap", "xdp", "dpdk", "netmap"];
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/BACKENDS.md");
+        let text = std::fs::read_to_string(file).expect("docs/BACKENDS.md");
+        let (_, table) = text.split_once("| key | device | value | default |").expect("the table of keys");
+        let mut told: BTreeSet<(&str, String)> = BTreeSet::new();
+        for line in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+            let cells: Vec<_> = line.split('|').map(str::trim).collect();
+            let of_all = cells[2].strip_prefix("all but ");
+            let named: Vec<_> = of_all.unwrap_or(cells[2]).split([',', ' ']).collect();
+            let has = |device: &&&str| named.contains(*device) == of_all.is_none();
+            told.extend(
+                DEVICES.iter().filter(has).map(|device| (*device, cells[1].trim_matches('`').to_owned())),
+            );
+        }
+        let known =
+            DEVICES.into_iter().flat_map(|device| keys_of(device).into_iter().map(move |key| (device, key)));
+        let known: BTreeSet<_> = known.collect();
+        assert_eq!(told, known, "the table, and what the parsers take");
     }
 }

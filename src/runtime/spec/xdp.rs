@@ -22,7 +22,7 @@ pub struct XdpSpec {
     pub queues: Option<RangeInclusive<u32>>,
     /// How packets get to our memory, or the best way there is.
     pub mode: Option<XdpMode>,
-    /// What is left to the kernel; if nothing, all packets on these queues are ours.
+    /// What is left to the kernel; if nothing, all packets on these queues are ours. Not in a VLAN.
     pub keep: Vec<XdpKeep>,
     /// Our link-layer address, or the interface's.
     pub mac: Option<[u8; 6]>,
@@ -97,7 +97,21 @@ pub(super) fn parse(list: &str) -> Result<XdpSpec, String> {
         return Err("an AF_XDP device needs an interface: if=NAME, as `ip link` shows it".into());
     }
     let Link { addresses, gateways, mac, mtu, offloads, manners } = link.complete("an AF_XDP device")?;
-    Ok(XdpSpec { addresses, gateways, mac, mtu, offloads, link: manners, ..spec })
+    let spec = XdpSpec { addresses, gateways, mac, mtu, offloads, link: manners, ..spec };
+    spec.check()?;
+    Ok(spec)
+}
+
+impl XdpSpec {
+    /// Whether it can be had, as far as that can be said without the interface.
+    pub(in crate::runtime) fn check(&self) -> Result<(), String> {
+        if !self.keep.is_empty() && self.link.vlan.is_some() {
+            return Err("keep= and vlan= do not go together: what sorts packets for the kernel does not look behind a \
+                        VLAN's tag, so that all of ours would be the kernel's; leave one of them out"
+                .into());
+        }
+        Ok(())
+    }
 }
 
 /// `3`, or `0-3`.
@@ -218,6 +232,7 @@ mod tests {
             ("if=eth1,addr=10.0.0.2/24,trust=yes", "trust=yes"),
             ("if=eth1,addr=10.0.0.2/24,autoconf=yes", "autoconf=yes"),
             ("if=eth1,addr=10.0.0.2/24,name=hy0", "`name`"),
+            ("if=eth1,addr=10.0.0.2/24,vlan=5,keep=tcp:22", "keep= and vlan= do not go together"),
         ] {
             let error = format!("xdp:{options}").parse::<DeviceSpec>().unwrap_err().to_string();
             assert!(error.contains(part) && error.contains("xdp:if="), "{options}: {error}");
