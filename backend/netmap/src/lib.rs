@@ -21,6 +21,7 @@
 //!
 //! * [`open`] binds a port, and makes a [`NetmapQueue`] of each of its queue pairs;
 //! * [`NetmapDevice`] is such a queue on its core's thread;
+//! * [`probe`] tells whether there is a module, and of the right version;
 //! * [`PortName`] tells what kinds of ports there are.
 //!
 //! Processes that share a memory of netmap, which the two ends of a pipe do, trust each other with it as they trust
@@ -35,6 +36,7 @@ mod fake;
 mod frame;
 mod memory;
 mod port;
+mod probe;
 mod queue;
 mod receiver;
 #[allow(unsafe_code)]
@@ -47,4 +49,5 @@ pub use device::NetmapDevice;
 pub use error::NetmapError;
 pub use frame::NetmapFrame;
 pub use port::{PortKind, PortName};
+pub use probe::probe;
 pub use queue::{NetmapConfig, NetmapQueue, open};

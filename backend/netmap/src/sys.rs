@@ -15,7 +15,7 @@ use std::sync::atomic::{Ordering, compiler_fence};
 
 use netmap_sys::{
     BUFFER_MIN, Interface, NIOCCTRL, NIOCRXSYNC, NIOCTXSYNC, NS_BUF_CHANGED, NmreqHeader, NmreqOptOffsets,
-    NmreqRegister, Ring, Slot,
+    NmreqPortInfoGet, NmreqRegister, Ring, Slot,
 };
 
 /// The right to a buffer: whoever holds it may read it, and write it if they hold it alone.
@@ -382,6 +382,13 @@ pub(crate) fn control(
     // SAFETY: the request reads and writes one `NmreqHeader` and what its two addresses name: for a request to
     // register, one `NmreqRegister` and a list of options, here one `NmreqOptOffsets` without a successor or none.
     // All are laid out as the kernel's, borrowed exclusively, and live through the call.
+    check(unsafe { libc::ioctl(netmap.as_raw_fd(), NIOCCTRL as _, std::ptr::from_mut(header)) })
+}
+
+/// Asks an open [`netmap_sys::DEVICE`] about a port. On failure too, the header tells which version the kernel speaks.
+pub(crate) fn ask(netmap: &File, header: &mut NmreqHeader, body: &mut NmreqPortInfoGet) -> io::Result<()> {
+    header.body = std::ptr::from_mut(body).expose_provenance() as u64;
+    // SAFETY: as in `control`; the request about a port reads and writes one `NmreqPortInfoGet`, and there are no options.
     check(unsafe { libc::ioctl(netmap.as_raw_fd(), NIOCCTRL as _, std::ptr::from_mut(header)) })
 }
 

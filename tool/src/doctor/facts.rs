@@ -21,8 +21,10 @@ pub(super) struct Facts {
     pub(super) af_xdp: Probe,
     /// Opening a socket for ICMP echo on the kernel's sockets.
     pub(super) echo: Probe,
-    /// Opening `/dev/netmap`.
+    /// Opening `/dev/netmap` and, in a program that was built with netmap, asking the module for its version.
     pub(super) netmap: Probe,
+    /// Opening `/dev/vfio/vfio`, through which a process gets a PCI device.
+    pub(super) vfio: Probe,
     /// The first port that needs no right.
     pub(super) unprivileged_port_start: u16,
     pub(super) limits: Limits,

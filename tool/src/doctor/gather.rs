@@ -31,7 +31,8 @@ impl Facts {
             tun: open("/dev/net/tun"),
             af_xdp: Probe::of(xdp_socket()),
             echo: Probe::of(echo_socket()),
-            netmap: open("/dev/netmap"),
+            netmap: netmap(),
+            vfio: open("/dev/vfio/vfio"),
             unprivileged_port_start: read("/proc/sys/net/ipv4/ip_unprivileged_port_start")
                 .trim()
                 .parse()
@@ -59,6 +60,20 @@ pub(super) fn names(folder: impl AsRef<Path>) -> Vec<String> {
 
 fn open(path: &str) -> Probe {
     Probe::of(OpenOptions::new().read(true).write(true).open(path))
+}
+
+#[cfg(feature = "netmap")]
+fn netmap() -> Probe {
+    let opened = open("/dev/netmap");
+    match hayase::device::netmap::probe() {
+        Err(error) if opened.works => Probe::of(Err::<(), _>(io::Error::other(error))),
+        _ => opened,
+    }
+}
+
+#[cfg(not(feature = "netmap"))]
+fn netmap() -> Probe {
+    open("/dev/netmap")
 }
 
 fn runtime(device: &str, parking: Parking) -> io::Result<Runtime> {

@@ -60,6 +60,7 @@ fn machine(facts: &Facts) -> Vec<(&'static str, String)> {
         ("AF_XDP socket", words(&facts.af_xdp)),
         ("ICMP echo", words(&facts.echo)),
         ("/dev/netmap", words(&facts.netmap)),
+        ("/dev/vfio/vfio", words(&facts.vfio)),
         (
             "locked memory",
             format!("{} KiB", limit(facts.limits.memlock, 10)).replace("unlimited KiB", "unlimited"),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::facts::{Facts, Interface};
+use super::facts::{Facts, Interface, UserSpaceDevice};
 
 /// What AF_XDP locks for one device of 16,384 frames, in bytes.
 const UMEM_LEN: u64 = 32 << 20;
@@ -97,8 +97,9 @@ fn tap(facts: &Facts) -> Verdict {
 
 fn xdp(facts: &Facts) -> Verdict {
     let usable: Vec<_> = facts.interfaces.iter().filter(|interface| !interface.loopback).collect();
-    // One that the machine itself does not live on, rather, unless the others are mere software.
-    let best = usable.iter().min_by_key(|i| (i.driver.is_none(), i.default_route, !i.carrier, !is_native(i)));
+    // One that is up, and that the machine itself does not live on, rather, unless the others are mere software.
+    let order = |i: &&&Interface| (!i.up, i.driver.is_none(), i.default_route, !i.carrier, !is_native(i));
+    let best = usable.iter().min_by_key(order);
     let name = best.map_or("eth1", |interface| interface.name.as_str());
     let keep = if best.is_some_and(|interface| interface.default_route) { ",keep=tcp:22" } else { "" };
     let mut verdict = Verdict::new("xdp", format!("xdp:if={name},addr=10.0.0.2/24{keep}"));
@@ -107,6 +108,8 @@ fn xdp(facts: &Facts) -> Verdict {
             "there is no interface but loopback",
             "give the machine one; to try things out: `ip link add eth1 type veth peer name eth2`",
         );
+    } else if best.is_some_and(|interface| !interface.up) {
+        verdict.refuse("every interface but loopback is down", format!("`ip link set {name} up`"));
     }
     refuse_xdp_rights(facts, &mut verdict);
     usable.iter().for_each(|interface| verdict.note(xdp_interface(interface)));
@@ -175,8 +178,7 @@ fn xdp_interface(interface: &Interface) -> String {
 }
 
 fn dpdk(facts: &Facts) -> Verdict {
-    let example = facts.user_space_devices.first().map(|device| format!("dpdk:pci={}", device.address));
-    let mut verdict = Verdict::new("dpdk", example.unwrap_or_else(|| "dpdk:vdev=net_tap0".to_owned()));
+    let mut verdict = Verdict::new("dpdk", format!("dpdk:{},addr=10.7.0.2/24", dpdk_device(facts)));
     if !facts.built.dpdk {
         verdict.refuse(
             "this program was built without DPDK",
@@ -187,14 +189,21 @@ fn dpdk(facts: &Facts) -> Verdict {
     if free_kib < HUGEPAGES_KIB {
         verdict.note(format!(
             "{} MiB in large pages are free, and a NIC wants them: `sysctl vm.nr_hugepages=512`; virtual devices do \
-             without: eal=--no-huge",
+             without",
             free_kib >> 10
         ));
     } else if facts.hugepages.mounts.is_empty() {
         verdict.note("no hugetlbfs is mounted: `mount -t hugetlbfs none /dev/hugepages`, or eal=--in-memory");
     }
     for device in &facts.user_space_devices {
-        verdict.note(format!("{} is bound to {}", device.address, device.driver));
+        let mut text = format!("{} is bound to {}", device.address, device.driver);
+        if !may_take(facts, device) {
+            text += &format!(
+                ", and /dev/vfio/vfio cannot be opened ({}): run as root; in a container: --device /dev/vfio",
+                facts.vfio.words()
+            );
+        }
+        verdict.note(text);
     }
     if facts.user_space_devices.is_empty() {
         verdict.note(
@@ -203,6 +212,21 @@ fn dpdk(facts: &Facts) -> Verdict {
         );
     }
     verdict
+}
+
+/// What DPDK would find here: a NIC that it may take, an interface of its own, or at least memory shared with another
+/// process.
+fn dpdk_device(facts: &Facts) -> String {
+    match facts.user_space_devices.iter().find(|device| may_take(facts, device)) {
+        Some(device) => format!("pci={}", device.address),
+        None if facts.tun.works && facts.capabilities.net_admin => "vdev=net_tap0".into(),
+        None => "vdev=net_memif0,socket=/tmp/memif.sock,socket-abstract=no".into(),
+    }
+}
+
+/// Whether this process may have a device that was given to user space.
+fn may_take(facts: &Facts, device: &UserSpaceDevice) -> bool {
+    device.driver != "vfio-pci" || facts.vfio.works
 }
 
 fn netmap(facts: &Facts) -> Verdict {
@@ -222,8 +246,8 @@ fn netmap(facts: &Facts) -> Verdict {
         );
     } else if !facts.netmap.works {
         verdict.refuse(
-            format!("/dev/netmap cannot be opened: {}", facts.netmap.words()),
-            "run as root, or give your group the right to the file",
+            format!("/dev/netmap cannot be used: {}", facts.netmap.words()),
+            "run as root, or give your group the right to the file; a module of another version: load one of today's",
         );
     }
     verdict
@@ -231,9 +255,7 @@ fn netmap(facts: &Facts) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::{
-        Built, Capabilities, HugepageSize, Hugepages, Limits, Probe, UserSpaceDevice, XdpFeatures,
-    };
+    use super::super::facts::{Built, Capabilities, HugepageSize, Hugepages, Limits, Probe, XdpFeatures};
     use super::*;
     use std::io::{Error, ErrorKind};
 
@@ -261,6 +283,10 @@ mod tests {
         }
     }
 
+    fn down(name: &str) -> Interface {
+        Interface { up: false, carrier: false, ..interface(name) }
+    }
+
     /// A machine on which everything works.
     fn server() -> Facts {
         Facts {
@@ -274,6 +300,7 @@ mod tests {
             af_xdp: works(),
             echo: works(),
             netmap: works(),
+            vfio: works(),
             unprivileged_port_start: 1024,
             limits: Limits { memlock: None, nofile: None },
             hugepages: Hugepages {
@@ -303,6 +330,7 @@ mod tests {
             af_xdp: fails(ErrorKind::PermissionDenied),
             echo: fails(ErrorKind::PermissionDenied),
             netmap: fails(ErrorKind::NotFound),
+            vfio: fails(ErrorKind::NotFound),
             limits: Limits { memlock: Some(64 << 10), nofile: Some(1024) },
             hugepages: Hugepages { sizes: vec![], mounts: vec![] },
             user_space_devices: vec![],
@@ -368,7 +396,8 @@ mod tests {
             ("dpdk", Facts { built: Built { dpdk: false, netmap: true }, ..server() }, "without DPDK"),
             ("netmap", Facts { built: Built { dpdk: true, netmap: false }, ..server() }, "without netmap"),
             ("netmap", Facts { netmap: fails(ErrorKind::NotFound), ..server() }, "no /dev/netmap"),
-            ("netmap", Facts { netmap: denied(), ..server() }, "cannot be opened"),
+            ("netmap", Facts { netmap: denied(), ..server() }, "cannot be used: permission denied"),
+            ("xdp", Facts { interfaces: vec![down("eth1"), down("eth2")], ..server() }, "is down"),
         ] {
             let verdict = verdict(&facts, device);
             assert!(!verdict.works && verdict.why_not.len() == 1, "{part}: {verdict:?}");
@@ -403,7 +432,7 @@ mod tests {
                 Interface { xdp: None, ..interface("eth1") },
                 Interface { xdp: Some(copy), rx_queues: 1, ..interface("eth2") },
                 Interface { carrier: false, ..interface("eth3") },
-                Interface { up: false, carrier: false, ..interface("eth4") },
+                down("eth4"),
             ],
             ..server()
         };
@@ -420,9 +449,28 @@ mod tests {
         }
     }
 
+    /// Whatever is proposed can be given to `--device`.
+    #[test]
+    fn every_proposal_is_a_spec() {
+        let bare = Facts { interfaces: vec![], user_space_devices: vec![], ..server() };
+        let closed = Facts { vfio: fails(ErrorKind::PermissionDenied), ..server() };
+        for facts in [server(), container(), bare, closed] {
+            for verdict in all(&facts) {
+                let spec = verdict.spec.parse::<hayase::DeviceSpec>();
+                assert!(spec.is_ok(), "{}: {}", verdict.spec, spec.unwrap_err());
+            }
+        }
+    }
+
     #[test]
     fn dpdk_says_what_it_finds() {
-        assert_eq!(verdict(&server(), "dpdk").spec, "dpdk:pci=0000:01:00.0");
+        let spec = |facts: &Facts| verdict(facts, "dpdk").spec;
+        assert_eq!(spec(&server()), "dpdk:pci=0000:01:00.0,addr=10.7.0.2/24");
+        let closed = Facts { vfio: fails(ErrorKind::PermissionDenied), ..server() };
+        assert_eq!(spec(&closed), "dpdk:vdev=net_tap0,addr=10.7.0.2/24");
+        let notes = verdict(&closed, "dpdk").notes;
+        assert!(notes[0].contains("/dev/vfio/vfio cannot be opened (permission denied)"), "{notes:?}");
+        assert!(spec(&container()).starts_with("dpdk:vdev=net_memif0,"));
         let unmounted = Hugepages { mounts: vec![], ..server().hugepages };
         let notes = verdict(&Facts { hugepages: unmounted, ..server() }, "dpdk").notes;
         assert!(notes[0].contains("hugetlbfs"), "{notes:?}");
