@@ -119,9 +119,21 @@ mod tests {
     fn ways() -> Vec<Box<dyn Park>> {
         let ring = system(Parking::IoUring);
         if let Err(error) = &ring {
-            eprintln!("skipped for io_uring: {error}");
+            skip(&format!("io_uring is not to be had: {error}"));
         }
         ring.into_iter().chain(system(Parking::Ppoll)).collect()
+    }
+
+    /// Says on the terminal, whatever the test harness captures, that a test does nothing.
+    fn skip(reason: &str) {
+        assert!(
+            std::env::var_os("HAYASE_NO_SKIP").is_none(),
+            "HAYASE_NO_SKIP is set, and this test cannot run: {reason}"
+        );
+        let name = std::thread::current().name().unwrap_or("a test").to_owned();
+        // A closed standard error is no reason to fail.
+        let _ =
+            std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: {name}: {reason}\n"));
     }
 
     fn readable(fd: &OwnedFd) -> Interest {

@@ -15,23 +15,33 @@ use crate::sys::testing::{enter_new_network_namespace, packet_socket};
 use crate::vnet::{VNET_LEN, VnetHeader};
 use crate::{TapConfig, TapDevice, TapError, host, sys};
 
-/// Runs a test on a thread of its own, in a network namespace of its own. Skips it without the rights.
+/// Runs a test on a thread of its own, in a network namespace of its own. Skips it without the rights, unless that is
+/// forbidden.
 fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
     let run = thread::spawn(move || {
         if let Err(error) = enter_new_network_namespace() {
-            println!("skipped: cannot make a network namespace: {error}");
-            return;
+            return skip(&format!("cannot make a network namespace: {error}"));
         }
         let rights = TapDevice::open(&TapConfig::default()).map(drop);
         if let Err(error @ (TapError::NoTunDriver(_) | TapError::NotPermitted { .. })) = rights {
-            println!("skipped: {error}");
-            return;
+            return skip(&error.to_string());
         }
         test();
     });
     if let Err(panic) = run.join() {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Says on the terminal, whatever the test harness captures, that a test does nothing.
+fn skip(reason: &str) {
+    assert!(
+        std::env::var_os("HAYASE_NO_SKIP").is_none(),
+        "HAYASE_NO_SKIP is set, and this test cannot run: {reason}"
+    );
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    // A closed standard error is no reason to fail.
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: {name}: {reason}\n"));
 }
 
 fn open(offloads: Offloads) -> TapDevice {
