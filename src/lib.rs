@@ -41,7 +41,10 @@
 //!
 //! # Features
 //! - `tap` (default): TAP interfaces of Linux.
+//! - `xdp` (default): the queues of a network interface, through AF_XDP of Linux.
 //! - `kernel` (default): the same API over the sockets of Linux.
+//! - `dpdk`: devices of DPDK's drivers. Needs `libdpdk-dev` and `pkg-config`.
+//! - `netmap`: netmap's rings, switches and pipes. Needs netmap's kernel module to run.
 //! - `tokio`: tokio's `AsyncRead` and `AsyncWrite` on our types. Those of `futures` are always there.
 #![forbid(unsafe_code)]
 

@@ -282,6 +282,54 @@ fn nothing_is_left_for_later() {
 }
 
 /// The root manifest is the one place for versions, lints and profiles.
+/// A document that names a file of this repository names one that is there.
+#[test]
+fn the_files_that_documents_name_are_there() {
+    let tops = [
+        "src/",
+        "stack/src/",
+        "executor/src/",
+        "device/src/",
+        "backend/",
+        "tool/src/",
+        "tests/tests/",
+        "benches/",
+    ];
+    let mut missing = Vec::new();
+    for file in files(&["md"]).iter().filter(|file| file.path.starts_with("docs")) {
+        for name in file.text.split('`').skip(1).step_by(2) {
+            let is_path =
+                tops.iter().any(|top| name.starts_with(top)) && !name.contains([' ', '*', '{', '<']);
+            let path = name.split(':').next().unwrap_or(name);
+            if is_path && path.ends_with(".rs") && !workspace_root().join(path).exists() {
+                missing.push(format!("{}: {name}", file.path.display()));
+            }
+        }
+    }
+    none("a document names what is not there", missing);
+}
+
+/// What netmap's tests skip takes a kernel module, so a machine that skips nothing else may skip it.
+const MAY_BE_SKIPPED: [&str; 1] = ["backend/netmap/src/tests.rs"];
+
+/// A test that cannot run says so past the harness, which keeps what is printed to itself, and fails where
+/// `HAYASE_NO_SKIP` is set.
+#[test]
+fn no_test_is_skipped_in_silence() {
+    let sources = files(&["rs"]);
+    let word = concat!('"', "skipped: ");
+    let skipping: Vec<_> = sources.iter().filter(|file| file.text.contains(word)).collect();
+    assert!(skipping.len() >= 5, "the rule looks for another word than the tests say");
+    let printed = |file: &&&File| file.text.contains(&format!("println!({word}"));
+    none(
+        "the harness hides what is printed here",
+        skipping.iter().filter(printed).map(|file| file.path.display()),
+    );
+    let is_allowed = |file: &File| MAY_BE_SKIPPED.iter().any(|path| file.path == Path::new(path));
+    let deaf = skipping.iter().filter(|file| !file.text.contains("HAYASE_NO_SKIP") && !is_allowed(file));
+    none("a test is skipped although HAYASE_NO_SKIP is set", deaf.map(|file| file.path.display()));
+}
+
 #[test]
 fn members_inherit_from_the_root_manifest() {
     let members = files(&["toml"]).into_iter().filter(|file| file.path.ends_with("Cargo.toml"));
