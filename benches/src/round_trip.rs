@@ -7,9 +7,9 @@ use hayase_device::{Burst, Device, Offloads};
 use hayase_stack::{Config, Instant, Socket, Stack, TcpId};
 use hayase_wire::{EndConfig, Wire, WireConfig, WireDevice};
 
-struct Host {
-    stack: Stack<HeapFrame>,
-    device: WireDevice,
+pub(crate) struct Host {
+    pub(crate) stack: Stack<HeapFrame>,
+    pub(crate) device: WireDevice,
     burst: Burst<HeapFrame>,
     ready: Vec<TcpId>,
 }
@@ -22,13 +22,13 @@ impl Host {
         Host { stack, device, burst: Burst::new(64), ready: Vec::new() }
     }
 
-    fn receive(&mut self, now: Instant) {
+    pub(crate) fn receive(&mut self, now: Instant) {
         while self.device.receive(&mut self.burst) > 0 {
             self.stack.receive(now, &mut self.burst, &mut self.device);
         }
     }
 
-    fn transmit(&mut self, now: Instant) {
+    pub(crate) fn transmit(&mut self, now: Instant) {
         self.stack.transmit(now, &mut self.device);
         self.device.flush();
     }
@@ -59,14 +59,14 @@ impl Host {
     }
 }
 
-struct Pair {
-    client: Host,
-    server: Host,
-    now: Instant,
+pub(crate) struct Pair {
+    pub(crate) client: Host,
+    pub(crate) server: Host,
+    pub(crate) now: Instant,
 }
 
 impl Pair {
-    fn new(offloads: Offloads) -> Pair {
+    pub(crate) fn new(offloads: Offloads) -> Pair {
         let defaults = WireConfig::default();
         let (a, b) = Wire::pair(WireConfig {
             a: EndConfig { offloads, ..defaults.a },
@@ -87,7 +87,7 @@ impl Pair {
         self.server.transmit(self.now);
     }
 
-    fn connect(&mut self, count: usize) -> (Vec<TcpId>, Vec<TcpId>) {
+    pub(crate) fn connect(&mut self, count: usize) -> (Vec<TcpId>, Vec<TcpId>) {
         let mut pairs = (Vec::new(), Vec::new());
         let listener = self.server.stack.tcp_listen("10.0.0.2:7".parse().expect("an address"), 4096);
         let listener = listener.expect("a free port");
@@ -127,6 +127,37 @@ impl Pair {
             done += self.client.echo(self.now);
             self.client.transmit(self.now);
         }
+    }
+}
+
+/// Bytes of a write, and of a read, in bulk.
+const BULK_LEN: usize = 64 * 1024;
+
+/// `count` times 64 KiB from one end to the other, on one connection.
+pub(crate) fn bulk(count: u64, offloads: Offloads) {
+    let mut pair = Pair::new(offloads);
+    let (clients, servers) = pair.connect(1);
+    let (chunk, mut buf) = (vec![0x5a; BULK_LEN], vec![0; BULK_LEN]);
+    let total = count as usize * BULK_LEN;
+    let (mut written, mut read) = (0, 0);
+    while read < total {
+        let Host { stack, device, .. } = &mut pair.client;
+        let len = BULK_LEN.min(total - written);
+        if len > 0
+            && let Poll::Ready(taken) = stack.tcp_write(pair.now, clients[0], &chunk[..len], device)
+        {
+            written += taken.expect("the connection stands");
+        }
+        pair.client.transmit(pair.now);
+        pair.server.receive(pair.now);
+        while let Poll::Ready(taken) = pair.server.stack.tcp_read(pair.now, servers[0], &mut buf) {
+            read += taken.expect("the connection stands");
+        }
+        pair.server.stack.drain_ready(|_, _| {});
+        pair.server.transmit(pair.now);
+        pair.now += std::time::Duration::from_micros(10);
+        pair.client.receive(pair.now);
+        pair.client.stack.drain_ready(|_, _| {});
     }
 }
 

@@ -1,6 +1,10 @@
 //! Stages that need no connection.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::hint::black_box;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use hayase_device::conformance::packet::{Ip, Packet};
@@ -114,6 +118,43 @@ pub(crate) fn task_wake(count: u64) {
             hayase_executor::yield_now().await;
         }
     });
+}
+
+/// A task that waits is woken by another, runs, and wakes that one: two wakes and two polls.
+pub(crate) fn task_wake_waiter(count: u64) {
+    let executor = Executor::new().expect("an executor");
+    let bells: [Rc<Bell>; 2] = Default::default();
+    executor.block_on(&(), async move {
+        let [here, there] = bells;
+        let other = hayase_executor::spawn(answer(Rc::clone(&there), Rc::clone(&here), count));
+        answer(here, there, count).await;
+        other.await.expect("it ends");
+    });
+}
+
+/// A place where one task waits and another rings.
+#[derive(Debug, Default)]
+struct Bell {
+    rung: Cell<u64>,
+    waiter: Cell<Option<Waker>>,
+}
+
+/// Rings there, waits here, and again.
+async fn answer(here: Rc<Bell>, there: Rc<Bell>, count: u64) {
+    for number in 1..=count {
+        there.rung.set(number);
+        if let Some(waiter) = there.waiter.take() {
+            waiter.wake();
+        }
+        poll_fn(|cx| {
+            if here.rung.get() >= number {
+                return Poll::Ready(());
+            }
+            here.waiter.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 /// A turn of an executor that has nothing to do.
