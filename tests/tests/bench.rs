@@ -1,8 +1,9 @@
-//! `hayase bench` on the in-memory wire: no rights are needed for that.
+//! `hayase bench` on the in-memory wire, for which no rights are needed; and every study of it on devices that lead elsewhere.
 
 use std::time::Duration;
 
-use hayase_tests::{Process, binary};
+use hayase_tests::site::listens_at;
+use hayase_tests::{Device, Family, Offloads, Process, Site, binary, kernel};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -111,4 +112,95 @@ fn a_device_that_cannot_be_opened_says_what_to_do() {
     let exit = Process::spawn(&mut command).wait(LIMIT);
     assert!(!exit.status.success());
     assert!(!exit.stderr.trim().is_empty() && !exit.stderr.contains("panicked"), "{}", exit.stderr);
+}
+
+/// The servers that the studies ask for, on the kernel's sockets: echo on several ports, discard, close.
+fn servers(site: &Site) -> [Process; 2] {
+    kernel::raise_file_limit();
+    let serve = |arguments: &[&str]| {
+        let mut command = binary::hayase();
+        command.arg("serve").args(arguments).args(["--device", "kernel"]);
+        let process = Process::spawn_in(&site.namespace, &mut command);
+        process.line(LIMIT, |line| listens_at(line).is_some());
+        process
+    };
+    [serve(&["echo", "--port", "7000-7002"]), serve(&["discard", "close"])]
+}
+
+/// One report, briefly, of all that can be measured on a device, the servers elsewhere.
+fn check_studies(device: Device, left_out: &[(&str, &str)]) {
+    Site::run(device, Family::V4, Offloads::All, |site| {
+        let _servers = servers(site);
+        let folder = std::env::temp_dir().join(format!("hayase-studies-{device:?}-{}", std::process::id()));
+        let [echo, discard, close] = [7000, 9, 10].map(|port| site.kernel(port).to_string());
+        let out = folder.display().to_string();
+        let servers = ["--connect", &format!("{echo}-7002"), "--discard", &discard, "--close", &close];
+        let exit =
+            site.start(&[&["bench", "report", "--quick", "--json", "--out", &out], &servers[..]].concat());
+        let exit = exit.wait(Duration::from_secs(180)).success();
+        let written: Value = serde_json::from_slice(&exit.stdout).unwrap();
+        let missing = written["left_out"].as_array().unwrap();
+        assert_eq!(missing.len(), left_out.len(), "{device:?}: {written}");
+        for (entry, (name, part)) in missing.iter().zip(left_out) {
+            assert!(entry[0] == *name && entry[1].as_str().unwrap().contains(part), "{device:?}: {entry}");
+        }
+        let studies = written["studies"].as_array().unwrap();
+        assert_eq!(studies.len() + left_out.len(), 10, "{device:?}: {written}");
+        for name in studies.iter().map(|name| name.as_str().unwrap()) {
+            let text = std::fs::read(folder.join(format!("{name}.json"))).unwrap();
+            let figures: Value = serde_json::from_slice(&text).unwrap();
+            assert!(figures["rows"].as_array().is_some_and(|rows| !rows.is_empty()), "{name}: {figures}");
+            assert_eq!(figures["settings"]["device"], site.device(), "{name}: {figures}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    });
+}
+
+/// What no device but the wire can do, or this build.
+const ON_THE_WIRE: [(&str, &str); 2] = [("in-flight", "virtual time"), ("peers", "--features peers")];
+
+#[test]
+fn every_study_is_made_over_tap() {
+    check_studies(Device::Tap, &ON_THE_WIRE);
+}
+
+#[test]
+fn every_study_is_made_on_the_kernels_sockets() {
+    let [in_flight, peers] = ON_THE_WIRE;
+    check_studies(Device::Kernel, &[in_flight, ("memory", "the kernel's memory"), peers]);
+}
+
+/// More connections than one port of a server takes are spread over its ports; those that are beyond the client's take no
+/// other point with them.
+#[test]
+fn more_idle_connections_than_ports_are_spread_or_told() {
+    Site::run(Device::Tap, Family::V4, Offloads::All, |site| {
+        let _server = {
+            let mut command = binary::hayase();
+            command.args(["serve", "echo", "--port", "7000-7001", "--device", "kernel"]);
+            kernel::raise_file_limit();
+            let process = Process::spawn_in(&site.namespace, &mut command);
+            process.line(LIMIT, |line| listens_at(line).is_some());
+            process
+        };
+        let study = |target: &str| -> Value {
+            let line =
+                ["bench", "idle-cost", "--idle", "0,30000", "--rounds", "1", "--duration", "0.2", "--json"];
+            let exit = site.start(&[&line[..], &["--connect", target]].concat());
+            let exit = exit.wait(Duration::from_secs(180)).success();
+            serde_json::from_slice(&exit.stdout).unwrap()
+        };
+        let address = site.kernel(7000).to_string();
+        let told = study(&address);
+        assert_eq!(told["rows"].as_array().map(Vec::len), Some(1), "{told}");
+        assert_eq!(
+            (&told["rows"][0]["idle"], &told["failed"][0]["point"]),
+            (&0.into(), &"30,000 idle".into())
+        );
+        let reason = told["failed"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains("--connect ADDR:PORT-PORT spreads"), "{reason}");
+        let spread = study(&format!("{address}-7001"));
+        assert_eq!(spread["rows"].as_array().map(Vec::len), Some(2), "{spread}");
+        assert_eq!(spread["rows"][1]["idle"], 30_000, "{spread}");
+    });
 }

@@ -1,6 +1,7 @@
 //! The command line. Its words are a contract: they are added to, not changed.
 
 mod bench;
+mod target;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -13,6 +14,7 @@ pub(crate) use bench::{
     BenchArgs, BenchCommon, BenchKind, BulkArgs, BulkSweep, ChurnArgs, IdleCostArgs, InFlightArgs,
     MemoryArgs, ModelsArgs, PeersArgs, PingpongArgs, PingpongSweep, ReportArgs,
 };
+pub(crate) use target::{Ports, Target};
 
 const DEVICES: &str = "\
 Devices (SPEC):
@@ -61,7 +63,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a server: echo, discard, source or http
+    /// Run servers: echo, discard, source, http, close
     Serve(ServeArgs),
     /// Send ICMP echo requests and print the replies, as ping(8) does
     Ping(PingArgs),
@@ -81,14 +83,17 @@ Examples:
   hayase serve echo --device tap:name=hy0,addr=10.7.0.2/24      then: socat - TCP:10.7.0.2:7
   hayase serve http --port 8080                                 then: curl http://10.7.0.2:8080/bytes/1000000
   hayase serve discard --device wire                            shows a client of its own, and ends
+  hayase serve echo discard close                               what `hayase bench` asks for, each on its own port
+  hayase serve echo --port 7000-7009                            more connections than one client has ports to call from
 
-Standard output has one line `listening on ADDR:PORT` for each address, once the server is ready; everything else goes
-to standard error. SIGINT and SIGTERM end it.
+Standard output has one line `listening on ADDR:PORT` for each address and port, once the server is ready; everything else
+goes to standard error. SIGINT and SIGTERM end it.
 
 {DEVICES}"))]
 pub(crate) struct ServeArgs {
-    /// What to do with a connection
-    pub(crate) service: Service,
+    /// What to do with a connection; of several services, each has its own port
+    #[arg(required = true, value_name = "SERVICE")]
+    pub(crate) service: Vec<Service>,
     /// The device to serve on; may be repeated, to serve on several
     #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE", value_delimiter = ';')]
     pub(crate) device: Vec<DeviceSpec>,
@@ -96,9 +101,9 @@ pub(crate) struct ServeArgs {
     /// own on the CPU of the tasks
     #[arg(long, value_name = "MODEL", default_value_t)]
     pub(crate) model: Model,
-    /// The TCP port; by default echo 7, discard 9, source 19, http 80; 0 takes a free one
-    #[arg(long)]
-    pub(crate) port: Option<u16>,
+    /// The TCP port, or several; by default echo 7, discard 9, close 10, source 19, http 80; 0 takes a free one
+    #[arg(long, value_name = "PORT[-PORT]")]
+    pub(crate) port: Option<Ports>,
     /// Serve on so many cores, each with a stack and a listener of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = cores)]
     pub(crate) cores: usize,
@@ -143,16 +148,19 @@ pub(crate) enum Service {
     Source,
     /// Answer HTTP/1.1 requests: / and /bytes/N
     Http,
+    /// Close every connection at once
+    Close,
 }
 
 impl Service {
-    /// The port that RFC 862, RFC 863, RFC 864 and RFC 9110 give it.
+    /// The port that RFC 862, RFC 863, RFC 864 and RFC 9110 give it; for closing, one that nobody else has.
     pub(crate) fn default_port(self) -> u16 {
         match self {
             Service::Echo => 7,
             Service::Discard => 9,
             Service::Source => 19,
             Service::Http => 80,
+            Service::Close => 10,
         }
     }
 }
@@ -370,6 +378,8 @@ mod tests {
             "hayase connect 10.8.0.1:7 --device tap:name=hy0,addr=10.7.0.2/24;tap:name=hy1,addr=10.8.0.2/24",
             "hayase ping 10.8.0.1 --device kernel --device tap:name=hy1,addr=10.8.0.2/24",
             "hayase serve http --congestion bbr --fastopen",
+            "hayase serve echo discard close --device wire",
+            "hayase serve echo --port 7000-7009",
             "hayase connect 10.7.0.1:80 --congestion newreno --fastopen",
             "hayase bench pingpong --congestion reno",
             "hayase bench bulk --congestion cubic --connections 2",
@@ -388,6 +398,12 @@ mod tests {
             "hayase bench in-flight --in-flight 64K,1M,4194304 --bytes 1000000 --offloads none",
             "hayase bench peers --rounds 1 --duration 0.1 --svg a.svg --json",
             "hayase bench report --out a-folder --quick",
+            "hayase bench report --out a-folder --device kernel --connect 127.0.0.1:7 --discard 127.0.0.1:9 --close 127.0.0.1:10",
+            "hayase bench idle-cost --device kernel --connect 127.0.0.1:7000-7005 --idle 0,100000",
+            "hayase bench memory --device tap:name=hy0,addr=10.7.0.2/24 --connect 10.7.0.1:7",
+            "hayase bench pingpong --sweep rate --values 1000,5000 --connections 4",
+            "hayase bench pingpong --round-trips 10 --svg a.svg",
+            "hayase bench bulk --bytes 100000 --svg a.svg",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }
@@ -407,9 +423,12 @@ mod tests {
             ("hayase serve echo --congestion vegas", "newreno, cubic or bbr"),
             ("hayase serve echo --model divided", "only unified, split and merge"),
             ("hayase bench models --connections 1,0", "from 1 to"),
-            ("hayase bench pingpong --sweep sizes", "cores, connections"),
+            ("hayase bench pingpong --sweep sizes", "cores, connections, rate"),
             ("hayase bench pingpong --values 1,2", "--sweep"),
-            ("hayase bench pingpong --svg a.svg", "--sweep"),
+            ("hayase serve", "<SERVICE>"),
+            ("hayase serve echo --port 9-7", "7000-7009"),
+            ("hayase bench churn --connect 10.7.0.1:9-7", "ADDR:PORT-PORT"),
+            ("hayase bench report --out a --close 10.7.0.1:10", "--connect"),
             ("hayase bench pingpong --sweep cores --round-trips 5", "cannot be used with"),
             ("hayase bench pingpong --rate 0", "requests a second"),
             ("hayase bench pingpong --rate 5 --sweep cores", "cannot be used with"),

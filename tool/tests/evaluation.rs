@@ -97,6 +97,78 @@ fn a_sweep_of_cores_is_compared_with_a_straight_line() {
 }
 
 #[test]
+fn a_sweep_of_rates_has_the_times_of_each() {
+    let line = "bench pingpong --sweep rate --values 500,2000 --connections 4 --duration 0.2";
+    let (figures, svg) = study(line, "rates.svg");
+    assert_eq!((&figures["sweep"], &figures["settings"]["connections"]), (&"rate".into(), &"4".into()));
+    assert_eq!(column(&figures, "due_per_second"), [500.0, 2000.0]);
+    let rates = column(&figures, "round_trips_per_second");
+    assert!(
+        rates[0] <= 525.0 && rates[1] <= 2100.0 && column(&figures, "not_sent") == [0.0, 0.0],
+        "{figures}"
+    );
+    let times = ["p50_us", "p99.9_us"].map(|key| column(&figures, key));
+    assert!((0..2).all(|row| 0.0 < times[0][row] && times[0][row] <= times[1][row]), "{figures}");
+    assert!(svg.contains("Time of a request from when it was due"), "{svg}");
+}
+
+/// What is measured once is drawn as well: times by how rare they are, and a rate as time goes by.
+#[test]
+fn a_single_run_shows_what_it_does_and_is_drawn() {
+    let file = temporary("single.svg");
+    for (line, title, step) in [
+        (
+            "bench pingpong --duration 0.1 --connections 3",
+            "Times of round trips on wire, 3 connections",
+            "pingpong 1/1: 3",
+        ),
+        ("bench pingpong --round-trips 2000 --cores 2", "Times of round trips on wire", "pingpong 1/1: 1"),
+        (
+            "bench pingpong --rate 3000 --duration 0.1",
+            "3,000 due each second",
+            "pingpong 1/1: 1 connections, 0.1 s",
+        ),
+        (
+            "bench bulk --duration 0.2",
+            "Bulk on wire, 1 connections, as time goes by",
+            "bulk 1/1: 1 connections, 0.2 s",
+        ),
+        (
+            "bench bulk --bytes 3000000 --cores 2 --owned",
+            "as time goes by",
+            "bulk 1/1: 1 connections, 3,000,000 bytes",
+        ),
+    ] {
+        let output = hayase(&format!("{line} --svg {}", file.display()));
+        assert!(output.status.success(), "{line}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(step), "{line}: {}", text(&output.stderr));
+        let svg = fs::read_to_string(&file).unwrap();
+        assert!(svg.starts_with("<svg") && svg.contains(title) && svg.contains("polyline"), "{line}: {svg}");
+        fs::remove_file(&file).unwrap();
+    }
+}
+
+/// All studies say the same of themselves, and how they are drawn.
+#[test]
+fn models_are_a_study_as_the_others_are() {
+    let line = "bench models --connections 1,2 --models unified,split --rounds 1 --duration 0.03";
+    let (figures, svg) = study(line, "models.svg");
+    let settings = &figures["settings"];
+    for key in ["device", "offloads", "congestion", "payload", "rounds", "duration", "peak per second"] {
+        assert!(settings[key].is_string(), "{key} is not in {settings}");
+    }
+    assert_eq!(column(&figures, "connections"), [1.0, 2.0, 1.0, 2.0]);
+    assert!(column(&figures, "of_unified")[..2] == [1.0, 1.0] && svg.contains("split p99"), "{figures}");
+    let output = hayase(line);
+    assert!(text(&output.stderr).contains("--svg FILE draws this"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).starts_with("models\n  device           wire\n"),
+        "{}",
+        text(&output.stdout)
+    );
+}
+
+#[test]
 fn requests_at_a_rate_are_all_answered() {
     let figures = json("bench pingpong --connections 4 --rate 2000 --duration 0.2 --json");
     assert_eq!((&figures["due_per_second"], &figures["not_sent"]), (&2000.0.into(), &0.into()));
@@ -225,7 +297,7 @@ fn the_report_is_one_page_with_every_study() {
     let page = fs::read_to_string(folder.join("index.html")).unwrap();
     let studies: Vec<_> =
         written["studies"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-    let expected = if cfg!(feature = "peers") { 9 } else { 8 };
+    let expected = if cfg!(feature = "peers") { 10 } else { 9 };
     assert_eq!(studies.len(), expected, "{written}");
     for name in studies {
         assert!(page.contains(&format!("<section id=\"{name}\">")), "{name}");
@@ -255,12 +327,18 @@ fn flags_that_make_no_sense_together_are_named() {
         ("bench idle-cost --device kernel", "--connect ADDR:PORT"),
         ("bench churn --device wire --connect 10.7.0.1:7", "leave --connect out"),
         ("bench memory --connections none", "from 1 to"),
+        ("bench pingpong --sweep rate --cores 2", "leave --cores out"),
+        ("bench pingpong --virtual-time --round-trips 5 --svg a.svg", "leave --svg out"),
+        ("bench report --out x --device kernel", "--connect ADDR:PORT"),
+        ("serve echo discard --port 7", "leave --port out"),
     ] {
         let words = failure(line, 2);
         assert!(words.contains(part), "{line}: {words}");
     }
     let words = failure("bench idle-cost --idle 1 --duration 0.01 --rounds 1 --svg /nowhere/a.svg", 1);
     assert!(words.contains("cannot draw into /nowhere/a.svg"), "{words}");
+    let words = failure("bench memory --device kernel --connect 127.0.0.1:7 --connections 10", 1);
+    assert!(words.contains("the kernel's memory"), "{words}");
     let words = failure("bench report --quick --out /proc/none", 1);
     assert!(words.contains("cannot make the folder /proc/none"), "{words}");
 }

@@ -229,6 +229,28 @@ fn models_are_compared_and_drawn() {
 }
 
 #[test]
+fn several_services_have_a_port_each() {
+    let output = hayase("serve echo discard close --device wire");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let ports: Vec<_> = stdout(&output)
+        .lines()
+        .filter_map(|line| line.strip_prefix("listening on 10.7.0.2:"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(ports, ["7", "9", "10"], "{}", stdout(&output));
+    for words in [
+        "10.7.0.2:7: 1048576 bytes came back",
+        "10.7.0.2:9: took 1048576 bytes",
+        "10.7.0.2:10: closed at once",
+    ] {
+        assert!(stderr(&output).contains(words), "{words}: {}", stderr(&output));
+    }
+    let output = hayase("serve close --port 7000-7002 --device wire");
+    let count = stdout(&output).matches("listening on 10.7.0.2:700").count();
+    assert_eq!((count, output.status.success()), (3, true), "{}", stderr(&output));
+}
+
+#[test]
 fn silence_is_a_failure() {
     let output = hayase("ping 10.7.0.99 --device wire --count 1 --timeout 0.1");
     assert_eq!(output.status.code(), Some(1));

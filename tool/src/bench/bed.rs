@@ -9,7 +9,7 @@ use hayase::{DeviceSpec, Host, Model, Offloads, Runtime, TapSpec, WireSpec, time
 
 use super::join_all;
 use super::report::{Conditions, Counts};
-use crate::cli::{self, BenchCommon};
+use crate::cli::{self, BenchCommon, Target};
 use crate::device;
 use crate::failure::{Attempt, Failure, Result};
 use crate::serve;
@@ -34,7 +34,7 @@ pub(super) struct Bed {
     /// The server in this process, if it is.
     server: Option<Host>,
     /// Where a server elsewhere is.
-    remote: Option<SocketAddr>,
+    remote: Option<Target>,
 }
 
 impl Bed {
@@ -110,7 +110,7 @@ impl Bed {
 /// Opens connections from the current host, to `remote` or to our own `server`, where `serve` is what it does with each.
 pub(super) async fn connect<F>(
     server: Option<Host>,
-    remote: Option<SocketAddr>,
+    remote: Option<Target>,
     count: usize,
     serve: impl Fn(TcpStream) -> F + Copy + 'static,
 ) -> Result<Vec<TcpStream>>
@@ -123,7 +123,7 @@ where
 async fn connect_from<F>(
     first_port: u16,
     server: Option<Host>,
-    remote: Option<SocketAddr>,
+    remote: Option<Target>,
     count: usize,
     serve: impl Fn(TcpStream) -> F + Copy + 'static,
 ) -> Result<Vec<TcpStream>>
@@ -131,26 +131,42 @@ where
     F: Future<Output = io::Result<()>> + 'static,
 {
     let mut streams = Vec::with_capacity(count);
-    for (port, first) in (first_port..).zip((0..count).step_by(PER_PORT)) {
-        let target = target(port, server, remote, serve).await?;
-        open(target, PER_PORT.min(count - first), &mut streams).await?;
+    match remote {
+        Some(remote) => {
+            let ports = spread(count, remote.ports.count());
+            for (target, count) in remote.addresses().zip(ports) {
+                open(target, count, &mut streams).await?;
+            }
+        }
+        None => {
+            for (port, first) in (first_port..).zip((0..count).step_by(PER_PORT)) {
+                let target = target(port, server, None, serve).await?;
+                open(target, PER_PORT.min(count - first), &mut streams).await?;
+            }
+        }
     }
     time::sleep(SETTLING_TIME).await;
     Ok(streams)
+}
+
+/// How many connections each of the ports gets that are needed for `count`, if there are `ports_max`.
+fn spread(count: usize, ports_max: usize) -> impl Iterator<Item = usize> {
+    let ports = count.div_ceil(PER_PORT).clamp(1, ports_max);
+    (0..ports).map(move |port| count / ports + usize::from(port < count % ports))
 }
 
 /// Where the server of a port is: elsewhere, or at our own other end, where it is started.
 async fn target<F>(
     port: u16,
     server: Option<Host>,
-    remote: Option<SocketAddr>,
+    remote: Option<Target>,
     serve: impl Fn(TcpStream) -> F + Copy + 'static,
 ) -> Result<SocketAddr>
 where
     F: Future<Output = io::Result<()>> + 'static,
 {
     match (remote, server) {
-        (Some(remote), _) => Ok(remote),
+        (Some(remote), _) => Ok(remote.first()),
         (None, Some(server)) => start_server(server, port, serve).await,
         (None, None) => Err(Failure::Usage(NO_SERVER.into())),
     }
@@ -178,15 +194,25 @@ const NO_REMOTE: &str =
 
 /// The device: the wire by default, unless there is somebody to connect to.
 fn device_spec(common: &BenchCommon) -> Result<DeviceSpec> {
-    let default = match common.connect {
-        Some(_) => DeviceSpec::Tap(TapSpec::default()),
-        None => DeviceSpec::Wire(WireSpec::default()),
-    };
-    let spec = common.device.clone().unwrap_or(default);
-    match (matches!(spec, DeviceSpec::Wire(_)), common.connect.is_some()) {
+    let is_remote = common.connect.is_some();
+    let spec = common.device.clone().unwrap_or_else(|| default_device(is_remote));
+    check(&spec, is_remote)?;
+    Ok(spec)
+}
+
+pub(super) fn default_device(is_remote: bool) -> DeviceSpec {
+    match is_remote {
+        true => DeviceSpec::Tap(TapSpec::default()),
+        false => DeviceSpec::Wire(WireSpec::default()),
+    }
+}
+
+/// Whether there is a server where it has to be.
+pub(super) fn check(spec: &DeviceSpec, is_remote: bool) -> Result {
+    match (matches!(spec, DeviceSpec::Wire(_)), is_remote) {
         (true, true) => Err(Failure::Usage(NO_REMOTE.into())),
         (false, false) => Err(Failure::Usage(NO_SERVER.into())),
-        _ => Ok(spec),
+        _ => Ok(()),
     }
 }
 
@@ -214,10 +240,18 @@ async fn open(target: SocketAddr, count: usize, streams: &mut Vec<TcpStream>) ->
         let opening = (0..batch).map(|_| hayase::spawn(open_one(target))).collect();
         let opened = join_all(opening)
             .await
-            .attempt(|| format!("cannot open connection {} to {target}", streams.len() + 1))?;
+            .attempt(|| format!("cannot open connection {} to {target}{}", streams.len() + 1, advice(end)))?;
         streams.extend(opened);
     }
     Ok(())
+}
+
+/// What helps where one port of a server has more connections than the client has ports to call from.
+fn advice(count: usize) -> &'static str {
+    match count > PER_PORT {
+        true => " (--connect ADDR:PORT-PORT spreads connections over several ports of the server)",
+        false => "",
+    }
 }
 
 async fn open_one(target: SocketAddr) -> io::Result<TcpStream> {
@@ -237,6 +271,19 @@ pub(super) fn warn_of_missing(wanted: Option<Offloads>, in_force: Offloads) {
 mod tests {
     use super::*;
     use hayase::stack;
+
+    #[test]
+    fn connections_are_spread_over_as_many_ports_as_they_need() {
+        for (count, ports, each) in [
+            (32, 6, vec![32]),
+            (20_001, 6, vec![10_001, 10_000]),
+            (100_001, 6, vec![16_667, 16_667, 16_667, 16_667, 16_667, 16_666]),
+            (100_000, 2, vec![50_000, 50_000]),
+            (0, 2, vec![0]),
+        ] {
+            assert_eq!(spread(count, ports).collect::<Vec<_>>(), each);
+        }
+    }
 
     /// What is measured is the stack that programs get: a bench that gave its own other habits would measure another.
     #[test]

@@ -1,14 +1,18 @@
 //! `hayase bench bulk`: as much as the server takes.
 
+use std::cell::{Cell, RefCell};
 use std::io;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hayase::Runtime;
 use hayase::io::Payload;
 use hayase::net::TcpStream;
+use hayase::time;
 
 use super::bed::{self, Bed, warn_of_missing};
-use super::report::{Bulk, Conditions};
+use super::progress::Progress;
+use super::report::{Bulk, Conditions, Sample, thousands};
 use super::{Goal, Share, cores, join_all, sweep};
 use crate::cli::{BulkArgs, BulkSweep};
 use crate::failure::{Attempt, Failure, Result};
@@ -24,11 +28,21 @@ pub(super) fn run(args: &BulkArgs) -> Result {
         Some(BulkSweep::MessageSize) => {
             sweep::message_size(args)?.publish(args.points.svg.as_deref(), args.common.json)
         }
-        None if args.cores > 1 => cores::bulk(args)?.print(args.common.json),
-        None => {
-            let found = measure(args, &Bed::new(&args.common)?, true)?;
-            found.print(args.common.json)
-        }
+        None => measure_visibly(args)?.publish(args.points.svg.as_deref(), args.common.json),
+    }
+}
+
+/// Measures once, and shows meanwhile what it does.
+fn measure_visibly(args: &BulkArgs) -> Result<Bulk> {
+    let mut progress = Progress::new("bulk", 1);
+    let much = match args.bytes {
+        Some(bytes) => format!("{} bytes", thousands(bytes)),
+        None => format!("{} s", args.common.duration.as_secs_f64()),
+    };
+    progress.step(format_args!("{} connections, {much}", args.common.connections()));
+    match args.cores {
+        2.. => cores::bulk(args),
+        _ => measure(args, &Bed::new(&args.common)?, true),
     }
 }
 
@@ -42,12 +56,12 @@ pub(super) fn measure(args: &BulkArgs, bed: &Bed, warns: bool) -> Result<Bulk> {
     let goal = Goal::new(args.bytes, common.duration);
     let congestion = bed::congestion_of(&streams);
     let before = bed.counts()?;
-    let sent = measured_bytes(&bed.runtime, streams, args.write(), goal);
-    let Sent { bytes, elapsed } = sent.attempt(|| "a transfer failed".into())?;
+    let sent = measured_bytes(&bed.runtime, streams, args.write(), goal, args.is_sampled());
+    let sent = sent.attempt(|| "a transfer failed".into())?;
     let counts = bed.counts()?.since(&before);
 
     let conditions = Conditions { congestion, ..bed.conditions("bulk", common.connections())? };
-    Ok(Bulk::new(conditions, args.write, args.owned, bytes, elapsed, counts))
+    Ok(Bulk::new(conditions, args.write, args.owned, sent, counts))
 }
 
 /// Bytes per second of processor time on one core and connection.
@@ -57,7 +71,7 @@ pub(super) fn processor_rate(common: &crate::cli::BenchCommon, write_len: usize)
     let streams = bed.runtime.block_on(bed.connect(1, read_to_end))?;
     let start = super::processor_time();
     let write = Write { len: write_len, owned: false };
-    let sent = measured_bytes(&bed.runtime, streams, write, Goal::new(None, common.duration));
+    let sent = measured_bytes(&bed.runtime, streams, write, Goal::new(None, common.duration), false);
     let sent = sent.attempt(|| "a transfer failed".into())?;
     Ok(sent.bytes as f64 / (super::processor_time() - start).as_secs_f64())
 }
@@ -80,6 +94,11 @@ impl BulkArgs {
     pub(super) fn write(&self) -> Write {
         Write { len: self.write, owned: self.owned }
     }
+
+    /// Whether it is to be looked what was written when. Only who draws needs that.
+    pub(super) fn is_sampled(&self) -> bool {
+        self.points.svg.is_some() && self.sweep.is_none()
+    }
 }
 
 /// The result.
@@ -87,30 +106,97 @@ impl BulkArgs {
 pub(super) struct Sent {
     pub(super) bytes: u64,
     pub(super) elapsed: Duration,
+    pub(super) samples: Vec<Sample>,
+}
+
+impl Sent {
+    /// That of several cores that began together.
+    pub(super) fn together(scores: impl Iterator<Item = Sent>) -> Sent {
+        scores.fold(Sent { bytes: 0, elapsed: Duration::ZERO, samples: Vec::new() }, |mut sum, sent| {
+            sum.bytes += sent.bytes;
+            sum.elapsed = sum.elapsed.max(sent.elapsed);
+            if sum.samples.is_empty() {
+                sum.samples = sent.samples;
+            } else {
+                sum.samples.iter_mut().zip(sent.samples).for_each(|(sum, sample)| sum.1 += sample.1);
+            }
+            sum
+        })
+    }
+}
+
+/// From one look at what was written to the next.
+const SAMPLE_PERIOD: Duration = Duration::from_millis(20);
+
+/// What has been written, on all connections, and when.
+#[derive(Debug, Default)]
+struct Tally {
+    bytes: Cell<u64>,
+    samples: RefCell<Vec<Sample>>,
+}
+
+impl Tally {
+    /// Looks at the bytes now and then, for as long as somebody else has it.
+    async fn sample(self: Rc<Tally>, start: Instant) {
+        while Rc::strong_count(&self) > 1 {
+            time::sleep(SAMPLE_PERIOD).await;
+            self.samples.borrow_mut().push((start.elapsed().as_secs_f64(), self.bytes.get()));
+        }
+    }
 }
 
 /// All that is measured happens in here, the ends of the connections included, by which the servers say that they have
 /// everything. Profilers find it by its name, which the help names.
 #[inline(never)]
-fn measured_bytes(runtime: &Runtime, streams: Vec<TcpStream>, write: Write, goal: Goal) -> io::Result<Sent> {
-    runtime.block_on(send_all(streams, write, goal))
+fn measured_bytes(
+    runtime: &Runtime,
+    streams: Vec<TcpStream>,
+    write: Write,
+    goal: Goal,
+    is_sampled: bool,
+) -> io::Result<Sent> {
+    runtime.block_on(send_all(streams, write, goal, is_sampled))
 }
 
-pub(super) async fn send_all(streams: Vec<TcpStream>, write: Write, goal: Goal) -> io::Result<Sent> {
+pub(super) async fn send_all(
+    streams: Vec<TcpStream>,
+    write: Write,
+    goal: Goal,
+    is_sampled: bool,
+) -> io::Result<Sent> {
     let start = Instant::now();
+    let tally = is_sampled.then(Rc::<Tally>::default);
+    if let Some(tally) = &tally {
+        drop(hayase::spawn(Rc::clone(tally).sample(start)));
+    }
     let shares = goal.shares(streams.len());
     let senders = streams.into_iter().zip(shares);
-    let tasks = senders.map(|(stream, share)| hayase::spawn(send(stream, write, share))).collect();
-    let bytes = join_all(tasks).await?.into_iter().sum();
-    Ok(Sent { bytes, elapsed: start.elapsed() })
+    let send = |(stream, share)| hayase::spawn(send(stream, write, share, tally.clone()));
+    let bytes = join_all(senders.map(send).collect()).await?.into_iter().sum();
+    let elapsed = start.elapsed();
+    let mut samples = tally.map(|tally| tally.samples.take()).unwrap_or_default();
+    if is_sampled {
+        samples.push((elapsed.as_secs_f64(), bytes));
+    }
+    Ok(Sent { bytes, elapsed, samples })
 }
 
 /// Writes until the share is done, and waits until the server has read all of it.
-async fn send(mut stream: TcpStream, write: Write, share: Share) -> io::Result<u64> {
+async fn send(
+    mut stream: TcpStream,
+    write: Write,
+    share: Share,
+    tally: Option<Rc<Tally>>,
+) -> io::Result<u64> {
+    let tell = |len: u64| {
+        if let Some(tally) = &tally {
+            tally.bytes.set(tally.bytes.get() + len);
+        }
+    };
     let sent = if write.owned {
-        send_owned(&mut stream, write.len, &share).await?
+        send_owned(&mut stream, write.len, &share, tell).await?
     } else {
-        send_copies(&mut stream, write.len, &share).await?
+        send_copies(&mut stream, write.len, &share, tell).await?
     };
     stream.shutdown().await?;
     match stream.read(&mut [0]).await? {
@@ -119,7 +205,12 @@ async fn send(mut stream: TcpStream, write: Write, share: Share) -> io::Result<u
     }
 }
 
-async fn send_copies(stream: &mut TcpStream, write_len: usize, share: &Share) -> io::Result<u64> {
+async fn send_copies(
+    stream: &mut TcpStream,
+    write_len: usize,
+    share: &Share,
+    tell: impl Fn(u64),
+) -> io::Result<u64> {
     let chunk = vec![0x5a; write_len];
     let mut sent = 0;
     loop {
@@ -129,11 +220,17 @@ async fn send_copies(stream: &mut TcpStream, write_len: usize, share: &Share) ->
         }
         stream.write_all(&chunk[..len as usize]).await?;
         sent += len;
+        tell(len);
     }
 }
 
 /// The same memory every time: what is sent is held, not changed.
-async fn send_owned(stream: &mut TcpStream, write_len: usize, share: &Share) -> io::Result<u64> {
+async fn send_owned(
+    stream: &mut TcpStream,
+    write_len: usize,
+    share: &Share,
+    tell: impl Fn(u64),
+) -> io::Result<u64> {
     let chunk = Payload::from(vec![0x5a; write_len]);
     let mut sent = 0;
     loop {
@@ -144,5 +241,6 @@ async fn send_owned(stream: &mut TcpStream, write_len: usize, share: &Share) -> 
             _ => stream.write_owned(chunk.clone()).await?,
         }
         sent += len;
+        tell(len);
     }
 }

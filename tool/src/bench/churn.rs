@@ -11,10 +11,11 @@ use super::latency::Latency;
 use super::plot::{Axis, Line, Plot, Scale};
 use super::progress::Progress;
 use super::report::{Counts, Percentiles};
-use super::study::{Cell, Column, Settings, Study, Table, in_turns, median};
+use super::study::{Cell, Column, Settings, Study, Table, in_turns};
 use super::{Goal, Share, join_all};
 use crate::cli::{BenchCommon, ChurnArgs};
 use crate::failure::{Attempt, Result};
+use crate::serve;
 
 pub(super) fn run(args: &ChurnArgs) -> Result {
     measure(args)?.publish(args.study.svg.as_deref(), args.study.json)
@@ -33,8 +34,9 @@ pub(super) fn measure(args: &ChurnArgs) -> Result<Study> {
     let rounds = args.study.rounds;
     let mut progress = Progress::new("churn", args.connections.len() * usize::from(rounds));
     let mut settings = Settings::default();
-    let found = in_turns(&args.connections, rounds, |tasks| {
-        progress.step(format_args!("{tasks} at a time"));
+    let name = |tasks: &usize| format!("{tasks} at a time");
+    let found = in_turns(&args.connections, rounds, name, |tasks| {
+        progress.step(name(tasks));
         let common = BenchCommon {
             device: args.device.clone(),
             connect: args.connect,
@@ -46,8 +48,7 @@ pub(super) fn measure(args: &ChurnArgs) -> Result<Study> {
         open_and_close(&bed, *tasks, &common)
     })?;
     drop(progress);
-    let found: Vec<Found> =
-        found.into_iter().map(|rounds| median(rounds, |found| found.per_second)).collect();
+    let (points, found, failed) = found.medians(|found| found.per_second);
 
     let mut table = Table::new(&[
         Column("connections", "at a time", 0),
@@ -58,14 +59,14 @@ pub(super) fn measure(args: &ChurnArgs) -> Result<Study> {
         Column("p99_us", "p99 us", 1),
         Column("retransmissions", "retransmissions", 0),
     ]);
-    for (tasks, found) in args.connections.iter().zip(&found) {
+    for (tasks, found) in points.iter().zip(&found) {
         let [p50, p99] = [found.times.p50, found.times.p99].map(|ns| Cell::from(ns as f64 / 1e3));
         let each = (1e6 / found.per_second).into();
         let retransmissions = found.counts.retransmissions().into();
         let rate = found.per_second.into();
         table.push(vec![(*tasks).into(), found.opened.into(), rate, each, p50, p99, retransmissions]);
     }
-    let rates = args.connections.iter().zip(&found).map(|(x, y)| (*x as f64, y.per_second)).collect();
+    let rates = points.iter().zip(&found).map(|(x, y)| (*x as f64, y.per_second)).collect();
     let plot = Plot::lines(
         "Connections opened and closed per second",
         Axis::new("at a time", Scale::Twos),
@@ -74,12 +75,12 @@ pub(super) fn measure(args: &ChurnArgs) -> Result<Study> {
     );
     let duration = format!("{} s", args.study.duration.as_secs_f64());
     let settings = settings.with("rounds", rounds).with("duration", duration);
-    Ok(Study::new("churn", settings, table, vec![plot]))
+    Ok(Study::new("churn", settings, table, vec![plot]).without(failed))
 }
 
 fn open_and_close(bed: &Bed, tasks: usize, common: &BenchCommon) -> Result<Found> {
     let runtime = &bed.runtime;
-    let target = runtime.block_on(bed.server(close_at_once))?;
+    let target = runtime.block_on(bed.server(serve::close))?;
     // The first finds out where the server is; meanwhile only so many could wait.
     runtime.block_on(TcpStream::connect(target)).attempt(|| format!("cannot connect to {target}"))?;
     let latency = Latency::new();
@@ -94,12 +95,6 @@ fn open_and_close(bed: &Bed, tasks: usize, common: &BenchCommon) -> Result<Found
     let per_second = opened as f64 / start.elapsed().as_secs_f64();
     let counts = counts_of(runtime.hosts())?.since(&before);
     Ok(Found { opened, per_second, times: latency.percentiles(), counts })
-}
-
-/// The server closes first: TIME_WAIT is its own, and the client's port is free again (RFC 9293 §3.6.1).
-async fn close_at_once(stream: TcpStream) -> io::Result<()> {
-    drop(stream);
-    Ok(())
 }
 
 async fn open_in_turn(target: SocketAddr, share: Share, latency: Latency) -> io::Result<u64> {

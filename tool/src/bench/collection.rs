@@ -4,15 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use hayase::DeviceSpec;
 use serde::Serialize;
 
-use super::models::Comparison;
 use super::page::{Page, Section};
 use super::plot;
 use super::progress::Progress;
 use super::report::{VERSION, print};
 use super::study::Study;
-use super::{churn, idle_cost, in_flight, memory, peers, sweep};
+use super::{bed, churn, idle_cost, in_flight, memory, models, peers, sweep};
 use crate::cli::{BenchKind, Cli, Command, ReportArgs};
 use crate::failure::{Attempt, Failure, Result};
 
@@ -22,16 +22,28 @@ struct Entry {
     title: &'static str,
     command: &'static str,
     quick: &'static str,
+    server: Server,
     shows: &'static str,
     reading: &'static str,
 }
 
-const ENTRIES: [Entry; 9] = [
+/// Who a study talks to, where that is not the other end of a wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Server {
+    Echo,
+    Discard,
+    Close,
+    /// Nobody elsewhere: it has both ends in this process, for this reason.
+    Here(&'static str),
+}
+
+const ENTRIES: [Entry; 10] = [
     Entry {
         name: "pingpong-connections",
         title: "Round trips and their times, by connections",
-        command: "bench pingpong --device wire --sweep connections --duration 0.5 --rounds 3",
-        quick: "bench pingpong --device wire --sweep connections --values 1,8,64 --duration 0.1",
+        command: "bench pingpong --sweep connections --duration 0.5 --rounds 3",
+        quick: "bench pingpong --sweep connections --values 1,8,64 --duration 0.1",
+        server: Server::Echo,
         shows: "Each connection sends one byte, waits for its echo and sends the next. Client and server, each with its own \
                 stack, share one thread; executor and async API are included.",
         reading: "The rate rises until frames of several connections share a turn, and then stays: what is gained by more \
@@ -41,18 +53,32 @@ const ENTRIES: [Entry; 9] = [
     Entry {
         name: "pingpong-cores",
         title: "Round trips, by cores",
-        command: "bench pingpong --device wire --sweep cores --duration 1 --rounds 3",
-        quick: "bench pingpong --device wire --sweep cores --duration 0.1",
+        command: "bench pingpong --sweep cores --duration 1 --rounds 3",
+        quick: "bench pingpong --sweep cores --duration 0.1",
+        server: Server::Echo,
         shows: "The same with 32 connections on each of several cores. Each core has a stack, an executor and a wire of its \
                 own; nothing is shared on the path of a packet.",
         reading: "The thin line is what perfect scaling from one core would be. Processors that share a core's units, or \
                   that others use as well, stay below it.",
     },
     Entry {
+        name: "pingpong-rate",
+        title: "Times of requests, by how many are due each second",
+        command: "bench pingpong --sweep rate --duration 0.5 --rounds 3",
+        quick: "bench pingpong --sweep rate --values 1000,20000 --duration 0.1",
+        server: Server::Echo,
+        shows: "Requests of one byte on 32 connections are due at instants that are fixed beforehand (an open loop), and the \
+                time of each counts from then on, also where it was sent later: what stops for a while is seen by all that \
+                were due in that while.",
+        reading: "A server that keeps up has times that hardly depend on the rate. Where they rise, requests wait for those \
+                  before them; a rate that cannot be kept has requests that were not sent in time, and times without meaning.",
+    },
+    Entry {
         name: "models",
         title: "CPU models",
-        command: "bench models --device wire --duration 0.5 --rounds 3",
-        quick: "bench models --device wire --connections 1,16 --duration 0.1 --rounds 1",
+        command: "bench models --duration 0.5 --rounds 3",
+        quick: "bench models --connections 1,16 --duration 0.1 --rounds 1",
+        server: Server::Echo,
         shows: "The same program with the stack on the thread of its tasks (unified), on a processor of its own (split), or \
                 on a thread of its own on the same processor (merge).",
         reading: "Each curve goes from one connection to many. Right is more work, down is less waiting. Unified has no \
@@ -62,8 +88,9 @@ const ENTRIES: [Entry; 9] = [
     Entry {
         name: "bulk-message-size",
         title: "Bulk, by size of a message and without each offload",
-        command: "bench bulk --device wire --sweep message-size --duration 0.3 --rounds 3",
-        quick: "bench bulk --device wire --sweep message-size --values 63488,1048576 --duration 0.1",
+        command: "bench bulk --sweep message-size --duration 0.3 --rounds 3",
+        quick: "bench bulk --sweep message-size --values 63488,1048576 --duration 0.1",
+        server: Server::Discard,
         shows: "One connection sends messages of 62 KiB to 40 MiB as fast as the other end takes them: with all that the \
                 wire can do, and with one thing left out at a time.",
         reading: "The distance from a curve to the one of all offloads is what that offload is worth. Without TSO the stack \
@@ -73,8 +100,9 @@ const ENTRIES: [Entry; 9] = [
     Entry {
         name: "idle-cost",
         title: "One that works among idle connections",
-        command: "bench idle-cost --device wire",
-        quick: "bench idle-cost --device wire --idle 0,1000 --duration 0.1 --rounds 1",
+        command: "bench idle-cost",
+        quick: "bench idle-cost --idle 0,1000 --duration 0.1 --rounds 1",
+        server: Server::Echo,
         shows: "One connection makes round trips, while up to 100,000 others are established and silent.",
         reading: "The line should be flat: nothing in the stack walks over all connections. What is left is memory that \
                   the caches no longer hold.",
@@ -84,6 +112,9 @@ const ENTRIES: [Entry; 9] = [
         title: "Bytes in flight",
         command: "bench in-flight",
         quick: "bench in-flight --in-flight 64K,1M --bytes 16777216 --rounds 1",
+        server: Server::Here(
+            "as many bytes as it wants are on their way in virtual time only, which only the wire goes along with",
+        ),
         shows: "One connection over a wire that holds every frame for 5 ms of virtual time, so that as many bytes are on \
                 their way as both ends' buffers allow. Nobody waits for real; the figure is processor time.",
         reading: "The line should be flat. A stack that walks over its queue of unacknowledged segments rises here. Beyond \
@@ -94,6 +125,7 @@ const ENTRIES: [Entry; 9] = [
         title: "Memory of an idle connection",
         command: "bench memory",
         quick: "bench memory --connections 1000,10000",
+        server: Server::Echo,
         shows: "Connections are opened and left alone, both ends in one process; then each end gets a task that waits to \
                 read.",
         reading: "Bytes of a connection, both its ends together: half of it is one end's. Allocated is what the program \
@@ -103,8 +135,9 @@ const ENTRIES: [Entry; 9] = [
     Entry {
         name: "churn",
         title: "Connections opened and closed",
-        command: "bench churn --device wire",
-        quick: "bench churn --device wire --connections 1,32 --duration 0.1 --rounds 1",
+        command: "bench churn",
+        quick: "bench churn --connections 1,32 --duration 0.1 --rounds 1",
+        server: Server::Close,
         shows: "Tasks open a connection, wait until the server has closed it, close their end, and open the next.",
         reading: "The rate is that of whole lives of connections: handshake, accept, both FINs, TIME_WAIT.",
     },
@@ -113,6 +146,7 @@ const ENTRIES: [Entry; 9] = [
         title: "Beside other stacks and runtimes",
         command: "bench peers",
         quick: "bench peers --duration 0.05 --rounds 1",
+        server: Server::Here("it is a comparison with both ends on one thread, which only the wire has"),
         shows: "The same work by Hayase with executor and async API, by smoltcp on the same wire without either, and by \
                 tokio and monoio on the kernel's loopback interface; all of them with both ends on one thread, in turns.",
         reading: "A bar is the median of Hayase's rate divided by the peer's in the same round, the line through it goes \
@@ -142,16 +176,24 @@ pub(super) fn run(args: &ReportArgs) -> Result {
         studies: Vec::new(),
         left_out: Vec::new(),
     };
-    let mut page = Page::default();
+    let device = args.device.clone().unwrap_or_else(|| bed::default_device(args.connect.is_some()));
+    bed::check(&device, args.connect.is_some())?;
+    let mut page = Page::new(&device);
     let mut progress = Progress::new("report", ENTRIES.len());
     for entry in &ENTRIES {
         progress.step(entry.title);
-        let line = if args.quick { entry.quick } else { entry.command };
-        if let Some(reason) = missing(entry) {
-            written.left_out.push((entry.name, reason));
-            continue;
-        }
-        let study = measure(line)?;
+        let study = words(entry, args, &device).and_then(|words| {
+            let study = measure(&words).map_err(|failure| failure.to_string())?;
+            Ok((words.join(" "), study))
+        });
+        let (line, study) = match study {
+            Ok(found) => found,
+            // Ten minutes of the others' figures are not lost for one that cannot be had.
+            Err(reason) => {
+                written.left_out.push((entry.name, reason));
+                continue;
+            }
+        };
         let svg = plot::draw(&study.plots)?;
         write(out, &format!("{}.json", entry.name), &serde_json::to_string_pretty(&study)?)?;
         write(out, &format!("{}.svg", entry.name), &svg)?;
@@ -160,8 +202,35 @@ pub(super) fn run(args: &ReportArgs) -> Result {
         written.studies.push(entry.name);
     }
     drop(progress);
+    if let ([], [(_, reason), ..]) = (&written.studies[..], &written.left_out[..]) {
+        return Err(Failure::Error(format!("no study could be made: {reason}")));
+    }
     write(out, "index.html", &page.html(args.quick, &written.left_out))?;
     print(&written, args.json)
+}
+
+/// The command of a study on a device, in words, or why there is none.
+fn words(entry: &Entry, args: &ReportArgs, device: &DeviceSpec) -> std::result::Result<Vec<String>, String> {
+    if let Some(reason) = missing(entry, device) {
+        return Err(reason);
+    }
+    let line = if args.quick { entry.quick } else { entry.command };
+    let mut words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+    let is_wire = matches!(device, DeviceSpec::Wire(_));
+    let (server, flag, service) = match entry.server {
+        Server::Here(reason) if !is_wire => return Err(reason.to_owned()),
+        Server::Here(_) => return Ok(words),
+        Server::Echo => (args.connect, "--connect", "echo"),
+        Server::Discard => (args.discard, "--discard", "discard"),
+        Server::Close => (args.close, "--close", "close"),
+    };
+    words.extend(["--device".to_owned(), device.to_string()]);
+    match server {
+        _ if is_wire => {}
+        Some(server) => words.extend(["--connect".to_owned(), server.to_string()]),
+        None => return Err(format!("name a server with {flag} ADDR:PORT, such as `hayase serve {service}`")),
+    }
+    Ok(words)
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result {
@@ -169,20 +238,25 @@ fn write(folder: &Path, name: &str, text: &str) -> Result {
     fs::write(&file, text).attempt(|| format!("cannot write {}", file.display()))
 }
 
-/// Why a study cannot be made by this program.
-fn missing(entry: &Entry) -> Option<String> {
-    (entry.name == "peers").then(peers::missing).flatten()
+/// Why a study cannot be made by this program, or on this device.
+fn missing(entry: &Entry, device: &DeviceSpec) -> Option<String> {
+    match entry.name {
+        "peers" => peers::missing(),
+        "memory" => memory::missing(Some(device)).map(str::to_owned),
+        _ => None,
+    }
 }
 
-/// Runs the study of a command line, which is also what the page shows to run it again.
-fn measure(line: &str) -> Result<Study> {
-    match parse(line)? {
+/// Runs the study of a command, which is also what the page shows to run it again.
+fn measure(words: &[String]) -> Result<Study> {
+    match parse(words)? {
         BenchKind::Pingpong(args) => {
-            let sweep = args.sweep.ok_or_else(|| Failure::Error(format!("`{line}` is no study")))?;
+            let sweep =
+                args.sweep.ok_or_else(|| Failure::Error(format!("`{}` is no study", words.join(" "))))?;
             sweep::pingpong(&args, sweep)
         }
         BenchKind::Bulk(args) => sweep::message_size(&args),
-        BenchKind::Models(args) => Ok(Comparison::measure(&args)?.study()),
+        BenchKind::Models(args) => models::measure(&args),
         BenchKind::IdleCost(args) => idle_cost::measure(&args),
         BenchKind::InFlight(args) => in_flight::measure(&args),
         BenchKind::Memory(args) => memory::measure(&args),
@@ -192,11 +266,11 @@ fn measure(line: &str) -> Result<Study> {
     }
 }
 
-fn parse(line: &str) -> Result<BenchKind> {
-    let cli = Cli::try_parse_from(["hayase"].into_iter().chain(line.split_whitespace()))?;
+fn parse(words: &[String]) -> Result<BenchKind> {
+    let cli = Cli::try_parse_from(["hayase"].into_iter().chain(words.iter().map(String::as_str)))?;
     match cli.command {
         Command::Bench(args) => Ok(args.kind),
-        _ => Err(Failure::Error(format!("`{line}` measures nothing"))),
+        _ => Err(Failure::Error(format!("`{}` measures nothing", words.join(" ")))),
     }
 }
 
@@ -210,13 +284,48 @@ impl std::fmt::Display for Written {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hayase::WireSpec;
+
+    fn args(line: &str) -> ReportArgs {
+        let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        match parse(&words).unwrap() {
+            BenchKind::Report(args) => args,
+            _ => panic!("`{line}` is no report"),
+        }
+    }
 
     #[test]
     fn every_line_of_the_page_is_a_command() {
-        for entry in &ENTRIES {
-            for line in [entry.command, entry.quick] {
-                assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        let wire = DeviceSpec::Wire(WireSpec::default());
+        let dpdk = "dpdk:vdev=net_memif0,eal=-m 64 --no-huge,addr=10.7.0.2/24".parse().unwrap();
+        let servers = "--connect 10.7.0.1:7-8 --discard 10.7.0.1:9 --close 10.7.0.1:10";
+        for quick in ["", " --quick"] {
+            for (device, servers) in [(&wire, ""), (&dpdk, servers)] {
+                let args = args(&format!("bench report --out x{quick} {servers}"));
+                for entry in ENTRIES.iter().filter(|entry| entry.name != "peers") {
+                    match (words(entry, &args, device), entry.server) {
+                        (Err(reason), Server::Here(why)) => {
+                            assert_eq!((reason.as_str(), device), (why, &dpdk))
+                        }
+                        (words, _) => {
+                            drop(parse(&words.unwrap()).unwrap_or_else(|why| panic!("{}: {why}", entry.name)))
+                        }
+                    }
+                }
             }
         }
+    }
+
+    #[test]
+    fn what_cannot_be_measured_says_why() {
+        let args = args("bench report --out x --connect 10.7.0.1:7");
+        let tap: DeviceSpec = "tap:name=hy0,addr=10.7.0.2/24".parse().unwrap();
+        let reason = |name: &str, device: &DeviceSpec| {
+            words(ENTRIES.iter().find(|entry| entry.name == name).unwrap(), &args, device).unwrap_err()
+        };
+        assert!(reason("in-flight", &tap).contains("virtual time"));
+        assert!(reason("churn", &tap).contains("`hayase serve close`"));
+        assert!(reason("bulk-message-size", &tap).contains("--discard ADDR:PORT"));
+        assert!(reason("memory", &DeviceSpec::Kernel).contains("the kernel's memory"));
     }
 }

@@ -110,9 +110,9 @@ pub(super) fn pingpong(args: &PingpongArgs) -> Result<Pingpong> {
     let latency = Latency::new();
     scores.iter().flat_map(|score| &score.times).for_each(|times| latency.add(times));
     let is_timed = scores.iter().all(|score| score.times.is_some());
-    let latency_ns = is_timed.then(|| latency.percentiles());
     let counts = sum(scores.iter().map(|score| &score.counts));
-    Ok(Pingpong::new(conditions, args.payload, round_trips, elapsed, latency_ns, counts))
+    let latency = is_timed.then_some(&latency);
+    Ok(Pingpong::new(conditions, args.payload, round_trips, elapsed, latency, counts))
 }
 
 async fn play(args: PingpongArgs, start: Start) -> Result<Score> {
@@ -146,10 +146,9 @@ pub(super) fn bulk(args: &BulkArgs) -> Result<Bulk> {
     let congestion = scores.first().and_then(|(_, congestion, _)| *congestion);
     let conditions =
         Conditions { cores: Some(args.cores), congestion, ..bed.conditions("bulk", connections)? };
-    let bytes = scores.iter().map(|(sent, ..)| sent.bytes).sum();
-    let elapsed = scores.iter().map(|(sent, ..)| sent.elapsed).max().unwrap_or_default();
     let counts = sum(scores.iter().map(|(.., counts)| counts));
-    Ok(Bulk::new(conditions, args.write, args.owned, bytes, elapsed, counts))
+    let sent = Sent::together(scores.into_iter().map(|(sent, ..)| sent));
+    Ok(Bulk::new(conditions, args.write, args.owned, sent, counts))
 }
 
 async fn send(args: BulkArgs, start: Start) -> Result<(Sent, Option<&'static str>, Counts)> {
@@ -160,7 +159,9 @@ async fn send(args: BulkArgs, start: Start) -> Result<(Sent, Option<&'static str
 
     start.wait().await;
     let before = bed::counts_of(&hosts)?;
-    let sent = bulk::send_all(streams, args.write(), Goal::new(args.bytes, common.duration)).await;
+    let sent =
+        bulk::send_all(streams, args.write(), Goal::new(args.bytes, common.duration), args.is_sampled())
+            .await;
     let sent = sent.attempt(|| "a transfer failed".into())?;
     Ok((sent, congestion, bed::counts_of(&hosts)?.since(&before)))
 }

@@ -10,7 +10,7 @@ use hayase_sim::VirtualWire;
 use super::bulk::read_to_end;
 use super::plot::{Axis, Line, Plot, Scale, bytes};
 use super::progress::Progress;
-use super::study::{Cell, Column, Settings, Study, Table, in_turns, median};
+use super::study::{Cell, Column, Settings, Study, Table, in_turns};
 use super::{bed, processor_time};
 use crate::cli::InFlightArgs;
 use crate::failure::{Attempt, Result};
@@ -42,13 +42,13 @@ struct Found {
 /// Measures without saying what was found.
 pub(super) fn measure(args: &InFlightArgs) -> Result<Study> {
     let mut progress = Progress::new("in-flight", args.in_flight.len() * usize::from(args.rounds));
-    let found = in_turns(&args.in_flight, args.rounds, |len| {
-        progress.step(format_args!("{} in flight", bytes(*len as f64)));
+    let name = |len: &usize| format!("{} in flight", bytes(*len as f64));
+    let found = in_turns(&args.in_flight, args.rounds, name, |len| {
+        progress.step(name(len));
         transfer(args, *len)
     })?;
     drop(progress);
-    let found: Vec<Found> =
-        found.into_iter().map(|rounds| median(rounds, |found| found.nanoseconds_per_byte)).collect();
+    let (lens, found, failed) = found.medians(|found| found.nanoseconds_per_byte);
 
     let mut table = Table::new(&[
         Column("in_flight", "wanted in flight", 0),
@@ -58,12 +58,12 @@ pub(super) fn measure(args: &InFlightArgs) -> Result<Study> {
         Column("of_first", "of first", 3),
     ]);
     let first = found[0].nanoseconds_per_byte;
-    for (len, found) in args.in_flight.iter().zip(&found) {
+    for (len, found) in lens.iter().zip(&found) {
         let each = found.nanoseconds_per_byte;
         let seen = u64::from(found.in_flight).into();
         table.push(vec![Cell::from(*len), seen, each.into(), (8.0 / each).into(), (each / first).into()]);
     }
-    let times = args.in_flight.iter().zip(&found).map(|(x, y)| (*x as f64, y.nanoseconds_per_byte)).collect();
+    let times = lens.iter().zip(&found).map(|(x, y)| (*x as f64, y.nanoseconds_per_byte)).collect();
     let plot = Plot::lines(
         "Processor time of a byte by bytes in flight",
         Axis::new("bytes in flight", Scale::Bytes),
@@ -76,7 +76,7 @@ pub(super) fn measure(args: &InFlightArgs) -> Result<Study> {
         .with("offloads", args.offloads)
         .with("bytes", args.bytes)
         .with("rounds", args.rounds);
-    Ok(Study::new("in-flight", settings, table, vec![plot]))
+    Ok(Study::new("in-flight", settings, table, vec![plot]).without(failed))
 }
 
 fn transfer(args: &InFlightArgs, in_flight: usize) -> Result<Found> {

@@ -44,6 +44,13 @@ impl Latency {
         self.0.borrow_mut().add(times).expect("all histograms have the same range");
     }
 
+    /// The time that one of so many round trips exceeds, in microseconds: of 1, 2, 4 and so on, as far as there are so many.
+    pub(super) fn curve(&self) -> Vec<(f64, f64)> {
+        let times = self.0.borrow();
+        let powers = (0..).map(|power| 2_f64.powi(power)).take_while(|one_of| *one_of <= times.len() as f64);
+        powers.map(|one_of| (one_of, times.value_at_quantile(1.0 - 1.0 / one_of) as f64 / 1e3)).collect()
+    }
+
     pub(super) fn percentiles(&self) -> Percentiles {
         let times = self.0.borrow();
         Percentiles {
@@ -76,6 +83,20 @@ impl Laps {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_curve_goes_as_far_as_there_are_round_trips() {
+        let latency = Latency::new();
+        (1..=100).for_each(|ms| latency.record(Duration::from_millis(ms)));
+        let curve = latency.curve();
+        assert_eq!(
+            curve.iter().map(|(one_of, _)| *one_of).collect::<Vec<_>>(),
+            [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
+        );
+        let ms = |index: usize| (curve[index].1 / 1e3).round();
+        assert_eq!((ms(0), ms(1), ms(2), ms(6)), (1.0, 50.0, 75.0, 99.0));
+        assert!(Latency::new().curve().is_empty());
+    }
 
     #[test]
     fn laps_of_several_connections_meet() {

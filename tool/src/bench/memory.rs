@@ -6,17 +6,18 @@ use std::fs;
 use std::future::ready;
 use std::process::Command;
 
+use hayase::DeviceSpec;
 use hayase::net::TcpStream;
 use hayase::task::yield_now;
 use hayase::time;
 use serde::{Deserialize, Serialize};
 
-use super::bed::{Bed, SETTLING_TIME};
+use super::bed::{self, Bed, SETTLING_TIME};
 use super::machine::kibibytes;
 use super::plot::{Axis, Line, Plot, Scale};
 use super::progress::Progress;
 use super::report::thousands;
-use super::study::{Cell, Column, Settings, Study, Table};
+use super::study::{Cell, Column, Settings, Study, Table, in_turns};
 use crate::allocator;
 use crate::cli::{BenchCommon, MemoryArgs};
 use crate::failure::{Attempt, Failure, Result};
@@ -34,7 +35,7 @@ pub(super) fn run(args: &MemoryArgs) -> Result {
         let [count] = args.connections[..] else {
             return Err(Failure::Usage("one process measures one number of connections".into()));
         };
-        println!("{}", serde_json::to_string(&measure_here(count)?)?);
+        println!("{}", serde_json::to_string(&measure_here(args, count)?)?);
         return Ok(());
     }
     measure(args)?.publish(args.svg.as_deref(), args.json)
@@ -66,8 +67,11 @@ impl Held {
 }
 
 /// At three moments: before there are connections, with them, and with a task at each end.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Found {
+    device: String,
+    /// Of each connection, so many are in the process.
+    ends: usize,
     before: Held,
     established: Held,
     with_tasks: Held,
@@ -75,6 +79,11 @@ struct Found {
 
 /// Measures each number of connections in a process of its own.
 pub(super) fn measure(args: &MemoryArgs) -> Result<Study> {
+    if let Some(reason) = missing(args.device.as_ref()) {
+        return Err(Failure::Error(reason.into()));
+    }
+    let is_remote = args.connect.is_some();
+    bed::check(&args.device.clone().unwrap_or_else(|| bed::default_device(is_remote)), is_remote)?;
     let mut progress = Progress::new("memory", args.connections.len());
     let mut table = Table::new(&[
         Column("connections", "connections", 0),
@@ -89,9 +98,14 @@ pub(super) fn measure(args: &MemoryArgs) -> Result<Study> {
         .enumerate()
         .map(|(index, name)| Line::new(*name, index, Vec::new()))
         .collect::<Vec<_>>();
-    for count in &args.connections {
-        progress.step(format_args!("{} connections", thousands(*count as u64)));
-        let Found { before, established, with_tasks } = measure_elsewhere(*count)?;
+    let name = |count: &usize| format!("{} connections", thousands(*count as u64));
+    let measured = in_turns(&args.connections, 1, name, |count| {
+        progress.step(name(count));
+        measure_elsewhere(args, *count)
+    })?;
+    let (counts, found, failed) = measured.medians(|found| found.with_tasks.resident as f64);
+    for (count, found) in counts.iter().zip(&found) {
+        let Found { before, established, with_tasks, .. } = *found;
         let ([allocated, resident], [allocated_all, resident_all]) =
             (established.each(before, *count), with_tasks.each(before, *count));
         let figures = [allocated, allocated_all, resident, resident_all];
@@ -105,36 +119,64 @@ pub(super) fn measure(args: &MemoryArgs) -> Result<Study> {
     }
     drop(progress);
     let x = Axis::new("connections", Scale::Tens);
-    let y = Axis::new("bytes a connection, both ends", Scale::Linear);
-    let plot = Plot::lines("Memory of an idle connection, both its ends", x, y, lines);
-    let settings = Settings::default().with("device", "wire").with("bytes", "of a connection, both its ends");
-    Ok(Study::new("memory", settings, table, vec![plot]))
+    let (label, title, bytes) = match found[0].ends {
+        1 => (
+            "bytes a connection, our end",
+            "Memory of an idle connection, our end",
+            "of a connection, our end",
+        ),
+        _ => (
+            "bytes a connection, both ends",
+            "Memory of an idle connection, both its ends",
+            "of a connection, both its ends",
+        ),
+    };
+    let plot = Plot::lines(title, x, Axis::new(label, Scale::Linear), lines);
+    let settings = Settings::default().with("device", &found[0].device).with("bytes", bytes);
+    Ok(Study::new("memory", settings, table, vec![plot]).without(failed))
+}
+
+/// Why it is not to be had on a device.
+pub(super) fn missing(device: Option<&DeviceSpec>) -> Option<&'static str> {
+    const REASON: &str = "what the kernel's sockets hold is in the kernel's memory, which no process sees of its own: \
+                          measure on another device";
+    matches!(device, Some(DeviceSpec::Kernel)).then_some(REASON)
 }
 
 /// In a process that has done nothing else.
-fn measure_elsewhere(count: usize) -> Result<Found> {
+fn measure_elsewhere(args: &MemoryArgs, count: usize) -> Result<Found> {
     let program = env::current_exe().attempt(|| "cannot find this program to start it".into())?;
     let mut command = Command::new(program);
     command.args(["bench", "memory", "--here", "--connections", &count.to_string()]);
+    for (flag, value) in [
+        ("--device", args.device.as_ref().map(ToString::to_string)),
+        ("--connect", args.connect.as_ref().map(ToString::to_string)),
+    ] {
+        command.args(value.iter().flat_map(|value| [flag, value]));
+    }
     let output = command.output().attempt(|| "cannot start this program once more".into())?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::Error(format!("with {count} connections: {}", text.trim())));
+        let text = text.trim();
+        return Err(Failure::Error(text.strip_prefix("hayase: ").unwrap_or(text).to_owned()));
     }
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn measure_here(count: usize) -> Result<Found> {
-    let bed = Bed::new(&BenchCommon::default())?;
+fn measure_here(args: &MemoryArgs, count: usize) -> Result<Found> {
+    let common = BenchCommon { device: args.device.clone(), connect: args.connect, ..BenchCommon::default() };
+    let bed = Bed::new(&common)?;
+    // A server in this process keeps its ends here; one elsewhere has its own.
+    let ends = if args.connect.is_some() { 1 } else { 2 };
     bed.runtime.block_on(async {
         let first = bed.connect(BEFORE, keep).await?;
         let first_accepted = ACCEPTED.take();
         let before = Held::now();
         // The handles count, and not what a growing list of them would keep in reserve.
-        ACCEPTED.with_borrow_mut(|accepted| accepted.reserve_exact(count));
+        ACCEPTED.with_borrow_mut(|accepted| accepted.reserve_exact(count * (ends - 1)));
         let streams = bed.connect_at(1, count, keep).await?;
         let accepted = ACCEPTED.take();
-        if accepted.len() != count {
+        if accepted.len() != count * (ends - 1) {
             return Err(Failure::Error(format!("{} of {count} connections came", accepted.len())));
         }
         let established = Held::now();
@@ -146,7 +188,8 @@ fn measure_here(count: usize) -> Result<Found> {
         time::sleep(SETTLING_TIME).await;
         let with_tasks = Held::now();
         drop((first, first_accepted));
-        Ok(Found { before, established, with_tasks })
+        let device = bed.conditions("memory", count)?.device;
+        Ok(Found { device, ends, before, established, with_tasks })
     })
 }
 

@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
+use hayase::DeviceSpec;
+
 use super::machine::Machine;
 use super::report::VERSION;
-use super::study::{Cell, Study, Table};
+use super::study::{Cell, Failed, Study, Table};
 
 const STYLE: &str = "\
 :root { --ink: #1f2933; --soft: #5b6875; --line: #e1e5ea; --accent: #0072b2; --paper: #fff; --ground: #f4f6f8; }
@@ -49,12 +51,24 @@ pub(super) struct Section {
 }
 
 /// The page.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Page {
+    /// Where everything was measured, for a sentence.
+    place: String,
     sections: Vec<(Section, Study)>,
 }
 
 impl Page {
+    pub(super) fn new(device: &DeviceSpec) -> Page {
+        let place = match device {
+            DeviceSpec::Wire(_) => {
+                "on the in-memory wire, both ends on one thread unless said otherwise".to_owned()
+            }
+            _ => format!("on {device}, the servers elsewhere"),
+        };
+        Page { place, sections: Vec::new() }
+    }
+
     pub(super) fn add(&mut self, section: Section, study: Study) {
         self.sections.push((section, study));
     }
@@ -68,7 +82,7 @@ impl Page {
         html += &format!(
             "<title>Hayase {VERSION}: evaluation</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
         );
-        html += &header(&machine);
+        html += &header(&machine, &self.place);
         html += "<nav>";
         for (section, _) in &self.sections {
             html += &format!("<a href=\"#{}\">{}</a>", section.name, escape(section.title));
@@ -86,11 +100,11 @@ impl Page {
     }
 }
 
-fn header(machine: &Machine) -> String {
+fn header(machine: &Machine, place: &str) -> String {
     let mut html = format!(
         "<header><div><h1>Hayase {VERSION}: the evaluation</h1>\n<p>What an async TCP/IP stack in user space does and \
-         costs, measured through its public API on the in-memory wire, both ends on one thread unless said \
-         otherwise.</p>\n<dl>"
+         costs, measured through its public API {}.</p>\n<dl>",
+        escape(place)
     );
     let memory = format!("{} GiB", machine.memory_bytes >> 30);
     let facts = [
@@ -126,6 +140,9 @@ impl Section {
         html += &format!("<p>{}</p>\n<p class=\"reading\">{}</p>\n", escape(shows), escape(reading));
         html += &format!("<div class=\"plot\">{}</div>\n", scalable(svg));
         html += &table(&study.table);
+        for Failed { point, reason } in &study.failed {
+            html += &format!("<p class=\"reading\">Without {}: {}</p>\n", escape(point), escape(reason));
+        }
         html += &format!(
             "<details><summary>How it was measured</summary><p><code>{}</code></p><p>",
             escape(command)
@@ -182,6 +199,8 @@ mod tests {
         let mut figures = Table::new(&[Column("set", "set", 0), Column("rate", "per second", 0)]);
         figures.push(vec!["a < b".into(), 12_345.6.into()]);
         let study = Study::new("churn", Settings::default().with("device", "wire"), figures, Vec::new());
+        let study =
+            study.without(vec![Failed { point: "9 at a time".into(), reason: "no port is left".into() }]);
         let section = Section {
             name: "churn",
             title: "Opened & closed",
@@ -190,7 +209,7 @@ mod tests {
             command: "hayase bench churn".into(),
             svg: "<svg width=\"960\" height=\"440\" viewBox=\"0 0 960 440\" xmlns=\"x\">\n</svg>".into(),
         };
-        let mut page = Page::default();
+        let mut page = Page::new(&DeviceSpec::Kernel);
         page.add(section, study);
         let html = page.html(true, &[("peers", "not built".into())]);
         for part in [
@@ -201,6 +220,8 @@ mod tests {
             "device: wire",
             "<svg viewBox=\"0 0 960 440\"",
             "Without peers: not built",
+            "measured through its public API on kernel, the servers elsewhere.",
+            "Without 9 at a time: no port is left",
             "A quick run",
         ] {
             assert!(html.contains(part), "{part} is not in {html}");

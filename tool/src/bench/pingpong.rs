@@ -10,7 +10,8 @@ use hayase_sim::VirtualWire;
 
 use super::bed::{self, Bed, warn_of_missing};
 use super::latency::{Laps, Latency};
-use super::report::{Conditions, Pingpong};
+use super::progress::Progress;
+use super::report::{Conditions, Pingpong, thousands};
 use super::{Goal, Share, cores, join_all, not_an_echo, rate, sweep};
 use crate::cli::{CONNECTIONS_MAX, CORES_MAX, PingpongArgs, PingpongSweep};
 use crate::failure::{Attempt, Failure, Result};
@@ -20,8 +21,22 @@ pub(super) fn run(args: &PingpongArgs) -> Result {
     check(args).map_or(Ok(()), |conflict| Err(Failure::Usage(conflict.into())))?;
     match args.sweep {
         Some(sweep) => sweep::pingpong(args, sweep)?.publish(args.points.svg.as_deref(), args.common.json),
-        None => measure_as_asked(args)?.print(args.common.json),
+        None => measure_visibly(args)?.publish(args.points.svg.as_deref(), args.common.json),
     }
+}
+
+/// Measures once, and shows meanwhile what it does.
+fn measure_visibly(args: &PingpongArgs) -> Result<Pingpong> {
+    let mut args = args.clone();
+    // Only what is timed can be drawn.
+    args.latency |= args.points.svg.is_some();
+    let mut progress = Progress::new("pingpong", 1);
+    let much = match args.round_trips {
+        Some(count) => format!("{} round trips", thousands(count)),
+        None => format!("{} s", args.common.duration.as_secs_f64()),
+    };
+    progress.step(format_args!("{} connections, {much}", args.common.connections()));
+    measure_as_asked(&args)
 }
 
 /// What makes no sense together, beyond what the command line's own rules say.
@@ -46,6 +61,12 @@ fn check(args: &PingpongArgs) -> Option<&'static str> {
         }
         None if args.rate.is_some() && args.cores > 1 => {
             Some("requests at a rate are sent by one core: leave --cores out")
+        }
+        Some(PingpongSweep::Rate) if args.cores > 1 => {
+            Some("requests at a rate are sent by one core: leave --cores out")
+        }
+        None if args.virtual_time && args.points.svg.is_some() => {
+            Some("round trips on virtual time are counted and not timed: leave --svg out")
         }
         None if args.virtual_time && (args.cores > 1 || common.model != Model::Unified) => {
             Some("virtual time is that of one thread: leave --cores and --model out")
@@ -99,8 +120,7 @@ pub(super) fn measure(args: &PingpongArgs) -> Result<Pingpong> {
     };
     let counts = bed.counts()?.since(&before);
     drop((balls, idle));
-    let latency_ns = latency.map(|latency| latency.percentiles());
-    Ok(Pingpong::new(conditions, args.payload, round_trips, elapsed, latency_ns, counts))
+    Ok(Pingpong::new(conditions, args.payload, round_trips, elapsed, latency.as_ref(), counts))
 }
 
 /// Round trips per second of processor time on one core, of a byte each, with no look at the clock for each.

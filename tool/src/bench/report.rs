@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use hayase::counters::Counters;
 use hayase::stack::Count;
 use serde::Serialize;
 
+use super::bulk::Sent;
+use super::latency::Latency;
 use super::machine::Machine;
-use super::study::Settings;
+use super::plot::{Axis, Line, Plot, Scale};
+use super::study::{Settings, draw_into};
 use crate::failure::Result;
 
 /// The circumstances of a run.
@@ -123,6 +127,9 @@ pub(super) struct Pingpong {
     pub(super) latency_ns: Option<Percentiles>,
     #[serde(flatten)]
     counts: Counts,
+    /// The times, to be drawn: see [`Latency::curve`].
+    #[serde(skip)]
+    curve: Vec<(f64, f64)>,
 }
 
 impl Pingpong {
@@ -131,7 +138,7 @@ impl Pingpong {
         payload: usize,
         round_trips: u64,
         elapsed: Duration,
-        latency_ns: Option<Percentiles>,
+        latency: Option<&Latency>,
         counts: Counts,
     ) -> Pingpong {
         let seconds = elapsed.as_secs_f64();
@@ -143,14 +150,40 @@ impl Pingpong {
             seconds,
             round_trips_per_second: round_trips as f64 / seconds,
             nanoseconds_per_round_trip: seconds * 1e9 / round_trips.max(1) as f64,
-            latency_ns,
+            latency_ns: latency.map(Latency::percentiles),
             counts,
+            curve: latency.map(Latency::curve).unwrap_or_default(),
         }
+    }
+
+    /// The times of round trips, as one of how many exceeds them.
+    fn plot(&self) -> Plot {
+        let Conditions { device, connections, due_per_second, .. } = &self.conditions;
+        let due = due_per_second.map(|rate| format!(", {} due each second", thousands(rate.round() as u64)));
+        let title =
+            format!("Times of round trips on {device}, {connections} connections{}", due.unwrap_or_default());
+        let x = Axis::new("one round trip of so many takes longer", Scale::Tens);
+        let line = Line::new("round trips", 0, self.curve.clone());
+        Plot::lines(title, x, Axis::new("microseconds", Scale::Tens), vec![line])
     }
 
     /// The device, as a SPEC.
     pub(super) fn device(&self) -> &str {
         &self.conditions.device
+    }
+
+    /// Those in force.
+    pub(super) fn offloads(&self) -> &str {
+        &self.conditions.offloads
+    }
+
+    pub(super) fn congestion(&self) -> Option<&'static str> {
+        self.conditions.congestion
+    }
+
+    /// Requests that were due and could not be sent.
+    pub(super) fn not_sent(&self) -> u64 {
+        self.conditions.not_sent.unwrap_or_default()
     }
 
     /// p50, p90, p99 and p99.9, in microseconds; not numbers if nothing was timed.
@@ -171,8 +204,10 @@ impl Pingpong {
         self.conditions.settings().with("payload", self.payload).with("idle", idle)
     }
 
-    pub(super) fn print(&self, json: bool) -> Result {
-        print_located(self, json)
+    /// Prints, and draws if there is a file to draw into.
+    pub(super) fn publish(&self, svg: Option<&Path>, json: bool) -> Result {
+        print_located(self, json)?;
+        svg.map_or(Ok(()), |file| draw_into(file, &[self.plot()]))
     }
 }
 
@@ -189,20 +224,17 @@ pub(super) struct Bulk {
     pub(super) bits_per_second: f64,
     #[serde(flatten)]
     counts: Counts,
+    /// What had been written when, to be drawn.
+    #[serde(skip)]
+    samples: Vec<Sample>,
 }
 
 impl Bulk {
-    pub(super) fn new(
-        conditions: Conditions,
-        write: usize,
-        owned: bool,
-        bytes: u64,
-        elapsed: Duration,
-        counts: Counts,
-    ) -> Bulk {
+    pub(super) fn new(conditions: Conditions, write: usize, owned: bool, sent: Sent, counts: Counts) -> Bulk {
+        let Sent { bytes, elapsed, samples } = sent;
         let seconds = elapsed.as_secs_f64();
         let bits_per_second = bytes as f64 * 8.0 / seconds;
-        Bulk { version: VERSION, conditions, write, owned, bytes, seconds, bits_per_second, counts }
+        Bulk { version: VERSION, conditions, write, owned, bytes, seconds, bits_per_second, counts, samples }
     }
 
     /// The offloads in force.
@@ -216,9 +248,31 @@ impl Bulk {
         Settings::default().with("device", device).with("model", model).with("connections", connections)
     }
 
-    pub(super) fn print(&self, json: bool) -> Result {
-        print_located(self, json)
+    /// Prints, and draws if there is a file to draw into: the rate as time goes by.
+    pub(super) fn publish(&self, svg: Option<&Path>, json: bool) -> Result {
+        print_located(self, json)?;
+        svg.map_or(Ok(()), |file| draw_into(file, &[self.plot()]))
     }
+
+    fn plot(&self) -> Plot {
+        let Conditions { device, connections, .. } = &self.conditions;
+        let title = format!("Bulk on {device}, {connections} connections, as time goes by");
+        let line = Line::new("written", 0, rates(&self.samples));
+        let (x, y) = (Axis::new("seconds", Scale::Linear), Axis::new("Gbit/s", Scale::Linear));
+        Plot::lines(title, x, y, vec![line])
+    }
+}
+
+/// Seconds since the start, and the bytes that had been written by then.
+pub(super) type Sample = (f64, u64);
+
+/// The rate in gigabits a second between each sample and the one before it.
+fn rates(samples: &[Sample]) -> Vec<(f64, f64)> {
+    let before = [(0.0, 0)].into_iter().chain(samples.iter().copied());
+    let rate = |((since, before), (now, bytes)): (Sample, &Sample)| {
+        (*now, (bytes - before) as f64 * 8e-9 / (now - since).max(1e-9))
+    };
+    before.zip(samples).map(rate).collect()
 }
 
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -367,9 +421,11 @@ mod tests {
             idle: Some(1000),
             ..Conditions::default()
         };
-        let latency = Percentiles { p50: 1500, p90: 2000, p99: 3000, p99_9: 4000, max: 5_000_000 };
+        let latency = Latency::new();
+        (0..9).for_each(|_| latency.record(Duration::from_nanos(1500)));
+        latency.record(Duration::from_millis(5));
         let counts = Counts { retransmissions: 0, drops: [("NOMEM", 1)].into() };
-        Pingpong::new(conditions, 1, 2_000_000, Duration::from_secs(2), Some(latency), counts)
+        Pingpong::new(conditions, 1, 2_000_000, Duration::from_secs(2), Some(&latency), counts)
     }
 
     #[test]
@@ -381,10 +437,18 @@ mod tests {
                 "version": VERSION, "command": "pingpong", "device": "wire", "model": "unified", "offloads": "none", "connections": 32,
                 "idle": 1000, "payload": 1, "round_trips": 2_000_000, "seconds": 2.0,
                 "round_trips_per_second": 1e6, "nanoseconds_per_round_trip": 1000.0,
-                "latency_ns": {"p50": 1500, "p90": 2000, "p99": 3000, "p99.9": 4000, "max": 5_000_000},
+                "latency_ns": {"p50": 1500, "p90": 1500, "p99": 5_001_215, "p99.9": 5_001_215, "max": 5_001_215},
                 "retransmissions": 0, "drops": {"NOMEM": 1},
             })
         );
+    }
+
+    #[test]
+    fn rates_are_those_between_samples() {
+        let rates = rates(&[(0.5, 500_000_000), (1.5, 500_000_000), (2.0, 750_000_000)]);
+        assert_eq!(rates, [(0.5, 8.0), (1.5, 0.0), (2.0, 4.0)]);
+        let drawn = crate::bench::plot::draw(&[pingpong().plot()]).unwrap();
+        assert!(drawn.contains("Times of round trips on wire, 32 connections"), "{drawn}");
     }
 
     #[test]
@@ -392,7 +456,7 @@ mod tests {
         let text = pingpong().to_string();
         assert!(text.contains("  connections      32 active, 1,000 idle\n"), "{text}");
         assert!(text.contains("  rate             1,000,000 round trips/s, 1000.0 ns each\n"), "{text}");
-        assert!(text.contains("p99.9 4.0  max 5000.0 us"), "{text}");
+        assert!(text.contains("p99.9 5001.2  max 5001.2 us"), "{text}");
         assert!(text.ends_with("  dropped          1 NOMEM"), "{text}");
     }
 }

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use serde_json::{Map, Value};
 
 use super::machine::Machine;
 use super::plot::Plot;
 use super::report::{VERSION, thousands};
-use crate::failure::{Attempt, Result};
+use crate::failure::{Attempt, Failure, Result};
 
 /// A measurement of several points.
 #[derive(Debug, Clone, Serialize)]
@@ -24,9 +25,22 @@ pub(super) struct Study {
     pub(super) settings: Settings,
     #[serde(flatten)]
     pub(super) table: Table,
+    /// What else it says to programs, beside the rows.
+    #[serde(flatten)]
+    pub(super) more: Map<String, Value>,
+    /// Points that could not be measured, or not as often as was wanted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) failed: Vec<Failed>,
     /// One above the other.
     #[serde(skip)]
     pub(super) plots: Vec<Plot>,
+}
+
+/// A point that could not be measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Failed {
+    pub(super) point: String,
+    pub(super) reason: String,
 }
 
 /// What was the same at every point.
@@ -159,7 +173,13 @@ impl Study {
     /// What was found, with the machine that it was found on.
     pub(super) fn new(command: &'static str, settings: Settings, table: Table, plots: Vec<Plot>) -> Study {
         let machine = Machine::here();
-        Study { version: VERSION, command, sweep: None, machine, settings, table, plots }
+        let (more, failed) = (Map::new(), Vec::new());
+        Study { version: VERSION, command, sweep: None, machine, settings, table, more, failed, plots }
+    }
+
+    /// The same with the points that it lacks.
+    pub(super) fn without(self, failed: Vec<Failed>) -> Study {
+        Study { failed, ..self }
     }
 
     pub(super) fn machine(&self) -> &Machine {
@@ -168,12 +188,21 @@ impl Study {
 
     /// Draws if there is a file to draw into, and prints.
     pub(super) fn publish(&self, svg: Option<&Path>, json: bool) -> Result {
-        if let Some(file) = svg {
-            let drawing = super::plot::draw(&self.plots)?;
-            fs::write(file, drawing).attempt(|| format!("cannot draw into {}", file.display()))?;
+        super::report::print(self, json)?;
+        match svg {
+            Some(file) => draw_into(file, &self.plots)?,
+            // Whoever reads this on a terminal may not know.
+            None if !json => eprintln!("hayase: --svg FILE draws this"),
+            None => {}
         }
-        super::report::print(self, json)
+        Ok(())
     }
+}
+
+/// Draws pictures into a file.
+pub(super) fn draw_into(file: &Path, plots: &[Plot]) -> Result {
+    let drawing = super::plot::draw(plots)?;
+    fs::write(file, drawing).attempt(|| format!("cannot draw into {}", file.display()))
 }
 
 impl fmt::Display for Study {
@@ -184,7 +213,8 @@ impl fmt::Display for Study {
             writeln!(f, "  {name:<16} {value}")?;
         }
         writeln!(f, "  {:<16} {}", "machine", self.machine)?;
-        write!(f, "{}", self.table)
+        write!(f, "{}", self.table)?;
+        self.failed.iter().try_for_each(|Failed { point, reason }| write!(f, "\n  without {point}: {reason}"))
     }
 }
 
@@ -196,20 +226,53 @@ pub(super) fn median<T>(mut figures: Vec<T>, key: impl Fn(&T) -> f64) -> T {
     figures.swap_remove(middle)
 }
 
+/// What the points of a study brought.
+#[derive(Debug)]
+pub(super) struct Measured<P, T> {
+    /// Those that were measured, each with what its rounds brought: one at least.
+    pub(super) points: Vec<(P, Vec<T>)>,
+    pub(super) failed: Vec<Failed>,
+}
+
+impl<P, T> Measured<P, T> {
+    /// Of each point the round that is in the middle, by what `key` says of them.
+    pub(super) fn medians(self, key: impl Fn(&T) -> f64 + Copy) -> (Vec<P>, Vec<T>, Vec<Failed>) {
+        let middle = |(point, rounds)| (point, median(rounds, key));
+        let (points, found) = self.points.into_iter().map(middle).unzip();
+        (points, found, self.failed)
+    }
+}
+
 /// Measures every point once in each of `rounds`, in turns, so that whatever else happens on the machine happens to all of
-/// them. Returns what each point's rounds brought.
-pub(super) fn in_turns<P, T>(
+/// them. A point that fails is not tried again, and keeps what its earlier rounds brought; `name` is what it is called.
+///
+/// # Errors
+/// That of the first point, if all of them fail.
+pub(super) fn in_turns<P: Clone, T>(
     points: &[P],
     rounds: u16,
+    name: impl Fn(&P) -> String,
     mut measure: impl FnMut(&P) -> Result<T>,
-) -> Result<Vec<Vec<T>>> {
+) -> Result<Measured<P, T>> {
     let mut found: Vec<Vec<T>> = points.iter().map(|_| Vec::new()).collect();
+    let mut failures: Vec<Option<Failure>> = points.iter().map(|_| None).collect();
     for _ in 0..rounds {
-        for (point, found) in points.iter().zip(&mut found) {
-            found.push(measure(point)?);
+        for ((point, found), failure) in points.iter().zip(&mut found).zip(&mut failures) {
+            if failure.is_none() {
+                measure(point).map_or_else(|why| *failure = Some(why), |value| found.push(value));
+            }
         }
     }
-    Ok(found)
+    if found.iter().all(Vec::is_empty) {
+        return Err(failures.swap_remove(0).expect("a point without a figure has failed"));
+    }
+    let failed = points
+        .iter()
+        .zip(failures)
+        .filter_map(|(point, failure)| Some(Failed { point: name(point), reason: failure?.to_string() }));
+    let failed = failed.collect();
+    let points = points.iter().cloned().zip(found).filter(|(_, rounds)| !rounds.is_empty()).collect();
+    Ok(Measured { points, failed })
 }
 
 #[cfg(test)]
@@ -247,11 +310,49 @@ mod tests {
     #[test]
     fn points_take_turns_and_the_middle_one_counts() {
         let mut order = Vec::new();
-        let found = in_turns(&[1, 2], 2, |point| {
+        let found = in_turns(&[1, 2], 2, i32::to_string, |point| {
             order.push(*point);
             Ok(order.len())
         });
-        assert_eq!((order, found.unwrap()), (vec![1, 2, 1, 2], vec![vec![1, 3], vec![2, 4]]));
+        let found = found.unwrap();
+        assert_eq!((order, found.points), (vec![1, 2, 1, 2], vec![(1, vec![1, 3]), (2, vec![2, 4])]));
         assert_eq!(median(vec![3.0, 1.0, 2.0], |figure| *figure), 2.0);
+    }
+
+    #[test]
+    fn a_point_that_fails_takes_none_with_it() {
+        let mut calls = Vec::new();
+        let found = in_turns(
+            &[1, 2, 3],
+            3,
+            |point| format!("{point} idle"),
+            |point| {
+                calls.push(*point);
+                match (*point, calls.len()) {
+                    (2, _) => Err(Failure::Error("no port is left".into())),
+                    (3, 5..) => Err(Failure::Error("it is gone".into())),
+                    _ => Ok(point * 10),
+                }
+            },
+        );
+        let (points, figures, failed) = found.unwrap().medians(|figure| f64::from(*figure));
+        assert_eq!((calls, points, figures), (vec![1, 2, 3, 1, 3, 1], vec![1, 3], vec![10, 30]));
+        let words = |point: &str, reason: &str| Failed { point: point.into(), reason: reason.into() };
+        assert_eq!(failed, [words("2 idle", "no port is left"), words("3 idle", "it is gone")]);
+
+        let none = in_turns(&[1, 2], 1, i32::to_string, |point| {
+            Err::<(), _>(Failure::Error(format!("{point}: no")))
+        });
+        assert_eq!(none.unwrap_err().to_string(), "1: no");
+
+        let lacking = study().without(failed);
+        assert!(
+            lacking
+                .to_string()
+                .ends_with("\n  without 2 idle: no port is left\n  without 3 idle: it is gone")
+        );
+        let object = serde_json::to_value(lacking).unwrap();
+        assert_eq!(object["failed"][0], json!({"point": "2 idle", "reason": "no port is left"}));
+        assert_eq!(serde_json::to_value(study()).unwrap().get("failed"), None);
     }
 }

@@ -10,15 +10,18 @@ use super::pingpong;
 use super::plot::{Axis, Bar, Content, Line, Plot, Scale, bytes};
 use super::progress::Progress;
 use super::report::{Bulk, Pingpong};
-use super::study::{Cell, Column, Study, Table, in_turns, median};
+use super::study::{Cell, Column, Study, Table, in_turns};
 use crate::cli::{BenchCommon, BulkArgs, PingpongArgs, PingpongSweep};
 use crate::failure::Result;
 
-/// Connections on each core in a sweep of cores: as the servers of iip's evaluation have.
+/// Connections on each core in a sweep of cores, and in one of rates: as the servers of iip's evaluation have.
 const CONNECTIONS_PER_CORE: usize = 32;
 
 /// Numbers of connections, if none are given.
 const CONNECTIONS: [usize; 11] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
+
+/// Requests that are due each second, if no rates are given.
+const RATES: [usize; 8] = [1_000, 10_000, 50_000, 100_000, 200_000, 400_000, 700_000, 1_000_000];
 
 /// Sizes of a message, if none are given: 62 KiB to 40 MiB.
 const MESSAGES: [usize; 10] =
@@ -29,23 +32,33 @@ pub(super) fn pingpong(args: &PingpongArgs, sweep: PingpongSweep) -> Result<Stud
     let points = match (&args.points.values[..], sweep) {
         ([], PingpongSweep::Connections) => CONNECTIONS.to_vec(),
         ([], PingpongSweep::Cores) => (1..=thread::available_parallelism().map_or(1, usize::from)).collect(),
+        ([], PingpongSweep::Rate) => RATES.to_vec(),
         (values, _) => values.to_vec(),
     };
     let (name, rounds) = (name(sweep), args.points.rounds);
     let mut progress = Progress::new("pingpong", points.len() * usize::from(rounds));
-    let found = in_turns(&points, rounds, |point| {
-        progress.step(format_args!("{name} {point}"));
+    let point_name = |point: &usize| format!("{name} {point}");
+    let found = in_turns(&points, rounds, point_name, |point| {
+        progress.step(point_name(point));
         pingpong::measure_as_asked(&args_at(args, sweep, *point))
     })?;
     drop(progress);
-    let found: Vec<Pingpong> =
-        found.into_iter().map(|rounds| median(rounds, |found| found.round_trips_per_second)).collect();
+    // Where the rate is what was asked for, the times tell the rounds apart.
+    let (points, found, failed) = match sweep {
+        PingpongSweep::Rate => found.medians(|found: &Pingpong| found.percentiles_us()[2]),
+        _ => found.medians(|found: &Pingpong| found.round_trips_per_second),
+    };
     let settings = found[0].settings().with("rounds", rounds).with("duration", seconds(&args.common));
     let (table, plots) = match sweep {
         PingpongSweep::Connections => (table(name, &points, &found, false), latency_plots(&points, &found)),
         PingpongSweep::Cores => (table(name, &points, &found, true), vec![cores_plot(&points, &found)]),
+        PingpongSweep::Rate => (rate_table(&points, &found), vec![rate_plot(&points, &found)]),
     };
-    let mut study = Study::new("pingpong", settings, table, plots);
+    let settings = match sweep {
+        PingpongSweep::Rate => settings.with("connections", args_at(args, sweep, 1).common.connections()),
+        _ => settings,
+    };
+    let mut study = Study::new("pingpong", settings, table, plots).without(failed);
     study.sweep = Some(name);
     Ok(study)
 }
@@ -54,6 +67,7 @@ fn name(sweep: PingpongSweep) -> &'static str {
     match sweep {
         PingpongSweep::Cores => "cores",
         PingpongSweep::Connections => "connections",
+        PingpongSweep::Rate => "rate",
     }
 }
 
@@ -70,8 +84,42 @@ fn args_at(args: &PingpongArgs, sweep: PingpongSweep, value: usize) -> PingpongA
             args.cores = value;
             args.common.connections.get_or_insert(CONNECTIONS_PER_CORE);
         }
+        PingpongSweep::Rate => {
+            args.rate = Some(value as f64);
+            args.common.connections.get_or_insert(CONNECTIONS_PER_CORE);
+        }
     }
     args
+}
+
+/// What was due, what was done of it, and how long it took from when it was due.
+fn rate_table(points: &[usize], found: &[Pingpong]) -> Table {
+    let mut table = Table::new(&[
+        Column("due_per_second", "due per second", 0),
+        Column("round_trips_per_second", "per second", 0),
+        Column("p50_us", "p50 us", 1),
+        Column("p90_us", "p90 us", 1),
+        Column("p99_us", "p99 us", 1),
+        Column("p99.9_us", "p99.9 us", 1),
+        Column("not_sent", "not sent", 0),
+    ]);
+    for (point, found) in points.iter().zip(found) {
+        let mut row = vec![Cell::from(*point), found.round_trips_per_second.into()];
+        row.extend(found.percentiles_us().map(Cell::from));
+        row.push(found.not_sent().into());
+        table.push(row);
+    }
+    table
+}
+
+fn rate_plot(points: &[usize], found: &[Pingpong]) -> Plot {
+    let curve = |(index, name): (usize, &&str)| {
+        let times = points.iter().zip(found).map(|(x, y)| (*x as f64, y.percentiles_us()[index]));
+        Line::new(*name, index, times.collect())
+    };
+    let lines = ["p50", "p90", "p99", "p99.9"].iter().enumerate().map(curve).collect();
+    let x = Axis::new("requests due per second", Scale::Tens);
+    Plot::lines("Time of a request from when it was due", x, Axis::new("microseconds", Scale::Tens), lines)
 }
 
 fn table(name: &'static str, points: &[usize], found: &[Pingpong], scales: bool) -> Table {
@@ -173,19 +221,20 @@ pub(super) fn message_size(args: &BulkArgs) -> Result<Study> {
     let (sets, rounds) = (ablations(), args.points.rounds);
     let points: Vec<_> = (0..sets.len()).flat_map(|set| sizes.iter().map(move |size| (set, *size))).collect();
     let mut progress = Progress::new("bulk", points.len() * usize::from(rounds));
-    let found = in_turns(&points, rounds, |(set, size)| {
+    let name = |(set, size): &(usize, usize)| format!("{}, {}", sets[*set].name, bytes(*size as f64));
+    let found = in_turns(&points, rounds, name, |(set, size)| {
+        progress.step(name(&(*set, *size)));
         let set = &sets[*set];
-        progress.step(format_args!("{}, {}", set.name, bytes(*size as f64)));
         let mut args = args.clone();
         (args.write, args.owned) = (*size, set.owned);
-        args.common.offloads = Some(Offloads::ALL & !set.without);
+        // A device whose offloads are not ours to change has all that it has.
+        args.common.offloads = (set.without != Offloads::NONE).then_some(Offloads::ALL & !set.without);
         // What the device lacks is told by the report: the offloads in force are in it.
         let bed = Bed::new(&args.common)?;
         bulk::measure(&args, &bed, false)
     })?;
     drop(progress);
-    let found: Vec<Bulk> =
-        found.into_iter().map(|rounds| median(rounds, |found| found.bits_per_second)).collect();
+    let (points, found, failed) = found.medians(|found: &Bulk| found.bits_per_second);
 
     let mut table = Table::new(&[
         Column("set", "set", 0),
@@ -196,19 +245,20 @@ pub(super) fn message_size(args: &BulkArgs) -> Result<Study> {
     ]);
     let mut lines: Vec<_> =
         sets.iter().enumerate().map(|(index, set)| Line::new(set.name, index, Vec::new())).collect();
-    for (index, ((set, size), found)) in points.iter().zip(&found).enumerate() {
-        let rate = found.bits_per_second / 1e9;
-        let all = table_rate(&table, index % sizes.len());
+    let all_of = |size: usize| points.iter().zip(&found).find(|(point, _)| **point == (0, size));
+    for ((set, size), bulk) in points.iter().zip(&found) {
+        let rate = bulk.bits_per_second / 1e9;
+        let of_all =
+            all_of(*size).map_or(Cell::Missing, |(_, all)| (rate * 1e9 / all.bits_per_second).into());
         lines[*set].points.push((*size as f64, rate));
-        let offloads = found.offloads().into();
-        let of_all = all.map_or(1.0, |all| rate / all);
-        table.push(vec![sets[*set].name.into(), offloads, (*size).into(), rate.into(), of_all.into()]);
+        table.push(vec![sets[*set].name.into(), bulk.offloads().into(), (*size).into(), rate.into(), of_all]);
     }
+    lines.retain(|line| !line.points.is_empty());
     let (x, y) = (Axis::new("message", Scale::Bytes), Axis::new("Gbit/s", Scale::Linear));
     let plot = Plot::lines("Bulk by size of a message and what is left out", x, y, lines);
     let settings = found[0].settings().with("rounds", rounds).with("duration", seconds(&args.common));
     let shares = shares_plot(&table);
-    let mut study = Study::new("bulk", settings, table, vec![plot, shares]);
+    let mut study = Study::new("bulk", settings, table, vec![plot, shares]).without(failed);
     study.sweep = Some("message-size");
     Ok(study)
 }
@@ -234,14 +284,6 @@ fn shares_plot(table: &Table) -> Plot {
         x: Axis::new("", Scale::Linear),
         y: Axis::new("of all offloads", Scale::Linear),
         content: Content::Bars(bars),
-    }
-}
-
-/// The rate in a row that is there already.
-fn table_rate(table: &Table, row: usize) -> Option<f64> {
-    match table.rows.get(row)?.get(3)? {
-        Cell::Number(rate) => Some(*rate),
-        _ => None,
     }
 }
 

@@ -1,6 +1,5 @@
 //! The command line of `hayase bench`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use hayase::net::Congestion;
 use hayase::{DeviceSpec, Model, Offloads};
 
-use super::{DEVICES, at_least_one, congestion, cores, count, payload, seconds, write_len};
+use super::{DEVICES, Target, at_least_one, congestion, cores, count, payload, seconds, write_len};
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -46,7 +45,8 @@ Examples:
   hayase bench pingpong --device tap:name=hy0,addr=10.7.0.2/24 --connect 10.7.0.1:7 --payload 100
   hayase bench pingpong --sweep connections --svg latency.svg
   hayase bench pingpong --sweep cores --connections 32 --values 1,2
-  hayase bench pingpong --connections 32 --rate 500000
+  hayase bench pingpong --connections 32 --rate 500000 --svg times.svg
+  hayase bench pingpong --connections 32 --sweep rate --values 10000,100000,1000000
 
 By itself a connection sends the next request when it has the reply to the last, so a server that stops for a while is
 asked less in that while. With --rate, requests are due at times that nobody's slowness moves, and the time of each counts
@@ -82,7 +82,7 @@ pub(crate) struct PingpongArgs {
     /// the same run then costs the same instructions; on the wire, with --round-trips
     #[arg(long, requires = "round_trips", conflicts_with_all = ["connect", "rate", "sweep", "latency"])]
     pub(crate) virtual_time: bool,
-    /// Measure at each of several numbers of cores or connections
+    /// Measure at each of several numbers of cores or connections, or rates
     #[arg(long, value_name = "WHAT", conflicts_with = "round_trips")]
     pub(crate) sweep: Option<PingpongSweep>,
     #[command(flatten)]
@@ -114,6 +114,8 @@ pub(crate) enum PingpongSweep {
     Cores,
     /// Connections that work at the same time
     Connections,
+    /// Requests that are due each second, as with --rate, over --connections, 32 unless said otherwise
+    Rate,
 }
 
 /// Of a sweep.
@@ -125,8 +127,8 @@ pub(crate) struct SweepArgs {
     /// Measure each point of the sweep so often, in turns; the median counts
     #[arg(long, value_name = "N", default_value_t = 1, requires = "sweep", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) rounds: u16,
-    /// Draw the sweep into this file
-    #[arg(long, value_name = "FILE", requires = "sweep")]
+    /// Draw what was found into this file: the sweep, or the times of round trips, or the rate of bulk as time goes by
+    #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
 }
 
@@ -189,8 +191,8 @@ pub(crate) struct ModelsArgs {
     #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
     pub(crate) device: Option<DeviceSpec>,
     /// The echo server elsewhere
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) connect: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR:PORT[-PORT]")]
+    pub(crate) connect: Option<Target>,
     /// The models to compare
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "unified,split,merge")]
     pub(crate) models: Vec<Model>,
@@ -200,21 +202,14 @@ pub(crate) struct ModelsArgs {
     /// Bytes that go there and back
     #[arg(long, value_name = "BYTES", default_value_t = 1, value_parser = payload)]
     pub(crate) payload: usize,
-    /// Measure each point for so long
-    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
-    pub(crate) duration: Duration,
-    /// Measure each point so often
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub(crate) rounds: u16,
     /// Use these offloads, as far as the device has them, whatever its SPEC says
     #[arg(long, value_name = "LIST")]
     pub(crate) offloads: Option<Offloads>,
-    /// Draw the curves into this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) svg: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// The congestion control of all connections: newreno, cubic or bbr
+    #[arg(long, value_name = "NAME", value_parser = congestion)]
+    pub(crate) congestion: Option<Congestion>,
+    #[command(flatten)]
+    pub(crate) study: StudyArgs,
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -227,9 +222,9 @@ pub(crate) struct BenchCommon {
     #[arg(long, value_name = "MODEL", default_value_t)]
     pub(crate) model: Model,
     /// The server elsewhere: an echo server for pingpong, one that discards for bulk
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) connect: Option<SocketAddr>,
-    /// Connections that work at the same time [default: 1; in a sweep of cores 32 on each]
+    #[arg(long, value_name = "ADDR:PORT[-PORT]")]
+    pub(crate) connect: Option<Target>,
+    /// Connections that work at the same time [default: 1; in a sweep of cores 32 on each, of rates 32]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) connections: Option<usize>,
     /// Measure for so long, each point of a sweep
@@ -275,9 +270,13 @@ pub(crate) struct StudyArgs {
 Examples:
   hayase bench idle-cost
   hayase bench idle-cost --idle 0,1000,100000 --rounds 5 --svg idle.svg --json
+  hayase bench idle-cost --device tap:name=hy0,addr=10.7.0.2/24 --connect 10.7.0.1:7000-7005
 
 One connection makes round trips of one byte; so many others are established, and nothing happens on them. What a stack does
 for connections on which nothing happens shows as time that the one loses.
+
+A client has 28,232 ports to call from, so that more connections than those need a server on several ports: `hayase serve echo
+--port 7000-7005`. What cannot be had is reported as such, and the other points are.
 
 {DEVICES}"))]
 pub(crate) struct IdleCostArgs {
@@ -285,8 +284,8 @@ pub(crate) struct IdleCostArgs {
     #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
     pub(crate) device: Option<DeviceSpec>,
     /// The echo server elsewhere
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) connect: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR:PORT[-PORT]")]
+    pub(crate) connect: Option<Target>,
     /// Numbers of idle connections
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,100,1000,10000,100000", value_parser = count)]
     pub(crate) idle: Vec<usize>,
@@ -295,16 +294,26 @@ pub(crate) struct IdleCostArgs {
 }
 
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "\
+#[command(after_help = format!("\
 Examples:
   hayase bench memory
   hayase bench memory --connections 200000 --json
+  hayase bench memory --device tap:name=hy0,addr=10.7.0.2/24 --connect 10.7.0.1:7 --connections 1000,10000
 
-Connections over the in-memory wire are opened, so both ends of each are in this process, and nothing happens on them. Then
-each end gets a task that waits for something to read. What that took is told twice: as bytes that the program asked the
-allocator for, and as pages that the process has (RSS), each divided by the number of connections. Half of it is one end's.
-Every number of connections is measured in a process of its own.")]
+Connections are opened, and nothing happens on them. Then each end gets a task that waits for something to read. What that
+took is told twice: as bytes that the program asked the allocator for, and as pages that the process has (RSS), each divided
+by the number of connections. On the in-memory wire both ends of each are in this process, and half of it is one end's; on
+another device only ours is, and the server elsewhere has to keep its own (an echo server does). Every number of connections
+is measured in a process of its own. What the kernel's sockets take is the kernel's, and cannot be seen.
+
+{DEVICES}"))]
 pub(crate) struct MemoryArgs {
+    /// The device; on a wire, client and server are in this process, each with its own stack
+    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
+    pub(crate) device: Option<DeviceSpec>,
+    /// The echo server elsewhere
+    #[arg(long, value_name = "ADDR:PORT[-PORT]")]
+    pub(crate) connect: Option<Target>,
     /// Numbers of connections
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "10000,50000,100000,200000", value_parser = at_least_one)]
     pub(crate) connections: Vec<usize>,
@@ -324,10 +333,11 @@ pub(crate) struct MemoryArgs {
 Examples:
   hayase bench churn
   hayase bench churn --connections 1,32 --duration 2 --json
+  hayase bench churn --device tap:name=hy0,addr=10.7.0.2/24 --connect 10.7.0.1:10
 
 So many tasks each open a connection, wait until the server, which closes every connection at once, has done so, close their
-end, and open the next. The time is that of all of it. The server has to be one that closes: on a device other than the
-wire, name such a port with --connect.
+end, and open the next. The time is that of all of it. The server has to be one that closes, as `hayase serve close` is: on a
+device other than the wire, name its port with --connect.
 
 {DEVICES}"))]
 pub(crate) struct ChurnArgs {
@@ -335,8 +345,8 @@ pub(crate) struct ChurnArgs {
     #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
     pub(crate) device: Option<DeviceSpec>,
     /// The server elsewhere
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) connect: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR:PORT[-PORT]")]
+    pub(crate) connect: Option<Target>,
     /// Numbers of tasks that open connections
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,8,64,256", value_parser = at_least_one)]
     pub(crate) connections: Vec<usize>,
@@ -393,17 +403,33 @@ pub(crate) struct PeersArgs {
 }
 
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "\
+#[command(after_help = format!("\
 Examples:
   hayase bench report --out report
   hayase bench report --out report --quick
+  hayase bench report --out report --device tap:name=hy0,addr=10.7.0.2/24 --connect 10.7.0.1:7 --discard 10.7.0.1:9 --close 10.7.0.1:10
 
-Everything is measured on the wire. DIR gets index.html, which needs nothing else, and for each measurement NAME.json and
-NAME.svg. A run takes about ten minutes, with --quick one.")]
+Every study is made on the wire, or on the device that is named, against servers elsewhere: `hayase serve echo discard close`
+is all three, on ports 7, 9 and 10. What cannot be measured there is left out, and the page says why. DIR gets index.html,
+which needs nothing else, and for each measurement NAME.json and NAME.svg. A run takes about ten minutes, with --quick one.
+
+{DEVICES}"))]
 pub(crate) struct ReportArgs {
     /// The folder to write into, which is made if there is none
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    /// The device; on a wire, client and server are in this process, each with its own stack
+    #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
+    pub(crate) device: Option<DeviceSpec>,
+    /// The echo server elsewhere
+    #[arg(long, value_name = "ADDR:PORT[-PORT]")]
+    pub(crate) connect: Option<Target>,
+    /// The server elsewhere that discards, for bulk
+    #[arg(long, value_name = "ADDR:PORT", requires = "connect")]
+    pub(crate) discard: Option<Target>,
+    /// The server elsewhere that closes at once, for churn
+    #[arg(long, value_name = "ADDR:PORT", requires = "connect")]
+    pub(crate) close: Option<Target>,
     /// Measure fewer points, once each and briefly: to see that everything works
     #[arg(long)]
     pub(crate) quick: bool,

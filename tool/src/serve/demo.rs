@@ -8,14 +8,13 @@ use hayase::net::TcpStream;
 
 use super::addresses;
 use crate::cli::Service;
-use crate::device::TAP_HINT;
 use crate::failure::{Attempt, Result};
 use crate::pattern;
 
 /// What the client sends to be echoed or discarded, and receives of the source: many segments.
 const LEN: u64 = 1 << 20;
 
-/// Uses the service once at each of the server's addresses, says what came of it, and how to get other clients.
+/// Uses the service once at each of the server's addresses, and says what came of it.
 pub(super) async fn run(service: Service, client: Host, server: Host, port: u16) -> Result {
     eprintln!("hayase: on the wire, the only other host is in this process; it is the client:");
     for addr in addresses(server)? {
@@ -25,7 +24,6 @@ pub(super) async fn run(service: Service, client: Host, server: Host, port: u16)
         let outcome = talk(service, stream, to).await.attempt(|| format!("{to}"))?;
         eprintln!("hayase: {to}: {outcome}");
     }
-    eprintln!("{TAP_HINT}");
     Ok(())
 }
 
@@ -35,6 +33,7 @@ async fn talk(service: Service, stream: TcpStream, to: SocketAddr) -> io::Result
         Service::Discard => discard(stream).await,
         Service::Source => source(stream).await,
         Service::Http => http(stream, to).await,
+        Service::Close => closed(stream).await,
     }
 }
 
@@ -62,6 +61,13 @@ async fn discard(mut stream: TcpStream) -> io::Result<String> {
     match stream.read(&mut [0]).await? {
         0 => Ok(format!("took {LEN} bytes and closed")),
         _ => Err(io::Error::other("the server answered, which it should not")),
+    }
+}
+
+async fn closed(mut stream: TcpStream) -> io::Result<String> {
+    match stream.read(&mut [0]).await? {
+        0 => Ok("closed at once".into()),
+        _ => Err(io::Error::other("the server sent something, which it should not")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `hayase serve`: servers that anybody's clients can talk to.
 
+mod close;
 mod ctl;
 mod demo;
 mod discard;
@@ -8,6 +9,7 @@ mod http;
 mod source;
 mod udp;
 
+pub(crate) use close::close;
 use discard::discard;
 pub(crate) use echo::echo;
 
@@ -18,9 +20,9 @@ use std::time::Duration;
 use hayase::net::{TcpListener, TcpStream};
 use hayase::{Host, time};
 
-use crate::cli::{ServeArgs, Service};
-use crate::device;
-use crate::failure::{Attempt, Result};
+use crate::cli::{Ports, ServeArgs, Service};
+use crate::device::{self, TAP_HINT};
+use crate::failure::{Attempt, Failure, Result};
 use crate::signal::Interrupt;
 
 /// Connections that may have data before their handshake is over: what a flood with stolen cookies can take up at a time.
@@ -34,35 +36,84 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
     let runtime = builder.build()?;
     let interrupt = Interrupt::catch()?;
     runtime.block_on(async {
-        let port = start_everywhere(args).await?;
-        match runtime.peer() {
-            Some(client) => demo::run(args.service, client, runtime.host(), port).await,
-            None => {
-                interrupt.wait().await;
-                Ok(())
-            }
+        let ports = start_everywhere(args).await?;
+        let Some(client) = runtime.peer() else {
+            interrupt.wait().await;
+            return Ok(());
+        };
+        for (service, port) in args.service.iter().zip(ports) {
+            demo::run(*service, client, runtime.host(), port).await?;
         }
+        eprintln!("{TAP_HINT}");
+        Ok(())
     })
 }
 
-/// Starts everything that was asked for on every core, and says so. Returns the service's port, which the first core
-/// chooses if it is to be chosen.
-async fn start_everywhere(args: &ServeArgs) -> Result<u16> {
-    let port = args.port.unwrap_or(args.service.default_port());
-    let (port, control) = start(0, args.clone(), port, args.ctl).await?;
+/// What is listened on for a service.
+#[derive(Debug, Clone)]
+struct Place {
+    service: Service,
+    ports: Ports,
+}
+
+/// The ports of each service.
+fn places(args: &ServeArgs) -> Result<Vec<Place>> {
+    match args.port {
+        Some(ports) if ports.first > 0 && args.service.len() > 1 => Err(Failure::Usage(
+            "of several services each has its own port: leave --port out, or give 0 for free ones".into(),
+        )),
+        ports => {
+            let place = |service: &Service| {
+                let ports = ports.unwrap_or(Ports::one(service.default_port()));
+                Place { service: *service, ports }
+            };
+            Ok(args.service.iter().map(place).collect())
+        }
+    }
+}
+
+/// Starts everything that was asked for on every core, and says so. Returns the first port of each service, which the first
+/// core chooses if it is to be chosen.
+async fn start_everywhere(args: &ServeArgs) -> Result<Vec<u16>> {
+    let mut places = places(args)?;
+    let control = start(0, args, &mut places, args.ctl).await?;
     for core in 1..args.cores {
-        let args = args.clone();
-        hayase::spawn_on(core, move || start(core, args, port, control))?.await??;
+        let (args, mut places) = (args.clone(), places.clone());
+        hayase::spawn_on(core, move || async move { start(core, &args, &mut places, control).await })?
+            .await??;
     }
     if let Some(control) = control {
         eprintln!("hayase: orders are taken on port {control}");
     }
-    announce(&addresses(Host::current()?)?, port)?;
-    Ok(port)
+    announce(&addresses(Host::current()?)?, &places)?;
+    Ok(places.iter().map(|place| place.ports.first).collect())
 }
 
-/// Starts everything on this core. Returns the ports of the service and, if there is one, of the control.
-async fn start(core: usize, args: ServeArgs, port: u16, control: Option<u16>) -> Result<(u16, Option<u16>)> {
+/// Starts everything on this core; what is free to choose becomes what was chosen. Returns the port of the control, if there
+/// is one.
+async fn start(
+    core: usize,
+    args: &ServeArgs,
+    places: &mut [Place],
+    control: Option<u16>,
+) -> Result<Option<u16>> {
+    for Place { service, ports } in places {
+        for port in ports.all() {
+            let port = start_service(args, *service, port).await?;
+            if ports.count() == 1 {
+                *ports = Ports::one(port);
+            }
+        }
+    }
+    let Some(port) = control else { return Ok(None) };
+    let control = listen(port).await?;
+    let port = control.local_addr()?.port();
+    drop(hayase::spawn(accept(control, serve_with(move |stream| ctl::obey(stream, core)))));
+    Ok(Some(port))
+}
+
+/// Starts a service on a port of this core, and returns the port.
+async fn start_service(args: &ServeArgs, service: Service, port: u16) -> Result<u16> {
     let listener = listen(port).await?;
     let port = listener.local_addr()?.port();
     if args.fastopen {
@@ -74,14 +125,8 @@ async fn start(core: usize, args: ServeArgs, port: u16, control: Option<u16>) ->
             udp::start(SocketAddr::new(addr, port)).await?;
         }
     }
-    let mut control_port = None;
-    if let Some(port) = control {
-        let control = listen(port).await?;
-        control_port = Some(control.local_addr()?.port());
-        drop(hayase::spawn(accept(control, serve_with(move |stream| ctl::obey(stream, core)))));
-    }
-    spawn_service(args.service, listener);
-    Ok((port, control_port))
+    spawn_service(service, listener);
+    Ok(port)
 }
 
 async fn listen(port: u16) -> Result<TcpListener> {
@@ -95,6 +140,7 @@ fn spawn_service(service: Service, listener: TcpListener) {
         Service::Discard => hayase::spawn(accept(listener, serve_with(discard))),
         Service::Source => hayase::spawn(accept(listener, serve_with(source::send))),
         Service::Http => hayase::spawn(accept(listener, serve_with(http::serve))),
+        Service::Close => hayase::spawn(accept(listener, serve_with(close))),
     });
 }
 
@@ -106,10 +152,12 @@ fn addresses(host: Host) -> io::Result<Vec<IpAddr>> {
 }
 
 /// Test programs and shell scripts wait for these lines.
-fn announce(addresses: &[IpAddr], port: u16) -> io::Result<()> {
+fn announce(addresses: &[IpAddr], places: &[Place]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    for addr in addresses {
-        writeln!(stdout, "listening on {}", SocketAddr::new(*addr, port))?;
+    for port in places.iter().flat_map(|place| place.ports.all()) {
+        for addr in addresses {
+            writeln!(stdout, "listening on {}", SocketAddr::new(*addr, port))?;
+        }
     }
     stdout.flush()
 }
