@@ -167,6 +167,8 @@ struct Written {
 }
 
 pub(super) fn run(args: &ReportArgs) -> Result {
+    let device = args.device.clone().unwrap_or_else(|| bed::default_device(args.connect.is_some()));
+    bed::check(&device, args.connect.is_some())?;
     let out = &args.out;
     fs::create_dir_all(out).attempt(|| format!("cannot make the folder {}", out.display()))?;
     let mut written = Written {
@@ -176,8 +178,6 @@ pub(super) fn run(args: &ReportArgs) -> Result {
         studies: Vec::new(),
         left_out: Vec::new(),
     };
-    let device = args.device.clone().unwrap_or_else(|| bed::default_device(args.connect.is_some()));
-    bed::check(&device, args.connect.is_some())?;
     let mut page = Page::new(&device);
     let mut progress = Progress::new("report", ENTRIES.len());
     for entry in &ENTRIES {
