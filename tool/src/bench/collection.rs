@@ -305,10 +305,12 @@ mod tests {
                 for entry in ENTRIES.iter().filter(|entry| entry.name != "peers") {
                     match (words(entry, &args, device), entry.server) {
                         (Err(reason), Server::Here(why)) => {
-                            assert_eq!((reason.as_str(), device), (why, &dpdk))
+                            assert_eq!((reason.as_str(), device), (why, &dpdk));
                         }
                         (words, _) => {
-                            drop(parse(&words.unwrap()).unwrap_or_else(|why| panic!("{}: {why}", entry.name)))
+                            drop(
+                                parse(&words.unwrap()).unwrap_or_else(|why| panic!("{}: {why}", entry.name)),
+                            );
                         }
                     }
                 }
