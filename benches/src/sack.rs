@@ -1,6 +1,7 @@
 //! A peer that reports what it holds in as many pieces as it can, and does so again and again: what each of its
 //! acknowledgements costs the sender.
 
+use std::cell::Cell;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -108,8 +109,8 @@ impl Victim {
         victim.send(&victim.segment(ACK, 1, 0, &[]), &mut |_| {});
         let Poll::Ready(Ok((id, _))) = victim.stack.tcp_accept(listener) else { panic!("no connection") };
         // As much is outstanding as the window takes, once that has grown.
-        let (mut acked, mut sent, data) = (0, 0, vec![7; 1 << 20]);
-        while sent - acked < SEGMENTS * MSS {
+        let (mut acked, sent, data) = (0, Cell::new(0), vec![7; 1 << 20]);
+        while sent.get() - acked < SEGMENTS * MSS {
             while let Poll::Ready(Ok(1..)) = victim.stack.tcp_write(victim.now, id, &data, &mut victim.device)
             {
             }
@@ -117,12 +118,12 @@ impl Victim {
             let mut see = |frame: &[u8]| {
                 let seq =
                     u32::from_be_bytes(frame[38..42].try_into().expect("four bytes")).wrapping_sub(first);
-                sent = sent.max(seq + frame.len() as u32 - 54);
+                sent.set(sent.get().max(seq + frame.len() as u32 - 54));
             };
             victim.turn(&mut see);
-            if sent - acked < SEGMENTS * MSS {
+            if sent.get() - acked < SEGMENTS * MSS {
                 victim.now += Duration::from_millis(20);
-                acked = sent;
+                acked = sent.get();
                 victim.send(&victim.segment(ACK, 1, acked, &[]), &mut see);
             }
         }

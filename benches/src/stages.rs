@@ -133,7 +133,7 @@ pub(crate) fn task_wake_waiter(count: u64) {
 }
 
 /// A place where one task waits and another rings.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Bell {
     rung: Cell<u64>,
     waiter: Cell<Option<Waker>>,
