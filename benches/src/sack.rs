@@ -110,22 +110,22 @@ impl Victim {
         let Poll::Ready(Ok((id, _))) = victim.stack.tcp_accept(listener) else { panic!("no connection") };
         // As much is outstanding as the window takes, once that has grown.
         let (mut acked, sent, data) = (0, Cell::new(0), vec![7; 1 << 20]);
-        while sent.get() - acked < SEGMENTS * MSS {
+        let first = victim.isn;
+        let mut see = |frame: &[u8]| {
+            let seq = u32::from_be_bytes(frame[38..42].try_into().expect("four bytes")).wrapping_sub(first);
+            sent.set(sent.get().max(seq + frame.len() as u32 - 54));
+        };
+        loop {
             while let Poll::Ready(Ok(1..)) = victim.stack.tcp_write(victim.now, id, &data, &mut victim.device)
             {
             }
-            let first = victim.isn;
-            let mut see = |frame: &[u8]| {
-                let seq =
-                    u32::from_be_bytes(frame[38..42].try_into().expect("four bytes")).wrapping_sub(first);
-                sent.set(sent.get().max(seq + frame.len() as u32 - 54));
-            };
             victim.turn(&mut see);
-            if sent.get() - acked < SEGMENTS * MSS {
-                victim.now += Duration::from_millis(20);
-                acked = sent.get();
-                victim.send(&victim.segment(ACK, 1, acked, &[]), &mut see);
+            if sent.get() - acked >= SEGMENTS * MSS {
+                break;
             }
+            victim.now += Duration::from_millis(20);
+            acked = sent.get();
+            victim.send(&victim.segment(ACK, 1, acked, &[]), &mut see);
         }
         victim.isn = victim.isn.wrapping_add(acked);
         victim.now += Duration::from_millis(20);

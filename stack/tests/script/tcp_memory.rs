@@ -7,7 +7,7 @@ use hayase_stack::{Config, Count, Drop, State, TcpId};
 
 use crate::codec;
 use crate::dsl::{Script, ack, data, fin, modern_syn, rst};
-use crate::host::{Host, PEER_V4, STACK_V4};
+use crate::host::{Host, PEER_V4, STACK_V4, ms};
 
 /// Buffers of the device. What sockets hold for long is half of that.
 const BUFFERS: usize = 64;
@@ -26,6 +26,15 @@ fn listening() -> Script {
 
 fn count(t: &Script, count: Count) -> u64 {
     t.host.stack.counters().get(count)
+}
+
+/// What the stack acknowledges, at once or after a while.
+fn acked(t: &mut Script) -> u32 {
+    let mut said = t.drain();
+    if said.is_empty() {
+        said = t.wait_any(ms(500));
+    }
+    said.last().map_or(0, |last| last.ack)
 }
 
 /// Another connection, beside those that there are.
@@ -65,11 +74,15 @@ fn holes_that_are_never_filled_keep_nobody_out() {
         t = another(t, number).0;
         send_beyond_a_hole(&mut t, 40);
         let held = t.host.received_in_use();
-        assert!(held <= BUFFERS / 2 + 1, "{held} of {BUFFERS} buffers");
+        assert!(held <= BUFFERS * 3 / 4 + 1, "{held} of {BUFFERS} buffers");
     }
-    let pruned = count(&t, Count::OfoPruned);
-    assert!(pruned >= 20 * 40 - 64, "{pruned}");
-    assert_eq!(t.host.dropped(Drop::TcpOfoQueuePrune), pruned);
+    let (pruned, refused) = (count(&t, Count::OfoPruned), count(&t, Count::OfoDrop));
+    assert_eq!(pruned + refused + t.host.received_in_use() as u64, 20 * 40, "each is accounted for");
+    assert!(pruned > 100 && refused > 100, "{pruned} {refused}");
+    assert_eq!(
+        (t.host.dropped(Drop::TcpOfoQueuePrune), t.host.dropped(Drop::ProtoMem)),
+        (pruned, refused)
+    );
     // Who has something to say is heard, and has his own holes filled.
     t = another(t, 99).0;
     for at in (1..100 * MSS).step_by(2 * MSS as usize) {
@@ -93,12 +106,12 @@ fn a_hole_that_is_filled_at_last_gives_all_of_the_stream() {
     assert!(count(&t, Count::OfoPruned) > 20, "as little as is left of it");
     assert_eq!(t.id(), id);
     t.peer(data(1..1 + MSS));
-    let mut have = t.drain().last().expect("an acknowledgement").ack;
+    let mut have = acked(&mut t);
     assert!(have > 1 + MSS, "the lowest was kept");
     t.read();
     while have < 1 + 60 * MSS {
         t.peer(data(have..have + MSS));
-        have = t.drain().last().expect("an acknowledgement").ack;
+        have = acked(&mut t);
         t.read();
     }
     t.peer(fin(have));
