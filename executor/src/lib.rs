@@ -61,5 +61,5 @@ pub use crate::metrics::Metrics;
 pub use crate::park::{Park, VirtualPark};
 pub use crate::reactor::{Interest, Reactor};
 pub use crate::task::{
-    AbortHandle, JoinError, JoinHandle, JoinSet, TaskWaker, Waking, YieldNow, spawn, waking, yield_now,
+    AbortHandle, Id, JoinError, JoinHandle, JoinSet, TaskWaker, Waking, YieldNow, spawn, waking, yield_now,
 };

@@ -1,6 +1,7 @@
 //! Tasks on one core: spawning, joining, aborting, panicking, dropping, and taking turns.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::future::{Future, pending, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -63,6 +64,22 @@ fn a_dropped_handle_detaches() {
     });
     assert!(done.get());
     assert_eq!(executor.metrics().tasks_live, 0);
+}
+
+#[test]
+fn no_two_tasks_are_called_the_same_while_there_are_handles() {
+    executor().block_on(&(), async {
+        let mut tasks: Vec<_> = (0..100).map(|n| spawn(async move { n })).collect();
+        // Places of those that have ended are taken again.
+        for task in &mut tasks {
+            task.await.unwrap();
+        }
+        tasks.extend((0..100).map(|n| spawn(async move { n })));
+        let ids: HashSet<_> = tasks.iter().map(JoinHandle::id).collect();
+        assert_eq!(ids.len(), tasks.len());
+        assert_eq!(ids.iter().map(ToString::to_string).collect::<HashSet<_>>().len(), tasks.len());
+        assert!(tasks.iter().all(|task| task.id() == task.abort_handle().id()));
+    });
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use super::remote::Later;
 use super::slot::Slot;
-use super::{JoinError, TaskId};
+use super::{Id, JoinError, TaskId};
 use crate::core::Core;
 use crate::current;
 use crate::mailbox::{Mailbox, Message};
@@ -39,6 +39,12 @@ impl<T> JoinHandle<T> {
     #[must_use]
     pub fn abort_handle(&self) -> AbortHandle {
         self.abort.clone()
+    }
+
+    /// What the task is called.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        self.abort.id()
     }
 
     /// Whether the task has ended.
@@ -92,6 +98,15 @@ impl AbortHandle {
 
     pub(super) fn later(later: Arc<Later>) -> AbortHandle {
         AbortHandle(AbortKind::Later(later))
+    }
+
+    /// As [`JoinHandle::id`].
+    #[must_use]
+    pub fn id(&self) -> Id {
+        match &self.0 {
+            AbortKind::Now { mailbox, id } => Id::here(mailbox.id, *id),
+            AbortKind::Later(later) => later.id,
+        }
     }
 
     /// As [`JoinHandle::abort`].

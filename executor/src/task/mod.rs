@@ -2,6 +2,7 @@
 
 mod error;
 mod future;
+mod id;
 mod join;
 mod queue;
 mod registry;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 pub use self::error::JoinError;
+pub use self::id::Id;
 pub use self::join::{AbortHandle, JoinHandle};
 pub(crate) use self::registry::{TaskId, Tasks};
 pub(crate) use self::remote::Placement;

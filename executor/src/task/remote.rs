@@ -4,12 +4,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::JoinError;
 use super::join::{AbortHandle, JoinHandle};
 use super::slot::Slot;
+use super::{Id, JoinError};
 
 /// Aborts a task once it has been made.
-pub(super) struct Later(Mutex<State>);
+pub(super) struct Later {
+    pub(super) id: Id,
+    state: Mutex<State>,
+}
 
 struct State {
     is_aborted: bool,
@@ -18,7 +21,7 @@ struct State {
 
 impl Later {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn abort(&self) {
@@ -52,7 +55,8 @@ pub(crate) struct Placement<T> {
 impl<T: Send + 'static> Placement<T> {
     pub(crate) fn new() -> (Placement<T>, JoinHandle<T>) {
         let slot = Slot::new();
-        let later = Arc::new(Later(Mutex::new(State { is_aborted: false, made: None })));
+        let state = Mutex::new(State { is_aborted: false, made: None });
+        let later = Arc::new(Later { id: Id::elsewhere(), state });
         let handle = JoinHandle::new(slot.clone(), AbortHandle::later(later.clone()));
         (Placement { slot, later, is_placed: false }, handle)
     }
