@@ -109,9 +109,7 @@ pub(crate) trait Door {
     fn tcp_set_ttl(&self, id: TcpId, ttl: u8) -> io::Result<()>;
     fn tcp_tos(&self, id: TcpId) -> io::Result<u8>;
     fn tcp_set_tos(&self, id: TcpId, tos: u8) -> io::Result<()>;
-    fn tcp_info(&self, _id: TcpId) -> io::Result<TcpInfo> {
-        Err(not_ours())
-    }
+    fn tcp_info(&self, id: TcpId) -> io::Result<TcpInfo>;
     fn tcp_connections(&self) -> io::Result<Vec<(SocketAddr, SocketAddr, TcpInfo)>> {
         Err(not_listed())
     }
@@ -194,12 +192,6 @@ pub(crate) trait Door {
 pub(crate) fn alone() -> io::Error {
     let text = "a connection can move between the cores of one runtime whose device is one network: not with a single \
                 core, on the in-memory wire, or with the operating system's sockets";
-    io::Error::new(io::ErrorKind::Unsupported, text)
-}
-
-/// The error of a door that leads to another TCP than ours.
-fn not_ours() -> io::Error {
-    let text = "this connection is the operating system's: its state is known there (`ss -ti`)";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 

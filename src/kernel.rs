@@ -4,6 +4,8 @@
 //! stack, and woken when the kernel's readiness set names the socket. No foreign code runs while anything is borrowed:
 //! a sink of read bytes gets them from a buffer of its own, and sent bytes are copied before the call returns.
 
+mod info;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -19,7 +21,7 @@ use hayase_executor::{Handle, waking};
 use hayase_kernel::{Addresses, Key, Kind, Lingering, Readiness, Sockets};
 use hayase_stack::{
     AddressState, Cidr, Congestion, Count, EchoId, EchoReply, Keepalive, ListenerId, Reach, Ready, Socket,
-    State, TcpId, UdpId, Way,
+    State, TcpId, TcpInfo, UdpId, Way,
 };
 use hayase_time::Instant;
 
@@ -390,6 +392,12 @@ impl Door for KernelShard {
 
     fn tcp_state(&self, id: TcpId) -> io::Result<State> {
         self.call(|sockets| sockets.tcp(id.key())?.state()).map(state)
+    }
+
+    fn tcp_info(&self, id: TcpId) -> io::Result<TcpInfo> {
+        let congestion = self.tcp_congestion(id)?;
+        let info = self.call(|sockets| sockets.tcp(id.key())?.info())?;
+        Ok(info::tcp_info(&info, congestion, self.now.get()))
     }
 
     fn tcp_flushed(&self, id: TcpId) -> io::Result<bool> {

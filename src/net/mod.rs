@@ -11,6 +11,6 @@ mod udp;
 
 pub use addr::ToSocketAddrs;
 pub use echo::EchoSocket;
-pub use hayase_stack::{Congestion, EchoReply, Keepalive, TcpInfo};
+pub use hayase_stack::{CaState, Congestion, EchoReply, Keepalive, TcpInfo};
 pub use tcp::{TcpListener, TcpSocket, TcpStream};
 pub use udp::UdpSocket;

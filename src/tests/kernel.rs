@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future;
+use hayase_stack::State;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::{address, addresses, connected};
-use crate::net::{Congestion, EchoSocket, TcpListener, TcpSocket, TcpStream, UdpSocket};
+use crate::net::{CaState, Congestion, EchoSocket, TcpListener, TcpSocket, TcpStream, UdpSocket};
 use crate::time::{sleep, timeout};
 use crate::{DeviceSpec, Host, Model, Offloads, Parking, Runtime};
 
@@ -67,6 +68,28 @@ fn counters_are_those_of_the_machine() {
         let (_stream, _peer) = connected(host).await;
         assert!(host.counters().unwrap().get("TcpActiveOpens").unwrap() > before);
         assert_eq!(host.tcp_count().unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_connection_tells_what_the_system_knows_of_it() {
+    with_host(|host| async move {
+        let (mut stream, mut peer) = connected(host).await;
+        stream.write_all(&[1; 1000]).await.unwrap();
+        peer.read_exact(&mut [0; 1000]).await.unwrap();
+        let info = stream.info().unwrap();
+        assert_eq!((info.state, info.ca_state), (State::Established, CaState::Open));
+        assert_eq!((info.bytes_sent, info.bytes_retrans, info.total_retrans), (1000, 0, 0));
+        assert_eq!(info.snd_ssthresh, 1 << 30, "no loss yet");
+        assert!(info.snd_cwnd >= 2 * info.snd_mss && info.snd_cwnd % info.snd_mss == 0, "{info:?}");
+        assert!(info.rtt_us > 0 && u64::from(info.rtt_us) < info.rto_us, "{info:?}");
+        assert!(info.snd_wnd >= 1000 && info.rcv_ssthresh > 0 && info.pmtu > info.snd_mss, "{info:?}");
+        let since = crate::time::now().duration_since(info.last_data_sent_at);
+        assert!(since < Duration::from_secs(10), "sent {since:?} ago");
+        assert_eq!(peer.info().unwrap().bytes_received, 1000);
+        drop(peer);
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+        assert_eq!(stream.info().unwrap().state, State::CloseWait);
     });
 }
 

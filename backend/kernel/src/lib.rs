@@ -31,6 +31,7 @@
 mod address;
 mod counters;
 mod echo;
+mod info;
 mod interfaces;
 mod sockets;
 mod source;
@@ -44,6 +45,7 @@ mod watch;
 
 pub use counters::counters;
 pub use echo::{Echo, Reply};
+pub use info::Info;
 pub use interfaces::{Addresses, addresses};
 pub use sockets::{Key, Kind, Socket, Sockets};
 pub use source::Readiness;

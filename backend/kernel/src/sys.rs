@@ -10,17 +10,15 @@ use io_uring::types::Fd;
 use io_uring::{IoUring, cqueue};
 use rustix::io::Errno;
 
-/// The number of the state that a TCP socket is in (`include/net/tcp_states.h`).
-pub(crate) fn tcp_state(fd: BorrowedFd<'_>) -> io::Result<u8> {
-    // The kernel fills in as much of its `struct tcp_info` as there is room for; the state is its first byte.
-    let mut info = [0_u8; 4];
-    let mut len = size_of_val(&info) as libc::socklen_t;
+/// Fills in as much of `struct tcp_info` as there is room for, and as the kernel has: how much that is.
+pub(crate) fn tcp_info(fd: BorrowedFd<'_>, info: &mut [u8]) -> io::Result<usize> {
+    let mut len = size_of_val(info) as libc::socklen_t;
     let value = info.as_mut_ptr().cast();
     // SAFETY: `value` points to `len` bytes that are ours for the call, and the kernel writes no more than that.
     check(unsafe {
         libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, value, &raw mut len)
     })?;
-    Ok(info[0])
+    Ok(len as usize)
 }
 
 /// Bytes that were written and that the peer has not acknowledged.

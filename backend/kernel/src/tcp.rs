@@ -12,6 +12,7 @@ use rustix::net::{
 };
 
 use crate::address;
+use crate::info::Info;
 use crate::source::{Readiness, Side, Source};
 use crate::sys;
 
@@ -41,6 +42,24 @@ pub enum State {
     LastAck,
     /// Both closed; waiting so that old segments die out.
     TimeWait,
+}
+
+impl State {
+    /// The state of this number (`include/net/tcp_states.h`).
+    pub(crate) fn numbered(number: u8) -> State {
+        match number {
+            1 => State::Established,
+            2 => State::SynSent,
+            3 | 12 => State::SynReceived,
+            4 => State::FinWait1,
+            5 => State::FinWait2,
+            6 => State::TimeWait,
+            8 => State::CloseWait,
+            9 => State::LastAck,
+            11 => State::Closing,
+            _ => State::Closed,
+        }
+    }
 }
 
 /// Settings of keep-alive, under Linux's names. The kernel counts whole seconds; fractions are rounded up.
@@ -291,18 +310,18 @@ impl Tcp {
     /// # Errors
     /// As all of these: if the kernel refuses.
     pub fn state(&self) -> io::Result<State> {
-        Ok(match sys::tcp_state(self.source.fd())? {
-            1 => State::Established,
-            2 => State::SynSent,
-            3 | 12 => State::SynReceived,
-            4 => State::FinWait1,
-            5 => State::FinWait2,
-            6 => State::TimeWait,
-            8 => State::CloseWait,
-            9 => State::LastAck,
-            11 => State::Closing,
-            _ => State::Closed,
-        })
+        // The state is the first byte of what the kernel has to say.
+        let mut info = [0; 1];
+        sys::tcp_info(self.source.fd(), &mut info)?;
+        Ok(State::numbered(info[0]))
+    }
+
+    /// What the kernel knows of the connection (`TCP_INFO`).
+    ///
+    /// # Errors
+    /// As all of these: if the kernel refuses.
+    pub fn info(&self) -> io::Result<Info> {
+        Info::of(self.source.fd())
     }
 
     /// Whether the peer has acknowledged everything that was written.

@@ -89,6 +89,25 @@ fn the_end_is_seen_behind_the_last_bytes() {
     }
 }
 
+#[test]
+fn a_connection_tells_how_it_is_doing() {
+    for mut sockets in tables() {
+        let (client, server) = connected(&mut sockets);
+        assert!(matches!(sockets.tcp(client).unwrap().write(b"hello"), Poll::Ready(Ok(5))));
+        let mut buf = [0; 8];
+        assert_eq!(wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap(), 5);
+        let info = sockets.tcp(client).unwrap().info().unwrap();
+        assert_eq!(
+            (info.state, info.ca_state, info.bytes_sent, info.total_retrans),
+            (State::Established, 0, 5, 0)
+        );
+        assert!((500..=65_535).contains(&info.advmss) && (500..=65_535).contains(&info.snd_mss), "{info:?}");
+        assert!(info.pmtu > info.snd_mss && info.rto >= 1000 && info.snd_cwnd > 0, "{info:?}");
+        let info = sockets.tcp(server).unwrap().info().unwrap();
+        assert_eq!((info.bytes_received, info.bytes_sent), (5, 0));
+    }
+}
+
 /// Reading stops in front of urgent data, and must go on behind it.
 #[test]
 fn urgent_data_does_not_stall_the_reader() {

@@ -725,10 +725,11 @@ impl TcpStream {
         self.handle.call(|door, id| door.tcp_set_user_timeout(id, limit))
     }
 
-    /// How the connection is doing, as Linux's `TCP_INFO` tells it: round-trip time, windows, losses, rates.
+    /// How the connection is doing, as Linux's `TCP_INFO` tells it: round-trip time, windows, losses, rates. With the
+    /// operating system's sockets it is what the system tells, in the same units.
     ///
     /// # Errors
-    /// As all of these; [`io::ErrorKind::Unsupported`] on the operating system's sockets.
+    /// As all of these, and as those of [`congestion`](Self::congestion).
     pub fn info(&self) -> io::Result<TcpInfo> {
         self.handle.call(|door, id| door.tcp_info(id))
     }

@@ -56,6 +56,11 @@ impl<F: Frame> Assembler<F> {
         self.held.is_empty()
     }
 
+    /// Bytes held.
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+
     /// Bytes of buffers held.
     pub(super) fn memory_len(&self) -> usize {
         self.memory_len

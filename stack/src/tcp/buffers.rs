@@ -30,6 +30,13 @@ pub(super) struct Intake {
     most: u32,
 }
 
+impl Intake {
+    /// The most that the application took in a round trip.
+    pub(super) fn most(&self) -> u32 {
+        self.most
+    }
+}
+
 impl<F: Frame> Connection<F> {
     /// The application read. Once a round trip: if it took more than ever before, the buffer becomes twice that, and twice
     /// the increase besides, since a sender in slow start goes on to double. `free_len`: what all connections together

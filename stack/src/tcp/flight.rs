@@ -158,6 +158,14 @@ impl Flight {
         self.runs.front().map(|run| run.sent_at)
     }
 
+    /// Bytes that were sent again and are on their way, if the first run starts at SND.UNA, `start`.
+    pub(super) fn resent_len(&self, start: Seq) -> u32 {
+        let starts = core::iter::once(start).chain(self.runs.iter().map(|run| run.end));
+        let resent =
+            self.runs.iter().zip(starts).filter(|(run, _)| run.ambiguous && run.fate == Fate::Pending);
+        resent.map(|(run, start)| run.end - start).sum()
+    }
+
     /// Where the run starts that was sent last, if the first starts at SND.UNA, `start`.
     pub(super) fn last_start(&self, start: Seq) -> Seq {
         self.start_of(self.runs.len().saturating_sub(1), start)

@@ -1,25 +1,59 @@
 //! What a connection can tell of itself, under the names of Linux's `TCP_INFO`.
 
-use hayase_device::Frame;
+use hayase_device::{Caps, Frame};
 use hayase_time::Instant;
 
+use super::buffers::Intake;
 use super::congestion::Congestion;
 use super::connection::Connection;
 use super::state::State;
 use crate::config::Config;
+use crate::egress::{mss, network_len};
 use crate::seq::Seq;
+
+/// In which phase of loss recovery a connection is, under Linux's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CaState {
+    /// Everything is on its way.
+    #[default]
+    Open,
+    /// Something arrived out of order, or is late.
+    Disorder,
+    /// The window became smaller because a router marked something (RFC 3168).
+    Cwr,
+    /// Loss was found by acknowledgements, and is being repaired.
+    Recovery,
+    /// The retransmission timer ran out.
+    Loss,
+}
 
 /// The state of a connection (RFC 9293 §3.9.1, STATUS). Names are those of Linux's `struct tcp_info`, but all sizes are
 /// bytes, also where Linux counts segments, and all times are microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// Of `struct tcp_info` there is not:
+/// - what would have to be counted with every segment, on ways that do nothing but what they must: `segs_in`, `segs_out`,
+///   `data_segs_in`, `data_segs_out`, `delivered`, `delivered_ce`, `last_data_recv`, `last_ack_recv`, `busy_time`,
+///   `rwnd_limited`, `sndbuf_limited`. The counters of the host have segments and bytes of all connections.
+/// - what is not there: `rcv_mss`, since acknowledgements go by our own segment size; `reordering`, since the tolerance is a
+///   time (RFC 8985); `max_pacing_rate`, which nobody can set; `last_ack_sent`, which Linux has not either.
+/// - what is counted for the host, not for each connection: `total_rto` and its times, `rehash`, `fastopen_client_fail`, and
+///   whether the peer's segments have said [`ecn`](Self::ecn).
+///
+/// With the operating system's sockets it is filled from there. What the system counts in segments is then so many times
+/// `snd_mss`; what it does not have is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct TcpInfo {
     /// The state of RFC 9293 §3.3.2.
     pub state: State,
     /// Who rules the congestion window.
     pub congestion: Congestion,
+    /// In which phase of loss recovery it is.
+    pub ca_state: CaState,
     /// Timeouts since something new was acknowledged.
     pub retransmits: u8,
+    /// Probes of a closed window, or of a peer that is silent (keep-alive), since the last was answered.
+    pub probes: u8,
     /// How often the timeout is doubled at present.
     pub backoff: u8,
     /// Timestamps are in use (RFC 7323).
@@ -34,6 +68,8 @@ pub struct TcpInfo {
     pub rcv_wscale: u8,
     /// The retransmission timeout (RFC 6298), back-off included.
     pub rto_us: u64,
+    /// How long an acknowledgement may wait for company.
+    pub ato_us: u32,
     /// Payload of a full segment.
     pub snd_mss: u32,
     /// Bytes outstanding.
@@ -42,6 +78,16 @@ pub struct TcpInfo {
     pub sacked: u32,
     /// Bytes that are lost and were not sent again yet.
     pub lost: u32,
+    /// Bytes that were sent again and are on their way. The byte that probes a closed window may be one of them.
+    pub retrans: u32,
+    /// When data was last sent, or the connection began. Linux says how long ago that is.
+    pub last_data_sent_at: Instant,
+    /// The largest packet that the path lets through, as far as is known, and our link.
+    pub pmtu: u32,
+    /// The MSS that we told the peer.
+    pub advmss: u32,
+    /// The largest window that the peer may be told of at present: it grows with what the application takes.
+    pub rcv_ssthresh: u32,
     /// The smoothed round-trip time. 0: nothing was measured yet.
     pub rtt_us: u32,
     /// Its variation.
@@ -56,8 +102,20 @@ pub struct TcpInfo {
     pub snd_wnd: u32,
     /// The window that the peer was told of.
     pub rcv_wnd: u32,
+    /// The round trip by which the receive buffer grows: the smoothed one. 0: nothing was measured yet.
+    pub rcv_rtt_us: u32,
+    /// The most that the application took in such a round trip. 0: too little to measure it.
+    pub rcv_space: u32,
+    /// Bytes that are held out of order.
+    pub rcv_ooo_bytes: u32,
+    /// Segments that arrived out of order.
+    pub rcv_ooopack: u32,
     /// Segments sent again, by timeouts, recovery and probes.
     pub total_retrans: u32,
+    /// Duplicates that the peer reported of what was sent again (RFC 2883).
+    pub dsack_dups: u32,
+    /// How often something arrived at the peer later than what was sent after it (RFC 8985).
+    pub reord_seen: u32,
     /// Bytes a second at which data is paced. `None`: as fast as the device takes it.
     pub pacing_rate: Option<u64>,
     /// Bytes a second that arrived in the last round trip that filled the window; with BBR, by the last segment that was
@@ -67,6 +125,10 @@ pub struct TcpInfo {
     pub delivery_rate_app_limited: bool,
     /// Bytes acknowledged by the peer, SYN and FIN included.
     pub bytes_acked: u64,
+    /// Bytes of data sent, those sent again included.
+    pub bytes_sent: u64,
+    /// Bytes of data sent again.
+    pub bytes_retrans: u64,
     /// Bytes received in order.
     pub bytes_received: u64,
     /// Bytes written that were never sent.
@@ -114,40 +176,102 @@ impl DeliveryRate {
 }
 
 impl<F: Frame> Connection<F> {
-    pub(super) fn info(&self, config: &Config) -> TcpInfo {
-        let of_window = self.congestion.bulk.as_ref().and_then(|bulk| bulk.delivery_rate.as_ref());
-        let of_window = of_window.map_or(0, |delivery| delivery.rate);
-        let sampled = self.recovery.repair().and_then(|repair| repair.sampler.as_ref());
-        let (delivery_rate, is_app_limited) = sampled.map_or((of_window, false), |sampler| sampler.last());
+    pub(super) fn info(&self, caps: &Caps, config: &Config) -> TcpInfo {
         TcpInfo {
             state: self.state,
             congestion: self.congestion.congestion(),
-            retransmits: self.retries,
-            backoff: self.backoff,
             timestamps: self.timestamps_ok,
             sack: self.sack_ok,
             ecn: self.recovery.ecn.ect != 0,
             snd_wscale: self.snd_wscale,
             rcv_wscale: self.rcv_wscale,
             rto_us: self.rtt.rto_us(self.backoff, config),
-            snd_mss: self.mss,
-            unacked: self.flight(),
-            sacked: self.recovery.sacked_len(),
-            lost: self.recovery.lost_len(),
             rtt_us: self.rtt.srtt_us(),
             rttvar_us: self.rtt.rttvar_us(),
             min_rtt_us: self.rtt.min_us(),
             snd_cwnd: self.congestion.cwnd(),
             snd_ssthresh: self.congestion.ssthresh(),
             snd_wnd: self.snd_wnd,
-            rcv_wnd: self.rcv_wnd(),
-            total_retrans: self.recovery.repair().map_or(0, |repair| repair.total_retrans),
+            last_data_sent_at: self.last_sent_at,
             pacing_rate: self.pacing_rate(config),
-            delivery_rate,
-            delivery_rate_app_limited: is_app_limited,
             bytes_acked: self.tally.bytes_acked,
-            bytes_received: self.tally.bytes_received,
             notsent_bytes: self.unsent_len(),
+            ..self
+                .info_of_loss(self.info_of_delivery(self.info_of_receiving(self.info_of_path(caps), config)))
         }
+    }
+
+    fn info_of_path(&self, caps: &Caps) -> TcpInfo {
+        let local = self.tuple.local_ip();
+        TcpInfo {
+            snd_mss: self.mss,
+            pmtu: self.path_mtu().map_or(caps.mtu as u32, |_| self.packet_len_max()),
+            advmss: mss(caps.mtu, local) as u32,
+            ..TcpInfo::default()
+        }
+    }
+
+    /// The length of a packet that is full.
+    fn packet_len_max(&self) -> u32 {
+        network_len(self.tuple.local_ip()) as u32 + self.header_len() + self.mss
+    }
+
+    fn info_of_receiving(&self, info: TcpInfo, config: &Config) -> TcpInfo {
+        let intake = self.congestion.bulk.as_ref().and_then(|bulk| bulk.intake.as_ref());
+        TcpInfo {
+            ato_us: config.delayed_ack_us,
+            rcv_ssthresh: self.space_len,
+            rcv_wnd: self.rcv_wnd(),
+            rcv_rtt_us: self.rtt.srtt_us(),
+            rcv_space: intake.map_or(0, Intake::most),
+            rcv_ooo_bytes: self.out_of_order.as_ref().map_or(0, |assembler| assembler.len()),
+            rcv_ooopack: self.rare().map_or(0, |rare| rare.ofo_segs),
+            bytes_received: self.tally.bytes_received,
+            ..info
+        }
+    }
+
+    fn info_of_delivery(&self, info: TcpInfo) -> TcpInfo {
+        let of_window = self.congestion.bulk.as_ref().and_then(|bulk| bulk.delivery_rate.as_ref());
+        let of_window = of_window.map_or(0, |delivery| delivery.rate);
+        let sampled = self.recovery.repair().and_then(|repair| repair.sampler.as_ref());
+        let (delivery_rate, is_app_limited) = sampled.map_or((of_window, false), |sampler| sampler.last());
+        TcpInfo { delivery_rate, delivery_rate_app_limited: is_app_limited, ..info }
+    }
+
+    fn info_of_loss(&self, info: TcpInfo) -> TcpInfo {
+        let is_reduced = self.reduced_until().is_some_and(|until| self.snd_una.before(until));
+        // What goes to a closed window is a probe, however often it goes.
+        let is_shut = self.state.is_synchronized() && self.snd_wnd == 0;
+        let (retransmits, probes) = if is_shut { (0, self.retries) } else { (self.retries, 0) };
+        let info = TcpInfo {
+            ca_state: self.recovery.ca_state(is_reduced),
+            retransmits,
+            probes: probes.saturating_add(self.probing().map_or(0, |probing| probing.sent)),
+            backoff: self.backoff,
+            unacked: self.flight(),
+            bytes_sent: self.bytes_sent_once(),
+            ..info
+        };
+        let Some(repair) = self.recovery.repair() else { return info };
+        TcpInfo {
+            sacked: self.recovery.sacked_len(),
+            lost: self.recovery.lost_len(),
+            retrans: self.recovery.flight.resent_len(self.snd_una),
+            total_retrans: repair.total_retrans,
+            bytes_retrans: repair.bytes_retrans,
+            bytes_sent: info.bytes_sent + repair.bytes_retrans,
+            dsack_dups: repair.dsack_dups,
+            reord_seen: repair.rack.reord_seen(),
+            ..info
+        }
+    }
+
+    /// Bytes of data up to SND.NXT, without the SYN and the FIN.
+    fn bytes_sent_once(&self) -> u64 {
+        let has_sent_syn = self.snd_nxt != self.iss || self.state.is_synchronized();
+        let has_sent_fin = self.fin_seq().is_some_and(|fin| self.snd_nxt.after(fin));
+        let sent = self.tally.bytes_acked + u64::from(self.flight());
+        sent.saturating_sub(u64::from(has_sent_syn) + u64::from(has_sent_fin))
     }
 }

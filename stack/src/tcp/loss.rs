@@ -113,6 +113,7 @@ impl<F: Frame> Connection<F> {
         cx.counters.count(Count::DsackRecv);
         let (una, nxt) = (self.snd_una, self.snd_nxt);
         let Some(repair) = self.recovery.repair_mut() else { return };
+        repair.dsack_dups = repair.dsack_dups.saturating_add(1);
         repair.rack.on_dsack(una, nxt);
         if repair.undo.as_mut().is_some_and(|undo| undo.is_refuted_by_dsack(dsack)) {
             cx.counters.count(Count::DsackUndo);

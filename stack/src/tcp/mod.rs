@@ -88,7 +88,7 @@ use crate::wire::tcp::{Flags, TcpHeader};
 
 pub use self::congestion::Congestion;
 pub use self::ecn::Ecn;
-pub use self::info::TcpInfo;
+pub use self::info::{CaState, TcpInfo};
 pub use self::keepalive::Keepalive;
 pub use self::state::State;
 

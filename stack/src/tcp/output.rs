@@ -366,6 +366,9 @@ impl<F: Frame> Connection<F> {
             egress.counters.count(Count::RetransSegs);
             let stamp = self.timestamps_ok.then(|| self.ts_now(now));
             self.recovery.on_retransmit(self.snd_una, plan.seq..end, stamp, now);
+            if let Some(repair) = self.recovery.repair_mut() {
+                repair.bytes_retrans += u64::from(len);
+            }
         } else {
             self.recovery.flight.send(end, now);
         }
@@ -545,7 +548,7 @@ impl<F: Frame> Connection<F> {
 
     /// Length of a data segment's TCP header without SACK blocks.
     #[inline]
-    fn header_len(&self) -> u32 {
+    pub(super) fn header_len(&self) -> u32 {
         TcpHeader::LEN as u32 + if self.timestamps_ok { super::connection::TIMESTAMPS_LEN } else { 0 }
     }
 

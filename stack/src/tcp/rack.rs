@@ -21,7 +21,8 @@ pub(super) struct Rack {
     rtt_ns: u64,
     /// RACK.fack: the highest that was delivered.
     fack: Seq,
-    reordering_seen: bool,
+    /// RACK.reordering_seen, and how often.
+    reord_seen: u32,
     reo_wnd_mult: u8,
     reo_wnd_persist: u8,
     /// RACK.dsack_round: until this is acknowledged, further duplicates are of the same round.
@@ -44,7 +45,7 @@ impl Rack {
             end_seq: una,
             rtt_ns: 0,
             fack: una,
-            reordering_seen: false,
+            reord_seen: 0,
             reo_wnd_mult: 1,
             reo_wnd_persist: 0,
             dsack_round: None,
@@ -56,7 +57,7 @@ impl Rack {
         if run.end.at_or_after(self.fack) {
             self.fack = run.end;
         } else if !run.ambiguous {
-            self.reordering_seen = true;
+            self.reord_seen = self.reord_seen.saturating_add(1);
         }
         let rtt_ns = now.nanos_since(run.sent_at);
         // Sooner than the path allows: this answers an earlier transmission.
@@ -87,9 +88,14 @@ impl Rack {
         }
     }
 
+    /// Stretches that arrived later than what was sent after them.
+    pub(super) fn reord_seen(&self) -> u32 {
+        self.reord_seen
+    }
+
     /// RACK.reo_wnd, in nanoseconds.
     fn reo_wnd_ns(&self, path: Path) -> u64 {
-        if !self.reordering_seen && path.is_urgent {
+        if self.reord_seen == 0 && path.is_urgent {
             return 0;
         }
         let wnd_us = u64::from(self.reo_wnd_mult) * u64::from(path.min_rtt_us / 4);

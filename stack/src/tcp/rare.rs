@@ -28,6 +28,8 @@ pub(super) struct Rare {
     pub(super) rcv_up: Option<Seq>,
     /// A duplicate that the next ACK reports (RFC 2883).
     pub(super) dsack: Option<(Seq, Seq)>,
+    /// Segments that arrived before their turn.
+    pub(super) ofo_segs: u32,
     /// Where the peer's FIN stands, when it arrived before data in front of it.
     pub(super) early_fin: Option<Seq>,
     /// Until this is acknowledged, what routers marked left before the window became smaller (RFC 3168 §6.1.2).
@@ -53,6 +55,7 @@ impl Rare {
                 idle_at: None,
                 rcv_up: None,
                 dsack: None,
+                ofo_segs: 0,
                 early_fin: None,
                 reduced_until: None,
                 hard_error: None,

@@ -13,6 +13,7 @@ use hayase_time::Instant;
 use super::ecn::Notification;
 use super::flight::{Account, DUP_THRESH, Fate, Flight, Run, Scoreboard};
 use super::frto::Frto;
+use super::info::CaState;
 use super::prr::Prr;
 use super::rack::{Path, Rack};
 use super::rate::Sampler;
@@ -62,8 +63,11 @@ pub(super) struct Repair {
     doubts: bool,
     /// What acknowledgements brought that were not judged yet.
     pub(super) unjudged: Unjudged,
-    /// Segments that were sent again since the connection began.
+    /// Segments that were sent again since the connection began, and the bytes in them.
     pub(super) total_retrans: u32,
+    pub(super) bytes_retrans: u64,
+    /// Duplicates that the peer reported.
+    pub(super) dsack_dups: u32,
     /// How fast the path delivers, where congestion control asks for it.
     pub(super) sampler: Option<Box<Sampler>>,
 }
@@ -177,6 +181,19 @@ impl Recovery {
             })
     }
 
+    /// The phase as Linux has it. `was_reduced`: of what is outstanding, some left before a router's mark made the window
+    /// smaller.
+    pub(super) fn ca_state(&self, was_reduced: bool) -> CaState {
+        let is_disordered = || !self.is_whole() || self.repair().is_some_and(|repair| repair.dup_acks > 0);
+        match self.phase {
+            Phase::Loss => CaState::Loss,
+            Phase::Fast => CaState::Recovery,
+            Phase::Open if was_reduced => CaState::Cwr,
+            Phase::Open if is_disordered() => CaState::Disorder,
+            Phase::Open => CaState::Open,
+        }
+    }
+
     pub(super) fn repair(&self) -> Option<&Repair> {
         self.repair.as_deref()
     }
@@ -200,6 +217,8 @@ impl Recovery {
                 doubts: false,
                 unjudged: Unjudged::default(),
                 total_retrans: 0,
+                bytes_retrans: 0,
+                dsack_dups: 0,
                 sampler: None,
             })
         })

@@ -419,6 +419,8 @@ impl<F: Frame> Connection<F> {
         match assembler.insert(seq, payload, limit) {
             Ok(true) => {
                 cx.counters.count(Count::OfoQueue);
+                let rare = self.rare_mut();
+                rare.ofo_segs = rare.ofo_segs.saturating_add(1);
                 Ok(())
             }
             Ok(false) => {

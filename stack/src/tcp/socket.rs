@@ -510,12 +510,12 @@ impl<F: Frame> Tcp<F> {
         config: &'a Config,
     ) -> impl Iterator<Item = (SocketAddr, SocketAddr, TcpInfo)> + 'a {
         self.connections.iter().map(|(_, connection)| {
-            (connection.tuple.local(), connection.tuple.remote(), connection.info(config))
+            (connection.tuple.local(), connection.tuple.remote(), connection.info(&self.caps, config))
         })
     }
 
     pub(crate) fn info(&self, id: TcpId, config: &Config) -> Result<TcpInfo, Error> {
-        self.get(id).map(|connection| connection.info(config))
+        self.get(id).map(|connection| connection.info(&self.caps, config))
     }
 
     pub(crate) fn set_keepalive(

@@ -1,9 +1,10 @@
 //! The states of a connection (RFC 9293 §3.3.2).
 
 /// State of a TCP connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum State {
     /// No connection.
+    #[default]
     Closed,
     /// Our SYN is out.
     SynSent,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hayase_stack::{Config, Congestion, Error, State};
+use hayase_stack::{CaState, Config, Congestion, Error, State, TcpInfo};
 
 use crate::dsl::{Got, Script, ack, data, modern_syn, syn_ack};
 use crate::host::ms;
@@ -19,6 +19,10 @@ fn far_away(config: Config) -> Script {
     t.peer(ack(1));
     t.accept();
     t
+}
+
+fn info(t: &Script) -> TcpInfo {
+    t.host.stack.tcp_info(t.id()).unwrap()
 }
 
 /// Two round trips of slow start, each flight acknowledged as a whole; then what comes within the next 80 ms.
@@ -85,6 +89,90 @@ fn n2_a_new_connection_tells_where_it_starts() {
     assert_eq!((info.unacked, info.sacked, info.lost, info.delivery_rate), (0, 0, 0, 0));
     assert!(info.timestamps && info.sack && info.snd_wscale == 7);
     assert_eq!(info.pacing_rate, Some(2 * 10 * u64::from(MSS) * 10));
+    assert_eq!((info.ca_state, info.probes, info.retrans), (CaState::Open, 0, 0));
+    assert_eq!((info.ato_us, info.pmtu, info.advmss), (40_000, 1500, 1460));
+    assert_eq!((info.rcv_ssthresh, info.rcv_rtt_us, info.rcv_space), (512 * 1024, 100_000, 0));
+    assert_eq!((info.bytes_sent, info.bytes_retrans, info.dsack_dups, info.reord_seen), (0, 0, 0, 0));
+}
+
+#[test]
+fn n2_the_phase_of_recovery_is_told_by_its_name() {
+    let mut t = far_away(Config::default());
+    t.write(10 * MSS);
+    t.drain();
+    t.wait(RTT);
+    let at = |n: u32| 1 + n * MSS;
+    t.peer(ack(1).sack(&[(at(1), at(2))]));
+    assert_eq!(info(&t).ca_state, CaState::Disorder);
+    t.peer(ack(1).sack(&[(at(1), at(5))]));
+    t.drain();
+    assert_eq!(info(&t).ca_state, CaState::Recovery);
+    t.peer(ack(at(10)));
+    assert_eq!(info(&t).ca_state, CaState::Open);
+    t.write(MSS);
+    t.wait(Duration::from_secs(5));
+    let lost = info(&t);
+    assert_eq!(lost.ca_state, CaState::Loss);
+    assert!(lost.retransmits >= 1 && lost.probes == 0);
+}
+
+#[test]
+fn n2_what_goes_again_is_counted_in_bytes() {
+    let mut t = far_away(Config::default());
+    t.write(10 * MSS);
+    t.drain();
+    t.wait(RTT);
+    let at = |n: u32| 1 + n * MSS;
+    t.peer(ack(1).sack(&[(at(1), at(8))]));
+    assert_eq!(t.drain().len(), 1, "the hole");
+    let again = info(&t);
+    assert_eq!((again.retrans, again.bytes_retrans, again.total_retrans), (MSS, MSS.into(), 1));
+    assert_eq!(again.bytes_sent, u64::from(11 * MSS));
+    assert_eq!(again.last_data_sent_at, t.host.now);
+    t.wait(RTT);
+    t.peer(ack(at(10)).sack(&[(at(0), at(1))]));
+    let over = info(&t);
+    assert_eq!((over.retrans, over.bytes_retrans, over.dsack_dups), (0, MSS.into(), 1));
+    t.shutdown();
+    t.drain();
+    assert_eq!(info(&t).bytes_sent, u64::from(11 * MSS), "neither SYN nor FIN is data");
+}
+
+#[test]
+fn n2_a_path_that_reorders_is_told_of() {
+    let mut t = far_away(Config::default());
+    t.write(10 * MSS);
+    t.drain();
+    t.wait(RTT);
+    let at = |n: u32| 1 + n * MSS;
+    t.peer(ack(1).sack(&[(at(1), at(2))]));
+    t.peer(ack(at(2)));
+    let info = info(&t);
+    assert_eq!((info.reord_seen, info.total_retrans, info.ca_state), (1, 0, CaState::Open));
+}
+
+#[test]
+fn n2_what_arrives_before_its_turn_is_told_of() {
+    let mut t = far_away(Config::default());
+    t.peer(data(201..301));
+    t.peer(data(401..501));
+    assert_eq!((info(&t).rcv_ooo_bytes, info(&t).rcv_ooopack), (200, 2));
+    t.peer(data(1..201));
+    assert_eq!((info(&t).rcv_ooo_bytes, info(&t).rcv_ooopack, info(&t).bytes_received), (100, 2, 300));
+}
+
+#[test]
+fn n2_probes_of_a_closed_window_are_no_retransmissions() {
+    let mut t = far_away(Config::default());
+    t.peer(ack(1).window(0));
+    t.write(1000);
+    t.wait(Duration::from_secs(3));
+    let shut = info(&t);
+    assert!(shut.probes >= 2 && shut.retransmits == 0, "{shut:?}");
+    assert_eq!(shut.ca_state, CaState::Loss, "what probed is outstanding");
+    t.drain();
+    t.peer(ack(1).window(0));
+    assert_eq!(info(&t).probes, 0, "it answers");
 }
 
 #[test]
