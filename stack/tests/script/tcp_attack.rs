@@ -314,4 +314,6 @@ fn every_flag_combination_at_every_place_leaves_the_connection_usable() {
     t.wait(secs(1));
     t.drain();
     assert!(matches!(t.state(), State::Established | State::CloseWait));
+    t.write(10);
+    assert_eq!(t.drain().iter().map(|got| got.len).sum::<u32>(), 10, "it still sends");
 }
