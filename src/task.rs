@@ -1,6 +1,6 @@
 //! Tasks. They need not be `Send`: a task stays on its core.
 
-pub use hayase_executor::{AbortHandle, JoinError, JoinHandle, JoinSet, NoSuchCore, YieldNow, yield_now};
+pub use hayase_executor::{AbortHandle, Id, JoinError, JoinHandle, JoinSet, NoSuchCore, YieldNow, yield_now};
 
 use crate::host::{Scope, chosen, spawn_in};
 use crate::several;

@@ -116,6 +116,17 @@ impl UdpSocket {
         self.peek_from(buf).await.map(|(len, _)| len)
     }
 
+    /// Waits for a datagram, and says who sent it.
+    ///
+    /// # Errors
+    /// As [`recv_from`](Self::recv_from).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is taken.
+    pub async fn peek_sender(&self) -> io::Result<SocketAddr> {
+        self.peek_from(&mut []).await.map(|(_, peer)| peer)
+    }
+
     /// Looks at the next datagram and its sender without taking it.
     ///
     /// # Errors
@@ -159,6 +170,22 @@ impl UdpSocket {
     /// [`io::ErrorKind::WouldBlock`] if none is; else as [`recv_from`](Self::recv_from).
     pub fn try_recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.sockets.attempt(|door, id, notify| door.udp_recv(id, notify, buf)).map(from)
+    }
+
+    /// Looks at the next datagram if there is one.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`peek`](Self::peek).
+    pub fn try_peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.try_peek_from(buf).map(|(len, _)| len)
+    }
+
+    /// Who sent the next datagram, if there is one.
+    ///
+    /// # Errors
+    /// As [`try_peek_from`](Self::try_peek_from).
+    pub fn try_peek_sender(&self) -> io::Result<SocketAddr> {
+        self.try_peek_from(&mut []).map(|(_, peer)| peer)
     }
 
     /// What was shown is what is received next.
@@ -216,6 +243,22 @@ impl UdpSocket {
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
         let recv = |door: &dyn Door, id, notify: Notify<'_>| door.udp_recv(id, notify, buf);
         self.sockets.poll(Side::Read, cx.waker(), recv).map_ok(from)
+    }
+
+    /// The twin of [`peek`](Self::peek).
+    ///
+    /// # Errors
+    /// As [`peek`](Self::peek).
+    pub fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_peek_from(cx, buf).map_ok(|(len, _)| len)
+    }
+
+    /// The twin of [`peek_sender`](Self::peek_sender).
+    ///
+    /// # Errors
+    /// As [`peek_sender`](Self::peek_sender).
+    pub fn poll_peek_sender(&self, cx: &mut Context<'_>) -> Poll<io::Result<SocketAddr>> {
+        self.poll_peek_from(cx, &mut []).map_ok(|(_, peer)| peer)
     }
 
     /// The twin of [`peek_from`](Self::peek_from).

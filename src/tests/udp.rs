@@ -1,5 +1,6 @@
 //! Datagrams, and ICMP echo.
 
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,9 +26,15 @@ everywhere! {
             assert_eq!(client.send(&sent).await.unwrap(), 1200);
             let mut buf = [0; 2048];
             let mut peeked = [0; 4];
-            socket.peek_from(&mut peeked).await.unwrap();
+            let sender = socket.peek_sender().await.unwrap();
+            assert_eq!(socket.try_peek_sender().unwrap(), sender);
+            assert_eq!(poll_fn(|cx| socket.poll_peek_sender(cx)).await.unwrap(), sender);
+            assert_eq!(socket.try_peek(&mut [0; 2]).unwrap(), 2);
+            assert_eq!(poll_fn(|cx| socket.poll_peek(cx, &mut [0; 3])).await.unwrap(), 3);
+            assert_eq!(socket.peek_from(&mut peeked).await.unwrap(), (4, sender));
             let (len, peer) = socket.recv_from(&mut buf).await.unwrap();
-            assert_eq!((&buf[..len], &peeked[..]), (&sent[..], &sent[..4]));
+            assert_eq!((&buf[..len], &peeked[..], peer), (&sent[..], &sent[..4], sender));
+            assert_eq!(socket.try_peek(&mut buf).unwrap_err().kind(), ErrorKind::WouldBlock);
             socket.send_to(b"short", peer).await.unwrap();
             assert_eq!(client.recv(&mut buf[..3]).await.unwrap(), 3, "what does not fit is cut");
             assert_eq!(client.try_recv(&mut buf).unwrap_err().kind(), ErrorKind::WouldBlock);
