@@ -48,6 +48,11 @@
 //! - `tokio`: tokio's `AsyncRead` and `AsyncWrite` on our types. Those of `futures` are always there.
 #![forbid(unsafe_code)]
 
+/// The program in README.md, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 // So that what the macros write works in this crate, too.
 #[cfg(test)]
 extern crate self as hayase;
