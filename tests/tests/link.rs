@@ -44,6 +44,25 @@ fn an_ipv6_address_is_ready_when_the_program_is() {
     check_echo(&namespace, address);
 }
 
+/// What `serve` says of the kernel's side on stderr, on an interface with these options.
+fn said_of_the_kernels_side(namespace: &Namespace, options: &str) -> Vec<String> {
+    let server = serve(namespace, options);
+    address(&server, |ip| ip.is_ipv4());
+    server.interrupt();
+    let said = server.wait(START_MAX).stderr;
+    said.lines().filter(|line| line.contains("kernel's side")).map(str::to_owned).collect()
+}
+
+#[test]
+fn serve_says_what_the_kernels_side_is_called() {
+    let Some(namespace) = namespace() else { return };
+    let said = said_of_the_kernels_side(&namespace, "addr=10.7.0.2/24,addr=fd00:7::2/64,dad=0");
+    let named = format!("hayase: the kernel's side of {INTERFACE} is 10.7.0.1/24 and fd00:7::1/64");
+    assert_eq!(said, [named]);
+    // In a VLAN it is an interface of its own, which we know nothing of.
+    assert_eq!(said_of_the_kernels_side(&namespace, "addr=10.8.0.2/24,vlan=7"), [""; 0]);
+}
+
 #[test]
 fn an_address_that_the_kernel_has_is_not_used() {
     let Some(namespace) = namespace() else { return };

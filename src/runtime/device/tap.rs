@@ -59,6 +59,15 @@ fn tap_error(error: TapError) -> io::Error {
     io::Error::new(kind, error)
 }
 
+impl TapSpec {
+    /// What the kernel's side is called once the device is open, if we may say so: as [`host`](TapSpec::host) has it; else one
+    /// address in each of our networks, the gateway's if it is there. None on a bridge and in a VLAN.
+    #[must_use]
+    pub fn kernel_addresses(&self) -> Vec<Cidr> {
+        kernel_addresses(self)
+    }
+}
+
 /// What the kernel's side is to be called: as the spec says; else one address in each of our networks, the
 /// gateway's if it is there. On a bridge, the addresses are the bridge's affair.
 fn kernel_addresses(spec: &TapSpec) -> Vec<Cidr> {

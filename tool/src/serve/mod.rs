@@ -6,6 +6,7 @@ mod demo;
 mod discard;
 mod echo;
 mod http;
+mod kernel_side;
 mod source;
 mod udp;
 
@@ -38,6 +39,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
     runtime.block_on(async {
         let ports = start_everywhere(args).await?;
         let Some(client) = runtime.peer() else {
+            kernel_side::announce(&args.device);
             interrupt.wait().await;
             return Ok(());
         };
