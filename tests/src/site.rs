@@ -181,6 +181,31 @@ impl Site {
         stream
     }
 
+    /// Has the stack under test connect to the kernel, by the control port. Returns the kernel's end: the other one echoes.
+    ///
+    /// # Panics
+    /// If it does not connect.
+    pub fn dialled(&self) -> TcpStream {
+        let listener = kernel::listen(&self.namespace, self.family);
+        let to = kernel_address(self.family);
+        let mut control = self.order(&format!("CONNECT {to} {}", kernel::port(&listener)));
+        let stream = kernel::accept(&listener);
+        let mut answer = String::new();
+        control.read_to_string(&mut answer).expect("the control port answers");
+        assert_eq!(answer.trim_end(), "OK");
+        stream
+    }
+
+    /// Connections that the stack under test has, but for those in TIME_WAIT and the one that asks.
+    ///
+    /// # Panics
+    /// If it does not tell.
+    pub fn connections(&self) -> u64 {
+        let mut answer = String::new();
+        self.order("CONNECTIONS").read_to_string(&mut answer).expect("the control port answers");
+        answer.trim_end().parse::<u64>().unwrap_or_else(|_| panic!("{answer:?}")) - 1
+    }
+
     /// What the stack under test has counted under this name, by the control port.
     ///
     /// # Panics

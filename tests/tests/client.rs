@@ -8,7 +8,7 @@ use std::time::Duration;
 use hayase_tests::kernel::{self, PATIENCE};
 use hayase_tests::pattern::{expect_pattern, pattern, write_pattern};
 use hayase_tests::process::feed;
-use hayase_tests::{Device, Family, Offloads, Process, Site, matrix};
+use hayase_tests::{Device, Family, Offloads, Process, Site, matrix, site};
 
 fn start_connect(site: &Site, port: u16) -> Process {
     site.start(&["connect", &site.kernel(port).to_string()])
@@ -87,7 +87,21 @@ matrix! {
         let exit = start_connect(site, closed).wait(Duration::from_secs(20));
         assert!(!exit.status.success(), "{exit:?}");
         assert!(exit.stderr.to_lowercase().contains("refused"), "{exit:?}");
+        assert!(exit.stderr.contains("start the server"), "it does not say what to do: {exit:?}");
         assert!(exit.stdout.is_empty(), "{exit:?}");
+    }
+
+    fn a_reset_by_the_server_is_told(site) {
+        let listener = kernel::listen(&site.namespace, site.family);
+        let mut client = start_connect(site, kernel::port(&listener));
+        // The end of the input is an end of its own.
+        let stdin = client.stdin();
+        let stream = kernel::accept(&listener);
+        kernel::reset_on_close(&stream);
+        drop(stream);
+        let exit = client.wait(PATIENCE);
+        drop(stdin);
+        assert!(!exit.status.success() && exit.stderr.to_lowercase().contains("reset"), "{exit:?}");
     }
 
     fn pingpong_makes_exactly_its_round_trips(site) {
@@ -114,6 +128,16 @@ matrix! {
         assert_eq!(figures["round_trips"], 4000, "{figures}");
         assert_eq!((&figures["cores"], &figures["connections"]), (&2.into(), &100.into()), "{figures}");
         assert_eq!(carried, [4000; 100], "40 round trips of 100 bytes on each connection");
+    }
+
+    /// All at once, and each gets its own bytes: the bench compares what it is sent back.
+    fn a_thousand_connections_are_served_by_the_kernel(site) {
+        let _alone = site::heavy();
+        kernel::raise_file_limit();
+        let counts = ["--connections", "1000", "--round-trips", "3000", "--payload", "1500"];
+        let (figures, carried) = bench(site, &[&["pingpong"], &counts[..]].concat(), 1000, kernel::echo_to_end);
+        assert_eq!(figures["round_trips"], 3000, "{figures}");
+        assert_eq!(carried, [4500; 1000], "three round trips of 1,500 bytes on each connection");
     }
 
     fn bulk_sends_exactly_its_bytes(site) {

@@ -14,7 +14,7 @@ use hayase::{Host, time};
 use crate::channel::{Receiver, Sender, channel};
 use crate::cli::ConnectArgs;
 use crate::device;
-use crate::failure::{Attempt, Failure, Result};
+use crate::failure::{self, Attempt, Failure, Result};
 
 /// Bytes that are moved at a time.
 const CHUNK_LEN: usize = 64 * 1024;
@@ -40,17 +40,19 @@ async fn converse(args: &ConnectArgs, printed: Sender) -> Result {
     let (feeder, input) = channel();
     // It may wait in a read for as long as it likes: the end of the process is its end, too.
     let start_input = || start("stdin", move || feed(&feeder)).map(drop);
-    let failed = || format!("cannot connect to {}", args.to);
+    let failed = |error: io::Error| {
+        Failure::Error(format!("cannot connect to {}: {}", args.to, failure::unconnected(&error)))
+    };
     let stream = if args.fastopen {
         // Nobody is to type in vain.
-        ask_for_cookie(args.to).await.attempt(failed)?;
+        ask_for_cookie(args.to).await.map_err(failed)?;
         start_input()?;
         let first = input.receive().await.unwrap_or_default();
-        let (stream, outcome) = open_with(args.to, &first).await.attempt(failed)?;
+        let (stream, outcome) = open_with(args.to, &first).await.map_err(failed)?;
         outcome.into_iter().for_each(|outcome| eprintln!("hayase: {outcome}"));
         stream
     } else {
-        let stream = TcpStream::connect(args.to).await.attempt(failed)?;
+        let stream = TcpStream::connect(args.to).await.map_err(failed)?;
         start_input()?;
         stream
     };
@@ -166,6 +168,23 @@ mod tests {
         let mut received = Vec::new();
         listener.accept().await.unwrap().0.read_to_end(&mut received).await.unwrap();
         (outcome, received)
+    }
+
+    async fn refusal(to: &str) -> String {
+        failure::unconnected(&TcpStream::connect(to).await.unwrap_err())
+    }
+
+    /// Of what a stack says of itself; that nobody answers at all takes minutes.
+    #[hayase::test]
+    async fn who_cannot_connect_is_told_why_and_what_to_do(_client: Host, _server: Host) {
+        for (to, why, what) in [
+            ("10.7.0.2:9", "refused", "start the server"),
+            ("10.7.0.99:9", "does not answer", "look whether that host is up"),
+            ("192.0.2.1:9", "unreachable", "give the device an address"),
+        ] {
+            let text = refusal(to).await;
+            assert!(text.contains(why) && text.contains(what), "{to}: {text}");
+        }
     }
 
     #[hayase::test]

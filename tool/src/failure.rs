@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::{self, Display};
+use std::io;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -60,9 +61,41 @@ impl<T, E: Error> Attempt<T> for std::result::Result<T, E> {
     }
 }
 
+/// Why there is no connection, and what to do about it. The stack's words and the operating system's say the first.
+pub(crate) fn unconnected(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "start the server there, or correct the port",
+        io::ErrorKind::TimedOut => {
+            "look whether that host is up (`hayase ping`), and whether a firewall drops what comes to that port"
+        }
+        io::ErrorKind::HostUnreachable => {
+            "look whether that host is up and on this link, or the gateway is (`gateway=` of the device)"
+        }
+        io::ErrorKind::NetworkUnreachable => {
+            "give the device an address of that network or a gateway (`addr=`, `gateway=`), the operating system a route (`ip route`)"
+        }
+        _ => return error.to_string(),
+    };
+    format!("{error}; {advice}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_cannot_connect_is_told_what_to_do() {
+        for (kind, advice) in [
+            (io::ErrorKind::ConnectionRefused, "start the server"),
+            (io::ErrorKind::TimedOut, "hayase ping"),
+            (io::ErrorKind::HostUnreachable, "gateway="),
+            (io::ErrorKind::NetworkUnreachable, "addr="),
+        ] {
+            let text = unconnected(&io::Error::new(kind, "what happened"));
+            assert!(text.starts_with("what happened; ") && text.contains(advice), "{text}");
+        }
+        assert_eq!(unconnected(&io::Error::other("something else")), "something else");
+    }
 
     #[test]
     fn errors_keep_their_words_behind_the_attempt() {

@@ -13,6 +13,7 @@ use hayase::time::sleep;
 use super::discard::discard_from;
 use super::echo;
 use crate::cli::congestion_name;
+use crate::failure;
 use crate::pattern;
 
 /// The longest line, in bytes, its end included.
@@ -33,6 +34,7 @@ enum Order {
     Connect { to: SocketAddr },
     Core,
     Congestion,
+    Connections,
     Count { name: String },
 }
 
@@ -44,7 +46,7 @@ impl Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "usage: CLOSE | CLOSEUNREAD ms | SHUTWR | SEND n | SENDCLOSE n | SENDSLOW n k ms | NOREAD ms | DISCARD | \
-             ABORT | CONNECT ip port | CORE | CONGESTION | COUNT name",
+             ABORT | CONNECT ip port | CORE | CONGESTION | CONNECTIONS | COUNT name",
         )
     }
 }
@@ -71,6 +73,7 @@ impl FromStr for Order {
             "CONNECT" => Order::Connect { to: (word::<IpAddr>(&mut words)?, word(&mut words)?).into() },
             "CORE" => Order::Core,
             "CONGESTION" => Order::Congestion,
+            "CONNECTIONS" => Order::Connections,
             "COUNT" => Order::Count { name: word(&mut words)? },
             _ => return Err(Usage),
         };
@@ -159,10 +162,21 @@ async fn execute(order: Order, mut stream: TcpStream, core: usize) -> io::Result
             answer(&mut stream, name).await?;
             echo(stream).await
         }
+        Order::Connections => answer(&mut stream, &connections()?.to_string()).await,
         Order::Count { name } => match Host::current()?.counters()?.get(&name) {
             Some(count) => answer(&mut stream, &count.to_string()).await,
             None => answer(&mut stream, "ERR there is no such counter").await,
         },
+    }
+}
+
+/// How many connections there are, this one included. The stack's in TIME_WAIT are over; the operating system's sockets, of
+/// which there is no list, are never in it.
+fn connections() -> io::Result<usize> {
+    let host = Host::current()?;
+    match host.tcp_connections() {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => host.tcp_count(),
+        listed => listed.map(|listed| listed.len()),
     }
 }
 
@@ -187,7 +201,9 @@ async fn connect(mut control: TcpStream, to: SocketAddr) -> io::Result<()> {
             drop(control);
             echo(stream).await
         }
-        Err(error) => answer(&mut control, &format!("ERR {:?}", error.kind())).await,
+        Err(error) => {
+            answer(&mut control, &format!("ERR {:?}: {}", error.kind(), failure::unconnected(&error))).await
+        }
     }
 }
 
@@ -214,6 +230,7 @@ mod tests {
             ("CONNECT 10.7.0.1 80\n", Order::Connect { to: "10.7.0.1:80".parse().unwrap() }),
             ("CORE\n", Order::Core),
             ("CONGESTION\n", Order::Congestion),
+            ("CONNECTIONS\n", Order::Connections),
             ("COUNT TcpInSegs\n", Order::Count { name: "TcpInSegs".into() }),
             ("CONNECT fd00::1 80", Order::Connect { to: "[fd00::1]:80".parse().unwrap() }),
         ] {
