@@ -202,7 +202,7 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(text.contains("  split              32   3,000,000     1.5     3.0        0.75"), "{text}");
+        assert!(text.contains("  split             32   3,000,000     1.5     3.0        0.75"), "{text}");
     }
 
     #[test]
