@@ -79,10 +79,7 @@ fn holes_that_are_never_filled_keep_nobody_out() {
     let (pruned, refused) = (count(&t, Count::OfoPruned), count(&t, Count::OfoDrop));
     assert_eq!(pruned + refused + t.host.received_in_use() as u64, 20 * 40, "each is accounted for");
     assert!(pruned > 100 && refused > 100, "{pruned} {refused}");
-    assert_eq!(
-        (t.host.dropped(Drop::TcpOfoQueuePrune), t.host.dropped(Drop::ProtoMem)),
-        (pruned, refused)
-    );
+    assert_eq!((t.host.dropped(Drop::TcpOfoQueuePrune), t.host.dropped(Drop::ProtoMem)), (pruned, refused));
     // Who has something to say is heard, and has his own holes filled.
     t = another(t, 99).0;
     for at in (1..100 * MSS).step_by(2 * MSS as usize) {
