@@ -98,7 +98,7 @@ counters! {
         SyncookiesFailed = "TcpExtSyncookiesFailed",
         /// Segments kept out of order.
         OfoQueue = "TcpExtTCPOFOQueue",
-        /// Segments that were kept out of order and went again, since too much was held.
+        /// Pieces of segments that were kept out of order and went again, since too much was held.
         OfoPruned = "TcpExtOfoPruned",
         /// Segments out of order that were not kept, since too much was held.
         OfoDrop = "TcpExtTCPOFODrop",

@@ -221,6 +221,10 @@ impl<F: Frame> Stack<F> {
     /// learns nothing, as if it had got lost. False of IPv4, where routers cut what is too long.
     fn narrow_path(&mut self, now: Instant, remote: IpAddr, mtu: usize) -> bool {
         let IpAddr::V6(remote) = remote else { return false };
+        if mtu >= self.link.caps.mtu {
+            // Nothing of ours was too big for that.
+            return false;
+        }
         self.link.path_mtus.lower(remote, mtu, now);
         true
     }

@@ -5,7 +5,7 @@ use hayase_device::hint::unlikely;
 use hayase_time::Instant;
 
 use super::congestion::Ack;
-use super::connection::Connection;
+use super::connection::{Connection, LossTimer};
 use super::info::DeliveryRate;
 use super::loss::Report;
 use super::segment::Segment;
@@ -73,7 +73,11 @@ impl<F: Frame> Connection<F> {
             // of it: a peer may shut and open its window as often as it likes.
             self.recovery.doubt(self.snd_una, self.snd_nxt, self.mss);
             self.force = true;
-            self.arm_loss_timer(now, config);
+            if self.loss_timer == LossTimer::Timeout {
+                // Without the back-off, but never later: who opens and shuts the window for ever ends by the timeout.
+                self.deadlines.retransmit =
+                    self.deadlines.retransmit.min(now.after_nanos(self.rto_ns(config)));
+            }
         }
     }
 

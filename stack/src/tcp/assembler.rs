@@ -127,7 +127,8 @@ impl<F: Frame> Assembler<F> {
         }
     }
 
-    /// Lets go of what is highest until buffers of no more than so many bytes are held. Returns how many segments went.
+    /// Lets go of what is highest until buffers of no more than so many bytes are held. Returns how many pieces went: a
+    /// segment that fills several gaps is kept in as many.
     pub(super) fn prune(&mut self, memory_len: usize) -> u64 {
         let mut pruned = 0;
         while self.memory_len > memory_len

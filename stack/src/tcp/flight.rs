@@ -247,10 +247,15 @@ impl<'a> Scoreboard<'a> {
         });
     }
 
+    /// Whether the peer holds what it ought to have acknowledged: then it has thrown it away (RFC 2018 §8).
+    pub(super) fn has_reneged(&self) -> bool {
+        self.flight.runs.front().is_some_and(|run| run.fate == Fate::Sacked)
+    }
+
     /// Nothing is left of what was on its way. What the peer reported stays reported, unless it holds what it ought
     /// to have acknowledged: then it has thrown everything away (reneging, RFC 2018 §8).
     pub(super) fn lose_all(&mut self, mut lost: impl FnMut(&Run, u32)) {
-        let reneged = self.flight.runs.front().is_some_and(|run| run.fate == Fate::Sacked);
+        let reneged = self.has_reneged();
         let Some(end) = self.flight.end() else { return };
         self.recast(self.start, end, |run, len| {
             if reneged || run.fate == Fate::Pending {

@@ -22,7 +22,7 @@ pub(crate) enum Pressure {
     Over,
     /// More than one and a half times that.
     Far,
-    /// More than one and three quarters: what is left of the device's buffers is for what is let go at once.
+    /// More than one and three quarters.
     Full,
 }
 

@@ -283,7 +283,15 @@ impl Recovery {
         }
         // A partial ACK: what it covered has left the network, so the duplicate ACKs that stood for it do so no more.
         repair.dup_acks = repair.dup_acks.saturating_sub(acked / mss.max(1));
-        if !self.has_sack && (self.phase == Phase::Fast || repair.doubts) {
+        let is_alone = repair.doubts && acked <= mss;
+        if self.has_sack || (self.phase != Phase::Fast && !repair.doubts) {
+            return false;
+        }
+        if is_alone {
+            // The peer took what went again, and has nothing of what came after it.
+            repair.doubts = false;
+            Scoreboard::new(&mut self.flight, &mut repair.account, una).lose_all(|_, _| {});
+        } else {
             // The next hole starts here (RFC 6582 §3.2 step 3).
             self.lose_first(una, mss);
         }
@@ -316,7 +324,7 @@ impl Recovery {
         if let Some(repair) = &mut self.repair {
             repair.dup_acks = 0;
             repair.rack.on_recovered();
-            (repair.frto, repair.doubts) = (None, false);
+            (repair.frto, repair.doubts, repair.unjudged) = (None, false, Unjudged::default());
         }
         core::mem::replace(&mut self.phase, Phase::Open)
     }
@@ -406,7 +414,13 @@ impl Recovery {
             (repair.undo, repair.frto, repair.probe) = (None, None, None);
             self.phase = Phase::Loss;
         }
-        self.lose(una, una..una + mss.min(nxt - una), |_, _, _| {});
+        let Some(Repair { account, .. }) = self.repair.as_deref_mut() else { return };
+        let mut board = Scoreboard::new(&mut self.flight, account, una);
+        if board.has_reneged() {
+            board.lose_all(|_, _| {});
+        } else {
+            board.lose(una, una + mss.min(nxt - una), |_, _| {});
+        }
     }
 
     pub(super) fn frto(&self) -> Option<Frto> {

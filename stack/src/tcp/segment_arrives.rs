@@ -355,7 +355,9 @@ impl<F: Frame> Connection<F> {
         // What fills a hole is not kept out by what lies beyond it: nobody could ever read either.
         let is_next = segment.seq == self.rcv_nxt;
         if cx.pressure != Pressure::None && !self.may_keep(is_next, cx) {
-            // The peer sends it again, and by then the application may have read.
+            // The peer sends it again, and by then the application may have read. It is told what is here, for it to find
+            // the hole whose filling makes room (RFC 5681 §4.2).
+            self.owe_ack(AckDebt::Now);
             return Err(Stop::Drop(Drop::ProtoMem));
         }
         if !is_next {

@@ -259,6 +259,43 @@ fn a_window_that_shuts_and_opens_draws_one_segment_and_not_the_flight() {
     }
 }
 
+/// A peer that neither takes anything nor goes away, and does so often enough to be heard before every timeout.
+#[test]
+fn whoever_toggles_its_window_for_ever_does_not_keep_a_closed_connection() {
+    let mut t = shut_over_a_flight(modern_syn(), 1448);
+    t.close();
+    for round in 0.. {
+        assert!(round < 20_000, "it is kept for as long as the peer likes");
+        if t.host.stack.tcp_connections().count() == 0 {
+            break;
+        }
+        t.peer(ack(1449));
+        t.wait(ms(100));
+        t.peer(ack(1449).window(0));
+        t.drain();
+    }
+}
+
+/// The peer reported what it holds beyond a hole, threw it away when the hole was filled, and shut its window.
+#[test]
+fn must_35_a_window_shut_over_what_was_reported_and_thrown_away_is_probed() {
+    let mut t = Script::listening();
+    t.peer(modern_syn());
+    t.expect(syn_ack());
+    t.wait(ms(20));
+    t.peer(ack(1));
+    t.accept();
+    t.write(4 * 1448);
+    t.expect_flight(1..4 * 1448 + 1, 1448);
+    t.wait(ms(20));
+    t.peer(ack(1).sack(&[(1449, 4 * 1448 + 1)]));
+    t.drain();
+    t.peer(ack(1449).window(0));
+    t.drain();
+    let probes = t.wait_any(secs(20));
+    assert!(!probes.is_empty(), "a shut window is probed");
+}
+
 /// The peer threw away what came after it shut its window. What it says of the first segment tells of all others.
 #[test]
 fn what_a_shut_window_threw_away_comes_again_without_a_timeout() {
