@@ -24,7 +24,7 @@ fn tables() -> Vec<Sockets> {
 }
 
 /// Says on the terminal, whatever the test harness captures, that a test does nothing.
-fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     assert!(
         std::env::var_os("HAYASE_NO_SKIP").is_none(),
         "HAYASE_NO_SKIP is set, and this test cannot run: {reason}"

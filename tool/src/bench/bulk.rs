@@ -112,17 +112,30 @@ pub(super) struct Sent {
 impl Sent {
     /// That of several cores that began together.
     pub(super) fn together(scores: impl Iterator<Item = Sent>) -> Sent {
-        scores.fold(Sent { bytes: 0, elapsed: Duration::ZERO, samples: Vec::new() }, |mut sum, sent| {
-            sum.bytes += sent.bytes;
-            sum.elapsed = sum.elapsed.max(sent.elapsed);
-            if sum.samples.is_empty() {
-                sum.samples = sent.samples;
-            } else {
-                sum.samples.iter_mut().zip(sent.samples).for_each(|(sum, sample)| sum.1 += sample.1);
-            }
-            sum
-        })
+        let scores: Vec<_> = scores.collect();
+        let bytes = scores.iter().map(|sent| sent.bytes).sum();
+        let elapsed = scores.iter().map(|sent| sent.elapsed).max().unwrap_or_default();
+        let cores: Vec<_> = scores.into_iter().map(|sent| sent.samples).collect();
+        Sent { bytes, elapsed, samples: merged(&cores) }
     }
+}
+
+/// What all cores had written, at the times of the one that was the last to look. Each looks at times of its own, some
+/// of them less often: their counts are of no use side by side, and one after the other they would be peaks.
+fn merged(cores: &[Vec<Sample>]) -> Vec<Sample> {
+    let end = |samples: &&Vec<Sample>| samples.last().map_or(0.0, |(time, _)| *time);
+    let longest = cores.iter().max_by(|a, b| end(a).total_cmp(&end(b)));
+    let times = longest.into_iter().flatten().map(|(time, _)| *time);
+    times.map(|time| (time, cores.iter().map(|samples| written_by(samples, time)).sum())).collect()
+}
+
+/// What had been written at a time: between two samples, as if it had been written evenly.
+fn written_by(samples: &[Sample], time: f64) -> u64 {
+    let after = samples.partition_point(|(at, _)| *at <= time);
+    let (since, before) = after.checked_sub(1).map_or((0.0, 0), |index| samples[index]);
+    samples.get(after).map_or(before, |(until, bytes)| {
+        before + ((bytes - before) as f64 * (time - since) / (until - since)) as u64
+    })
 }
 
 /// From one look at what was written to the next.
@@ -242,5 +255,29 @@ async fn send_owned(
         }
         sent += len;
         tell(len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_samples_of_cores_are_summed_by_their_times() {
+        let sent = |bytes, seconds, samples: &[Sample]| Sent {
+            bytes,
+            elapsed: Duration::from_secs_f64(seconds),
+            samples: samples.to_vec(),
+        };
+        let long = sent(700, 3.5, &[(1.0, 200), (2.0, 400), (3.0, 600), (3.5, 700)]);
+        let short = sent(500, 2.5, &[(1.5, 300), (2.5, 500)]);
+        for scores in [[&long, &short], [&short, &long]] {
+            let scores = scores.map(|score| sent(score.bytes, score.elapsed.as_secs_f64(), &score.samples));
+            let all = Sent::together(scores.into_iter());
+            assert_eq!((all.bytes, all.elapsed), (1200, long.elapsed));
+            assert_eq!(all.samples, [(1.0, 400), (2.0, 800), (3.0, 1100), (3.5, 1200)]);
+            assert!(all.samples.is_sorted_by_key(|(_, bytes)| *bytes), "rates are differences");
+        }
+        assert_eq!(Sent::together([sent(5, 1.0, &[]), sent(6, 1.0, &[])].into_iter()).samples, []);
     }
 }

@@ -1,7 +1,7 @@
 //! Where the server of a bench is.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -49,19 +49,24 @@ impl fmt::Display for Ports {
 /// ports to call from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Target {
-    pub(crate) ip: IpAddr,
+    /// With the first port, and with the scope if the address is of a link alone.
+    first: SocketAddr,
     pub(crate) ports: Ports,
 }
 
 impl Target {
     /// Each of its ports, as a place to connect to.
     pub(crate) fn addresses(self) -> impl Iterator<Item = SocketAddr> {
-        self.ports.all().map(move |port| SocketAddr::new(self.ip, port))
+        self.ports.all().map(move |port| {
+            let mut addr = self.first;
+            addr.set_port(port);
+            addr
+        })
     }
 
     /// The first of them.
     pub(crate) fn first(self) -> SocketAddr {
-        SocketAddr::new(self.ip, self.ports.first)
+        self.first
     }
 }
 
@@ -82,7 +87,7 @@ impl FromStr for Target {
             }
             None => Ports::one(first.port()),
         };
-        Ok(Target { ip: first.ip(), ports })
+        Ok(Target { first, ports })
     }
 }
 
@@ -99,9 +104,16 @@ mod tests {
 
     #[test]
     fn text_and_value_are_the_same() {
-        for (text, count) in [("10.7.0.1:7", 1), ("10.7.0.1:7000-7009", 10), ("[fd00::1]:7-8", 2)] {
+        for (text, count, last) in [
+            ("10.7.0.1:7", 1, "10.7.0.1:7"),
+            ("10.7.0.1:7000-7009", 10, "10.7.0.1:7009"),
+            ("[fd00::1]:7-8", 2, "[fd00::1]:8"),
+            ("[fe80::1%2]:7", 1, "[fe80::1%2]:7"),
+            ("[fe80::1%2]:7-9", 3, "[fe80::1%2]:9"),
+        ] {
             let target: Target = text.parse().unwrap();
             assert_eq!((target.to_string().as_str(), target.addresses().count()), (text, count));
+            assert_eq!(target.addresses().last(), last.parse().ok());
         }
         assert_eq!("10.7.0.1:7-7".parse::<Target>().unwrap().to_string(), "10.7.0.1:7");
     }
