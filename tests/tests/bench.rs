@@ -154,6 +154,9 @@ fn check_studies(device: Device, left_out: &[(&str, &str)]) {
             let kind = |spec: &str| spec.split(':').next().map(str::to_owned);
             let told = figures["settings"]["device"].as_str().and_then(kind);
             assert_eq!(told, kind(&site.device()), "{name}: {figures}");
+            // Offloads of the kernel's sockets are not ours to set, so there are no points without them.
+            let may_fail = device == Device::Kernel && figures["command"] == "bulk";
+            assert!(may_fail || figures.get("failed").is_none(), "{device:?} {name}: {}", figures["failed"]);
         }
         std::fs::remove_dir_all(&folder).unwrap();
     });
@@ -163,11 +166,13 @@ fn check_studies(device: Device, left_out: &[(&str, &str)]) {
 const ON_THE_WIRE: [(&str, &str); 2] = [("in-flight", "virtual time"), ("peers", "--features peers")];
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "long: the profile e2e runs it")]
 fn every_study_is_made_over_tap() {
     check_studies(Device::Tap, &ON_THE_WIRE);
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "long: the profile e2e runs it")]
 fn every_study_is_made_on_the_kernels_sockets() {
     let [in_flight, peers] = ON_THE_WIRE;
     check_studies(Device::Kernel, &[in_flight, ("memory", "the kernel's memory"), peers]);
@@ -176,6 +181,7 @@ fn every_study_is_made_on_the_kernels_sockets() {
 /// Connections for which one port of a server does not do are spread over its ports; a point that cannot be had takes no
 /// other with it.
 #[test]
+#[cfg_attr(debug_assertions, ignore = "long: the profile e2e runs it")]
 fn more_idle_connections_than_a_port_takes_are_spread_or_told() {
     Site::run(Device::Tap, Family::V4, Offloads::All, |site| {
         kernel::raise_file_limit();
