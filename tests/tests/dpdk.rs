@@ -132,6 +132,9 @@ const WATCHED: Duration = Duration::from_secs(4);
 /// How much of one processor it may use: 0.5 %.
 const SHARE_MAX: f64 = 0.005;
 
+/// The same where the driver has no interrupt: each of a thousand looks a second costs what the machine makes a nap cost.
+const SHARE_MAX_OF_NAPS: f64 = 0.01;
+
 /// The share of a processor that a server uses whose client says nothing, and is answered afterwards.
 fn idle_share(driver: Driver) -> f64 {
     let mut share = f64::MAX;
@@ -163,7 +166,7 @@ fn an_idle_server_of_virtio_does_not_run() {
 #[test]
 fn an_idle_server_of_memif_naps() {
     let share = idle_share(Driver::Memif);
-    assert!(share < SHARE_MAX || !rights::can_use_dpdk(), "{share} of a processor");
+    assert!(share < SHARE_MAX_OF_NAPS || !rights::can_use_dpdk(), "{share} of a processor");
 }
 
 /// How `hayase serve echo` ends on a device that it cannot open.

@@ -281,7 +281,6 @@ fn nothing_is_left_for_later() {
     none("left for later", files(&["rs", "toml", "md"]).iter().flat_map(left));
 }
 
-/// The root manifest is the one place for versions, lints and profiles.
 /// A document that names a file of this repository names one that is there.
 #[test]
 fn the_files_that_documents_name_are_there() {
@@ -330,6 +329,7 @@ fn no_test_is_skipped_in_silence() {
     none("a test is skipped although HAYASE_NO_SKIP is set", deaf.map(|file| file.path.display()));
 }
 
+/// The root manifest is the one place for versions, lints and profiles.
 #[test]
 fn members_inherit_from_the_root_manifest() {
     let members = files(&["toml"]).into_iter().filter(|file| file.path.ends_with("Cargo.toml"));

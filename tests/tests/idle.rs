@@ -20,6 +20,9 @@ const WATCHED: Duration = Duration::from_secs(4);
 /// How much of one processor it may use: 0.5 %.
 const SHARE_MAX: f64 = 0.005;
 
+/// The same on a driver of DPDK's without an interrupt, which is looked at a thousand times a second: 1 %.
+const SHARE_MAX_OF_NAPS: f64 = 0.01;
+
 /// Every arrangement of stacks and tasks.
 const ARRANGEMENTS: [&[&str]; 5] = [
     &[],
@@ -38,8 +41,8 @@ const TURNS: usize = 4;
 /// How long nothing happens before each: longer than any spin.
 const IDLE: Duration = Duration::from_millis(10);
 
-/// How many wake-ups of a thread the first request may cost. The server's own is one of them; what else there is, the kernel's
-/// TCP and the device, at both ends, counts as well.
+/// How many wake-ups of a thread the first request may cost more than one to a server that is awake, whose cost is that of the
+/// kernel's TCP and the device at both ends. The server's own is one of them.
 const WAKE_UPS_MAX: u32 = 3;
 
 /// The share of a processor that a server with idle connections uses, which must answer afterwards.
@@ -62,11 +65,22 @@ fn typical(mut times: Vec<Duration>) -> Duration {
 
 /// From a byte to an echo server until it is back, if nothing happened before. Who asks does not sleep meanwhile, so that the
 /// only thread that has to be woken is the server's.
-fn first_request(mut stream: TcpStream) -> Duration {
+fn first_request(stream: TcpStream) -> Duration {
+    request_after(IDLE, stream)
+}
+
+/// The same if the server is awake: the next request follows the answer.
+fn busy_request(stream: TcpStream) -> Duration {
+    request_after(Duration::ZERO, stream)
+}
+
+fn request_after(idle: Duration, mut stream: TcpStream) -> Duration {
     stream.set_nodelay(true).unwrap();
     stream.set_nonblocking(true).unwrap();
     let mut request = || {
-        thread::sleep(IDLE);
+        if !idle.is_zero() {
+            thread::sleep(idle);
+        }
         let start = Instant::now();
         stream.write_all(b"x").unwrap();
         loop {
@@ -111,10 +125,14 @@ fn the_first_request_after_idle_costs_three_wake_ups_at_most() {
             let _server = site.serve("echo", &[]);
             // What the machine does besides comes on top, at any time; a wake-up too many is there in every turn.
             let is_met = (0..TURNS).any(|_| {
-                let (wake_up, request) = (wake_up(), first_request(site.connect()));
-                let ratio = request.as_secs_f64() / wake_up.as_secs_f64();
-                println!("{device:?}: the first request {request:?}, {ratio:.2} wake-ups of {wake_up:?}");
-                request <= wake_up * WAKE_UPS_MAX
+                let (wake_up, busy) = (wake_up(), busy_request(site.connect()));
+                let request = first_request(site.connect());
+                let more = request.saturating_sub(busy);
+                let ratio = more.as_secs_f64() / wake_up.as_secs_f64();
+                println!(
+                    "{device:?}: the first request {request:?}, a busy one {busy:?}: {ratio:.2} wake-ups of {wake_up:?} more"
+                );
+                more <= wake_up * WAKE_UPS_MAX
             });
             assert!(is_met, "{device:?}: more than {WAKE_UPS_MAX} wake-ups in each of {TURNS} turns");
         });
@@ -144,6 +162,7 @@ fn without_io_uring_a_server_sleeps_and_wakes_as_well() {
 
 /// All arrangements at the same time: what is measured is the time of each process alone.
 fn no_idle_server_runs(device: Device) {
+    let share_max = if device == Device::Dpdk { SHARE_MAX_OF_NAPS } else { SHARE_MAX };
     thread::scope(|scope| {
         for arrangement in ARRANGEMENTS {
             scope.spawn(move || {
@@ -151,7 +170,7 @@ fn no_idle_server_runs(device: Device) {
                     let server = site.serve("echo", &[&["--udp"], arrangement].concat());
                     let share = idle_share(site, &server);
                     println!("{device:?} {arrangement:?}: {:.3} % of a processor", share * 100.0);
-                    assert!(share < SHARE_MAX, "{device:?} {arrangement:?}: {share} of a processor");
+                    assert!(share < share_max, "{device:?} {arrangement:?}: {share} of a processor");
                 });
             });
         }

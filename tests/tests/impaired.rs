@@ -187,8 +187,8 @@ fn times(ends: &Ends, family: Family, len: u64) -> [f64; 2] {
 const COMPARED: [Compared; 8] = [
     Compared { name: "none", len: 2 << 20, floor: FLOOR },
     Compared { name: "loss 1 %", len: 4 << 20, floor: FLOOR },
-    // Single rounds are between 0.46 and 8.2: with what can be afforded, 15 of them, a fall by a half is found out, and by a
-    // third it is not.
+    // Single rounds are between 0.46 and 8.2: with what can be afforded, 15 of them, a fall to a half is found two times
+    // in three, and to two thirds one time in eight.
     Compared { name: "loss 5 %", len: 1 << 20, floor: 0.7 },
     Compared { name: "reordering 2 %", len: 2 << 20, floor: FLOOR },
     Compared { name: "duplication 2 %", len: 2 << 20, floor: FLOOR },

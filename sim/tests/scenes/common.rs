@@ -12,7 +12,7 @@ use hayase_sim::{Flow, Sim};
 pub(crate) const SERVER: &str = "10.7.0.2:80";
 
 /// Seeds of every scene. What costs a processor more than some tens of milliseconds each has two sizes, and this many seeds of
-/// the smaller one.
+/// the smaller one. Pools that run dry have fewer, and one size each.
 pub(crate) const SEEDS: u64 = 200;
 
 pub(crate) fn millis(count: u64) -> Duration {
