@@ -166,6 +166,7 @@ where
     F: Future<Output = io::Result<()>> + 'static,
 {
     match (remote, server) {
+        (Some(remote), _) if remote.ports.count() > 1 => Err(Failure::Usage(ONE_PORT.into())),
         (Some(remote), _) => Ok(remote.first()),
         (None, Some(server)) => start_server(server, port, serve).await,
         (None, None) => Err(Failure::Usage(NO_SERVER.into())),
@@ -188,6 +189,8 @@ pub(super) fn counts_of(hosts: &[Host]) -> io::Result<Counts> {
 
 const NO_SERVER: &str = "on this device the server is elsewhere: name an echo server (bench pingpong) or one that discards \
                          (bench bulk) with --connect ADDR:PORT, or measure on --device wire";
+
+const ONE_PORT: &str = "connections that are closed at once are opened to one port: give --connect ADDR:PORT";
 
 const NO_REMOTE: &str =
     "on the wire the server is in this process: leave --connect out, or choose another --device";
@@ -238,9 +241,9 @@ async fn open(target: SocketAddr, count: usize, streams: &mut Vec<TcpStream>) ->
     while streams.len() < end {
         let batch = OPENING_MAX.min(end - streams.len());
         let opening = (0..batch).map(|_| hayase::spawn(open_one(target))).collect();
-        let opened = join_all(opening)
-            .await
-            .attempt(|| format!("cannot open connection {} to {target}{}", streams.len() + 1, advice(end)))?;
+        let opened = join_all(opening).await.attempt(|| {
+            format!("cannot open connection {} to {target}{}", streams.len() + 1, advice(count))
+        })?;
         streams.extend(opened);
     }
     Ok(())

@@ -44,8 +44,8 @@ const ENTRIES: [Entry; 10] = [
         command: "bench pingpong --sweep connections --duration 0.5 --rounds 3",
         quick: "bench pingpong --sweep connections --values 1,8,64 --duration 0.1",
         server: Server::Echo,
-        shows: "Each connection sends one byte, waits for its echo and sends the next. Client and server, each with its own \
-                stack, share one thread; executor and async API are included.",
+        shows: "Each connection sends one byte, waits for its echo and sends the next. Executor and async API are included, \
+                and on the wire the server's stack as well.",
         reading: "The rate rises until frames of several connections share a turn, and then stays: what is gained by more \
                   connections is only waiting, so their times grow in proportion. In the last picture a point further \
                   right is more work done, a point further down a shorter wait.",
@@ -126,9 +126,9 @@ const ENTRIES: [Entry; 10] = [
         command: "bench memory",
         quick: "bench memory --connections 1000,10000",
         server: Server::Echo,
-        shows: "Connections are opened and left alone, both ends in one process; then each end gets a task that waits to \
-                read.",
-        reading: "Bytes of a connection, both its ends together: half of it is one end's. Allocated is what the program \
+        shows: "Connections are opened and left alone; then each end that is in this process gets a task that waits to \
+                read: on the wire both are, elsewhere the client's.",
+        reading: "Bytes of a connection, the ends in this process together: on the wire half of it is one end's. Allocated is what the program \
                   asked for; resident is what the process has in pages, which tables that have just doubled, and the \
                   allocator's own needs, make more.",
     },

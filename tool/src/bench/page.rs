@@ -6,7 +6,7 @@ use hayase::DeviceSpec;
 
 use super::machine::Machine;
 use super::report::VERSION;
-use super::study::{Cell, Failed, Study, Table};
+use super::study::{Cell, Study, Table};
 
 const STYLE: &str = "\
 :root { --ink: #1f2933; --soft: #5b6875; --line: #e1e5ea; --accent: #0072b2; --paper: #fff; --ground: #f4f6f8; }
@@ -140,8 +140,10 @@ impl Section {
         html += &format!("<p>{}</p>\n<p class=\"reading\">{}</p>\n", escape(shows), escape(reading));
         html += &format!("<div class=\"plot\">{}</div>\n", scalable(svg));
         html += &table(&study.table);
-        for Failed { point, reason } in &study.failed {
-            html += &format!("<p class=\"reading\">Without {}: {}</p>\n", escape(point), escape(reason));
+        for failed in &study.failed {
+            let text = failed.to_string();
+            let text = text.strip_prefix('w').map_or(text.clone(), |rest| format!("W{rest}"));
+            html += &format!("<p class=\"reading\">{}</p>\n", escape(&text));
         }
         html += &format!(
             "<details><summary>How it was measured</summary><p><code>{}</code></p><p>",
@@ -192,15 +194,15 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::study::{Column, Settings};
+    use crate::bench::study::{Column, Failed, Settings};
 
     #[test]
     fn a_page_has_every_study_and_needs_nothing_else() {
         let mut figures = Table::new(&[Column("set", "set", 0), Column("rate", "per second", 0)]);
         figures.push(vec!["a < b".into(), 12_345.6.into()]);
         let study = Study::new("churn", Settings::default().with("device", "wire"), figures, Vec::new());
-        let study =
-            study.without(vec![Failed { point: "9 at a time".into(), reason: "no port is left".into() }]);
+        let failed = Failed { point: "9 at a time".into(), reason: "no port is left".into(), rounds: 0 };
+        let study = study.without(vec![failed]);
         let section = Section {
             name: "churn",
             title: "Opened & closed",

@@ -36,11 +36,24 @@ pub(super) struct Study {
     pub(super) plots: Vec<Plot>,
 }
 
-/// A point that could not be measured.
+/// A point that could not be measured, or not in every round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Failed {
     pub(super) point: String,
     pub(super) reason: String,
+    /// The rounds that it has. With one at least, it is in the table.
+    pub(super) rounds: usize,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failed { point, reason, rounds } = self;
+        match rounds {
+            0 => write!(f, "without {point}: {reason}"),
+            1 => write!(f, "with one round of {point}: {reason}"),
+            _ => write!(f, "with {rounds} rounds of {point}: {reason}"),
+        }
+    }
 }
 
 /// What was the same at every point.
@@ -214,7 +227,7 @@ impl fmt::Display for Study {
         }
         writeln!(f, "  {:<16} {}", "machine", self.machine)?;
         write!(f, "{}", self.table)?;
-        self.failed.iter().try_for_each(|Failed { point, reason }| write!(f, "\n  without {point}: {reason}"))
+        self.failed.iter().try_for_each(|failed| write!(f, "\n  {failed}"))
     }
 }
 
@@ -266,10 +279,9 @@ pub(super) fn in_turns<P: Clone, T>(
     if found.iter().all(Vec::is_empty) {
         return Err(failures.swap_remove(0).expect("a point without a figure has failed"));
     }
-    let failed = points
-        .iter()
-        .zip(failures)
-        .filter_map(|(point, failure)| Some(Failed { point: name(point), reason: failure?.to_string() }));
+    let failed = points.iter().zip(failures).zip(&found).filter_map(|((point, failure), found)| {
+        Some(Failed { point: name(point), reason: failure?.to_string(), rounds: found.len() })
+    });
     let failed = failed.collect();
     let points = points.iter().cloned().zip(found).filter(|(_, rounds)| !rounds.is_empty()).collect();
     Ok(Measured { points, failed })
@@ -337,8 +349,9 @@ mod tests {
         );
         let (points, figures, failed) = found.unwrap().medians(|figure| f64::from(*figure));
         assert_eq!((calls, points, figures), (vec![1, 2, 3, 1, 3, 1], vec![1, 3], vec![10, 30]));
-        let words = |point: &str, reason: &str| Failed { point: point.into(), reason: reason.into() };
-        assert_eq!(failed, [words("2 idle", "no port is left"), words("3 idle", "it is gone")]);
+        let words =
+            |point: &str, reason: &str, rounds| Failed { point: point.into(), reason: reason.into(), rounds };
+        assert_eq!(failed, [words("2 idle", "no port is left", 0), words("3 idle", "it is gone", 1)]);
 
         let none = in_turns(&[1, 2], 1, i32::to_string, |point| {
             Err::<(), _>(Failure::Error(format!("{point}: no")))
@@ -349,10 +362,10 @@ mod tests {
         assert!(
             lacking
                 .to_string()
-                .ends_with("\n  without 2 idle: no port is left\n  without 3 idle: it is gone")
+                .ends_with("\n  without 2 idle: no port is left\n  with one round of 3 idle: it is gone")
         );
         let object = serde_json::to_value(lacking).unwrap();
-        assert_eq!(object["failed"][0], json!({"point": "2 idle", "reason": "no port is left"}));
+        assert_eq!(object["failed"][0], json!({"point": "2 idle", "reason": "no port is left", "rounds": 0}));
         assert_eq!(serde_json::to_value(study()).unwrap().get("failed"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use hayase::Offloads;
+use hayase::{DeviceSpec, Offloads};
 
 use super::bed::Bed;
 use super::bulk;
@@ -214,6 +214,12 @@ fn ablations() -> [Ablation; 6] {
     ]
 }
 
+/// What to ask of the device. The kernel's sockets have all that the kernel has, which is not ours to change.
+fn offloads_of(set: &Ablation, device: Option<&DeviceSpec>) -> Option<Offloads> {
+    let is_given = matches!(device, Some(DeviceSpec::Kernel)) && set.without == Offloads::NONE;
+    (!is_given).then_some(Offloads::ALL & !set.without)
+}
+
 /// Runs `bench bulk` with messages of each size and each of the ablations.
 pub(super) fn message_size(args: &BulkArgs) -> Result<Study> {
     let given = &args.points.values;
@@ -227,8 +233,7 @@ pub(super) fn message_size(args: &BulkArgs) -> Result<Study> {
         let set = &sets[*set];
         let mut args = args.clone();
         (args.write, args.owned) = (*size, set.owned);
-        // A device whose offloads are not ours to change has all that it has.
-        args.common.offloads = (set.without != Offloads::NONE).then_some(Offloads::ALL & !set.without);
+        args.common.offloads = offloads_of(set, args.common.device.as_ref());
         // What the device lacks is told by the report: the offloads in force are in it.
         let bed = Bed::new(&args.common)?;
         bulk::measure(&args, &bed, false)
@@ -274,11 +279,12 @@ fn shares_plot(table: &Table) -> Plot {
             })
             .collect();
         shares.sort_by(f64::total_cmp);
-        let at = |index: usize| shares.get(index).copied().unwrap_or_default();
-        let values = [at(0), at(shares.len() / 2), at(shares.len().saturating_sub(1))];
-        Bar { name: set.name.to_owned(), group, values }
+        // What could not be measured is no nought.
+        let (least, greatest) = (*shares.first()?, *shares.last()?);
+        let values = [least, shares[shares.len() / 2], greatest];
+        Some(Bar { name: set.name.to_owned(), group, values })
     };
-    let bars = ablations().iter().enumerate().map(bar).collect();
+    let bars = ablations().iter().enumerate().filter_map(bar).collect();
     Plot {
         title: "What is left of the rate: median, least and greatest of all sizes".into(),
         x: Axis::new("", Scale::Linear),
@@ -290,6 +296,29 @@ fn shares_plot(table: &Table) -> Plot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_that_was_not_measured_has_no_bar() {
+        let mut table =
+            Table::new(&["set", "offloads", "message", "rate", "of_all"].map(|key| Column(key, key, 0)));
+        let row = |set: &str, share: Cell| vec![set.into(), "sg".into(), 1_usize.into(), 2.0.into(), share];
+        table.push(row("all", 1.0.into()));
+        table.push(row("no TSO", 0.5.into()));
+        table.push(row("no TSO", 0.25.into()));
+        table.push(row("no LRO", Cell::Missing));
+        let Content::Bars(bars) = shares_plot(&table).content else { panic!("bars are drawn") };
+        let bars: Vec<_> = bars.iter().map(|bar| (bar.name.as_str(), bar.values)).collect();
+        assert_eq!(bars, [("all", [1.0; 3]), ("no TSO", [0.25, 0.5, 0.5])]);
+    }
+
+    #[test]
+    fn all_offloads_are_asked_for_wherever_they_can_be() {
+        let [all, .., no_lro] = ablations();
+        assert_eq!(offloads_of(&all, None), Some(Offloads::ALL));
+        assert_eq!(offloads_of(&all, Some(&DeviceSpec::Kernel)), None);
+        assert_eq!(offloads_of(&no_lro, None), Some(Offloads::ALL & !Offloads::LRO));
+        assert!(offloads_of(&no_lro, Some(&DeviceSpec::Kernel)).is_some(), "so that it is refused");
+    }
 
     #[test]
     fn the_ablations_are_those_of_the_evaluation() {
