@@ -129,8 +129,8 @@ const ENTRIES: [Entry; 10] = [
         shows: "Connections are opened and left alone; then each end that is in this process gets a task that waits to \
                 read: on the wire both are, elsewhere the client's.",
         reading: "Bytes of a connection, the ends in this process together: on the wire half of it is one end's. \
-                  Allocated is what the program asked for; resident is what the process has in pages, which tables that have just doubled, and the \
-                  allocator's own needs, make more.",
+                  Allocated is what the program asked for; resident is what the process has in pages, which tables that \
+                  have just doubled, and the allocator's own needs, make more.",
     },
     Entry {
         name: "churn",
