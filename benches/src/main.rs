@@ -8,7 +8,6 @@
 mod async_path;
 mod one_end;
 mod round_trip;
-mod sack;
 mod stages;
 
 use std::process::ExitCode;
@@ -66,7 +65,6 @@ const STAGES: &[Stage] = &[
     stage("stack-round-trip-32-software-checksum", |n| round_trip::run_in_software(n, 32)),
     stage("stack-round-trip-1-of-10000", |n| round_trip::run(n, 1, 9_999)),
     stage("stack-connect-close", round_trip::connect_close),
-    stage_of("stack-sack-repeated", FEW, sack::repeated),
     stage("stack-bulk-64k", |n| round_trip::bulk(n, Offloads::ALL)),
     stage("stack-bulk-64k-no-tso", |n| round_trip::bulk(n, checksums())),
     stage("stack-bulk-64k-software", |n| round_trip::bulk(n, Offloads::NONE)),
