@@ -7,6 +7,7 @@ use hayase_tests::pattern::pattern;
 use hayase_tests::{Site, kernel, matrix, site};
 
 const CONNECTIONS: usize = 1000;
+const IN_TURN: usize = 800;
 const ROUNDS: usize = 3;
 const MESSAGE_LEN: usize = 1500;
 
@@ -19,6 +20,11 @@ fn message(index: usize, round: usize) -> Vec<u8> {
 fn connect_all(site: &Site) -> Vec<TcpStream> {
     kernel::raise_file_limit();
     (0..CONNECTIONS).map(|_| site.connect()).collect()
+}
+
+/// The server has let go of all connections. The kernel closed first, so that TIME_WAIT is its affair.
+fn expect_none(site: &Site) {
+    kernel::eventually("no connection is left over", || (site.connections() == 0).then_some(()));
 }
 
 matrix! {
@@ -39,11 +45,12 @@ matrix! {
         }
     }
 
+    /// Two thousand are reset, a thousand leave in order, and none is left over.
     fn everyone_may_leave_at_once_and_come_again(site) {
         let _alone = site::heavy();
         kernel::raise_file_limit();
-        let _server = site.serve("echo", &[]);
-        for abrupt in [true, false] {
+        let _server = site.serve_control();
+        for abrupt in [true, false, true] {
             let streams = connect_all(site);
             if abrupt {
                 streams.iter().for_each(kernel::reset_on_close);
@@ -51,5 +58,20 @@ matrix! {
             drop(streams);
             site.check_echo();
         }
+        expect_none(site);
+    }
+
+    /// One after the other: the next comes when the one before has left.
+    fn everyone_is_served_in_turn(site) {
+        let _alone = site::heavy();
+        let _server = site.serve_control();
+        for index in 0..IN_TURN {
+            let mut stream = site.connect();
+            stream.write_all(&message(index, 0)).unwrap();
+            let mut echoed = vec![0; MESSAGE_LEN];
+            stream.read_exact(&mut echoed).unwrap();
+            assert!(echoed == message(index, 0), "connection {index}");
+        }
+        expect_none(site);
     }
 }
