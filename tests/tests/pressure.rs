@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hayase_tests::kernel::{self, connect_from};
 use hayase_tests::pattern::{expect_pattern, hash_to_end, pattern, pattern_hash, write_pattern};
 use hayase_tests::site::{CONTROL_PORT, INTERFACE, PORT, address};
-use hayase_tests::{Process, binary, matrix};
+use hayase_tests::{Process, binary, matrix, site};
 
 /// More than the buffers of both ends hold together.
 const LEN: usize = 64 << 20;
@@ -24,6 +24,16 @@ fn write_counted(mut stream: &TcpStream, taken: &AtomicUsize) {
         taken.fetch_add(piece.len(), Ordering::Relaxed);
     }
     stream.shutdown(Shutdown::Write).unwrap();
+}
+
+/// What was taken when no more was for a second.
+fn stalled(taken: &AtomicUsize) -> usize {
+    let mut before = 0;
+    kernel::eventually("the writer is stopped", || {
+        thread::sleep(Duration::from_secs(1));
+        let now = taken.load(Ordering::Relaxed);
+        (core::mem::replace(&mut before, now) == now && now > 0).then_some(now)
+    })
 }
 
 matrix! {
@@ -55,6 +65,33 @@ matrix! {
         expect_pattern(&stream, LEN as u64).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         assert_eq!(kernel::read(&stream, &mut [0]).unwrap(), 0);
+    }
+
+    /// A server of the kernel's that reads nothing stops our client's echo, and that stops the server's writer.
+    fn a_server_of_the_kernel_that_does_not_read_stops_us(site) {
+        let _alone = site::heavy();
+        let _server = site.serve_control();
+        let stream = site.dialled();
+        let taken = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| write_counted(&stream, &taken));
+            let stalled_at = stalled(&taken);
+            assert!(stalled_at < LEN, "everything was taken, and nothing read");
+            site.check_echo();
+            assert_eq!(hash_to_end(&stream).unwrap(), (LEN as u64, pattern_hash(LEN as u64)));
+        });
+    }
+
+    /// A server of the kernel's that resets our connections hurts no other.
+    fn a_server_of_the_kernel_that_resets_is_survived(site) {
+        let _server = site.serve_control();
+        for _ in 0..50 {
+            let mut stream = site.dialled();
+            stream.write_all(&pattern(10_000)).unwrap();
+            kernel::reset_on_close(&stream);
+        }
+        site.check_echo();
+        kernel::eventually("no connection is left", || (site.connections() == 0).then_some(()));
     }
 
     fn a_slow_writer_is_answered_byte_by_byte(site) {
