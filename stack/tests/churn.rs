@@ -1,7 +1,7 @@
 //! A hundred thousand connections, opened and closed one after the other. Row N7.
 #![forbid(unsafe_code)]
 
-#[allow(dead_code, reason = "each test binary uses its own part")]
+#[expect(dead_code, reason = "each test binary uses its own part")]
 mod common;
 
 use std::task::Poll;
