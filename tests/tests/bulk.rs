@@ -35,16 +35,6 @@ matrix! {
         assert_eq!(received, (*BYTES, pattern_hash(*BYTES)));
     }
 
-    /// Over a connection that we opened.
-    fn to_and_fro_where_the_kernel_is_the_server(site) {
-        let _alone = site::heavy();
-        let _server = site.serve_control();
-        let stream = site.dialled();
-        let start = Instant::now();
-        kernel::echo_of_pattern(&stream, *BYTES);
-        report(site, "from the kernel and back, the kernel the server", start.elapsed());
-    }
-
     /// There and back: what comes back is what arrived.
     fn from_the_kernel_to_us_and_back(site) {
         let _alone = site::heavy();

@@ -126,49 +126,6 @@ fn start(arguments: &[&str], spec: &str) -> Process {
     Process::spawn(binary::hayase_with_dpdk().args(arguments).args(["--device", spec]))
 }
 
-/// How long an idle server is watched.
-const WATCHED: Duration = Duration::from_secs(4);
-
-/// How much of one processor it may use: 0.5 %.
-const SHARE_MAX: f64 = 0.005;
-
-/// The same where the driver has no interrupt: each of a thousand looks a second costs what the machine makes a nap cost.
-const SHARE_MAX_OF_NAPS: f64 = 0.01;
-
-/// The share of a processor that a server uses whose client says nothing, and is answered afterwards.
-fn idle_share(driver: Driver) -> f64 {
-    let mut share = f64::MAX;
-    Link::run(driver, 1, |link| {
-        let server = link.serve("echo", "");
-        let mut client = link.connect("");
-        let mut stdin = client.stdin();
-        stdin.write_all(b"x").unwrap();
-        client.printed(LIMIT, 1);
-        thread::sleep(Duration::from_secs(1));
-        let before = server.cpu_time();
-        thread::sleep(WATCHED);
-        share = (server.cpu_time() - before).as_secs_f64() / WATCHED.as_secs_f64();
-        println!("{driver:?}: {:.3} % of a processor", share * 100.0);
-        stdin.write_all(b"y").unwrap();
-        client.printed(LIMIT, 2);
-    });
-    share
-}
-
-/// Both of its drivers interrupt.
-#[test]
-fn an_idle_server_of_virtio_does_not_run() {
-    let share = idle_share(Driver::Virtio);
-    assert!(share < SHARE_MAX || !rights::can_use_dpdk(), "{share} of a processor");
-}
-
-/// It does not interrupt: the thread naps, a millisecond each time.
-#[test]
-fn an_idle_server_of_memif_naps() {
-    let share = idle_share(Driver::Memif);
-    assert!(share < SHARE_MAX_OF_NAPS || !rights::can_use_dpdk(), "{share} of a processor");
-}
-
 /// How `hayase serve echo` ends on a device that it cannot open.
 fn refusal(spec: &str) -> Exit {
     let exit = start(&["serve", "echo"], spec).wait(LIMIT);

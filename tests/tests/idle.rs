@@ -1,15 +1,13 @@
 //! Nobody talks to a server, so it must not run either; and when somebody does, it must be there.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hayase_tests::sandbox::without_io_uring;
 use hayase_tests::site::heavy;
-use hayase_tests::{Device, Family, Offloads, Process, Site};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use hayase_tests::{Device, Family, Offloads, Process, Site, kernel};
 
 /// What the start of a server and of connections leaves behind: spins, delayed ACKs, neighbours.
 const SETTLING_TIME: Duration = Duration::from_millis(700);
@@ -19,9 +17,6 @@ const WATCHED: Duration = Duration::from_secs(4);
 
 /// How much of one processor it may use: 0.5 %.
 const SHARE_MAX: f64 = 0.005;
-
-/// The same on a driver of DPDK's without an interrupt, which is looked at a thousand times a second: 1 %.
-const SHARE_MAX_OF_NAPS: f64 = 0.01;
 
 /// Every arrangement of stacks and tasks.
 const ARRANGEMENTS: [&[&str]; 5] = [
@@ -41,8 +36,7 @@ const TURNS: usize = 4;
 /// How long nothing happens before each: longer than any spin.
 const IDLE: Duration = Duration::from_millis(10);
 
-/// How many wake-ups of a thread the first request may cost more than one to a server that is awake, whose cost is that of the
-/// kernel's TCP and the device at both ends. The server's own is one of them.
+/// How many wake-ups of a thread the first request may cost.
 const WAKE_UPS_MAX: u32 = 3;
 
 /// The share of a processor that a server with idle connections uses, which must answer afterwards.
@@ -57,63 +51,29 @@ fn idle_share(site: &Site, server: &Process) -> f64 {
     used.as_secs_f64() / WATCHED.as_secs_f64()
 }
 
-/// The lower quartile: what the machine does besides comes on top, and not always.
-fn typical(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 4]
-}
-
-/// From a byte to an echo server until it is back, if nothing happened before. Who asks does not sleep meanwhile, so that the
-/// only thread that has to be woken is the server's.
-fn first_request(stream: TcpStream) -> Duration {
-    request_after(IDLE, stream)
-}
-
-/// The same if the server is awake: the next request follows the answer.
-fn busy_request(stream: TcpStream) -> Duration {
-    request_after(Duration::ZERO, stream)
-}
-
-fn request_after(idle: Duration, mut stream: TcpStream) -> Duration {
+/// From a byte to an echo server until it is back, if nothing happened before: the lower quartile, since what the machine
+/// does besides comes on top, and not always.
+fn first_request(mut stream: TcpStream) -> Duration {
     stream.set_nodelay(true).unwrap();
-    stream.set_nonblocking(true).unwrap();
     let mut request = || {
-        if !idle.is_zero() {
-            thread::sleep(idle);
-        }
+        thread::sleep(IDLE);
         let start = Instant::now();
         stream.write_all(b"x").unwrap();
-        loop {
-            match stream.read(&mut [0]) {
-                Ok(len) => break assert_eq!(len, 1, "the server has closed"),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => std::hint::spin_loop(),
-                Err(error) => panic!("{error}"),
-            }
-        }
+        stream.read_exact(&mut [0]).unwrap();
         start.elapsed()
     };
-    typical((0..REQUESTS).map(|_| request()).collect())
+    let mut times: Vec<_> = (0..REQUESTS).map(|_| request()).collect();
+    times.sort_unstable();
+    times[REQUESTS / 4]
 }
 
-/// The yardstick: from a write to an eventfd until the thread that sleeps on it is up. One wake-up, and nothing else.
-fn wake_up() -> Duration {
-    let (bell, (send, receive)) = (eventfd(0, EventfdFlags::CLOEXEC).unwrap(), channel());
+/// The same of a thread that sleeps in `read`, on the kernel's loopback interface: what a wake-up costs.
+fn wake_up(site: &Site) -> Duration {
+    let listener = kernel::listen(&site.namespace, site.family);
+    let address = site.kernel(kernel::port(&listener));
     thread::scope(|scope| {
-        scope.spawn(|| {
-            let send = send;
-            for _ in 0..REQUESTS {
-                poll(&mut [PollFd::new(&bell, PollFlags::IN)], None).unwrap();
-                send.send(Instant::now()).unwrap();
-                rustix::io::read(&bell, &mut [0; 8]).unwrap();
-            }
-        });
-        let round = |_| {
-            thread::sleep(IDLE);
-            let start = Instant::now();
-            rustix::io::write(&bell, &1_u64.to_ne_bytes()).unwrap();
-            receive.recv().unwrap() - start
-        };
-        typical((0..REQUESTS).map(round).collect())
+        scope.spawn(|| kernel::serve(&listener, 1, kernel::echo_to_end));
+        first_request(kernel::connect(&site.namespace, address))
     })
 }
 
@@ -125,14 +85,9 @@ fn the_first_request_after_idle_costs_three_wake_ups_at_most() {
             let _server = site.serve("echo", &[]);
             // What the machine does besides comes on top, at any time; a wake-up too many is there in every turn.
             let is_met = (0..TURNS).any(|_| {
-                let (wake_up, busy) = (wake_up(), busy_request(site.connect()));
-                let request = first_request(site.connect());
-                let more = request.saturating_sub(busy);
-                let ratio = more.as_secs_f64() / wake_up.as_secs_f64();
-                println!(
-                    "{device:?}: the first request {request:?}, a busy one {busy:?}: {ratio:.2} wake-ups of {wake_up:?} more"
-                );
-                more <= wake_up * WAKE_UPS_MAX
+                let (wake_up, request) = (wake_up(site), first_request(site.connect()));
+                println!("{device:?}: the first request {request:?}, where a wake-up costs {wake_up:?}");
+                request < wake_up * WAKE_UPS_MAX
             });
             assert!(is_met, "{device:?}: more than {WAKE_UPS_MAX} wake-ups in each of {TURNS} turns");
         });
@@ -162,7 +117,6 @@ fn without_io_uring_a_server_sleeps_and_wakes_as_well() {
 
 /// All arrangements at the same time: what is measured is the time of each process alone.
 fn no_idle_server_runs(device: Device) {
-    let share_max = if device == Device::Dpdk { SHARE_MAX_OF_NAPS } else { SHARE_MAX };
     thread::scope(|scope| {
         for arrangement in ARRANGEMENTS {
             scope.spawn(move || {
@@ -170,7 +124,7 @@ fn no_idle_server_runs(device: Device) {
                     let server = site.serve("echo", &[&["--udp"], arrangement].concat());
                     let share = idle_share(site, &server);
                     println!("{device:?} {arrangement:?}: {:.3} % of a processor", share * 100.0);
-                    assert!(share < share_max, "{device:?} {arrangement:?}: {share} of a processor");
+                    assert!(share < SHARE_MAX, "{device:?} {arrangement:?}: {share} of a processor");
                 });
             });
         }
@@ -190,10 +144,4 @@ fn on_xdp() {
 #[test]
 fn on_the_kernels_sockets() {
     no_idle_server_runs(Device::Kernel);
-}
-
-/// DPDK's driver of packet sockets has no interrupt: the thread naps.
-#[test]
-fn on_dpdk() {
-    no_idle_server_runs(Device::Dpdk);
 }

@@ -11,7 +11,7 @@ use crate::sys::port::link_is_up;
 /// The first nap without an interrupt, in nanoseconds; each is twice as long as the one before.
 const NAP_MIN: u64 = 20_000;
 
-/// The longest nap, in nanoseconds: a thousand looks at a queue in a second are under 1 % of a CPU.
+/// The longest nap, in nanoseconds: a thousand looks at a queue in a second are some per cent of a CPU.
 const NAP_MAX: u64 = 1_000_000;
 
 /// vhost forgets that we wanted an interrupt when its guest is replaced, and wakes nobody: so often it is looked after.
