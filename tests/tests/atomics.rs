@@ -100,7 +100,7 @@ fn nothing_on_the_path_is_atomic() {
 /// With several cores each has its own queue, stack and tasks, and the flows on it are at home: one core sees nothing of the
 /// other's. (A frame that has to be steered from one to the other goes over a ring, which takes an atomic store.)
 #[test]
-#[cfg_attr(debug_assertions, ignore = "long: the profile e2e runs it")]
+#[ignore = "long: with --ignored"]
 fn nothing_on_the_path_of_two_cores_is_atomic() {
     check(2, ROUND_TRIPS_OF_TWO);
 }

@@ -166,13 +166,13 @@ fn check_studies(device: Device, left_out: &[(&str, &str)]) {
 const ON_THE_WIRE: [(&str, &str); 2] = [("in-flight", "virtual time"), ("peers", "--features peers")];
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "long: the profile e2e runs it")]
+#[ignore = "long: with --ignored"]
 fn every_study_is_made_over_tap() {
     check_studies(Device::Tap, &ON_THE_WIRE);
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "long: the profile e2e runs it")]
+#[ignore = "long: with --ignored"]
 fn every_study_is_made_on_the_kernels_sockets() {
     let [in_flight, peers] = ON_THE_WIRE;
     check_studies(Device::Kernel, &[in_flight, ("memory", "the kernel's memory"), peers]);
@@ -181,7 +181,7 @@ fn every_study_is_made_on_the_kernels_sockets() {
 /// Connections for which one port of a server does not do are spread over its ports; a point that cannot be had takes no
 /// other with it.
 #[test]
-#[cfg_attr(debug_assertions, ignore = "long: the profile e2e runs it")]
+#[ignore = "long: with --ignored"]
 fn more_idle_connections_than_a_port_takes_are_spread_or_told() {
     Site::run(Device::Tap, Family::V4, Offloads::All, |site| {
         kernel::raise_file_limit();
