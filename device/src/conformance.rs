@@ -54,6 +54,21 @@ pub trait Harness {
     fn in_use(&self) -> usize;
 }
 
+/// Says on the terminal, whatever the test harness captures, that a test does nothing.
+///
+/// # Panics
+/// If `HAYASE_NO_SKIP` is set: then a test that cannot run fails.
+pub fn skip(reason: &str) {
+    assert!(
+        std::env::var_os("HAYASE_NO_SKIP").is_none(),
+        "HAYASE_NO_SKIP is set, and this test cannot run: {reason}"
+    );
+    let current = thread::current();
+    let name = current.name().unwrap_or("a test");
+    // A closed standard error is no reason to fail.
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: {name}: {reason}\n"));
+}
+
 /// Runs every check, each on a harness of its own.
 ///
 /// # Panics

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hayase_device::conformance::packet::{Ip, Packet, raw};
-use hayase_device::conformance::{Arrived, Harness, PEER_MAC, POOL, run};
+use hayase_device::conformance::{Arrived, Harness, PEER_MAC, POOL, run, skip};
 use hayase_device::{Burst, Device, Frame, Offloads, RxChecksum, RxMeta, TxMeta};
 
 use crate::sys::testing::{enter_new_network_namespace, packet_socket};
@@ -31,17 +31,6 @@ fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
     if let Err(panic) = run.join() {
         std::panic::resume_unwind(panic);
     }
-}
-
-/// Says on the terminal, whatever the test harness captures, that a test does nothing.
-fn skip(reason: &str) {
-    assert!(
-        std::env::var_os("HAYASE_NO_SKIP").is_none(),
-        "HAYASE_NO_SKIP is set, and this test cannot run: {reason}"
-    );
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    // A closed standard error is no reason to fail.
-    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: {name}: {reason}\n"));
 }
 
 fn open(offloads: Offloads) -> TapDevice {

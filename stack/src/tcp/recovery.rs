@@ -283,11 +283,10 @@ impl Recovery {
         }
         // A partial ACK: what it covered has left the network, so the duplicate ACKs that stood for it do so no more.
         repair.dup_acks = repair.dup_acks.saturating_sub(acked / mss.max(1));
-        let is_alone = repair.doubts && acked <= mss;
         if self.has_sack || (self.phase != Phase::Fast && !repair.doubts) {
             return false;
         }
-        if is_alone {
+        if repair.doubts && acked <= mss {
             // The peer took what went again, and has nothing of what came after it.
             repair.doubts = false;
             Scoreboard::new(&mut self.flight, &mut repair.account, una).lose_all(|_, _| {});
