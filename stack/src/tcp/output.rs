@@ -379,13 +379,17 @@ impl<F: Frame> Connection<F> {
         }
         if self.deadlines.retransmit == Instant::MAX {
             self.arm_timeout(now, config);
+            if plan.len > self.mss {
+                // The device makes several segments of it.
+                self.postpone_probe(now, config);
+            }
         } else {
             self.note_sent_behind_others(end - plan.seq, now, config);
         }
     }
 
     #[inline]
-    fn arm_timeout(&mut self, now: Instant, config: &Config) {
+    pub(super) fn arm_timeout(&mut self, now: Instant, config: &Config) {
         self.loss_timer = LossTimer::Timeout;
         self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
     }
@@ -582,7 +586,7 @@ impl<F: Frame> Connection<F> {
         D: Device<Frame = F>,
     {
         if self.starved && egress.device.alloc(1).is_some() {
-            self.starved = false;
+            (self.starved, self.write_blocked) = (false, false);
             self.events |= Ready::WRITABLE;
         }
         if self.starved { Output::Blocked } else { Output::Done }

@@ -6,7 +6,7 @@ use hayase_time::Instant;
 
 use super::connection::{Connection, LossTimer};
 use super::loss::Report;
-use super::output::Plan;
+use super::output::{Output, Plan};
 use super::segment_arrives::Context;
 use crate::config::Config;
 use crate::counters::Count;
@@ -29,21 +29,37 @@ impl<F: Frame> Connection<F> {
     /// Starts the timer that watches what is outstanding: the probe's where there may be one and the timeout is not
     /// nearer (RFC 8985 §7.2), else the timeout's (RFC 6298 §5).
     pub(super) fn arm_loss_timer(&mut self, now: Instant, config: &Config) {
-        let rto_ns = self.rto_ns(config);
-        let pto_ns = if self.may_probe() { self.pto_ns(config) } else { u64::MAX };
-        self.loss_timer = if pto_ns < rto_ns { LossTimer::Probe } else { LossTimer::Timeout };
-        self.deadlines.retransmit = now.after_nanos(rto_ns.min(pto_ns));
+        self.watch(now, now.after_nanos(self.rto_ns(config)), config);
     }
 
-    /// Data was sent while more was outstanding: the probe is for the end of the flight, so it waits.
+    /// Data was sent while more was outstanding: the probe is for the end of the flight, so it waits. The timeout does not
+    /// (RFC 6298 §5.1), or a sender that goes on would never hear that its peer is gone.
     pub(super) fn postpone_probe(&mut self, now: Instant, config: &Config) {
-        if self.may_probe() {
-            self.arm_loss_timer(now, config);
+        if !self.may_probe() {
+            return;
         }
+        let timeout_at = match self.loss_timer {
+            LossTimer::Timeout => self.deadlines.retransmit,
+            // It is not kept while the probe is what is waited for; as in Linux, the oldest segment tells it.
+            _ => {
+                self.recovery.flight.first_sent_at().unwrap_or(now).after_nanos(self.rto_ns(config)).max(now)
+            }
+        };
+        self.watch(now, timeout_at, config);
+    }
+
+    fn watch(&mut self, now: Instant, timeout_at: Instant, config: &Config) {
+        let probe_at = if self.may_probe() { now.after_nanos(self.pto_ns(config)) } else { Instant::MAX };
+        self.loss_timer = if probe_at < timeout_at { LossTimer::Probe } else { LossTimer::Timeout };
+        self.deadlines.retransmit = probe_at.min(timeout_at);
     }
 
     fn may_probe(&self) -> bool {
-        self.sack_ok && self.retries == 0 && self.recovery.is_quiet() && self.rtt.srtt_us() > 0
+        self.sack_ok
+            && self.retries == 0
+            && self.snd_wnd > 0
+            && self.recovery.is_quiet()
+            && self.rtt.srtt_us() > 0
     }
 
     fn pto_ns(&self, config: &Config) -> u64 {
@@ -56,7 +72,7 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        if self.may_probe() {
+        if self.may_probe() && egress.device.room() > 0 {
             let room = (self.snd_una + self.snd_wnd).since(self.snd_nxt);
             let fresh = self.unsent_len().min(self.mss).min(room);
             let plan = if fresh > 0 {
@@ -64,13 +80,15 @@ impl<F: Frame> Connection<F> {
             } else {
                 self.last_segment()
             };
-            egress.counters.count(Count::LossProbes);
-            // Without a buffer there is no probe; the timeout comes all the same.
-            let _: super::output::Output = self.send_segment(plan, egress, config);
-            let probe = Probe { end: self.snd_nxt, is_retrans: plan.retransmission };
-            self.recovery.trouble(self.snd_una).probe = Some(probe);
+            // Without a buffer there is no probe.
+            if matches!(self.send_segment(plan, egress, config), Output::Done) {
+                egress.counters.count(Count::LossProbes);
+                let probe = Probe { end: self.snd_nxt, is_retrans: plan.retransmission };
+                self.recovery.trouble(self.snd_una).probe = Some(probe);
+            }
         }
-        self.arm_loss_timer(egress.now, config);
+        // Whether or not it went: the timeout is what is left (RFC 8985 §7.3).
+        self.arm_timeout(egress.now, config);
     }
 
     /// The segment that was sent last.

@@ -97,7 +97,7 @@ impl<F: Frame> Connection<F> {
         }
         if count > 0 {
             egress.counters.add(Count::OutSegs, count);
-            self.note_train_sent(count > 1, now, config);
+            self.note_train_sent(true, now, config);
         }
     }
 

@@ -1,20 +1,23 @@
 //! Modern loss recovery: RACK-TLP (RFC 8985), PRR (RFC 9937), needless retransmissions undone (RFC 3522, 3708, 4015).
 //! Rows D and N1.
 
+use std::task::Poll;
 use std::time::Duration;
 
-use hayase_stack::{Config, Count};
+use hayase_device::Offloads;
+use hayase_stack::{Config, Count, Error, State};
 
 use crate::dsl::{Got, Script, Segment, ack, modern_syn, syn, syn_ack};
-use crate::host::ms;
+use crate::host::{Host, PEER_V4, STACK_V4, ms};
 
 const RTT: Duration = ms(60);
 
 /// A path of 60 ms that the stack has measured.
-fn on_a_known_path(syn: Segment) -> Script {
+fn on_a_known_path(syn: Segment, offloads: Offloads) -> Script {
     let mut config = Config::default();
     config.pacing = false;
-    let mut t = Script::listening_with(config);
+    let host = Host::on(config, 1500, offloads);
+    let mut t = Script::listening_on(host, STACK_V4, PEER_V4);
     t.peer(syn);
     t.expect(syn_ack());
     t.wait(RTT);
@@ -38,7 +41,11 @@ struct Path {
 
 impl Path {
     fn new(syn: Segment, mss: u32) -> Path {
-        let t = on_a_known_path(syn);
+        Path::on(syn, mss, Offloads::NONE)
+    }
+
+    fn on(syn: Segment, mss: u32, offloads: Offloads) -> Path {
+        let t = on_a_known_path(syn, offloads);
         Path { base: t.seen, mss, t }
     }
 
@@ -139,6 +146,18 @@ fn d10_the_last_segment_goes_again_after_two_round_trips() {
 }
 
 #[test]
+fn d10_segments_that_the_device_cuts_are_several() {
+    let mut path = Path::on(syn().mss(1460).sack_permitted(), 1460, Offloads::ALL);
+    path.write(6);
+    path.t.drain();
+    path.t.wait(ms(110));
+    assert_eq!(path.count(Count::LossProbes), 0);
+    path.t.wait(ms(20));
+    assert_eq!(path.heard(), [5]);
+    assert_eq!((path.count(Count::LossProbes), path.count(Count::Timeouts)), (1, 0));
+}
+
+#[test]
 fn d10_new_data_is_the_better_probe() {
     let mut path = Path::sack();
     path.write(6);
@@ -163,6 +182,46 @@ fn d10_there_is_one_probe_and_then_the_timeout() {
     path.t.wait(ms(200));
     assert_eq!(path.heard(), [0], "the timeout");
     assert_eq!(path.count(Count::LossProbes), 1);
+}
+
+/// Who goes on writing puts the probe off, for it is for the end of what is outstanding, and not the timeout.
+#[test]
+fn d10_a_peer_that_is_gone_is_found_out_however_often_something_is_written() {
+    let mut path = Path::sack();
+    let id = path.t.id();
+    path.t.host.stack.tcp_set_user_timeout(id, Some(ms(3000))).unwrap();
+    path.t.set_nodelay(true);
+    let mut timeouts_at = vec![];
+    for n in 0..40 {
+        if let Poll::Ready(Err(error)) = path.t.try_write(100) {
+            assert_eq!(error, Error::TimedOut);
+            assert!(n * 90 < 3500, "the user timeout, and not {n} times 90 ms");
+            break;
+        }
+        path.t.drain();
+        path.t.wait(ms(90));
+        if path.count(Count::Timeouts) > timeouts_at.len() as u64 {
+            timeouts_at.push(n * 90);
+        }
+    }
+    // The round trip, and a fifth of a second.
+    assert!(timeouts_at[0] < 400, "{timeouts_at:?}");
+    assert_eq!(path.t.state(), State::Closed);
+}
+
+#[test]
+fn d10_nothing_but_a_byte_probes_a_window_that_was_shut() {
+    let mut path = Path::sack();
+    path.write(6);
+    path.heard();
+    path.t.window = 0;
+    path.ack(2, &[]);
+    for _ in 0..100 {
+        path.t.wait(ms(20));
+        let sent = path.t.drain();
+        assert!(sent.iter().all(|got| got.len <= 1), "{sent:?}");
+    }
+    assert_eq!(path.count(Count::LossProbes), 0);
 }
 
 #[test]
