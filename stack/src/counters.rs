@@ -104,6 +104,8 @@ counters! {
         OfoDrop = "TcpExtTCPOFODrop",
         /// Segments in order that were not kept for the same reason.
         RcvQDrop = "TcpExtTCPRcvQDrop",
+        /// Connections aborted because too much was held, by them and others, and their peers took none of it.
+        AbortOnMemory = "TcpExtTCPAbortOnMemory",
         /// TIME_WAIT connections taken over by a newer SYN.
         TwRecycled = "TcpExtTWRecycled",
         /// UDP datagrams received.

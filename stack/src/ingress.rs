@@ -427,7 +427,7 @@ impl<F: Frame> Stack<F> {
         match self.udp.receive((local, remote), frame, pressure, &self.config) {
             Ok(()) => {
                 self.counters.count(Count::UdpIn);
-                self.settle_datagrams();
+                self.settle_datagrams(now);
                 Ok(())
             }
             Err(reason) => {
@@ -440,9 +440,9 @@ impl<F: Frame> Stack<F> {
     }
 
     /// Datagrams came or went: what they take is in one account with what connections hold.
-    pub(crate) fn settle_datagrams(&mut self) {
+    pub(crate) fn settle_datagrams(&mut self, now: Instant) {
         self.tcp.charge_datagrams(self.udp.memory_len());
-        self.tcp.relieve_if_needed(&self.config, &mut self.counters);
+        self.tcp.relieve_if_needed(now, &self.config, &mut self.counters);
     }
 
     /// What the complaints and answers of the other files leave through.

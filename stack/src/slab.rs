@@ -34,6 +34,11 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// Values that there is memory for, present or not: every index is less.
+    pub(crate) fn slot_count(&self) -> u32 {
+        (self.chunks.len() * CHUNK_LEN) as u32
+    }
+
     /// Whether `insert` would be refused.
     pub(crate) fn is_full(&self) -> bool {
         self.len >= self.count_max

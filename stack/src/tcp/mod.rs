@@ -105,6 +105,8 @@ pub(crate) struct Tcp<F> {
     agenda: Agenda,
     /// Connections that hold something out of order, the longest first, and some that did.
     disordered: VecDeque<u32>,
+    /// Where the search for a connection to abort goes on, should it come to that.
+    look_at: u32,
     /// Of the account of buffers, what datagrams take.
     datagrams_len: usize,
     replies: VecDeque<Reply>,
@@ -127,6 +129,7 @@ impl<F: Frame> Tcp<F> {
             time_waits: TimeWaits::new(config),
             agenda: Agenda::new(now),
             disordered: VecDeque::new(),
+            look_at: 0,
             datagrams_len: 0,
             replies: VecDeque::new(),
             challenges: Limiter::new(config.challenge_acks_per_second, config.challenge_acks_per_second),
@@ -229,7 +232,7 @@ impl<F: Frame> Tcp<F> {
         if is_disordered {
             self.note_disordered(index);
         }
-        self.relieve_if_needed(turn.config, turn.counters);
+        self.relieve_if_needed(turn.now, turn.config, turn.counters);
         match result {
             Ok(()) => Ok(()),
             Err(Stop::Drop(Drop::TcpClose)) if !self.connections_has(index) => Ok(()),

@@ -4,14 +4,18 @@
 //! Receiving needs buffers too: were all of them held, no acknowledgement would come in, no retransmission that fills a hole,
 //! no reset, and nothing would ever be let go. So the more is held, the less a connection may add: first what waits behind
 //! a hole, which its sender keeps and sends again (RFC 2018 §8), then what the application has not read, last what it
-//! writes. No window shrinks by it: what finds no place is lost, as it may be on any path.
+//! writes. No window shrinks by it: what finds no place is lost, as it may be on any path. And where next to nothing is left,
+//! connections go whose peers take nothing of what is held for them.
 
 use hayase_device::Frame;
+use hayase_time::Instant;
 
 use super::Tcp;
 use super::connection::Connection;
+use super::segment::Reply;
 use crate::config::Config;
 use crate::counters::{Count, Counters, Drop};
+use crate::error::Error;
 
 /// How much too much is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +72,7 @@ impl Pressure {
     }
 }
 
-/// Connections that are looked at, for one segment, for what they hold out of order.
+/// Connections that are looked at, for one segment, for what they could let go of.
 const LOOKS_MAX: usize = 16;
 
 /// So many entries of that list are not worth a look at whether they still count.
@@ -113,12 +117,38 @@ impl<F: Frame> Tcp<F> {
         }
     }
 
-    /// Something was added: if it was too much, what has waited behind a hole for the longest time goes.
+    /// Something came: if too much is held, what has waited behind a hole for the longest time goes.
     #[inline]
-    pub(crate) fn relieve_if_needed(&mut self, config: &Config, counters: &mut Counters) {
+    pub(crate) fn relieve_if_needed(&mut self, now: Instant, config: &Config, counters: &mut Counters) {
         if self.agenda.memory_len > config.memory_len_max {
             self.relieve(config, counters);
+            if self.pressure(config) == Pressure::Full {
+                self.abort_stuck(now, config, counters);
+            }
         }
+    }
+
+    /// Of some connections whose peers take nothing, the one that holds most is aborted (Linux's `tcp_check_oom`). Their
+    /// patience never ends as long as they answer every probe of a window that they keep shut (MUST-36).
+    #[cold]
+    fn abort_stuck(&mut self, now: Instant, config: &Config, counters: &mut Counters) {
+        let mut worst = (0, None);
+        for _ in 0..LOOKS_MAX {
+            let index = self.look_at;
+            self.look_at = if index + 1 < self.connections.slot_count() { index + 1 } else { 0 };
+            if let Some(connection) = self.connections.get(index).filter(|c| c.is_stuck())
+                && connection.memory_len() > worst.0
+            {
+                worst = (connection.memory_len(), Some(index));
+            }
+        }
+        let Some(index) = worst.1 else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let reset = Reply::reset(connection.tuple, connection.snd_nxt, Some(connection.rcv_nxt));
+        connection.enter_closed(Some(Error::ConnectionAborted));
+        counters.count(Count::AbortOnMemory);
+        self.reply(reset);
+        self.settle(index, now, config);
     }
 
     #[cold]
@@ -146,6 +176,11 @@ impl<F: Frame> Tcp<F> {
 }
 
 impl<F: Frame> Connection<F> {
+    /// Whether something waits for a peer that does not acknowledge, or whose window has no room for a segment.
+    fn is_stuck(&self) -> bool {
+        !self.send.is_empty() && (self.retries > 0 || self.snd_wnd < self.mss)
+    }
+
     /// Lets go of what waits out of order, the highest first, down to so many bytes of buffers. Returns how many segments
     /// that were. The peer may have been told that they are here: it sends them again all the same (RFC 2018 §8).
     fn prune_out_of_order(&mut self, memory_len: usize) -> u64 {

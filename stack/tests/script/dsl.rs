@@ -228,6 +228,8 @@ pub(crate) struct Script {
     read: u32,
     /// Turns that the script may still take: one that goes in circles fails instead of hanging.
     patience: u32,
+    /// There are other connections, and what is said to them is passed over.
+    pub(crate) is_one_of_many: bool,
 }
 
 impl Script {
@@ -269,6 +271,7 @@ impl Script {
             written: 1,
             read: 1,
             patience: 20_000,
+            is_one_of_many: false,
         }
     }
 
@@ -437,6 +440,9 @@ impl Script {
         let Heard { body: Body::Ip(ip), .. } = heard else { panic!("a segment expected, not {heard:?}") };
         let Payload::Tcp(tcp) = ip.payload else { panic!("a segment expected, not {:?}", ip.payload) };
         let ends = ((ip.src, tcp.src_port).into(), (ip.dst, tcp.dst_port).into());
+        if self.is_one_of_many && ends.1 != self.peer_addr {
+            return self.next();
+        }
         assert_eq!(ends, (self.stack_addr, self.peer_addr), "a segment of somebody else");
         Some(self.take(at, tcp, ip.tos & CE))
     }

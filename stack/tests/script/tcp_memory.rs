@@ -148,6 +148,36 @@ fn what_nobody_reads_leaves_buffers_to_close_by() {
     assert_eq!(t.read(), 20_000);
 }
 
+/// Peers who take nothing of what is sent to them, and answer every probe, would have it all for ever.
+#[test]
+fn who_holds_all_buffers_with_a_shut_window_makes_way() {
+    let mut t = listening();
+    t.is_one_of_many = true;
+    for number in 0..80 {
+        t.window = u16::MAX;
+        t = another(t, number).0;
+        t.window = 0;
+        t.peer(ack(1));
+        let _ = t.try_write(1000);
+        t.drain();
+    }
+    assert!(t.host.stack.config().memory_len_max / 4 * 7 < 80 * 2048, "they would hold all");
+    t.window = u16::MAX;
+    let mut heard = 0;
+    for number in 100..110 {
+        t = another(t, number).0;
+        // As a peer does whose segment is lost.
+        for _ in 0..10 {
+            t.peer(data(1..1001));
+            t.drain();
+        }
+        heard += usize::from(t.read_some(1000).is_ready());
+        t.close();
+    }
+    assert!(heard >= 9, "{heard} of 10 were heard");
+    assert!(count(&t, Count::AbortOnMemory) > 0);
+}
+
 /// Datagrams that nobody reads are in the same account.
 #[test]
 fn datagrams_and_segments_share_one_budget() {
