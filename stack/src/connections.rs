@@ -252,7 +252,8 @@ impl<F: Frame> Stack<F> {
         self.tcp.lease_drain(now, id, len_max, reader, &self.config)
     }
 
-    /// What a connection is ready for now.
+    /// What a connection is ready for now. After a write that had to wait it is not writable until it was told so by
+    /// [`drain_ready`](Self::drain_ready).
     pub fn tcp_ready(&self, id: TcpId) -> Ready {
         self.tcp.ready_now(id, &self.config)
     }
@@ -284,10 +285,11 @@ impl<F: Frame> Stack<F> {
         self.tcp.queued(id)
     }
 
-    /// Closes our direction: a FIN follows what is queued. Reading goes on.
+    /// Closes our direction: a FIN follows what is queued. Reading goes on. Without effect where the connection is over; what
+    /// ended it is for the next read or write to tell.
     ///
     /// # Errors
-    /// What ended the connection, or `NotConnected`.
+    /// `StaleHandle`.
     pub fn tcp_shutdown(&mut self, now: Instant, id: TcpId) -> Result<(), Error> {
         self.tcp.shutdown(now, id, &self.config)
     }

@@ -133,10 +133,11 @@ impl TcpStream {
         poll_fn(|cx| self.handle.poll(|door, id| door.tcp_poll_connect(id, Notify::last(cx.waker())))).await
     }
 
-    /// Tells the peer that no more will be written, after everything that was; reading goes on.
+    /// Tells the peer that no more will be written, after everything that was; reading goes on. Without effect where the
+    /// connection is over.
     ///
     /// # Errors
-    /// If the connection is not established any more.
+    /// If it is used on a foreign thread.
     ///
     /// # Cancel safety
     /// Cancel safe: it never waits.
@@ -316,6 +317,9 @@ impl TcpStream {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if nothing is; else as [`read`](Self::read).
     pub fn try_read_lease(&self, len_max: usize) -> io::Result<Lease> {
+        if len_max == 0 {
+            return Ok(Lease::default());
+        }
         self.handle.attempt(|door, id, notify| door.tcp_lease(id, notify, len_max)).map(Lease::new)
     }
 

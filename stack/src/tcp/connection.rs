@@ -464,6 +464,9 @@ impl<F: Frame> Connection<F> {
             ready |= Ready::WRITABLE | Ready::WRITE_CLOSED;
         } else if self.state.can_send()
             && (self.state.is_synchronized() || self.is_early())
+            // Who was turned away waits until it is worth while: a full buffer is not all that a write may meet.
+            && !self.write_blocked
+            && !self.starved
             && self.send.room(self.send_buffer_len(config)) > 0
         {
             ready |= Ready::WRITABLE;

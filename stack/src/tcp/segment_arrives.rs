@@ -281,6 +281,7 @@ impl<F: Frame> Connection<F> {
         if let Some(probing) = self.probing_mut() {
             probing.heard(now);
         }
+        self.write_blocked = false;
         self.events |= Ready::WRITABLE;
     }
 

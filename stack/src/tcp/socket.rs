@@ -398,11 +398,11 @@ impl<F: Frame> Tcp<F> {
 
     pub(crate) fn shutdown(&mut self, now: Instant, id: TcpId, config: &Config) -> Result<(), Error> {
         let connection = self.get_mut(id)?;
-        if connection.state == State::Closed {
-            return Err(connection.take_error().unwrap_or(Error::NotConnected));
+        // Nothing is left to be shut down where the connection is over; the reader is to hear why.
+        if connection.state != State::Closed {
+            connection.queue_fin();
+            self.settle(id.index, now, config);
         }
-        connection.queue_fin();
-        self.settle(id.index, now, config);
         Ok(())
     }
 

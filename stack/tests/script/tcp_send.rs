@@ -4,7 +4,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hayase_device::Offloads;
-use hayase_stack::State;
+use hayase_stack::{Config, Ready, State};
 
 use crate::codec::PSH;
 use crate::dsl::{Script, Segment, ack, data, fin, modern_syn, syn, syn_ack};
@@ -426,6 +426,30 @@ fn an_old_segment_does_not_change_the_window() {
     t.drain();
     t.write(1460);
     t.expect(data(2921..4381));
+}
+
+/// Or one that asks for readiness and tries, again and again, would never let the stack go on.
+#[test]
+fn who_was_turned_away_is_not_writable_before_there_is_room() {
+    let mut config = Config::default();
+    config.memory_len_max = 8 * 1024;
+    let mut t = Script::listening_with(config).established(syn().mss(1000));
+    let is_writable = |t: &Script| t.host.stack.tcp_ready(t.id()).contains(Ready::WRITABLE);
+    let (mut asked, mut written) = (0, 0);
+    while is_writable(&t) {
+        if let Poll::Ready(taken) = t.try_write(1000) {
+            written += taken.expect("the connection stands") as u32;
+        }
+        asked += 1;
+        assert!(asked < 100, "writable, and not to be written");
+    }
+    assert!(written < 64 * 1024, "its own limit is twice that");
+    t.window = 65_535;
+    while t.seen < written + 1 {
+        t.drain();
+        t.peer(ack(t.seen));
+    }
+    assert!(is_writable(&t));
 }
 
 #[test]
