@@ -88,6 +88,9 @@ impl<F: Frame> Connection<F> {
             segment.truncate(0);
             return Ok(());
         }
+        if segment.has(Flags::RST) {
+            return self.check_place_of_rst(seq);
+        }
         if !(self.is_acceptable(seq, len) || self.answers_simultaneous_open(segment)) {
             return Err(self.refuse_sequence(segment, cx));
         }
@@ -100,6 +103,14 @@ impl<F: Frame> Connection<F> {
             segment.truncate(self.rcv_adv.since(segment.seq).min(segment.len));
         }
         Ok(())
+    }
+
+    /// A reset is judged by where it stands itself, whatever it carries (RFC 5961 §3.2): nothing of it is trimmed, or one
+    /// with enough data in front of RCV.NXT would be as good as the exact one.
+    #[cold]
+    fn check_place_of_rst(&self, seq: Seq) -> Result<(), Stop> {
+        let is_within = seq == self.rcv_nxt || seq.within(self.rcv_nxt, self.rcv_wnd());
+        if is_within { Ok(()) } else { Err(Stop::Drop(Drop::TcpInvalidRst)) }
     }
 
     /// Table 6 of RFC 9293 §3.10.7.4.
@@ -124,9 +135,6 @@ impl<F: Frame> Connection<F> {
     }
 
     fn refuse_sequence(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) -> Stop {
-        if segment.has(Flags::RST) {
-            return Stop::Drop(Drop::TcpInvalidRst);
-        }
         if self.state == State::SynReceived && segment.has(Flags::SYN) && segment.seq == self.snd_wl1 {
             // Our SYN-ACK was lost: the peer repeats its SYN, we repeat our answer.
             self.resend_syn();

@@ -37,6 +37,26 @@ fn f1_only_the_exact_reset_closes_rfc_5961_3_2() {
     t.expect_error(Error::ConnectionReset);
 }
 
+/// Its data would reach into the window, and RCV.NXT: the place of the reset itself counts.
+#[test]
+fn f1_data_does_not_make_a_reset_exact_rfc_5961_3_2() {
+    let mut t = Script::server();
+    t.peer(data(1..11));
+    t.read();
+    t.wait(ms(100));
+    t.drain();
+    for (seq, len) in [(5, 100), (10, 1), (10, 1400), (0, 1460)] {
+        t.peer(rst(seq).carrying(len));
+        t.peer(rst(seq).carrying(len).and(SYN));
+        t.silence();
+    }
+    t.peer(rst(12).carrying(100));
+    t.expect(ack(11).seq(1));
+    assert_eq!(t.state(), State::Established);
+    t.peer(rst(11).carrying(100));
+    t.expect_error(Error::ConnectionReset);
+}
+
 #[test]
 fn f2_a_syn_draws_a_challenge_ack_wherever_it_is_rfc_5961_4_2() {
     let mut t = Script::server();
