@@ -50,7 +50,6 @@ impl<F: Frame> Connection<F> {
         self.check_sequence(&mut segment, cx)?;
         self.check_rst(&segment, cx)?;
         self.check_syn(&segment, cx)?;
-        self.note_timestamp(segment.seq, segment.header.options.timestamps, cx.now);
         self.check_ack(&segment, cx)?;
         self.check_urg(&segment);
         self.check_marks(&segment, cx);
@@ -213,7 +212,7 @@ impl<F: Frame> Connection<F> {
 
     /// RFC 7323 §4.3 (2): TS.Recent follows the segment that covers Last.ACK.sent.
     #[inline]
-    pub(super) fn note_timestamp(&mut self, seq: Seq, timestamps: Option<Timestamps>, now: Instant) {
+    fn note_timestamp(&mut self, seq: Seq, timestamps: Option<Timestamps>, now: Instant) {
         if let Some(timestamps) = timestamps
             && self.timestamps_ok
             && seq.at_or_before(self.last_ack_sent)
@@ -244,6 +243,8 @@ impl<F: Frame> Connection<F> {
             self.challenge(cx);
             return Err(Stop::Drop(Drop::TcpInvalidAck));
         }
+        // Not before: by a timestamp far ahead somebody who guesses would have PAWS drop all that the peer says.
+        self.note_timestamp(segment.seq, segment.header.options.timestamps, cx.now);
         if let Some(probing) = self.probing_mut() {
             probing.heard(cx.now);
         }
