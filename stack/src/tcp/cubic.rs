@@ -117,6 +117,11 @@ impl CongestionControl for Cubic {
         ((u64::from(flight) * BETA_10 / 10) as u32).max(2 * mss)
     }
 
+    fn on_timeout(&mut self) {
+        // RFC 9438 §4.8: what is begun next aims at where it begins.
+        self.w_max = 0;
+    }
+
     fn on_undo(&mut self, window: &Window) {
         self.w_max = self.w_max.max(window.cwnd);
         self.epoch = None;
@@ -263,6 +268,25 @@ mod tests {
                 assert!(cubic.cwnd() >= wanted, "{} of {wanted}", cubic.cwnd());
             }
         }
+    }
+
+    /// RFC 9438 §4.8: what the window was before a timeout is no aim.
+    #[test]
+    fn h1_after_a_timeout_growth_starts_where_slow_start_ends() {
+        let mut cubic = Controller::new(Congestion::Cubic, MSS);
+        cubic.set_cwnd(1000 * MSS);
+        cubic.on_timeout(20 * MSS, MSS, false);
+        let mut una = Seq(0);
+        for round in 0..40 {
+            let segments = u64::from(cubic.cwnd() / MSS);
+            for n in 0..segments {
+                una += MSS;
+                let at = round * 100 + n * 100 / segments;
+                cubic.on_ack(&Ack { una, srtt_us: 100_000, ..ack(MSS, at) });
+            }
+        }
+        // From 14 on: C t^3 is 20 segments after 3.7 s, Reno's estimate is 19 by then.
+        assert!((25..=45).contains(&(cubic.cwnd() / MSS)), "{}", cubic.cwnd());
     }
 
     #[test]
