@@ -186,6 +186,7 @@ impl<F: Frame> Stack<F> {
             if !self.link.is_for_us(dst) && !self.link.is_broadcast(header.dst) {
                 return Err(Drop::IpInAddr);
             }
+            let fragment = fragment.in_group(is_group);
             let Some(whole) = self.reassemble(now, fragment, frame, device)? else { return Ok(()) };
             return self.receive_ipv4(now, whole, RxMeta::default(), is_group, device);
         }
@@ -258,6 +259,7 @@ impl<F: Frame> Stack<F> {
             }
         };
         if let Some(fragment) = Fragment::ipv6(&header, &extensions) {
+            let fragment = fragment.in_group(is_group);
             let Some(whole) = self.reassemble(now, fragment, frame, device)? else { return Ok(()) };
             return self.receive_ipv6(now, whole, RxMeta::default(), is_group, device);
         }

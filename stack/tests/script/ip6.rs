@@ -455,7 +455,15 @@ fn l7_no_error_about_errors_or_groups() {
     for src in [NOBODY, ALL_NODES, IpAddr::V6(Ipv6Addr::LOCALHOST)] {
         host.ip(src, STACK_V6, UDP, &codec::udp((src, 9), (STACK_V6, 2001), b"x"));
     }
+    // First fragments that no other follows.
+    let bytes = [&[UDP, 0, 0, 1][..], &4u32.to_be_bytes(), &[1; 16]].concat();
+    let first = |src, dst| IpOut::new(src, dst, FRAGMENT).packet(&bytes);
+    host.packet(&first(PEER_V6, ALL_NODES));
+    host.packet(&first(STACK_V6, STACK_V6));
+    host.inject(&codec::frame([0x33, 0x33, 0, 0, 0, 1], PEER_MAC, &first(PEER_V6, STACK_V6)));
+    host.wait(secs(120));
     host.silence();
+    assert_eq!(host.dropped(Drop::FragTimeout), 3);
 }
 
 /// RFC 4443 §2.4(f)
