@@ -253,12 +253,22 @@ impl<F: Frame> Tcp<F> {
         match entry.arrives(&segment, turn.now) {
             Arrival::Ignored => Err(Drop::TcpOldData),
             Arrival::Answer(reply) => {
+                self.reply(reply);
+                Ok(())
+            }
+            Arrival::Repeated(reply) => {
                 self.time_waits.renew(index, turn.now.after_micros(turn.config.time_wait_us.into()));
                 self.reply(reply);
                 Ok(())
             }
             Arrival::Closed => {
                 self.remove_time_wait(index);
+                Ok(())
+            }
+            Arrival::Reopen if !self.has_room_for(&tuple) => {
+                // The entry is of more use than a SYN that comes to nothing: its peer may lack our last ACK yet.
+                let answer = entry.answer(turn.now);
+                self.reply(answer);
                 Ok(())
             }
             Arrival::Reopen => {
@@ -268,6 +278,14 @@ impl<F: Frame> Tcp<F> {
                 self.listen_receive(tuple, segment, Some(predecessor), turn)
             }
         }
+    }
+
+    /// Whether a connection between these ends may be opened by the peer.
+    fn has_room_for(&self, tuple: &Tuple) -> bool {
+        let listener = self.listeners.find(tuple.local_ip(), tuple.local_port());
+        let has_room =
+            listener.and_then(|id| self.listeners.get(id)).is_some_and(|listener| listener.has_room());
+        has_room && !self.connections.is_full()
     }
 
     fn remove_time_wait(&mut self, index: u32) {
