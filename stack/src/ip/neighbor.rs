@@ -251,6 +251,19 @@ impl<P> Neighbors<P> {
         self.by_addr.get(&addr).map(|&index| self.id(index))
     }
 
+    /// Whether a neighbour is known by this link-layer address, or by any if none is said.
+    pub(crate) fn agrees(&self, addr: IpAddr, mac: Option<Mac>) -> bool {
+        let known = self.by_addr.get(&addr).and_then(|&index| self.slots.get(index as usize)?.mac);
+        known.is_some_and(|known| mac.is_none_or(|mac| mac == known))
+    }
+
+    /// From now on no [`NeighborId`] that was given out is good: whoever has one looks up its way anew.
+    pub(crate) fn void_ids(&mut self) {
+        for neighbor in &mut self.slots {
+            neighbor.generation = neighbor.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        }
+    }
+
     /// Lets a packet wait until its neighbour is resolved. Returns the packet that had to go for it: the
     /// oldest of this neighbour, or `packet` itself when too many wait in all, or when the entry is gone or
     /// resolved.
