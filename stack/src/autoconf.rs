@@ -122,7 +122,7 @@ impl<F: Frame> Stack<F> {
     /// The link has a smaller MTU than the device (§6.3.4); that holds for all that is sent from now on.
     fn take_mtu(&mut self, mtu: usize) {
         if (ipv6::MTU_MIN..=self.link.mtu_max).contains(&mtu) {
-            self.link.caps.mtu = mtu;
+            self.link.set_mtu(mtu);
             self.tcp.set_caps(&self.link.caps);
         }
     }

@@ -63,6 +63,7 @@ impl<F: Frame> Connection<F> {
             }
             _ => {}
         }
+        self.fit_link(egress.link.caps.mtu);
         if self.has_paused(egress.now, config) {
             self.congestion.on_idle(self.mss);
         }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use hayase_stack::{AddressState, Cidr, Config, Drop, Error, Reach};
 
 use crate::codec::{self, Body, Heard, ICMPV6, IpOut, Payload};
-use crate::dsl::{Script, ack, syn};
-use crate::host::{Host, PEER_MAC, STACK_MAC, STACK_V6, ms, neighbor_advert};
+use crate::dsl::{Script, ack, data, syn};
+use crate::host::{Host, PEER_MAC, PEER_V6, STACK_MAC, STACK_V6, ms, neighbor_advert};
+use crate::oracle::pattern;
 
 const ROUTER: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9));
 const OTHER_ROUTER: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 10));
@@ -301,6 +302,31 @@ fn l9_connections_leave_a_router_that_is_none_any_more() {
         t.peer(ack(1 + 10 * n));
     }
     assert_eq!(hops, [1, 1, 1, 2]);
+}
+
+/// RFC 4861 §6.3.4: connections that are there already are of no use to a link that takes less.
+#[test]
+fn l9_a_smaller_mtu_is_that_of_connections_too() {
+    let mut t = Script::listening_on(host(), STACK_V6, PEER_V6);
+    let mut ids = Vec::new();
+    for port in [4000, 4001] {
+        t.reborn(port, 77);
+        t = t.established(syn().mss(1440));
+        for n in 0..3 {
+            t.write(1440);
+            t.expect(data(1 + n * 1440..1 + (n + 1) * 1440));
+            t.peer(ack(1 + (n + 1) * 1440));
+        }
+        ids.push(t.id());
+    }
+    advert().mtu(1280).send(&mut t.host);
+    for id in ids {
+        let bytes: Vec<u8> = (1 + 3 * 1440..1 + 4 * 1440).map(pattern).collect();
+        assert!(t.host.stack.tcp_write(t.host.now, id, &bytes, &mut t.host.device).is_ready());
+        t.host.turn();
+        let Payload::Tcp(tcp) = t.host.next_ip().payload else { panic!("a segment expected") };
+        assert_eq!(tcp.payload.len(), 1220);
+    }
 }
 
 #[test]
