@@ -74,6 +74,10 @@ impl<F: Frame> Stack<F> {
             WireError::HopLimit | WireError::OptionLength | WireError::Address => Drop::Ipv6NdiscBad,
             error => icmp_error(error),
         })?;
+        if packet.was_fragment && matches!(message, icmpv6::Message::Ndp(_)) {
+            // RFC 6980 §5: what guards a link against forgeries looks at whole packets.
+            return Err(Drop::Ipv6NdiscBad);
+        }
         // Neighbour discovery comes from nobody when an address is tried, and from our own address when another host
         // has it.
         let is_strange = header.src.is_unspecified() || self.link.is_martian(packet.src);
