@@ -329,6 +329,7 @@ impl<F: Frame> Tcp<F> {
         if !connection.owned {
             self.agenda.strike(connection);
             self.connections.remove(index);
+            self.agenda.tidy_work_if_needed(&mut self.connections);
         }
     }
 
