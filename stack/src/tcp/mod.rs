@@ -9,6 +9,7 @@ mod agenda;
 mod assembler;
 mod bbr;
 mod buffers;
+mod challenges;
 mod congestion;
 pub(crate) mod connection;
 mod cookie;
@@ -67,6 +68,7 @@ use hayase_device::{Caps, Device, Frame};
 use hayase_time::Instant;
 
 use self::agenda::{Agenda, Timed};
+use self::challenges::Challenges;
 use self::connection::{AckDebt, Connection, Timer};
 use self::fastopen::FastOpens;
 use self::flow::{Flow, Flows, Tuple};
@@ -80,7 +82,6 @@ use self::time_wait::{Arrival, TimeWait, TimeWaits};
 use crate::config::Config;
 use crate::counters::{Count, Counters, Drop};
 use crate::egress::Egress;
-use crate::ip::limiter::Limiter;
 use crate::random::Random;
 use crate::slab::Slab;
 use crate::socket::{ListenerId, Ready, Socket, TcpId};
@@ -108,7 +109,7 @@ pub(crate) struct Tcp<F> {
     /// Of the account of buffers, what datagrams take.
     datagrams_len: usize,
     replies: VecDeque<Reply>,
-    challenges: Limiter,
+    challenges: Challenges,
     fast_opens: FastOpens,
     ports: Ports,
     /// What the device can do, as far as filling frames is concerned.
@@ -129,7 +130,7 @@ impl<F: Frame> Tcp<F> {
             disordered: VecDeque::new(),
             datagrams_len: 0,
             replies: VecDeque::new(),
-            challenges: Limiter::new(config.challenge_acks_per_second, config.challenge_acks_per_second),
+            challenges: Challenges::new(config, random),
             fast_opens: FastOpens::new(config, random),
             ports: Ports::new(),
             caps: *caps,

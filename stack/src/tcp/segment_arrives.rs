@@ -3,6 +3,7 @@
 use hayase_device::Frame;
 use hayase_time::Instant;
 
+use super::challenges::Challenges;
 use super::connection::{AckDebt, Connection, LossTimer};
 use super::pressure::Pressure;
 use super::segment::{Reset, Segment, Stop};
@@ -10,7 +11,6 @@ use super::state::State;
 use crate::config::Config;
 use crate::counters::{Count, Counters, Drop};
 use crate::error::Error;
-use crate::ip::limiter::Limiter;
 use crate::seq::Seq;
 use crate::socket::Ready;
 use crate::wire::tcp::{Flags, Timestamps};
@@ -20,7 +20,7 @@ pub(super) struct Context<'a> {
     pub(super) now: Instant,
     pub(super) config: &'a Config,
     pub(super) counters: &'a mut Counters,
-    pub(super) challenges: &'a mut Limiter,
+    pub(super) challenges: &'a mut Challenges,
     /// Whether more buffers are held than should be.
     pub(super) pressure: Pressure,
     /// The segment's packet met congestion on its way.
