@@ -52,7 +52,7 @@ impl TimeWait {
             ts_recent: connection.ts_recent,
             ts_offset: connection.ts_offset,
             has_timestamps: connection.timestamps_ok,
-            window: (connection.rcv_wnd() >> connection.rcv_wscale).min(u32::from(u16::MAX)) as u16,
+            window: connection.window_field(),
             renewals: 0,
         }
     }
