@@ -89,7 +89,9 @@ impl<F: Frame> Stack<F> {
             self.learn(now, IpAddr::V6(src), advert.source_mac, Evidence::Request, device);
         }
         let until = now + Duration::from_secs(advert.lifetime_s.into());
+        let router = self.link.discovered.router();
         let mut fits = self.link.discovered.note_router(src, until, now).is_ok();
+        self.link.note_router_change(router, now);
         if advert.lifetime_s > 0 {
             self.link.duties.retain(|duty| !matches!(duty, Duty::SolicitRouters(_)));
         }
@@ -120,7 +122,7 @@ impl<F: Frame> Stack<F> {
     /// The link has a smaller MTU than the device (§6.3.4); that holds for all that is sent from now on.
     fn take_mtu(&mut self, mtu: usize) {
         if (ipv6::MTU_MIN..=self.link.mtu_max).contains(&mtu) {
-            self.link.caps.mtu = mtu;
+            self.link.set_mtu(mtu);
             self.tcp.set_caps(&self.link.caps);
         }
     }
@@ -174,9 +176,9 @@ impl<F: Frame> Stack<F> {
 
     /// What is over: routers, prefixes, addresses.
     pub(crate) fn expire_lifetimes(&mut self, now: Instant) {
-        if self.link.discovered.expire(now) {
-            self.link.duties.push(now + SOLICIT_INTERVAL, Duty::SolicitRouters(0));
-        }
+        let router = self.link.discovered.router();
+        self.link.discovered.expire(now);
+        self.link.note_router_change(router, now);
         while let Some(addr) = self.link.addresses.take_expired(now) {
             self.link.forget(addr);
         }
@@ -200,6 +202,17 @@ impl<F: Frame> Link<F> {
         let mut address = Address { origin, preferred_until, valid_until, ..Address::new(cidr) };
         self.take_up(&mut address, at);
         self.addresses.push(address);
+    }
+
+    /// If the router that was in use is so no more, connections look for another, and with none left, so does the host.
+    fn note_router_change(&mut self, was: Option<Ipv6Addr>, now: Instant) {
+        let router = self.discovered.router();
+        if was.is_some() && router != was {
+            self.neighbors.void_ids();
+        }
+        if was.is_some() && router.is_none() {
+            self.duties.push(now + SOLICIT_INTERVAL, Duty::SolicitRouters(0));
+        }
     }
 
     /// An address that we made belongs to another host: the next try is another one (RFC 7217 §6).

@@ -96,7 +96,8 @@ pub struct Config {
     pub fin_timeout_us: u32,
     /// ICMP errors a second that we send at most, a tenth of them to one host (RFC 4443 §2.4(f)).
     pub icmp_per_second: u32,
-    /// Challenge ACKs a second that we send at most (RFC 5961 §7).
+    /// Challenge ACKs a second that we send at most; half of them in some seconds, so that the rest tells nothing
+    /// (RFC 5961 §7).
     pub challenge_acks_per_second: u32,
     /// Bytes of frames that wait for their missing fragments, over all packets (Linux's `ipfrag_high_thresh`). No more than
     /// a sixteenth of what the device can spare.

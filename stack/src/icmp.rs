@@ -1,5 +1,6 @@
 //! ICMP for both IP versions: echo, errors received, errors sent.
 
+use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use hayase_device::checksum::Sum;
@@ -73,6 +74,10 @@ impl<F: Frame> Stack<F> {
             WireError::HopLimit | WireError::OptionLength | WireError::Address => Drop::Ipv6NdiscBad,
             error => icmp_error(error),
         })?;
+        if packet.was_fragment && matches!(message, icmpv6::Message::Ndp(_)) {
+            // RFC 6980 §5: what guards a link against forgeries looks at whole packets.
+            return Err(Drop::Ipv6NdiscBad);
+        }
         // Neighbour discovery comes from nobody when an address is tried, and from our own address when another host
         // has it.
         let is_strange = header.src.is_unspecified() || self.link.is_martian(packet.src);
@@ -249,12 +254,15 @@ impl<F: Frame> Stack<F> {
         frame: &F,
         device: &mut D,
     ) {
-        let mut quote = alloc::vec![0; frame.total_len().min(QUOTE_LEN_MAX)];
-        chain::copy(frame, 0, &mut quote);
-        let Some((src, dst)) = self.may_complain(&quote) else { return };
+        let ends = match frame.next() {
+            None => self.may_complain(complaint, frame.bytes()),
+            Some(_) => self.may_complain(complaint, &quote_of(frame)),
+        };
+        let Some((src, dst)) = ends else { return };
         if !self.icmp_limit.allow(src, now) {
             return self.counters.drop(Drop::IcmpRateLimit);
         }
+        let mut quote = quote_of(frame);
         let (head, protocol) = match (src, dst) {
             (IpAddr::V4(_), _) => {
                 quote.truncate(icmpv4::QUOTE_LEN_MAX);
@@ -278,22 +286,27 @@ impl<F: Frame> Stack<F> {
     }
 
     /// Who sent the packet and which address of ours answers; `None` where no error may be sent.
-    fn may_complain(&self, packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
-        let (src, dst, is_error) = match packet.first()? >> 4 {
+    fn may_complain(&self, complaint: Complaint, packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+        let (src, dst, is_exempt) = match packet.first()? >> 4 {
             4 => {
                 let (header, _) = ipv4::parse_quote(packet).ok()?;
                 let is_error = header.protocol == Protocol::ICMPV4 && icmpv4::is_error(packet);
-                (IpAddr::V4(header.src), IpAddr::V4(header.dst), is_error || header.fragment_offset > 0)
+                let has_group = self.link.is_broadcast(header.src) || self.link.is_broadcast(header.dst);
+                let is_exempt = is_error || has_group || header.fragment_offset > 0;
+                (IpAddr::V4(header.src), IpAddr::V4(header.dst), is_exempt)
             }
             _ => {
                 let (header, _) = ipv6::parse_quote(packet).ok()?;
                 (IpAddr::V6(header.src), IpAddr::V6(header.dst), icmpv6::is_error(packet))
             }
         };
-        if is_error || !self.link.is_host_source(src) {
+        if is_exempt || !self.link.is_host_source(src) || self.link.is_martian(src) {
             return None;
         }
-        // Of what went to a group only the exceptions of RFC 4443 §2.4(e.3) come here.
+        // Of parameters in what went to a group only the exceptions of RFC 4443 §2.4(e.3) come here.
+        if dst.is_multicast() && !matches!(complaint, Complaint::Parameter(..)) {
+            return None;
+        }
         let answer = if self.link.is_for_us(dst) { dst } else { self.link.source_for(src).ok()? };
         Some((src, answer))
     }
@@ -317,6 +330,13 @@ impl Complaint {
             Complaint::Parameter(code, pointer) => icmpv6::Message::ParameterProblem { code, pointer },
         }
     }
+}
+
+/// As much of a packet as an error quotes.
+fn quote_of<F: Frame>(frame: &F) -> Vec<u8> {
+    let mut quote = alloc::vec![0; frame.total_len().min(QUOTE_LEN_MAX)];
+    chain::copy(frame, 0, &mut quote);
+    quote
 }
 
 /// The header of an echo request.

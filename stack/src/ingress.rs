@@ -36,6 +36,8 @@ pub(crate) struct Packet {
     pub(crate) is_group: bool,
     /// IPv6: where the field is that names the protocol.
     pub(crate) next_header_at: usize,
+    /// IPv6: it came with a fragment header, be it as its own only fragment.
+    pub(crate) was_fragment: bool,
 }
 
 impl<F: Frame> Stack<F> {
@@ -142,7 +144,7 @@ impl<F: Frame> Stack<F> {
         frame.trim_front(ether_len);
         match ethertype {
             EtherType::IPV4 => self.receive_ipv4(now, frame, meta, is_group, device),
-            EtherType::IPV6 => self.receive_ipv6(now, frame, meta, is_group, device),
+            EtherType::IPV6 => self.receive_ipv6(now, frame, meta, (is_group, false), device),
             EtherType::ARP => self.receive_arp(now, &frame, device),
             _ => Err(Drop::UnhandledProto),
         }
@@ -186,6 +188,7 @@ impl<F: Frame> Stack<F> {
             if !self.link.is_for_us(dst) && !self.link.is_broadcast(header.dst) {
                 return Err(Drop::IpInAddr);
             }
+            let fragment = fragment.in_group(is_group);
             let Some(whole) = self.reassemble(now, fragment, frame, device)? else { return Ok(()) };
             return self.receive_ipv4(now, whole, RxMeta::default(), is_group, device);
         }
@@ -198,6 +201,7 @@ impl<F: Frame> Stack<F> {
             tos: header.tos,
             is_group,
             next_header_at: 0,
+            was_fragment: false,
         };
         if packet.protocol == Protocol::TCP {
             return self.receive_tcp(now, packet, frame, meta);
@@ -225,13 +229,14 @@ impl<F: Frame> Stack<F> {
         Ok(packet)
     }
 
+    /// `was_fragment`: it was put together from fragments just now.
     #[inline]
     fn receive_ipv6<D: Device<Frame = F>>(
         &mut self,
         now: Instant,
         mut frame: F,
         meta: RxMeta,
-        is_group: bool,
+        (is_group, was_fragment): (bool, bool),
         device: &mut D,
     ) -> Result<(), Drop> {
         let header = ipv6::parse(frame.bytes(), frame.total_len()).map_err(ip_error)?;
@@ -258,8 +263,9 @@ impl<F: Frame> Stack<F> {
             }
         };
         if let Some(fragment) = Fragment::ipv6(&header, &extensions) {
+            let fragment = fragment.in_group(is_group);
             let Some(whole) = self.reassemble(now, fragment, frame, device)? else { return Ok(()) };
-            return self.receive_ipv6(now, whole, RxMeta::default(), is_group, device);
+            return self.receive_ipv6(now, whole, RxMeta::default(), (is_group, true), device);
         }
         let packet = Packet {
             src: IpAddr::V6(header.src),
@@ -270,6 +276,7 @@ impl<F: Frame> Stack<F> {
             tos: header.traffic_class,
             is_group,
             next_header_at: extensions.next_header_at,
+            was_fragment: was_fragment || extensions.is_atomic,
         };
         if packet.protocol == Protocol::ICMPV6 {
             return self.receive_icmpv6(now, packet, &header, frame, device);

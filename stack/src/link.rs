@@ -103,7 +103,17 @@ impl<F: Frame> Link<F> {
         // A router may have said that the link takes less than the device.
         let narrowed = (self.caps.mtu < self.mtu_max).then_some(self.caps.mtu);
         let caps = in_vlan(caps, self.vlan);
-        self.caps = Caps { mtu: narrowed.unwrap_or(caps.mtu), ..caps };
+        self.set_mtu(narrowed.unwrap_or(caps.mtu));
+        self.caps = Caps { mtu: self.caps.mtu, ..caps };
+    }
+
+    /// The link takes packets of this length from now on.
+    pub(crate) fn set_mtu(&mut self, mtu: usize) {
+        if mtu < self.caps.mtu {
+            // Connections come to know of it where they look up their next hop.
+            self.neighbors.void_ids();
+        }
+        self.caps.mtu = mtu;
     }
 
     /// Adds an address and the route to its network.

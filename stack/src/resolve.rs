@@ -12,7 +12,7 @@ use crate::ip::addresses::AddressState;
 use crate::ip::neighbor::{Evidence, Output};
 use crate::stack::Stack;
 use crate::wire::arp::{self, Operation};
-use crate::wire::ndp::{self, NeighborAdvert};
+use crate::wire::ndp::{self, NeighborAdvert, RouterAdvert};
 use crate::wire::{EtherType, Mac, Protocol, ethernet, icmpv6, ipv6};
 
 impl<F: Frame> Stack<F> {
@@ -73,7 +73,7 @@ impl<F: Frame> Stack<F> {
                 self.receive_solicit(now, header.src, target, source_mac, device)
             }
             ndp::Message::NeighborAdvert(advert) => {
-                let NeighborAdvert { target, target_mac, solicited, override_known, .. } = advert;
+                let NeighborAdvert { target, target_mac, solicited, override_known, router } = advert;
                 match self.link.address_state(IpAddr::V6(target)) {
                     None | Some(AddressState::Duplicate) => {}
                     Some(AddressState::Tentative) => return Err(self.meet_duplicate(now, target)),
@@ -81,6 +81,11 @@ impl<F: Frame> Stack<F> {
                 }
                 let evidence = Evidence::Advert { solicited, override_known };
                 self.learn_first(now, IpAddr::V6(target), target_mac, evidence, device);
+                let was_router = self.link.discovered.is_router(target);
+                if was_router && !router && self.link.neighbors.agrees(IpAddr::V6(target), target_mac) {
+                    // RFC 4861 §7.2.5: who says that it is no router, is none, as if its lifetime were over.
+                    return self.receive_router(now, target, &RouterAdvert::default(), device);
+                }
                 Ok(())
             }
             ndp::Message::RouterAdvert(ref advert) => self.receive_router(now, header.src, advert, device),

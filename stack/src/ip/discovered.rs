@@ -53,17 +53,20 @@ impl Discovered {
         self.prefixes.iter().map(|(network, _)| *network)
     }
 
+    /// Whether an address is that of a default router.
+    pub(crate) fn is_router(&self, addr: Ipv6Addr) -> bool {
+        self.routers.iter().any(|(router, _)| *router == addr)
+    }
+
     /// The router for what is not on the link.
     pub(crate) fn router(&self) -> Option<Ipv6Addr> {
         self.routers.first().map(|(router, _)| *router)
     }
 
-    /// Forgets what is over. Returns whether that was the last router.
-    pub(crate) fn expire(&mut self, now: Instant) -> bool {
-        let had_router = !self.routers.is_empty();
+    /// Forgets what is over.
+    pub(crate) fn expire(&mut self, now: Instant) {
         self.routers.retain(|(_, until)| *until > now);
         self.prefixes.retain(|(_, until)| *until > now);
-        had_router && self.routers.is_empty()
     }
 
     /// When something will be over.
@@ -129,7 +132,7 @@ mod tests {
         }
         assert_eq!((discovered.router(), discovered.deadline()), (Some(router(0)), later));
         assert!(discovered.is_on_link("fd00:1::5".parse().unwrap()));
-        assert!(discovered.expire(later) && !discovered.expire(later));
+        discovered.expire(later);
         assert_eq!((discovered.router(), discovered.deadline()), (None, Instant::MAX));
         assert!(!discovered.is_on_link("fd00:1::5".parse().unwrap()));
     }

@@ -1,4 +1,4 @@
-//! Rate limits for what strangers can make us send: ICMP errors, challenge ACKs.
+//! Rate limits for what strangers can make us send: ICMP errors.
 
 use alloc::boxed::Box;
 use core::hash::BuildHasher;

@@ -184,10 +184,7 @@ impl<P> Neighbors<P> {
     /// Using an entry in doubt gets it asked for; it goes on working meanwhile.
     #[inline]
     pub fn mac(&mut self, id: NeighborId, now: Instant) -> Option<Mac> {
-        let neighbor = self.slots.get(id.index as usize)?;
-        if neighbor.generation != id.generation {
-            return None;
-        }
+        let neighbor = self.slots.get(id.index as usize).filter(|neighbor| neighbor.is(id))?;
         if now < neighbor.fresh_until {
             return neighbor.mac;
         }
@@ -197,18 +194,21 @@ impl<P> Neighbors<P> {
     /// What frames to a neighbour begin with, as long as its link-layer address counts as proven.
     #[inline]
     pub(crate) fn fresh_front(&self, id: NeighborId, now: Instant) -> Option<&Front> {
-        let neighbor = usually(self.slots.get(id.index as usize))?;
         // What is proven is known.
-        let is_fresh = likely(neighbor.generation == id.generation) && likely(now < neighbor.fresh_until);
-        if is_fresh { Some(&neighbor.front) } else { None }
+        self.fresh(id, now).map(|neighbor| &neighbor.front)
     }
 
     /// As [`mac`](Self::mac), but only while nobody needs to ask whether it still holds.
     #[inline]
     pub fn fresh_mac(&self, id: NeighborId, now: Instant) -> Option<&Mac> {
-        let neighbor = self.slots.get(id.index as usize)?;
-        let is_fresh = neighbor.generation == id.generation && now < neighbor.fresh_until;
-        if is_fresh { neighbor.mac.as_ref() } else { None }
+        self.fresh(id, now)?.mac.as_ref()
+    }
+
+    #[inline(always)]
+    fn fresh(&self, id: NeighborId, now: Instant) -> Option<&Neighbor<P>> {
+        let neighbor = usually(self.slots.get(id.index as usize))?;
+        let is_fresh = likely(neighbor.is(id)) && likely(now < neighbor.fresh_until);
+        if is_fresh { Some(neighbor) } else { None }
     }
 
     #[cold]
@@ -227,7 +227,7 @@ impl<P> Neighbors<P> {
     #[inline]
     pub fn confirm(&mut self, id: NeighborId, now: Instant) {
         if let Some(neighbor) = self.slots.get_mut(id.index as usize)
-            && neighbor.generation == id.generation
+            && neighbor.is(id)
             && neighbor.mac.is_some()
         {
             neighbor.fresh_until = now + self.reachable_time;
@@ -251,12 +251,25 @@ impl<P> Neighbors<P> {
         self.by_addr.get(&addr).map(|&index| self.id(index))
     }
 
+    /// Whether a neighbour is known by this link-layer address, or by any if none is said.
+    pub(crate) fn agrees(&self, addr: IpAddr, mac: Option<Mac>) -> bool {
+        let known = self.by_addr.get(&addr).and_then(|&index| self.slots.get(index as usize)?.mac);
+        known.is_some_and(|known| mac.is_none_or(|mac| mac == known))
+    }
+
+    /// From now on no [`NeighborId`] that was given out is good: whoever has one looks up its way anew.
+    pub(crate) fn void_ids(&mut self) {
+        for neighbor in &mut self.slots {
+            neighbor.generation = neighbor.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        }
+    }
+
     /// Lets a packet wait until its neighbour is resolved. Returns the packet that had to go for it: the
     /// oldest of this neighbour, or `packet` itself when too many wait in all, or when the entry is gone or
     /// resolved.
     pub fn enqueue(&mut self, id: NeighborId, packet: P) -> Option<P> {
         let neighbor = self.slots.get_mut(id.index as usize);
-        let Some(neighbor) = neighbor.filter(|n| n.generation == id.generation && n.mac.is_none()) else {
+        let Some(neighbor) = neighbor.filter(|n| n.is(id) && n.mac.is_none()) else {
             return Some(packet);
         };
         if neighbor.waiting.len() >= WAITING_COUNT_MAX {
@@ -430,6 +443,12 @@ enum Eviction {
 }
 
 impl<P> Neighbor<P> {
+    /// Whether it is the one of that name, and not a later one in its slot.
+    #[inline(always)]
+    fn is(&self, id: NeighborId) -> bool {
+        self.generation == id.generation
+    }
+
     fn resolve(&mut self, addr: IpAddr, mac: Mac, station: Mac) {
         self.mac = Some(mac);
         self.front = Front::new(mac, station, addr.is_ipv4());

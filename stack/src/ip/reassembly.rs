@@ -55,6 +55,8 @@ pub struct Fragment {
     last: bool,
     /// What it says of congestion: the lower two bits of type of service or traffic class.
     ecn: u8,
+    /// It was sent to many on the link: nobody is told what becomes of it.
+    is_group: bool,
     /// Where its payload starts in the packet that it came in.
     payload_at: u32,
     /// Length of the headers that the whole packet keeps.
@@ -78,6 +80,7 @@ impl Fragment {
             end: start + u32::from(header.payload_len),
             last: !header.more_fragments,
             ecn: header.tos & CE,
+            is_group: false,
             payload_at: header_len as u32,
             header_len: header_len as u32,
             next_header: None,
@@ -99,10 +102,17 @@ impl Fragment {
             end: start + packet_len.checked_sub(extensions.offset)? as u32,
             last: !fragment.more,
             ecn: header.traffic_class & CE,
+            is_group: false,
             payload_at: extensions.offset as u32,
             header_len: extensions.offset.checked_sub(ipv6::FRAGMENT_LEN)? as u32,
             next_header: Some((extensions.next_header_at as u32, fragment.next_header)),
         })
+    }
+
+    /// The same fragment, sent to many on the link, or not.
+    #[must_use]
+    pub fn in_group(self, is_group: bool) -> Fragment {
+        Fragment { is_group, ..self }
     }
 
     fn is_ipv4(&self) -> bool {
@@ -139,7 +149,7 @@ pub enum Refused {
 #[derive(Debug)]
 pub struct Expired<F> {
     /// Its first fragment, from the IP header on, if that arrived: what a time exceeded message quotes.
-    /// Without it none is sent (RFC 792, RFC 4443 §3.3).
+    /// Without it none is sent (RFC 792, RFC 4443 §3.3), nor of what came to many on the link (RFC 1122 §3.2.2).
     pub first: Option<F>,
     /// How many fragments were thrown away with it.
     pub fragment_count: usize,
@@ -212,7 +222,7 @@ impl<F: Frame> Reassembly<F> {
         now: Instant,
         alloc: impl FnMut(usize) -> Option<F>,
     ) -> Result<Option<F>, Refused> {
-        let memory_len = memory_len(&frame);
+        let memory_len = chain::capacity(&frame);
         self.make_room(&fragment.key, memory_len)?;
         let key = fragment.key;
         let packet = self.packet(&fragment, now);
@@ -241,7 +251,9 @@ impl<F: Frame> Reassembly<F> {
         }
         let packet = self.remove(&key)?;
         let fragment_count = packet.pieces.len();
-        let first = packet.pieces.into_iter().next().filter(|piece| piece.fragment.start == 0);
+        let was_for_many = packet.pieces.iter().any(|piece| piece.fragment.is_group);
+        let first = packet.pieces.into_iter().next();
+        let first = first.filter(|piece| piece.fragment.start == 0 && !was_for_many);
         Some(Expired { first: first.map(|piece| piece.frame), fragment_count })
     }
 
@@ -453,11 +465,6 @@ impl<F: Frame, A: FnMut(usize) -> Option<F>> Writer<F, A> {
         }
         Some(chain)
     }
-}
-
-/// Bytes of pool memory that a chain holds.
-fn memory_len<F: Frame>(frame: &F) -> usize {
-    core::iter::successors(Some(frame), |frame| frame.next()).map(Frame::capacity).sum()
 }
 
 #[cfg(test)]
@@ -685,8 +692,17 @@ mod tests {
             let last = end == 65_520;
             let key = Key { src: [1, 1, 1, 1].into(), dst: [1, 1, 1, 2].into(), ident: 1, protocol: None };
             let (start, end) = (start as u32, end as u32);
-            let fragment =
-                Fragment { key, start, end, last, ecn: 0, payload_at: 20, header_len: 20, next_header: None };
+            let fragment = Fragment {
+                key,
+                start,
+                end,
+                last,
+                ecn: 0,
+                is_group: false,
+                payload_at: 20,
+                header_len: 20,
+                next_header: None,
+            };
             let frame = frame(&host, (end - start) as usize);
             let result = host.receive(fragment, frame, at(0)).err();
             assert_eq!(result, last.then_some(Refused::TooLong));
@@ -739,6 +755,7 @@ mod tests {
                 end,
                 last: dry,
                 ecn: 0,
+                is_group: false,
                 payload_at: 0,
                 header_len: 8,
                 next_header: None,
@@ -761,6 +778,7 @@ mod tests {
             end: 8,
             last: true,
             ecn: 0,
+            is_group: false,
             payload_at: 8,
             header_len: 8,
             next_header: None,

@@ -30,9 +30,9 @@ impl<F: Frame> Connection<F> {
         let mut report = Report::default();
         if ack.after(una) {
             report.has_progress = true;
-            report.echo = segment.header.options.timestamps.map(|timestamps| timestamps.ecr);
-            let (was_waiting, cwnd) = (self.retries > 0, self.congestion.cwnd());
             let echo = segment.header.options.timestamps.map(|timestamps| timestamps.ecr);
+            report.echo = echo;
+            let (was_waiting, cwnd) = (self.retries > 0, self.congestion.cwnd());
             self.advance(ack, echo, cx.now, cx.config);
             if is_echo {
                 self.congestion.set_cwnd(self.congestion.cwnd().min(cwnd));
@@ -47,7 +47,8 @@ impl<F: Frame> Connection<F> {
             // RFC 5681 §2: no data, no window change, something outstanding. With SACK, only news count, so
             // that a receiver repeating itself is no loss.
             let is_duplicate = segment.sequence_len() == 0 && !window_moved;
-            if if self.sack_ok { newly_sacked > 0 } else { is_duplicate } {
+            let speaks_for_loss = if self.sack_ok { newly_sacked > 0 } else { is_duplicate };
+            if speaks_for_loss {
                 self.recovery.on_dup_ack(una);
             }
             report.is_bare_duplicate = is_duplicate && newly_sacked == 0;

@@ -10,7 +10,11 @@ use hayase_device::hint::{likely, unlikely};
 use hayase_time::{Instant, Wheel};
 
 use super::connection::Connection;
+use crate::slab::Slab;
 use crate::socket::{ListenerId, Ready};
+
+/// So many entries of the list of work are not worth a look at whether they still count.
+const WORK_LEN_MIN: usize = 64;
 
 /// Whose time it is: an index, kept so that none at all takes no more room in the wheel.
 #[derive(Debug, Clone, Copy)]
@@ -143,11 +147,108 @@ impl Agenda {
         debug_assert_eq!(connection.charged_len, connection.memory_len());
     }
 
+    /// A connection that goes leaves its entry in the list of work, and the next tenant of its slot makes another. As long as
+    /// the device takes nothing, nobody goes through the list: so it is tidied before it is much longer than connections are
+    /// many.
+    #[inline]
+    pub(super) fn tidy_work_if_needed<F>(&mut self, connections: &mut Slab<Connection<F>>) {
+        if unlikely(self.work.len() >= WORK_LEN_MIN.max(2 * connections.len())) {
+            self.tidy_work(connections);
+        }
+    }
+
+    /// Leaves one entry of each connection that is listed, where its first one is.
+    #[cold]
+    fn tidy_work<F>(&mut self, connections: &mut Slab<Connection<F>>) {
+        let take = |connection: &mut Connection<F>| core::mem::take(&mut connection.listed.work);
+        self.work.retain(|index| connections.get_mut(*index).is_some_and(take));
+        for index in &self.work {
+            if let Some(connection) = connections.get_mut(*index) {
+                connection.listed.work = true;
+            }
+        }
+    }
+
     /// A connection goes, with its timer and what it was charged for.
     pub(super) fn strike<F>(&mut self, connection: &mut Connection<F>) {
         if let Some(key) = connection.timer.key.take() {
             self.wheel.remove(key);
         }
         self.memory_len -= core::mem::take(&mut connection.charged_len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::SocketAddr;
+
+    use hayase_device::Caps;
+    use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
+    use hayase_time::Instant;
+
+    use crate::config::Config;
+    use crate::counters::Counters;
+    use crate::random::Random;
+    use crate::seq::Seq;
+    use crate::tcp::flow::Tuple;
+    use crate::tcp::{Tcp, Turn};
+    use crate::wire::tcp::{Flags, Options, TcpHeader};
+
+    /// A stack whose device takes nothing, and what its peers may do meanwhile.
+    struct Stuck {
+        tcp: Tcp<HeapFrame>,
+        config: Config,
+        counters: Counters,
+        random: Random,
+        pool: Pool,
+    }
+
+    impl Stuck {
+        fn receive(&mut self, port: u16, flags: Flags, seq: u32) {
+            let tuple = Tuple::new(local(), ([10, 0, 0, 2], port).into());
+            let header = TcpHeader {
+                src_port: port,
+                dst_port: 80,
+                seq: Seq(seq),
+                ack: Seq(0),
+                flags,
+                window: 1000,
+                urgent: 0,
+                options: Options::default(),
+            };
+            let mut turn = Turn {
+                now: Instant::ZERO,
+                config: &self.config,
+                counters: &mut self.counters,
+                random: &self.random,
+                mtu: 1500,
+                is_marked: false,
+            };
+            let empty = self.pool.alloc(0).unwrap();
+            if let Err(empty) = self.tcp.receive(&tuple, &header, empty, &mut turn) {
+                self.tcp.receive_stranger(&tuple, &header, empty, &mut turn).unwrap();
+            }
+        }
+    }
+
+    fn local() -> SocketAddr {
+        ([10, 0, 0, 1], 80).into()
+    }
+
+    #[test]
+    fn connections_that_come_and_go_while_nothing_is_sent_leave_nothing_behind() {
+        let (config, mut random) = (Config::default(), Random::new([1; 32]));
+        let mut tcp = Tcp::new(&config, &Caps::ethernet(1500), &random, Instant::ZERO);
+        tcp.listen(local(), 16, &mut random, &config).unwrap();
+        let pool = Pool::new(PoolConfig::default());
+        let mut stuck = Stuck { tcp, config, counters: Counters::default(), random, pool };
+        stuck.receive(4000, Flags::SYN, 77);
+        for n in 0..100_000 {
+            stuck.receive(5000, Flags::SYN, n);
+            stuck.receive(5000, Flags::RST, n + 1);
+            let len = stuck.tcp.agenda.work.len();
+            assert!(len <= 64, "{len} entries of {} connections", stuck.tcp.count());
+        }
+        assert!(stuck.tcp.agenda.work.contains(&0) && stuck.tcp.count() == 1, "the first one waits");
     }
 }

@@ -117,6 +117,9 @@ pub(super) trait CongestionControl {
     /// Congestion, seen by loss with `flight` bytes outstanding: the new slow start threshold.
     fn reduced(&mut self, window: &Window, flight: u32, mss: u32) -> u32;
 
+    /// The retransmission timer ran out, perhaps not for the first time.
+    fn on_timeout(&mut self) {}
+
     /// A reduction was needless, and the window is what it was.
     fn on_undo(&mut self, window: &Window);
 }
@@ -333,11 +336,13 @@ impl Controller {
     pub(super) fn on_timeout(&mut self, flight: u32, mss: u32, is_repeated: bool) {
         let (window, bulk) = self.parts();
         match bulk.algorithm.control() {
-            // A second timeout of the same segment leaves ssthresh alone (RFC 5681 §3.1).
-            Some(control) if !is_repeated => {
-                window.ssthresh = control.reduced(window, flight, mss);
+            Some(control) => {
+                // A second timeout of the same segment leaves ssthresh alone (RFC 5681 §3.1).
+                if !is_repeated {
+                    window.ssthresh = control.reduced(window, flight, mss);
+                }
+                control.on_timeout();
             }
-            Some(_) => {}
             None => self.with_model(Bbr::on_recovery),
         }
         self.window.cwnd = mss;

@@ -3,7 +3,7 @@
 
 use hayase_time::Instant;
 
-use super::congestion::{Ack, CongestionControl, Window};
+use super::congestion::{Ack, CWND_MAX, CongestionControl, Window};
 use super::hystart::{HyStart, Pace};
 use crate::seq::Seq;
 
@@ -50,12 +50,15 @@ impl Cubic {
     }
 
     fn slow_start(&mut self, window: &mut Window, ack: &Ack) -> u32 {
-        match self.hystart.on_ack(ack) {
+        // RFC 9406 §4.3: only the first slow start looks for its end; the others have theirs.
+        let is_first = window.ssthresh == CWND_MAX;
+        match if is_first { self.hystart.on_ack(ack) } else { Pace::Divided(1) } {
             Pace::Divided(divisor) => {
                 let left = window.slow_start(ack.acked / divisor);
                 if window.is_slow_start() { 0 } else { left }
             }
             Pace::Exit => {
+                self.hystart = HyStart::default();
                 window.ssthresh = window.cwnd;
                 ack.acked
             }
@@ -112,6 +115,11 @@ impl CongestionControl for Cubic {
         self.cwnd_prior = cwnd;
         self.epoch = None;
         ((u64::from(flight) * BETA_10 / 10) as u32).max(2 * mss)
+    }
+
+    fn on_timeout(&mut self) {
+        // RFC 9438 §4.8: what is begun next aims at where it begins.
+        self.w_max = 0;
     }
 
     fn on_undo(&mut self, window: &Window) {
@@ -224,6 +232,61 @@ mod tests {
         // A minute later, and much further on.
         cubic.on_ack(&Ack { una: Seq(1 << 20), ..ack(MSS, 60_000) });
         assert!(cubic.cwnd() < before + MSS, "{} after {before}", cubic.cwnd());
+    }
+
+    /// Slow start that a growing delay ended: the window and what was acknowledged.
+    fn after_hystart() -> (Controller, Seq) {
+        let mut cubic = Controller::new(Congestion::Cubic, MSS);
+        let mut una = Seq(0);
+        for round in 0..30 {
+            let nxt = una + cubic.cwnd();
+            let rtt_us = if round < 2 { 50_000 } else { 100_000 };
+            while una.before(nxt) && cubic.is_slow_start() {
+                una += MSS;
+                cubic.on_ack(&Ack { una, nxt, rtt_us, ..ack(MSS, round * 100) });
+            }
+        }
+        assert!(!cubic.is_slow_start(), "it ended");
+        (cubic, una)
+    }
+
+    /// RFC 9406 §4.3: HyStart++ is for the first slow start alone.
+    #[test]
+    fn h2_slow_start_after_a_timeout_doubles_up_to_the_threshold() {
+        let (mut cubic, mut una) = after_hystart();
+        for _ in 0..300 {
+            cubic.on_timeout(64 * MSS, MSS, false);
+            let ssthresh = cubic.ssthresh();
+            let mut wanted = MSS;
+            while wanted < ssthresh {
+                let nxt = una + cubic.cwnd();
+                while una.before(nxt) {
+                    una += MSS;
+                    cubic.on_ack(&Ack { una, nxt, rtt_us: 100_000, ..ack(MSS, 10_000) });
+                }
+                wanted = (2 * wanted).min(ssthresh);
+                assert!(cubic.cwnd() >= wanted, "{} of {wanted}", cubic.cwnd());
+            }
+        }
+    }
+
+    /// RFC 9438 §4.8: what the window was before a timeout is no aim.
+    #[test]
+    fn h1_after_a_timeout_growth_starts_where_slow_start_ends() {
+        let mut cubic = Controller::new(Congestion::Cubic, MSS);
+        cubic.set_cwnd(1000 * MSS);
+        cubic.on_timeout(20 * MSS, MSS, false);
+        let mut una = Seq(0);
+        for round in 0..40 {
+            let segments = u64::from(cubic.cwnd() / MSS);
+            for n in 0..segments {
+                una += MSS;
+                let at = round * 100 + n * 100 / segments;
+                cubic.on_ack(&Ack { una, srtt_us: 100_000, ..ack(MSS, at) });
+            }
+        }
+        // From 14 on: C t^3 is 20 segments after 3.7 s, Reno's estimate is 19 by then.
+        assert!((25..=45).contains(&(cubic.cwnd() / MSS)), "{}", cubic.cwnd());
     }
 
     #[test]

@@ -12,6 +12,13 @@ use hayase_time::Instant;
 use crate::fifo::Fifo;
 use crate::seq::Seq;
 
+/// So many stretches may always be told apart, however little is outstanding.
+const RUNS_MIN: usize = 64;
+
+/// And one for each so many bytes, up to [`RUNS_MAX`]: what a peer's reports make us keep is then a part of what is
+/// outstanding, which is in the account of buffers.
+const RUN_LEN_MIN: usize = 64;
+
 /// The most stretches that the peer's reports may split what is outstanding into, unless so much is outstanding that
 /// there are more segments of [`RUN_LEN`]. A peer that reports more is not lost: what is forgotten counts as missing and
 /// is sent again.
@@ -19,6 +26,11 @@ const RUNS_MAX: usize = 1024;
 
 /// A stretch for each so many bytes may always be told apart: the segments of a long fat path are longer.
 const RUN_LEN: usize = 1024;
+
+/// The stretches that `outstanding` bytes may be split into.
+fn runs_max(outstanding: usize) -> usize {
+    (outstanding / RUN_LEN_MIN).clamp(RUNS_MIN, RUNS_MAX).max(outstanding / RUN_LEN)
+}
 
 /// How many segments' worth of SACKed data above a hole make it a loss (DupThresh of RFC 6675 §2).
 pub(super) const DUP_THRESH: u32 = 3;
@@ -373,7 +385,7 @@ impl<'a> Scoreboard<'a> {
             return Some(index);
         }
         let outstanding = self.flight.end().map_or(0, |end| (end - self.start) as usize);
-        if self.flight.runs.len() >= RUNS_MAX.max(outstanding / RUN_LEN) {
+        if self.flight.runs.len() >= runs_max(outstanding) {
             return None;
         }
         let whole = *self.flight.runs.get(index)?;
@@ -543,6 +555,28 @@ mod tests {
             (flight.account.lost_len, flight.board().next_lost(u32::MAX)),
             (3000 * 1448 - 1000, Some((Seq(1000), Seq(1448))))
         );
+    }
+
+    /// Every second byte of a little, reported by a liar: what is kept of it is less than the buffers that hold it.
+    #[test]
+    fn what_is_kept_is_in_proportion_to_what_is_outstanding() {
+        for outstanding in [100u32, 4096, 16_384] {
+            let mut flight = Whole::default();
+            flight.flight.send(Seq(outstanding), Instant::ZERO);
+            for at in (1..outstanding).step_by(2) {
+                flight.board().sack((Seq(at), Seq(at + 1)), |_, _| {});
+            }
+            let kept = flight.flight.runs.len() * size_of::<Run>();
+            assert!(kept <= 1024.max(outstanding as usize / 4), "{kept} bytes for {outstanding}");
+            // Ten segments of it are told apart as before.
+            let mut flight = Whole::default();
+            flight.flight.send(Seq(outstanding), Instant::ZERO);
+            let len = outstanding / 10;
+            let sacked: u32 = (0..5)
+                .map(|n| flight.board().sack((Seq(2 * n * len), Seq((2 * n + 1) * len)), |_, _| {}))
+                .sum();
+            assert_eq!(sacked, 5 * len);
+        }
     }
 
     #[test]

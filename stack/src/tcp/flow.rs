@@ -340,6 +340,9 @@ fn fold(a: u64, b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
     #[test]
     fn loopback_is_known_by_either_end() {
         let is_loopback = |a: &str, b: &str| Tuple::new(a.parse().unwrap(), b.parse().unwrap()).is_loopback();
@@ -350,9 +353,6 @@ mod tests {
         );
         assert!(!is_loopback("[fd00::1]:1", "[::2]:2") && !is_loopback("[fd00::1]:1", "[fe80::1]:2"));
     }
-
-    use super::*;
-    use alloc::vec::Vec;
 
     fn tuple(i: u32) -> Tuple {
         let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 80);

@@ -9,6 +9,7 @@ mod agenda;
 mod assembler;
 mod bbr;
 mod buffers;
+mod challenges;
 mod congestion;
 pub(crate) mod connection;
 mod cookie;
@@ -67,6 +68,7 @@ use hayase_device::{Caps, Device, Frame};
 use hayase_time::Instant;
 
 use self::agenda::{Agenda, Timed};
+use self::challenges::Challenges;
 use self::connection::{AckDebt, Connection, Timer};
 use self::fastopen::FastOpens;
 use self::flow::{Flow, Flows, Tuple};
@@ -80,7 +82,6 @@ use self::time_wait::{Arrival, TimeWait, TimeWaits};
 use crate::config::Config;
 use crate::counters::{Count, Counters, Drop};
 use crate::egress::Egress;
-use crate::ip::limiter::Limiter;
 use crate::random::Random;
 use crate::slab::Slab;
 use crate::socket::{ListenerId, Ready, Socket, TcpId};
@@ -110,7 +111,7 @@ pub(crate) struct Tcp<F> {
     /// Of the account of buffers, what datagrams take.
     datagrams_len: usize,
     replies: VecDeque<Reply>,
-    challenges: Limiter,
+    challenges: Challenges,
     fast_opens: FastOpens,
     ports: Ports,
     /// What the device can do, as far as filling frames is concerned.
@@ -132,7 +133,7 @@ impl<F: Frame> Tcp<F> {
             look_at: 0,
             datagrams_len: 0,
             replies: VecDeque::new(),
-            challenges: Limiter::new(config.challenge_acks_per_second, config.challenge_acks_per_second),
+            challenges: Challenges::new(config, random),
             fast_opens: FastOpens::new(config, random),
             ports: Ports::new(),
             caps: *caps,
@@ -256,12 +257,22 @@ impl<F: Frame> Tcp<F> {
         match entry.arrives(&segment, turn.now) {
             Arrival::Ignored => Err(Drop::TcpOldData),
             Arrival::Answer(reply) => {
+                self.reply(reply);
+                Ok(())
+            }
+            Arrival::Repeated(reply) => {
                 self.time_waits.renew(index, turn.now.after_micros(turn.config.time_wait_us.into()));
                 self.reply(reply);
                 Ok(())
             }
             Arrival::Closed => {
                 self.remove_time_wait(index);
+                Ok(())
+            }
+            Arrival::Reopen if !self.has_room_for(&tuple) => {
+                // The entry is of more use than a SYN that comes to nothing: its peer may lack our last ACK yet.
+                let answer = entry.answer(turn.now);
+                self.reply(answer);
                 Ok(())
             }
             Arrival::Reopen => {
@@ -271,6 +282,14 @@ impl<F: Frame> Tcp<F> {
                 self.listen_receive(tuple, segment, Some(predecessor), turn)
             }
         }
+    }
+
+    /// Whether a connection between these ends may be opened by the peer.
+    fn has_room_for(&self, tuple: &Tuple) -> bool {
+        let listener = self.listeners.find(tuple.local_ip(), tuple.local_port());
+        let has_room =
+            listener.and_then(|id| self.listeners.get(id)).is_some_and(|listener| listener.has_room());
+        has_room && !self.connections.is_full()
     }
 
     fn remove_time_wait(&mut self, index: u32) {
@@ -314,6 +333,7 @@ impl<F: Frame> Tcp<F> {
         if !connection.owned {
             self.agenda.strike(connection);
             self.connections.remove(index);
+            self.agenda.tidy_work_if_needed(&mut self.connections);
         }
     }
 

@@ -63,6 +63,7 @@ impl<F: Frame> Connection<F> {
             }
             _ => {}
         }
+        self.fit_link(egress.link.caps.mtu);
         if self.has_paused(egress.now, config) {
             self.congestion.on_idle(self.mss);
         }
@@ -134,11 +135,12 @@ impl<F: Frame> Connection<F> {
         self.snd_nxt = self.iss + 1 + data_len;
         self.note_syn_data(data_len);
         self.recovery.forget_flight();
-        if self.retries == 0 {
-            // Karn: what was sent twice is not timed.
+        // The timer runs from when it goes for the first time until it is acknowledged, or patience ends.
+        if self.deadlines.retransmit == Instant::MAX {
             self.recovery.flight.send(self.snd_nxt, egress.now);
+            self.arm_timeout(egress.now, config);
         }
-        self.arm_timeout(egress.now, config);
+        // Else it goes again: what was sent twice is not timed (Karn), and a peer that repeats its SYN wins no time by it.
         self.ack_debt = AckDebt::None;
         self.last_ack_sent = self.rcv_nxt;
         Output::Done

@@ -10,6 +10,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
+use hayase_device::hint::unlikely;
 use hayase_device::{Device, Frame};
 use hayase_time::Instant;
 
@@ -216,6 +217,32 @@ impl<F: Frame> Connection<F> {
         (mtu - network_len(self.tuple.local_ip()) - TcpHeader::LEN) as u32 - options
     }
 
+    /// Segments are no longer than the link takes, which may be less than it took when the connection was opened (RFC 4861
+    /// §6.3.4): what is longer would not even get to a router that could say so. They stay so if the link takes more again.
+    #[inline]
+    pub(super) fn fit_link(&mut self, mtu: usize) {
+        if unlikely(self.mss as usize > mtu.saturating_sub(self.headers_len())) {
+            self.narrow(mtu);
+        }
+    }
+
+    #[cold]
+    fn narrow(&mut self, mtu: usize) {
+        self.mss = (mtu.saturating_sub(self.headers_len()) as u32).max(1);
+        let mss = self.mss;
+        if let Some(path) = self.path_mtu_mut() {
+            // Nothing longer is tried.
+            (path.mss_before, path.high) = (path.mss_before.min(mss), path.high.min(mss));
+            path.unproven = None;
+        }
+        self.forget_path_if_wide();
+    }
+
+    /// Bytes in front of the payload of a packet.
+    fn headers_len(&self) -> usize {
+        network_len(self.tuple.local_ip()) + self.header_len() as usize
+    }
+
     /// Returns whether segments got shorter.
     fn lower_mss(&mut self, now: Instant, mss: u32) -> bool {
         if mss >= self.mss || !self.state.is_synchronized() {
@@ -292,7 +319,8 @@ impl<F: Frame> Connection<F> {
             return;
         }
         counters.count(Count::MtupSuccess);
-        self.mss = low.max(probe.end - probe.start);
+        // The link may take less than when it left.
+        self.mss = low.max((probe.end - probe.start).min(path.mss_before));
         (path.tries_high, path.probe_at) = (false, now);
         if self.mss >= path.mss_before {
             rare.path_mtu = None;

@@ -3,6 +3,7 @@
 use hayase_device::Frame;
 use hayase_time::Instant;
 
+use super::challenges::Challenges;
 use super::connection::{AckDebt, Connection, LossTimer};
 use super::pressure::Pressure;
 use super::segment::{Reset, Segment, Stop};
@@ -10,7 +11,6 @@ use super::state::State;
 use crate::config::Config;
 use crate::counters::{Count, Counters, Drop};
 use crate::error::Error;
-use crate::ip::limiter::Limiter;
 use crate::seq::Seq;
 use crate::socket::Ready;
 use crate::wire::tcp::{Flags, Timestamps};
@@ -20,7 +20,7 @@ pub(super) struct Context<'a> {
     pub(super) now: Instant,
     pub(super) config: &'a Config,
     pub(super) counters: &'a mut Counters,
-    pub(super) challenges: &'a mut Limiter,
+    pub(super) challenges: &'a mut Challenges,
     /// Whether more buffers are held than should be.
     pub(super) pressure: Pressure,
     /// The segment's packet met congestion on its way.
@@ -50,7 +50,6 @@ impl<F: Frame> Connection<F> {
         self.check_sequence(&mut segment, cx)?;
         self.check_rst(&segment, cx)?;
         self.check_syn(&segment, cx)?;
-        self.note_timestamp(segment.seq, segment.header.options.timestamps, cx.now);
         self.check_ack(&segment, cx)?;
         self.check_urg(&segment);
         self.check_marks(&segment, cx);
@@ -88,6 +87,9 @@ impl<F: Frame> Connection<F> {
             segment.truncate(0);
             return Ok(());
         }
+        if segment.has(Flags::RST) {
+            return self.check_place_of_rst(seq);
+        }
         if !(self.is_acceptable(seq, len) || self.answers_simultaneous_open(segment)) {
             return Err(self.refuse_sequence(segment, cx));
         }
@@ -100,6 +102,14 @@ impl<F: Frame> Connection<F> {
             segment.truncate(self.rcv_adv.since(segment.seq).min(segment.len));
         }
         Ok(())
+    }
+
+    /// A reset is judged by where it stands itself, whatever it carries (RFC 5961 §3.2): nothing of it is trimmed, or one
+    /// with enough data in front of RCV.NXT would be as good as the exact one.
+    #[cold]
+    fn check_place_of_rst(&self, seq: Seq) -> Result<(), Stop> {
+        let is_within = seq == self.rcv_nxt || seq.within(self.rcv_nxt, self.rcv_wnd());
+        if is_within { Ok(()) } else { Err(Stop::Drop(Drop::TcpInvalidRst)) }
     }
 
     /// Table 6 of RFC 9293 §3.10.7.4.
@@ -124,9 +134,6 @@ impl<F: Frame> Connection<F> {
     }
 
     fn refuse_sequence(&mut self, segment: &Segment<'_, F>, cx: &mut Context<'_>) -> Stop {
-        if segment.has(Flags::RST) {
-            return Stop::Drop(Drop::TcpInvalidRst);
-        }
         if self.state == State::SynReceived && segment.has(Flags::SYN) && segment.seq == self.snd_wl1 {
             // Our SYN-ACK was lost: the peer repeats its SYN, we repeat our answer.
             self.resend_syn();
@@ -205,7 +212,7 @@ impl<F: Frame> Connection<F> {
 
     /// RFC 7323 §4.3 (2): TS.Recent follows the segment that covers Last.ACK.sent.
     #[inline]
-    pub(super) fn note_timestamp(&mut self, seq: Seq, timestamps: Option<Timestamps>, now: Instant) {
+    fn note_timestamp(&mut self, seq: Seq, timestamps: Option<Timestamps>, now: Instant) {
         if let Some(timestamps) = timestamps
             && self.timestamps_ok
             && seq.at_or_before(self.last_ack_sent)
@@ -236,6 +243,8 @@ impl<F: Frame> Connection<F> {
             self.challenge(cx);
             return Err(Stop::Drop(Drop::TcpInvalidAck));
         }
+        // Not before: by a timestamp far ahead somebody who guesses would have PAWS drop all that the peer says.
+        self.note_timestamp(segment.seq, segment.header.options.timestamps, cx.now);
         if let Some(probing) = self.probing_mut() {
             probing.heard(cx.now);
         }

@@ -35,7 +35,9 @@ pub(super) enum Arrival {
     Ignored,
     /// It is answered.
     Answer(Reply),
-    /// The peer opens a new connection: the entry makes room (MAY-2).
+    /// So is the peer's FIN, which lacks our last ACK: the time starts again (MUST-13).
+    Repeated(Reply),
+    /// The peer opens a new connection: the entry makes room for it (MAY-2), if there is a use for it.
     Reopen,
     /// A reset ends it.
     Closed,
@@ -50,7 +52,7 @@ impl TimeWait {
             ts_recent: connection.ts_recent,
             ts_offset: connection.ts_offset,
             has_timestamps: connection.timestamps_ok,
-            window: (connection.rcv_wnd() >> connection.rcv_wscale).min(u32::from(u16::MAX)) as u16,
+            window: connection.window_field(),
             renewals: 0,
         }
     }
@@ -61,13 +63,17 @@ impl TimeWait {
             return if segment.seq == self.rcv_nxt { Arrival::Closed } else { Arrival::Ignored };
         }
         if segment.has(Flags::SYN) && !segment.has(Flags::ACK) {
-            if self.is_newer(segment) {
+            // With a FIN it opens nothing.
+            if self.is_newer(segment) && !segment.has(Flags::FIN) {
                 return Arrival::Reopen;
             }
             return Arrival::Answer(self.answer(now));
         }
+        if segment.has(Flags::FIN) && segment.text_end() + 1 == self.rcv_nxt {
+            return Arrival::Repeated(self.answer(now));
+        }
         if segment.sequence_len() > 0 {
-            // A repeated FIN, or an old duplicate: the peer lacks our last ACK.
+            // An old duplicate, or somebody guesses.
             return Arrival::Answer(self.answer(now));
         }
         // A bare ACK asks for none: two hosts that disagree would answer each other for a minute.

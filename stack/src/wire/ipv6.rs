@@ -153,6 +153,8 @@ pub struct Extensions {
     /// Set if this is only a part of a packet. A packet that is its own only fragment does not count as one
     /// (RFC 6946).
     pub fragment: Option<FragmentHeader>,
+    /// Set if it has a fragment header that says that it is its own only fragment (RFC 6946).
+    pub is_atomic: bool,
 }
 
 /// Why extension headers were refused, and whom to tell.
@@ -199,6 +201,7 @@ pub fn walk_extensions(packet: &[u8], header: &Header) -> Result<Extensions, Ref
         offset: LEN,
         next_header_at: NEXT_HEADER_AT,
         fragment: None,
+        is_atomic: false,
     };
     match header.next_header {
         Protocol::TCP | Protocol::UDP | Protocol::ICMPV6 => Ok(start),
@@ -226,6 +229,7 @@ fn walk(packet: &[u8], end: usize, start: Extensions) -> Result<Extensions, Refu
                     let (protocol, offset) = (fragment.next_header, at + FRAGMENT_LEN);
                     return Ok(Extensions { protocol, offset, fragment: Some(fragment), ..here });
                 }
+                here.is_atomic = true;
             }
             _ => return Ok(here),
         }
@@ -318,7 +322,7 @@ fn check_fragment(packet: &[u8], end: usize, at: usize, fragment: &FragmentHeade
 /// Whether a first fragment has every header up to that of the transport, so that nobody on the way had to
 /// guess what it passed (RFC 7112).
 fn reaches_upper_layer(packet: &[u8], offset: usize, protocol: Protocol) -> bool {
-    let start = Extensions { protocol, offset, next_header_at: 0, fragment: None };
+    let start = Extensions { protocol, offset, next_header_at: 0, fragment: None, is_atomic: false };
     let Ok(upper) = skip(packet, start) else { return false };
     let header_len = match upper.protocol {
         Protocol::TCP => 20,
@@ -363,6 +367,7 @@ pub fn parse_quote(quote: &[u8]) -> Result<(Header, Extensions), WireError> {
         offset: LEN,
         next_header_at: NEXT_HEADER_AT,
         fragment: None,
+        is_atomic: false,
     };
     Ok((header, skip(quote, start)?))
 }

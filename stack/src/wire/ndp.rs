@@ -83,8 +83,9 @@ pub struct NeighborAdvert {
     pub target_mac: Option<Mac>,
 }
 
-/// A router advertisement. A value of zero means that the router says nothing about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A router advertisement. A value of zero means that the router says nothing about it: the default one says that the sender
+/// is no router for what is not on the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RouterAdvert {
     /// Hop limit for packets we send.
     pub hop_limit: u8,

@@ -7,7 +7,9 @@ use std::time::Duration;
 use hayase_stack::{AddressState, Cidr, Config, Drop, Error, Reach};
 
 use crate::codec::{self, Body, Heard, ICMPV6, IpOut, Payload};
-use crate::host::{Host, PEER_MAC, STACK_MAC, ms, neighbor_advert};
+use crate::dsl::{Script, ack, data, syn};
+use crate::host::{Host, PEER_MAC, PEER_V6, STACK_MAC, STACK_V6, ms, neighbor_advert};
+use crate::oracle::pattern;
 
 const ROUTER: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9));
 const OTHER_ROUTER: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 10));
@@ -210,6 +212,9 @@ fn l9_a_router_leads_everywhere_for_as_long_as_it_says() {
     assert!(is_reachable(&mut host));
     Advert { lifetime_s: 0, ..advert() }.send(&mut host);
     assert!(!is_reachable(&mut host), "it is none any more");
+    host.drain();
+    host.wait(secs(5));
+    assert_eq!(questions(&mut host).len(), 1, "another one is looked for");
 }
 
 /// By which a host of several interfaces chooses.
@@ -252,6 +257,76 @@ fn l9_a_router_that_is_silent_is_replaced_by_the_next() {
     host.packet(&neighbor_advert(OTHER_ROUTER, LINK_LOCAL, 0xe000_0000));
     host.drain();
     assert_eq!(send_far(&mut host), Ok(PEER_MAC));
+}
+
+/// RFC 4861 §7.2.5
+#[test]
+fn l9_a_router_that_says_it_is_none_is_replaced_by_the_next() {
+    let mut host = host();
+    host.answers_neighbors = false;
+    let mac = |n: u8| [&[1, 1][..], &[2, 0, 0, 0, 1, n]].concat();
+    Advert { options: mac(1), ..advert() }.send(&mut host);
+    Advert { src: OTHER_ROUTER, options: mac(2), ..advert() }.send(&mut host);
+    assert_eq!(send_far(&mut host), Ok([2, 0, 0, 0, 1, 1]));
+    // Without R and without O: it does not even know its link-layer address.
+    host.packet(&neighbor_advert(ROUTER, LINK_LOCAL, 0));
+    assert_eq!(send_far(&mut host), Ok([2, 0, 0, 0, 1, 1]));
+    host.packet(&neighbor_advert(ROUTER, ALL_NODES, 0xa000_0000));
+    assert_eq!(send_far(&mut host), Ok(PEER_MAC), "it has moved");
+    host.packet(&neighbor_advert(ROUTER, ALL_NODES, 0x2000_0000));
+    assert_eq!(send_far(&mut host), Ok([2, 0, 0, 0, 1, 2]), "it is a host now");
+    host.packet(&neighbor_advert(OTHER_ROUTER, ALL_NODES, 0x2000_0000));
+    assert!(!is_reachable(&mut host));
+    host.wait(secs(5));
+    assert_eq!(questions(&mut host).len(), 1, "another one is looked for");
+}
+
+/// A connection remembers its next hop, as long as that is one.
+#[test]
+fn l9_connections_leave_a_router_that_is_none_any_more() {
+    let far = ip("2001:db8:9::1");
+    let mut t = Script::listening_on(host(), STACK_V6, far);
+    let mac = |n: u8| [&[1, 1][..], &[2, 0, 0, 0, 1, n]].concat();
+    let router = Advert { options: mac(1), ..advert() };
+    router.send(&mut t.host);
+    Advert { src: OTHER_ROUTER, options: mac(2), ..advert() }.send(&mut t.host);
+    let mut t = t.established(syn().mss(1440));
+    let mut hops = Vec::new();
+    for n in 1..=4 {
+        if n == 4 {
+            Advert { lifetime_s: 0, ..router.clone() }.send(&mut t.host);
+        }
+        t.write(10);
+        let (_, heard) = t.host.next().expect("a segment");
+        hops.push(heard.dst_mac[5]);
+        t.peer(ack(1 + 10 * n));
+    }
+    assert_eq!(hops, [1, 1, 1, 2]);
+}
+
+/// RFC 4861 §6.3.4: connections that are there already are of no use to a link that takes less.
+#[test]
+fn l9_a_smaller_mtu_is_that_of_connections_too() {
+    let mut t = Script::listening_on(host(), STACK_V6, PEER_V6);
+    let mut ids = Vec::new();
+    for port in [4000, 4001] {
+        t.reborn(port, 77);
+        t = t.established(syn().mss(1440));
+        for n in 0..3 {
+            t.write(1440);
+            t.expect(data(1 + n * 1440..1 + (n + 1) * 1440));
+            t.peer(ack(1 + (n + 1) * 1440));
+        }
+        ids.push(t.id());
+    }
+    advert().mtu(1280).send(&mut t.host);
+    for id in ids {
+        let bytes: Vec<u8> = (1 + 3 * 1440..1 + 4 * 1440).map(pattern).collect();
+        assert!(t.host.stack.tcp_write(t.host.now, id, &bytes, &mut t.host.device).is_ready());
+        t.host.turn();
+        let Payload::Tcp(tcp) = t.host.next_ip().payload else { panic!("a segment expected") };
+        assert_eq!(tcp.payload.len(), 1220);
+    }
 }
 
 #[test]

@@ -193,7 +193,8 @@ impl Host {
                 if !src.is_unspecified() && src.is_ipv6() =>
             {
                 let target = IpAddr::from(<[u8; 16]>::try_from(&rest[..16]).unwrap());
-                Some(codec::frame(STACK_MAC, PEER_MAC, &neighbor_advert(target, *src, 0x6000_0000)))
+                // As a router would, which means nothing of who has not advertised that it is one.
+                Some(codec::frame(STACK_MAC, PEER_MAC, &neighbor_advert(target, *src, 0xe000_0000)))
             }
             _ => None,
         }

@@ -257,6 +257,16 @@ fn i9_no_error_about_errors_groups_broadcasts_or_later_fragments() {
     }
     let later = IpOut { ident: 3, fragment: (800, false), ..IpOut::new(PEER_V4, STACK_V4, 99) };
     host.packet(&later.packet(b"x"));
+    // First fragments that no other follows.
+    let first =
+        |src, dst| IpOut { ident: 4, fragment: (0, true), ..IpOut::new(src, dst, UDP) }.packet(&[1; 16]);
+    for dst in [[10, 0, 0, 255], [255, 255, 255, 255], [224, 0, 0, 1]] {
+        host.packet(&first(PEER_V4, dst.into()));
+    }
+    for src in [[10, 0, 0, 255], [10, 0, 0, 1], [255, 255, 255, 255], [224, 0, 0, 1]] {
+        host.packet(&first(src.into(), STACK_V4));
+    }
+    host.inject(&codec::frame(BROADCAST, PEER_MAC, &first(PEER_V4, STACK_V4)));
     host.wait(secs(120));
     host.silence();
 }

@@ -145,6 +145,32 @@ fn l2_an_advertisement_that_nobody_asked_for_teaches_nothing() {
     assert_eq!(host.next_icmp().0, SOLICIT);
 }
 
+/// RFC 6980 §5
+#[test]
+fn l2_neighbor_discovery_in_fragments_is_ignored() {
+    let mut host = Host::new();
+    let id = host.stack.udp_bind("[::]:2000".parse().unwrap()).unwrap();
+    host.answers_neighbors = false;
+    host.udp_send(id, b"x", (PEER_V6, 9));
+    assert_eq!(host.next_icmp().0, SOLICIT);
+    let advert = neighbor_advert(PEER_V6, STACK_V6, 0x6000_0000);
+    let in_fragment = |offset, more, ident, piece: &[u8]| {
+        let mut packet = fragment(ICMPV6, offset, more, ident, piece);
+        packet[7] = 255;
+        packet
+    };
+    let (head, tail) = advert[40..].split_at(16);
+    host.packet(&in_fragment(0, true, 1, head));
+    host.packet(&in_fragment(16, false, 1, tail));
+    host.packet(&in_fragment(0, false, 2, &advert[40..]));
+    let question = solicit(PEER_V6, STACK_V6, STACK_V6, &SOURCE_OPTION);
+    host.packet(&in_fragment(0, false, 3, &question));
+    host.silence();
+    assert_eq!(host.dropped(Drop::Ipv6NdiscBad), 3);
+    host.packet(&advert);
+    assert_eq!(host.drain().len(), 1, "the datagram that waited");
+}
+
 #[test]
 fn a_silent_neighbour_is_asked_for_three_times_and_given_up() {
     let mut host = Host::new();
@@ -455,7 +481,15 @@ fn l7_no_error_about_errors_or_groups() {
     for src in [NOBODY, ALL_NODES, IpAddr::V6(Ipv6Addr::LOCALHOST)] {
         host.ip(src, STACK_V6, UDP, &codec::udp((src, 9), (STACK_V6, 2001), b"x"));
     }
+    // First fragments that no other follows.
+    let bytes = [&[UDP, 0, 0, 1][..], &4u32.to_be_bytes(), &[1; 16]].concat();
+    let first = |src, dst| IpOut::new(src, dst, FRAGMENT).packet(&bytes);
+    host.packet(&first(PEER_V6, ALL_NODES));
+    host.packet(&first(STACK_V6, STACK_V6));
+    host.inject(&codec::frame([0x33, 0x33, 0, 0, 0, 1], PEER_MAC, &first(PEER_V6, STACK_V6)));
+    host.wait(secs(120));
     host.silence();
+    assert_eq!(host.dropped(Drop::FragTimeout), 3);
 }
 
 /// RFC 4443 §2.4(f)

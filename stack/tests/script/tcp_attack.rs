@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hayase_stack::{Error, State};
 
-use crate::codec::{self, ICMP, ICMPV6, SYN};
+use crate::codec::{self, ICMP, ICMPV6, PSH, SYN};
 use crate::dsl::{Script, ack, data, modern_syn, rst, syn, syn_ack};
 use crate::host::{Host, PEER_V4, PEER_V6, STACK_V4, STACK_V6, ms};
 
@@ -34,6 +34,26 @@ fn f1_only_the_exact_reset_closes_rfc_5961_3_2() {
     }
     assert_eq!(t.state(), State::Established);
     t.peer(rst(11));
+    t.expect_error(Error::ConnectionReset);
+}
+
+/// Its data would reach into the window, and RCV.NXT: the place of the reset itself counts.
+#[test]
+fn f1_data_does_not_make_a_reset_exact_rfc_5961_3_2() {
+    let mut t = Script::server();
+    t.peer(data(1..11));
+    t.read();
+    t.wait(ms(100));
+    t.drain();
+    for (seq, len) in [(5, 100), (10, 1), (10, 1400), (0, 1460)] {
+        t.peer(rst(seq).carrying(len));
+        t.peer(rst(seq).carrying(len).and(SYN));
+        t.silence();
+    }
+    t.peer(rst(12).carrying(100));
+    t.expect(ack(11).seq(1));
+    assert_eq!(t.state(), State::Established);
+    t.peer(rst(11).carrying(100));
     t.expect_error(Error::ConnectionReset);
 }
 
@@ -82,6 +102,19 @@ fn f3_data_with_an_impossible_ack_is_not_taken_rfc_5961_5_2() {
     assert_eq!(t.read(), 0);
     t.peer(data(1..11).ack(0));
     assert_eq!(t.read(), 10, "one that may be late is taken");
+}
+
+/// A timestamp far ahead would have PAWS drop all that the peer says from then on.
+#[test]
+fn f3_the_timestamp_of_what_has_an_impossible_ack_is_not_taken_rfc_5961_5_2() {
+    let mut t = Script::modern_server();
+    let far = t.ts_now().wrapping_add(1 << 30);
+    t.peer(data(1..11).ack(1 << 20).timestamps(far, 0));
+    t.peer(data(1..11).flags(PSH).timestamps(far, 0));
+    t.drain();
+    assert_eq!(t.read(), 0);
+    t.peer(data(1..11));
+    assert_eq!(t.read(), 10);
 }
 
 #[test]

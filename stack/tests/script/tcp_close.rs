@@ -182,6 +182,57 @@ fn must_13_a_repeated_fin_in_time_wait_is_acknowledged() {
     }
 }
 
+/// We were the client, and nobody listens at our port.
+#[test]
+fn must_13_a_syn_that_opens_nothing_leaves_time_wait_alone() {
+    let mut t = Script::client();
+    t.close();
+    t.expect(fin(1));
+    t.peer(ack(2));
+    t.peer(fin(1));
+    t.expect(ack(2).seq(2));
+    for higher in [syn().seq(100_000), syn().seq(100_000).and(FIN)] {
+        t.peer(higher);
+        t.expect(ack(2).seq(2));
+    }
+    t.peer(fin(1));
+    t.expect(ack(2).seq(2));
+    t.wait(secs(61));
+    assert!(is_gone(&t));
+}
+
+/// All that wait to be accepted are as many as may be.
+#[test]
+fn must_13_a_syn_for_which_there_is_no_room_leaves_time_wait_alone() {
+    let mut t = in_time_wait(syn().mss(1460));
+    let isn = t.peer_isn;
+    for port in 5000..5016 {
+        t.reborn(port, isn);
+        t.peer(syn().mss(1460));
+        t.expect(syn_ack());
+        t.peer(ack(1));
+    }
+    t.drain();
+    t.reborn(4000, isn.wrapping_add(100_000));
+    t.peer(syn().mss(1460));
+    let answer = t.drain();
+    assert!(answer.len() == 1 && answer[0].flags == ACK, "{answer:?}");
+    assert_eq!(t.host.stack.tcp_count(), 17);
+}
+
+/// Only the peer's FIN shows that it lacks our last ACK.
+#[test]
+fn time_wait_is_not_lengthened_by_what_is_no_fin_of_the_peer() {
+    let mut t = in_time_wait(syn().mss(1460));
+    t.wait(secs(30));
+    for segment in [data(1000..1010), data(0..1), fin(5), fin(0)] {
+        t.peer(segment);
+        t.expect(ack(2).seq(2));
+    }
+    t.wait(secs(31));
+    assert!(is_gone(&t));
+}
+
 #[test]
 fn time_wait_ends_after_a_minute_and_leaves_nothing() {
     let mut t = in_time_wait(modern_syn());

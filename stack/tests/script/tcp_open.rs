@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::task::Poll;
 use std::time::Duration;
 
-use hayase_stack::{Config, Error, Instant, State};
+use hayase_stack::{Config, Count, Error, Instant, State};
 
 use crate::codec::{ACK, FIN, RST, SYN, TCP, Tcp};
 use crate::dsl::{Script, ack, data, fin, modern_syn, rst, syn, syn_ack};
-use crate::host::{Host, PEER_V4, PEER_V6, STACK_V4, STACK_V6};
+use crate::host::{Host, PEER_V4, PEER_V6, STACK_V4, STACK_V6, ms};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -209,6 +209,38 @@ fn an_unanswered_syn_ack_is_repeated_after_one_second_then_two_and_given_up() {
     assert_eq!(times, [1, 3, 7, 15, 31]);
     assert_eq!(t.host.stack.tcp_count(), 0);
     t.host.assert_frames_home();
+}
+
+/// Karn's algorithm: the last acknowledgement may be of either.
+#[test]
+fn must_18_a_syn_that_went_twice_is_not_timed() {
+    let mut passive = Script::listening();
+    passive.peer(syn());
+    passive.expect(syn_ack());
+    let mut active = Script::connecting();
+    active.expect(syn());
+    for t in [&mut passive, &mut active] {
+        t.wait(ms(100));
+        t.peer(syn());
+        t.expect(syn_ack());
+        t.wait(ms(1));
+        t.peer(ack(1));
+    }
+    passive.accept();
+    for t in [&passive, &active] {
+        assert_eq!(t.state(), State::Established);
+        assert_eq!(t.host.stack.tcp_info(t.id()).unwrap().rtt_us, 0);
+    }
+}
+
+#[test]
+fn a_peer_that_repeats_its_syn_for_ever_is_given_up_as_well() {
+    let mut t = Script::listening();
+    for _ in 0..70 {
+        t.peer(syn());
+        t.wait(secs(1));
+    }
+    assert_eq!(t.host.stack.counters().get(Count::AttemptFails), 1);
 }
 
 #[test]

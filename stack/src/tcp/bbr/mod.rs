@@ -58,13 +58,6 @@ pub(in super::super) struct Situation {
     pub(in super::super) delivered: u64,
 }
 
-/// Why the window is smaller than it was, or about to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Recovering {
-    No,
-    Yes,
-}
-
 #[derive(Debug)]
 pub(in super::super) struct Bbr {
     phase: Phase,
@@ -122,7 +115,8 @@ pub(in super::super) struct Bbr {
     was_limited: bool,
 
     // What is gone back to
-    recovering: Recovering,
+    /// The window is smaller than it was for a loss, or about to be.
+    is_recovering: bool,
     prior_cwnd: u32,
     undo_phase: Option<Phase>,
     undo: Bounds,
@@ -169,7 +163,7 @@ impl Bbr {
             idle_restart: false,
             is_limited_now: false,
             was_limited: false,
-            recovering: Recovering::No,
+            is_recovering: false,
             prior_cwnd: 0,
             undo_phase: None,
             undo: Bounds::NONE,
@@ -277,12 +271,12 @@ impl Bbr {
     /// OnEnterFastRecovery, and OnEnterRTO but for the window, which is the connection's.
     pub(in super::super) fn on_recovery(&mut self, window: &Window) {
         self.save_state_upon_loss(window);
-        self.recovering = Recovering::Yes;
+        self.is_recovering = true;
     }
 
     /// All that was lost is repaired.
     pub(in super::super) fn on_recovered(&mut self, window: &mut Window) {
-        self.recovering = Recovering::No;
+        self.is_recovering = false;
         self.restore_cwnd(window);
     }
 
@@ -304,7 +298,7 @@ impl Bbr {
     }
 
     fn save_cwnd(&mut self, window: &Window) {
-        let is_known_good = self.recovering == Recovering::No && self.phase != Phase::ProbeRtt;
+        let is_known_good = !self.is_recovering && self.phase != Phase::ProbeRtt;
         self.prior_cwnd = if is_known_good { window.cwnd } else { self.prior_cwnd.max(window.cwnd) };
     }
 
