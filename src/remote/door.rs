@@ -345,8 +345,9 @@ impl Door for RemoteDoor {
 
     fn tcp_shutdown(&self, id: TcpId) -> io::Result<()> {
         self.client.call(self.away, |state| {
-            state.tcp(id)?.shut_down()?;
-            state.push(Command::Shutdown(id));
+            if state.tcp(id)?.shut_down() {
+                state.push(Command::Shutdown(id));
+            }
             Ok(())
         })
     }

@@ -126,6 +126,57 @@ fn a_reader_that_does_not_read_closes_the_window() {
     }
 }
 
+/// More than a connection may have under way to its reader: the rest is in the stack when the reset comes.
+const MORE_THAN_UNDER_WAY: usize = (256 << 10) + 10_000;
+
+/// Reads until the end, and says how many bytes came and what that was.
+async fn drain(stream: &mut TcpStream) -> (usize, std::io::Result<()>) {
+    let mut received = Vec::new();
+    let end = timeout(Duration::from_secs(5), stream.read_to_end(&mut received)).await.expect("an end");
+    (received.len(), end.map(drop))
+}
+
+/// Writes to a stream that is not read, waits until it is all there, and resets.
+async fn write_and_reset(mut peer: TcpStream, len: usize) {
+    peer.write_all(&pattern(len)).await.unwrap();
+    while !peer.is_flushed().unwrap() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    peer.abort();
+    sleep(Duration::from_millis(5)).await;
+}
+
+/// A download that broke off does not look complete, although there was nothing left to write.
+#[test]
+fn a_reset_after_shutdown_is_told_behind_what_came_before() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (mut stream, peer) = connected(server).await;
+            stream.shutdown().await.unwrap();
+            write_and_reset(peer, MORE_THAN_UNDER_WAY).await;
+            let (len, end) = drain(&mut stream).await;
+            assert_eq!((len, end.unwrap_err().kind()), (MORE_THAN_UNDER_WAY, ErrorKind::ConnectionReset));
+        });
+    }
+}
+
+/// To say so after the end takes nothing away from whoever reads.
+#[test]
+fn shutdown_after_a_reset_leaves_the_error_to_the_reader() {
+    for model in APART {
+        run(model, |_, server| async move {
+            for len in [10, MORE_THAN_UNDER_WAY] {
+                let (mut stream, peer) = connected(server).await;
+                write_and_reset(peer, len).await;
+                stream.shutdown().await.unwrap();
+                sleep(Duration::from_millis(5)).await;
+                let (read, end) = drain(&mut stream).await;
+                assert_eq!((read, end.unwrap_err().kind()), (len, ErrorKind::ConnectionReset));
+            }
+        });
+    }
+}
+
 /// RFC 9293 §3.10.4: also the bytes that have left the stack and were not read count as unread.
 #[test]
 fn closing_with_unread_bytes_resets() {

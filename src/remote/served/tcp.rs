@@ -176,7 +176,7 @@ impl Sockets {
         if tcp.closing {
             self.tcp.remove(id);
             door.close(Socket::Tcp(id));
-        } else if tcp.shut_down {
+        } else if tcp.shut_down && !tcp.write_closed {
             // If it fails, the connection has, of which the client hears anyway.
             let _ = door.tcp_shutdown(id);
         }
