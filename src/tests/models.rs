@@ -160,6 +160,20 @@ fn a_reset_after_shutdown_is_told_behind_what_came_before() {
     }
 }
 
+/// The rest is exactly what is read at first, and there is room for more: the error is all that the second read finds.
+#[test]
+fn a_reset_right_behind_a_piece_is_told() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (mut stream, peer) = connected(server).await;
+            let len = (256 << 10) + 2048;
+            write_and_reset(peer, len).await;
+            let (read, end) = drain(&mut stream).await;
+            assert_eq!((read, end.unwrap_err().kind()), (len, ErrorKind::ConnectionReset));
+        });
+    }
+}
+
 /// To say so after the end takes nothing away from whoever reads.
 #[test]
 fn shutdown_after_a_reset_leaves_the_error_to_the_reader() {

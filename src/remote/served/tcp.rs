@@ -278,8 +278,11 @@ impl Sockets {
                     }
                 }
                 Poll::Ready(Ok(len)) => {
-                    let chunk = self.take_large(door, id, len, room);
+                    let (chunk, failure) = self.take_large(door, id, len, room);
                     self.pass_on(id, chunk);
+                    if let Some(error) = failure {
+                        return self.fail(id, error);
+                    }
                 }
                 Poll::Ready(Err(error)) => return self.fail(id, error),
                 Poll::Pending => return,
@@ -302,18 +305,28 @@ impl Sockets {
         (room > 0).then_some(room)
     }
 
-    /// What is behind the first `len` bytes, which are in the small buffer, and these: one piece.
-    fn take_large(&mut self, door: &dyn Door, id: TcpId, len: usize, room: u64) -> Chunk {
+    /// What is behind the first `len` bytes, which are in the small buffer, and these: one piece. And an error, if there is
+    /// nothing else behind it: the stack tells it once.
+    fn take_large(
+        &mut self,
+        door: &dyn Door,
+        id: TcpId,
+        len: usize,
+        room: u64,
+    ) -> (Chunk, Option<io::Error>) {
         let more = room.min(PIECE_LEN) as usize - len;
         let memory = &mut self.memory;
         memory.reserve(len + more);
         memory.extend_from_slice(&self.small[..len]);
+        let mut failure = None;
         if more > 0 {
-            // An end or an error behind it is met by the next round.
+            // An end behind it is met by the next round.
             let mut sink = |bytes: &[u8]| memory.extend_from_slice(bytes);
-            let _ = door.tcp_read_with(id, Notify::NEVER, more, &mut sink);
+            if let Poll::Ready(Err(error)) = door.tcp_read_with(id, Notify::NEVER, more, &mut sink) {
+                failure = Some(error);
+            }
         }
-        Chunk::Shared(memory.split().freeze())
+        (Chunk::Shared(memory.split().freeze()), failure)
     }
 
     #[inline]
