@@ -174,6 +174,29 @@ fn a_reset_right_behind_a_piece_is_told() {
     }
 }
 
+/// As in the unified model: what was received stays readable, whoever is told first that the connection is over.
+#[test]
+fn a_writer_that_is_told_of_a_reset_takes_nothing_from_a_slow_reader() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (stream, peer) = connected(server).await;
+            let (mut read, mut write) = stream.into_split();
+            let writer = crate::spawn(async move {
+                let data = pattern(super::MORE_THAN_BUFFERS);
+                let error = write.write_all(&data).await.unwrap_err();
+                write.forget();
+                error
+            });
+            write_and_reset(peer, MORE_THAN_UNDER_WAY).await;
+            let error = writer.await.unwrap();
+            assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+            let mut received = Vec::new();
+            let end = timeout(Duration::from_secs(5), read.read_to_end(&mut received)).await.unwrap();
+            assert_eq!((received.len(), end.unwrap_err().kind()), (MORE_THAN_UNDER_WAY, ErrorKind::ConnectionReset));
+        });
+    }
+}
+
 /// To say so after the end takes nothing away from whoever reads.
 #[test]
 fn shutdown_after_a_reset_leaves_the_error_to_the_reader() {

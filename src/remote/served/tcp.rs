@@ -42,6 +42,8 @@ pub(super) struct Tcp {
     freed: usize,
     ended: bool,
     write_closed: bool,
+    /// What ended it, if a write was told while the stack still had bytes for the client: told behind those.
+    error: Option<io::Error>,
     /// The end follows what is unsent.
     shut_down: bool,
     /// So does the close: the handle is gone.
@@ -64,6 +66,7 @@ impl Tcp {
             freed: 0,
             ended: false,
             write_closed: false,
+            error: None,
             shut_down: false,
             closing: false,
             parting: false,
@@ -104,7 +107,7 @@ impl Sockets {
         if tcp.unsent.is_empty() && !tcp.write_closed {
             match write(door, id, &mut chunk) {
                 Poll::Ready(Ok(())) => return self.free(id, paid),
-                Poll::Ready(Err(error)) => return self.fail(id, error),
+                Poll::Ready(Err(error)) => return self.break_off(door, id, error),
                 Poll::Pending => {}
             }
         }
@@ -339,11 +342,13 @@ impl Sockets {
     }
 
     fn end(&mut self, id: TcpId) {
-        if let Some(tcp) = self.tcp.get_mut(id) {
-            tcp.ended = true;
-            let client = tcp.client;
-            self.tell(client, Completion::Ended(id));
+        let Some(tcp) = self.tcp.get_mut(id) else { return };
+        if let Some(error) = tcp.error.take() {
+            return self.fail(id, error);
         }
+        tcp.ended = true;
+        let client = tcp.client;
+        self.tell(client, Completion::Ended(id));
     }
 
     /// Sends what had to wait.
@@ -358,7 +363,7 @@ impl Sockets {
                     self.free(id, paid);
                 }
                 Poll::Ready(Err(error)) => {
-                    self.fail(id, error);
+                    self.break_off(door, id, error);
                     break;
                 }
                 Poll::Pending => return,
@@ -375,6 +380,16 @@ impl Sockets {
         let client = tcp.client;
         self.tell(client, Completion::WriteClosed(id));
         self.finish(door, id);
+    }
+
+    /// A write was told what ended the connection. What came in before that comes first, also where there is no room for it
+    /// yet.
+    fn break_off(&mut self, door: &dyn Door, id: TcpId, error: io::Error) {
+        let Some(tcp) = self.tcp.get_mut(id) else { return };
+        tcp.unsent.clear();
+        tcp.error = Some(error);
+        self.take(door, id, Ready::READ_CLOSED | Ready::ERROR);
+        self.close_write(door, id);
     }
 
     fn fail(&mut self, id: TcpId, error: io::Error) {
