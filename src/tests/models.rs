@@ -246,6 +246,53 @@ fn what_was_written_arrives_after_the_handle_is_gone() {
     }
 }
 
+/// Writes until nobody takes any more: neither the stack nor what lies before it.
+async fn fill(stream: &mut TcpStream) -> usize {
+    let (data, mut sent) = (pattern(1 << 16), 0);
+    while let Ok(len) = timeout(Duration::from_millis(50), stream.write(&data)).await {
+        sent += len.unwrap();
+    }
+    sent
+}
+
+/// The time runs from the close on, not from when the stack has everything.
+#[test]
+fn a_connection_that_cannot_deliver_lingers_no_longer_than_it_may() {
+    for model in APART {
+        run(model, |client, server| async move {
+            let (mut stream, mut peer) = connected(server).await;
+            fill(&mut stream).await;
+            stream.set_linger(Some(Duration::from_millis(100))).unwrap();
+            drop(stream);
+            sleep(Duration::from_millis(20)).await;
+            assert_eq!(client.tcp_count().unwrap(), 1, "it has time");
+            let gone = async {
+                while client.tcp_count().unwrap() > 0 {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(Duration::from_secs(5), gone).await.expect("it lingers for ever");
+            let error = drain(&mut peer).await.1.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        });
+    }
+}
+
+#[test]
+fn a_connection_that_lingers_delivers_to_a_reader() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (mut stream, mut peer) = connected(server).await;
+            let sent = fill(&mut stream).await;
+            stream.set_linger(Some(Duration::from_secs(20))).unwrap();
+            drop(stream);
+            sleep(Duration::from_millis(5)).await;
+            let (received, end) = drain(&mut peer).await;
+            assert_eq!((received, end.unwrap()), (sent, ()));
+        });
+    }
+}
+
 #[test]
 fn many_small_writes_are_bounded_and_kept_in_order() {
     for model in APART {

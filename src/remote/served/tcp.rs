@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hayase_device::SharedBytes;
 use hayase_stack::{Ready, Socket, TcpId};
+use hayase_time::Instant;
 
 use super::Sockets;
 use super::urgent::Urgent;
@@ -48,6 +49,8 @@ pub(super) struct Tcp {
     shut_down: bool,
     /// So does the close: the handle is gone.
     pub(super) closing: bool,
+    /// When a close that waits for what is unsent becomes a reset.
+    lingers_until: Option<Instant>,
     /// It is about to move to another core: the client gets nothing more from here.
     pub(super) parting: bool,
     /// It is in the list of those who wait for room in the messages.
@@ -69,6 +72,7 @@ impl Tcp {
             error: None,
             shut_down: false,
             closing: false,
+            lingers_until: None,
             parting: false,
             stalled: false,
         }
@@ -166,17 +170,49 @@ impl Sockets {
         if let Some(output) = &mut self.outputs[client] {
             output.unread -= unread;
         }
-        let lingers_not = matches!(door.tcp_linger(id), Ok(Some(Duration::ZERO)));
-        if has_unread || lingers_not {
-            self.abort(door, id);
+        match door.tcp_linger(id) {
+            Ok(Some(Duration::ZERO)) => self.abort(door, id),
+            _ if has_unread => self.abort(door, id),
+            Ok(Some(linger)) => self.linger(id, linger),
+            _ => {}
         }
         self.finish(door, id);
+    }
+
+    /// The time runs from the close on, also before the stack knows of it.
+    fn linger(&mut self, id: TcpId, linger: Duration) {
+        if let Some(tcp) = self.tcp.get_mut(id).filter(|tcp| !tcp.unsent.is_empty()) {
+            let until = self.now + linger;
+            tcp.lingers_until = Some(until);
+            self.lingering.insert((until, id.index), id);
+        }
+    }
+
+    /// Resets the connections whose time to deliver the rest is over. Returns how many.
+    pub(in crate::remote) fn end_lingering(&mut self, door: &dyn Door) -> usize {
+        let mut count = 0;
+        while let Some(first) = self.lingering.first_entry()
+            && first.key().0 <= self.now
+        {
+            let id = *first.get();
+            first.remove();
+            self.abort(door, id);
+            self.finish(door, id);
+            count += 1;
+        }
+        count
     }
 
     /// Once nothing is unsent: the end and the close that were asked for.
     fn finish(&mut self, door: &dyn Door, id: TcpId) {
         let Some(tcp) = self.tcp.get(id).filter(|tcp| tcp.unsent.is_empty()) else { return };
         if tcp.closing {
+            if let Some(until) = tcp.lingers_until
+                && self.lingering.remove(&(until, id.index)).is_some()
+            {
+                // Of its time, this much is left. It fails for connections that are no more.
+                let _ = door.tcp_set_linger(id, Some(until - self.now));
+            }
             self.tcp.remove(id);
             door.close(Socket::Tcp(id));
         } else if tcp.shut_down && !tcp.write_closed {
