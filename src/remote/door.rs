@@ -21,7 +21,7 @@ use super::message::{Addresses, Command, Datagram};
 use super::moving::Destination;
 use super::{DATAGRAMS_MAX, SEND_MAX, mirror};
 use crate::counters::Counters;
-use crate::door::Door;
+use crate::door::{Door, Farewell};
 use crate::error::io_error;
 use crate::steering::Moved;
 use crate::wakers::{Notify, Side};
@@ -352,14 +352,6 @@ impl Door for RemoteDoor {
         })
     }
 
-    fn tcp_abort(&self, id: TcpId) -> io::Result<()> {
-        self.client.call(self.away, |state| {
-            state.tcp(id)?.fail(io_error(Error::ConnectionAborted));
-            state.push(Command::Abort(id));
-            Ok(())
-        })
-    }
-
     fn tcp_local_addr(&self, id: TcpId) -> io::Result<SocketAddr> {
         self.addresses_of(id).map(|addresses| addresses.local)
     }
@@ -585,9 +577,8 @@ impl Door for RemoteDoor {
         woken.into_iter().flatten().for_each(Waker::wake);
     }
 
-    fn close(&self, socket: Socket) {
-        // After the end there is nothing to close.
-        let _ = self.client.close_from(self.away, socket);
+    fn bid(&self, farewell: Farewell) {
+        self.client.bid(self.away, farewell);
     }
 
     fn has_links(&self) -> io::Result<bool> {

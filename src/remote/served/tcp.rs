@@ -11,7 +11,7 @@ use hayase_time::Instant;
 
 use super::Sockets;
 use super::urgent::Urgent;
-use crate::door::Door;
+use crate::door::{Door, Farewell};
 use crate::remote::chunk::Chunk;
 use crate::remote::client::copy_into;
 use crate::remote::message::Completion;
@@ -152,11 +152,21 @@ impl Sockets {
     }
 
     pub(in crate::remote) fn abort(&mut self, door: &dyn Door, id: TcpId) {
-        if let Some(tcp) = self.tcp.get_mut(id) {
-            tcp.unsent.clear();
-            // Whatever it answers: the connection is no more.
-            let _ = door.tcp_abort(id);
+        if self.remove_tcp(id).is_some() {
+            door.bid(Farewell::Abort(id));
         }
+    }
+
+    /// The connection is served no more, and what the client has not read of it counts no more.
+    pub(super) fn remove_tcp(&mut self, id: TcpId) -> Option<Tcp> {
+        let tcp = self.tcp.remove(id)?;
+        if let Some(output) = &mut self.outputs[tcp.client] {
+            output.unread -= tcp.taken_total - tcp.read_total;
+        }
+        if let Some(until) = tcp.lingers_until {
+            self.lingering.remove(&(until, id.index));
+        }
+        Some(tcp)
     }
 
     /// What was written is still delivered, unless the peer's bytes were not read (RFC 9293 §3.10.4, SHLD-3): those
@@ -171,8 +181,8 @@ impl Sockets {
             output.unread -= unread;
         }
         match door.tcp_linger(id) {
-            Ok(Some(Duration::ZERO)) => self.abort(door, id),
-            _ if has_unread => self.abort(door, id),
+            Ok(Some(Duration::ZERO)) => return self.abort(door, id),
+            _ if has_unread => return self.abort(door, id),
             Ok(Some(linger)) => self.linger(id, linger),
             _ => {}
         }
@@ -194,10 +204,8 @@ impl Sockets {
         while let Some(first) = self.lingering.first_entry()
             && first.key().0 <= self.now
         {
-            let id = *first.get();
-            first.remove();
+            let id = first.remove();
             self.abort(door, id);
-            self.finish(door, id);
             count += 1;
         }
         count
@@ -207,13 +215,11 @@ impl Sockets {
     fn finish(&mut self, door: &dyn Door, id: TcpId) {
         let Some(tcp) = self.tcp.get(id).filter(|tcp| tcp.unsent.is_empty()) else { return };
         if tcp.closing {
-            if let Some(until) = tcp.lingers_until
-                && self.lingering.remove(&(until, id.index)).is_some()
-            {
+            if let Some(until) = tcp.lingers_until {
                 // Of its time, this much is left. It fails for connections that are no more.
                 let _ = door.tcp_set_linger(id, Some(until - self.now));
             }
-            self.tcp.remove(id);
+            self.remove_tcp(id);
             door.close(Socket::Tcp(id));
         } else if tcp.shut_down && !tcp.write_closed {
             // If it fails, the connection has, of which the client hears anyway.
