@@ -161,7 +161,7 @@ pub(crate) trait Door {
     fn forget(&self, socket: Socket, side: Side, ticket: NonZeroU64);
     /// Wakes everybody who waits for the socket, to look again.
     fn rouse(&self, socket: Socket);
-    /// Does what is left to do for a handle that is gone. Never fails: a busy shard does it in its next turn.
+    /// Does what is left to do for a handle that is gone, or for a half of one. Never fails: a busy shard does it in its next turn.
     fn bid(&self, farewell: Farewell);
     /// The handle is gone.
     fn close(&self, socket: Socket) {
@@ -191,13 +191,15 @@ pub(crate) trait Door {
     fn tcp_count(&self) -> io::Result<usize>;
 }
 
-/// What is left to do for a handle that is gone: nobody is there to hear of an error.
+/// What is left to do for a handle that is gone, or for a half of one: nobody is there to hear of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Farewell {
     /// Close the socket.
     Close(Socket),
     /// Reset the connection, and close it.
     Abort(TcpId),
+    /// Tell the peer that no more follows.
+    Shutdown(TcpId),
 }
 
 /// Bids a shard farewell of a socket: here, or at home if this is not its thread.
@@ -524,6 +526,11 @@ impl Handle<TcpId> {
     pub(crate) fn abort(self) {
         let shard = self.shard;
         bid(shard, Farewell::Abort(self.into_id()));
+    }
+
+    /// Whoever writes is gone: no more follows.
+    pub(crate) fn end_writing(&self) {
+        bid(self.shard, Farewell::Shutdown(self.id));
     }
 
     /// Whether it is known without asking that a read by the task of this waker has to wait.

@@ -596,6 +596,8 @@ impl Door for KernelShard {
     fn bid(&self, farewell: Farewell) {
         let socket = match farewell {
             Farewell::Close(socket) => socket,
+            // One that is not connected any more needs none.
+            Farewell::Shutdown(id) => return drop(self.tcp_shutdown(id)),
             Farewell::Abort(id) => {
                 // One that is no more is closed.
                 let _ = self.call(|sockets| sockets.tcp(id.key()).map(hayase_kernel::Tcp::abort));

@@ -697,6 +697,11 @@ impl<D: Device> Door for Shard<D> {
             return;
         };
         let socket = match farewell {
+            Farewell::Shutdown(id) => {
+                // One that is not connected any more needs none.
+                let _ = core.stack.tcp_shutdown(now, id);
+                return;
+            }
             Farewell::Abort(id) => {
                 core.stack.tcp_abort(now, id);
                 Socket::Tcp(id)

@@ -431,6 +431,10 @@ impl State {
         let (is_known, socket) = match farewell {
             Farewell::Close(socket) => (self.close(socket), socket),
             Farewell::Abort(id) => (self.abort(id), Socket::Tcp(id)),
+            Farewell::Shutdown(id) => {
+                self.shut_down(id);
+                return Vec::new();
+            }
         };
         if is_known { self.mirrors.wakers.close(socket) } else { Vec::new() }
     }
@@ -452,6 +456,15 @@ impl State {
         let is_known = close.is_some();
         self.outbox.extend(close);
         is_known
+    }
+
+    /// No more follows. Returns whether the connection is one of ours.
+    pub(super) fn shut_down(&mut self, id: TcpId) -> bool {
+        let is_news = self.mirrors.tcp.get_mut(id).map(mirror::Tcp::shut_down);
+        if is_news == Some(true) {
+            self.push(Command::Shutdown(id));
+        }
+        is_news.is_some()
     }
 
     fn abort(&mut self, id: TcpId) -> bool {

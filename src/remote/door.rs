@@ -344,12 +344,7 @@ impl Door for RemoteDoor {
     }
 
     fn tcp_shutdown(&self, id: TcpId) -> io::Result<()> {
-        self.client.call(self.away, |state| {
-            if state.tcp(id)?.shut_down() {
-                state.push(Command::Shutdown(id));
-            }
-            Ok(())
-        })
+        self.client.call(self.away, |state| if state.shut_down(id) { Ok(()) } else { Err(closed()) })
     }
 
     fn tcp_local_addr(&self, id: TcpId) -> io::Result<SocketAddr> {

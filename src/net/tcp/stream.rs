@@ -148,6 +148,11 @@ impl TcpStream {
         self.handle.call(|door, id| door.tcp_shutdown(id))
     }
 
+    /// Whoever writes is gone, on whichever thread.
+    pub(super) fn end_writing(&self) {
+        self.handle.end_writing();
+    }
+
     /// Resets the connection: what was not delivered is thrown away, here and there. On a foreign thread, that is left to
     /// the connection's own.
     pub fn abort(self) {
