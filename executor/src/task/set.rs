@@ -120,10 +120,13 @@ impl<T> JoinSet<T> {
 
     /// Takes the output of a task that has ended. `None` if there is none at present.
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
-        match self.poll_join_next(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => result,
-            Poll::Pending => None,
+        while let Some(member) = self.pop_ended() {
+            let result = self.look_at(member);
+            if result.is_some() {
+                return result;
+            }
         }
+        None
     }
 
     /// As [`join_next`](Self::join_next).
@@ -137,6 +140,11 @@ impl<T> JoinSet<T> {
             }
         }
         Poll::Pending
+    }
+
+    /// The next member to look at. Whoever waits goes on waiting.
+    fn pop_ended(&self) -> Option<usize> {
+        self.ended.lock().members.pop_front()
     }
 
     /// The next member to look at. If there is none, the caller will be woken.
