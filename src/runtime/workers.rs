@@ -160,11 +160,15 @@ impl Stop {
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Cloned before anything is locked.
+        let waker = cx.waker().clone();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.0 {
             return Poll::Ready(());
         }
-        state.1.push(cx.waker().clone());
+        if !state.1.iter().any(|known| known.will_wake(&waker)) {
+            state.1.push(waker);
+        }
         Poll::Pending
     }
 }

@@ -151,13 +151,18 @@ impl<T> JoinSet<T> {
     fn next_ended(&self, cx: &mut Context<'_>) -> Option<usize> {
         let mut ended = self.ended.lock();
         let member = ended.members.pop_front();
-        let replaced = match (&ended.waker, member) {
-            (_, Some(_)) => None,
-            (Some(waker), None) if waker.will_wake(cx.waker()) => None,
-            _ => ended.waker.replace(cx.waker().clone()),
-        };
+        let is_known = || ended.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if member.is_some() || is_known() {
+            return member;
+        }
         drop(ended);
-        drop(replaced);
+        // To clone and to drop a waker may run code of users, and so happens with nothing locked.
+        let waker = cx.waker().clone();
+        let mut ended = self.ended.lock();
+        let member = ended.members.pop_front();
+        let unneeded = if member.is_some() { Some(waker) } else { ended.waker.replace(waker) };
+        drop(ended);
+        drop(unneeded);
         member
     }
 
