@@ -132,6 +132,31 @@ async fn a_head_and_its_body_are_one_write(_client: Host, _server: Host) {
     assert_eq!(writes.load(Ordering::Relaxed), 1);
 }
 
+/// Whoever looks at a stream before hyper gets it loses nothing.
+#[hayase::test]
+async fn what_was_looked_at_is_served(_client: Host, server: Host) {
+    let listener = listen(server).await;
+    let served = server.spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut reader = stream.into_buf_read();
+        let is_post = reader.fill_buf().await.unwrap().starts_with(b"POST ");
+        let builder = hyper::server::conn::http1::Builder::new();
+        builder.serve_connection(HayaseIo::new(reader), service_fn(echo)).await.unwrap();
+        is_post
+    });
+    let stream = TcpStream::connect(SERVER).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(HayaseIo::new(stream)).await.unwrap();
+    drop(hayase::spawn(connection));
+    for len in [500, 100_000] {
+        let sent = body(len);
+        let response = sender.send_request(request(&sent)).await.unwrap();
+        assert!(response.into_body().collect().await.unwrap().to_bytes() == sent, "{len} bytes");
+    }
+    drop(sender);
+    assert!(served.await.unwrap());
+}
+
 #[hayase::test]
 async fn a_silent_client_is_hung_up_on(_client: Host, server: Host) {
     let listener = listen(server).await;
