@@ -377,6 +377,7 @@ impl Station {
 
     fn unpin(&self, flow: FlowKey) {
         self.table.borrow_mut().unpin(&flow);
+        self.fabric.note_pin(self.core, &flow, false);
         self.tell_all(|| News::Unpinned(flow));
     }
 
@@ -418,7 +419,8 @@ impl Station {
         let service = Service { kind: Kind::Tcp, number: local.port() };
         let (listening, cores) = (table.cores_of(service), self.fabric.cores());
         let next = (1..=cores).map(|step| (self.dealt_to.get() + step) % cores);
-        let mut candidates = next.filter(|core| listening & 1 << core != 0);
+        let has_room = |core| core == self.core || self.fabric.has_room(core);
+        let mut candidates = next.filter(|core| listening & 1 << core != 0 && has_room(*core));
         let core = match self.fabric.policy {
             AcceptPolicy::LeastLoaded => candidates.min_by_key(|core| self.fabric.load(*core)),
             _ => candidates.next(),
@@ -459,6 +461,7 @@ impl Station {
         self.pinned.borrow_mut().retain(|pinned| *pinned != flow);
         // Frames that still come here follow it, and find it there: the news are read first.
         self.table.borrow_mut().pin(flow, core);
+        self.fabric.note_pin(self.core, &flow, true);
         self.fabric.tell(core, News::Adopt(Box::new(migrant), reply));
         Ok(())
     }
