@@ -35,9 +35,10 @@ use crate::wakers::{Notify, Side};
 pub(crate) trait Door {
     fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId>;
     fn listener_local_addr(&self, id: ListenerId) -> io::Result<SocketAddr>;
-    /// Whether all shards of this host know of the listener by now.
-    fn listener_is_known(&self, _id: ListenerId) -> bool {
-        true
+    /// Waits until all shards of this host know of the listener that can. The waker is cloned and dropped while nothing is
+    /// borrowed.
+    fn listener_poll_known(&self, _id: ListenerId, _waker: Waker) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
     fn tcp_accept(&self, id: ListenerId, notify: Notify<'_>) -> Poll<io::Result<(TcpId, SocketAddr)>>;
     fn tcp_connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpId>;

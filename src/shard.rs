@@ -351,9 +351,10 @@ impl<D: Device> Door for Shard<D> {
         })
     }
 
-    fn listener_is_known(&self, id: ListenerId) -> bool {
-        let port = self.listener_local_addr(id).map(|local| local.port());
-        self.station.as_ref().zip(port.ok()).is_none_or(|(station, port)| !station.is_joining(port))
+    fn listener_poll_known(&self, id: ListenerId, waker: Waker) -> Poll<io::Result<()>> {
+        let Some(station) = &self.station else { return Poll::Ready(Ok(())) };
+        let port = self.listener_local_addr(id)?.port();
+        station.poll_joined(port, waker).map(Ok)
     }
 
     fn listener_local_addr(&self, id: ListenerId) -> io::Result<SocketAddr> {

@@ -191,9 +191,8 @@ impl Door for RemoteDoor {
         self.ask(move |desk| desk.door.listener_local_addr(id))
     }
 
-    fn listener_is_known(&self, id: ListenerId) -> bool {
-        // One that cannot be asked any more is waited for by nobody.
-        self.ask(move |desk| Ok(desk.door.listener_is_known(id))).unwrap_or(true)
+    fn listener_poll_known(&self, id: ListenerId, waker: Waker) -> Poll<io::Result<()>> {
+        self.ask(move |desk| Ok(desk.door.listener_poll_known(id, waker)))?
     }
 
     /// Whether it can move is found out when it leaves.

@@ -24,8 +24,8 @@ pub(super) enum News {
     /// A core is about to have a socket there. Whoever has connections at the port pins those whose home would change,
     /// and answers [`Ready`](News::Ready).
     Joining(Service, usize),
-    /// One of those that were asked is ready.
-    Ready(Service),
+    /// One of those that were asked, this core, is ready.
+    Ready(Service, usize),
     /// A core has a socket there.
     Opened(Service, usize),
     /// It has no more.
@@ -62,6 +62,8 @@ struct Inbox {
     /// and go without a trace, as many as there may be while the core does not listen.
     known: HashSet<u64>,
     hasher: RandomState,
+    /// The core has ended: what it is told is dropped.
+    is_closed: bool,
 }
 
 impl Inbox {
@@ -170,11 +172,17 @@ impl Fabric {
         self.spread.get_or_init(first)
     }
 
-    /// Tells a core something, and wakes it if it sleeps.
-    pub(super) fn tell(&self, core: usize, news: News) {
+    /// Tells a core something, and wakes it if it sleeps. Returns whether it has not ended.
+    pub(super) fn tell(&self, core: usize, news: News) -> bool {
         let member = &self.members[core];
         let is_dealt = matches!(news, News::Adopt(..));
         let mut inbox = lock(&member.inbox);
+        if inbox.is_closed {
+            // What is dropped answers to whoever waits, with nothing locked.
+            drop(inbox);
+            drop(news);
+            return false;
+        }
         if is_dealt {
             member.dealt_count.fetch_add(1, Ordering::Relaxed);
         }
@@ -184,6 +192,23 @@ impl Fabric {
         member.has_news.store(true, Ordering::Relaxed);
         drop(inbox);
         self.wake(core);
+        true
+    }
+
+    /// The core ends, and takes nothing more.
+    pub(super) fn close(&self, core: usize) {
+        let member = &self.members[core];
+        let mut inbox = lock(&member.inbox);
+        let closed = Inbox { is_closed: true, ..Inbox::default() };
+        let untaken = mem::replace(&mut *inbox, closed);
+        member.dealt_count.store(usize::MAX, Ordering::Relaxed);
+        drop(inbox);
+        drop(untaken);
+    }
+
+    /// Whether a core has no connections that it could tell of: none at all, for it has not begun to turn, or has ended.
+    pub(super) fn is_absent(&self, core: usize) -> bool {
+        self.load(core) == 0 || lock(&self.members[core].inbox).is_closed
     }
 
     /// Wakes a core that sleeps, after something was written at which it looks before.
@@ -407,7 +432,7 @@ mod tests {
     fn pins_come_before_everything_else() {
         let seats = seats(2, 2, AcceptPolicy::Local).unwrap();
         let fabric = &seats[0].fabric;
-        fabric.tell(1, News::Ready(SERVICE));
+        fabric.tell(1, News::Ready(SERVICE, 0));
         fabric.tell(1, News::Pinned(flow(1), 0));
         let news = fabric.news(1);
         assert!(matches!(news.front(), Some(News::Pinned(..))) && news.len() == 2, "{news:?}");
