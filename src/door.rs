@@ -160,7 +160,7 @@ pub(crate) trait Door {
     fn ready(&self, socket: Socket) -> io::Result<Ready>;
     /// The future that holds this ticket waits no more.
     fn forget(&self, socket: Socket, side: Side, ticket: NonZeroU64);
-    /// Wakes everybody who waits for the socket, to look again.
+    /// Wakes everybody who waits for the socket, which is no connection, to look again.
     fn rouse(&self, socket: Socket);
     /// Does what is left to do for a handle that is gone, or for a half of one. Never fails: a busy shard does it in its next turn.
     fn bid(&self, farewell: Farewell);

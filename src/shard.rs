@@ -2,10 +2,10 @@
 //!
 //! **Readiness is data; wake last.** The stack says which sockets changed, and the shard queues the tasks that wait for
 //! them, by name. Other wakers than those of our executor it collects, and wakes and drops them when nothing is borrowed
-//! any more. For dropping a waker can drop a task, the task a socket, and the socket comes back through the [`Door`]. The other way for foreign code to get in is the
-//! destructor of bytes that were given to the stack to send: it runs while the stack is borrowed, and finds
-//! the door busy. Whatever it asks fails with an error, but for [`Door::bid`], which is put off to the next
-//! turn.
+//! any more. For dropping a waker can drop a task, the task a socket, and the socket comes back through the [`Door`]. The
+//! other way for foreign code to get in is the destructor of bytes that were given to the stack to send: it runs while the
+//! stack is borrowed, and finds the door busy. Whatever it asks fails with an error, but for [`Door::bid`], which is put off
+//! to the next turn.
 
 mod slices;
 
@@ -680,11 +680,6 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn rouse(&self, socket: Socket) {
-        if let (Socket::Tcp(id), Ok(mut core)) = (socket, self.core.try_borrow_mut())
-            && let Some(name) = core.stack.tcp_take_reader(id)
-        {
-            TaskWaker::from_bits(name).wake();
-        }
         let woken = self.wakers.borrow_mut().wake_waiters(socket);
         woken.into_iter().for_each(Waker::wake);
     }
