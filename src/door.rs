@@ -31,13 +31,14 @@ use crate::wakers::{Notify, Side};
 /// What sockets and hosts may ask of a shard.
 ///
 /// Every function may be called at any time on the shard's thread, from a waker or a `Drop` as well: a shard
-/// that is busy answers with an error, and keeps what must not be lost ([`Door::close`]) for its next turn.
+/// that is busy answers with an error, and keeps what must not be lost ([`Door::bid`]) for its next turn.
 pub(crate) trait Door {
     fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId>;
     fn listener_local_addr(&self, id: ListenerId) -> io::Result<SocketAddr>;
-    /// Whether all shards of this host know of the listener by now.
-    fn listener_is_known(&self, _id: ListenerId) -> bool {
-        true
+    /// Waits until all shards of this host know of the listener that can. The waker is cloned and dropped while nothing is
+    /// borrowed.
+    fn listener_poll_known(&self, _id: ListenerId, _waker: Waker) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
     fn tcp_accept(&self, id: ListenerId, notify: Notify<'_>) -> Poll<io::Result<(TcpId, SocketAddr)>>;
     fn tcp_connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpId>;
@@ -90,7 +91,6 @@ pub(crate) trait Door {
         bytes: &mut SharedBytes,
     ) -> Poll<io::Result<usize>>;
     fn tcp_shutdown(&self, id: TcpId) -> io::Result<()>;
-    fn tcp_abort(&self, id: TcpId) -> io::Result<()>;
 
     fn tcp_local_addr(&self, id: TcpId) -> io::Result<SocketAddr>;
     fn tcp_peer_addr(&self, id: TcpId) -> io::Result<SocketAddr>;
@@ -160,10 +160,14 @@ pub(crate) trait Door {
     fn ready(&self, socket: Socket) -> io::Result<Ready>;
     /// The future that holds this ticket waits no more.
     fn forget(&self, socket: Socket, side: Side, ticket: NonZeroU64);
-    /// Wakes everybody who waits for the socket, to look again.
+    /// Wakes everybody who waits for the socket, which is no connection, to look again.
     fn rouse(&self, socket: Socket);
-    /// The handle is gone. Never fails: a busy shard closes the socket in its next turn.
-    fn close(&self, socket: Socket);
+    /// Does what is left to do for a handle that is gone, or for a half of one. Never fails: a busy shard does it in its next turn.
+    fn bid(&self, farewell: Farewell);
+    /// The handle is gone.
+    fn close(&self, socket: Socket) {
+        self.bid(Farewell::Close(socket));
+    }
 
     /// Whether there are several links behind it, which scopes tell apart.
     fn has_links(&self) -> io::Result<bool> {
@@ -186,6 +190,24 @@ pub(crate) trait Door {
     fn mac(&self) -> io::Result<[u8; 6]>;
     fn counters(&self) -> io::Result<Counters>;
     fn tcp_count(&self) -> io::Result<usize>;
+}
+
+/// What is left to do for a handle that is gone, or for a half of one: nobody is there to hear of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// Close the socket.
+    Close(Socket),
+    /// Reset the connection, and close it.
+    Abort(TcpId),
+    /// Tell the peer that no more follows.
+    Shutdown(TcpId),
+}
+
+/// Bids a shard farewell of a socket: here, or at home if this is not its thread.
+fn bid(id: ShardId, farewell: Farewell) {
+    if enter(id, |door| door.bid(farewell)).is_err() {
+        mailbox::send(id, farewell);
+    }
 }
 
 /// The error of a shard that is the whole of its host.
@@ -501,6 +523,17 @@ impl<I: SocketId> Handle<I> {
 }
 
 impl Handle<TcpId> {
+    /// Resets the connection, and closes it.
+    pub(crate) fn abort(self) {
+        let shard = self.shard;
+        bid(shard, Farewell::Abort(self.into_id()));
+    }
+
+    /// Whoever writes is gone: no more follows.
+    pub(crate) fn end_writing(&self) {
+        bid(self.shard, Farewell::Shutdown(self.id));
+    }
+
     /// Whether it is known without asking that a read by the task of this waker has to wait.
     #[inline(always)]
     pub(crate) fn is_drained(&self, waker: &Waker) -> bool {
@@ -510,10 +543,7 @@ impl Handle<TcpId> {
 
 impl<I: SocketId> Drop for Handle<I> {
     fn drop(&mut self) {
-        let socket = self.id.socket();
-        if enter(self.shard, |door| door.close(socket)).is_err() {
-            mailbox::send_close(self.shard, socket);
-        }
+        bid(self.shard, Farewell::Close(self.id.socket()));
     }
 }
 

@@ -26,7 +26,7 @@ use hayase_stack::{
 use hayase_time::Instant;
 
 use crate::counters::Counters;
-use crate::door::Door;
+use crate::door::{Door, Farewell};
 use crate::mailbox::Mailbox;
 use crate::turn::Turn;
 use crate::wakers::{Notify, Side, WaitsIn, Wakers};
@@ -251,7 +251,7 @@ impl Turn for KernelShard {
     fn receive(&self, now: Instant) -> usize {
         self.now.set(now);
         if !self.mailbox.is_empty() {
-            self.mailbox.take().into_iter().for_each(|socket| self.close(socket));
+            self.mailbox.take().into_iter().for_each(|farewell| self.bid(farewell));
         }
         self.look() + self.end_lingering()
     }
@@ -376,10 +376,6 @@ impl Door for KernelShard {
 
     fn tcp_shutdown(&self, id: TcpId) -> io::Result<()> {
         self.call(|sockets| sockets.tcp(id.key())?.shutdown())
-    }
-
-    fn tcp_abort(&self, id: TcpId) -> io::Result<()> {
-        self.call(|sockets| sockets.tcp(id.key()).map(hayase_kernel::Tcp::abort))
     }
 
     fn tcp_local_addr(&self, id: TcpId) -> io::Result<SocketAddr> {
@@ -597,7 +593,17 @@ impl Door for KernelShard {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    fn close(&self, socket: Socket) {
+    fn bid(&self, farewell: Farewell) {
+        let socket = match farewell {
+            Farewell::Close(socket) => socket,
+            // One that is not connected any more needs none.
+            Farewell::Shutdown(id) => return drop(self.tcp_shutdown(id)),
+            Farewell::Abort(id) => {
+                // One that is no more is closed.
+                let _ = self.call(|sockets| sockets.tcp(id.key()).map(hayase_kernel::Tcp::abort));
+                Socket::Tcp(id)
+            }
+        };
         let key = key(socket);
         let Some(removed) = self.sockets.borrow_mut().remove(key) else { return };
         if let hayase_kernel::Socket::Tcp(tcp) = removed

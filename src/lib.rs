@@ -36,8 +36,9 @@
 //!
 //! # Threads
 //! A shard (stack, device queue, executor) belongs to one thread, and so do its sockets and tasks; nothing on
-//! the path is locked or atomic. [`Builder::cores`] makes one for each core. Sockets are integers, and so `Send` and `Sync`, for the sake of code with
-//! such bounds; used on another thread they return errors that say so.
+//! the path is locked or atomic. [`Builder::cores`] makes one for each core. Sockets are integers, and so `Send` and `Sync`,
+//! for the sake of code with such bounds; used on another thread they return errors that say so, unless the stack has a
+//! thread of its own ([`Model`]).
 //!
 //! # Features
 //! - `tap` (default): TAP interfaces of Linux.

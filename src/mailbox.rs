@@ -1,5 +1,5 @@
-//! What the rest of the process knows of a shard, and the one thing that it may ask of it: to close a socket
-//! whose handle was dropped on another thread.
+//! What the rest of the process knows of a shard, and the one thing that it may ask of it: what is left to do for a
+//! socket whose handle was dropped on another thread.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,9 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 
-use hayase_stack::Socket;
-
-use crate::door::ShardId;
+use crate::door::{Farewell, ShardId};
 use crate::remote;
 
 /// Every shard of the process by its serial number. Looked at when a shard comes or goes and when something
@@ -28,8 +26,8 @@ pub(crate) struct Mailbox {
     id: ShardId,
     thread: ThreadId,
     thread_name: String,
-    closes: Mutex<Vec<Socket>>,
-    /// Whether `closes` has something, so that a turn needs no lock to find out that it has not.
+    farewells: Mutex<Vec<Farewell>>,
+    /// Whether `farewells` has something, so that a turn needs no lock to find out that it has not.
     any: AtomicBool,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -53,10 +51,10 @@ impl Mailbox {
         !self.any.load(Ordering::Relaxed)
     }
 
-    /// The sockets whose handles other threads dropped.
-    pub(crate) fn take(&self) -> Vec<Socket> {
+    /// What is left to do for the handles that other threads dropped.
+    pub(crate) fn take(&self) -> Vec<Farewell> {
         self.any.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *lock(&self.closes))
+        std::mem::take(&mut *lock(&self.farewells))
     }
 }
 
@@ -114,7 +112,7 @@ pub(crate) fn open() -> io::Result<ShardId> {
         id,
         thread: current.id(),
         thread_name,
-        closes: Mutex::default(),
+        farewells: Mutex::default(),
         any: AtomicBool::new(false),
         wake: OnceLock::new(),
     };
@@ -134,16 +132,16 @@ pub(crate) fn close(id: ShardId) {
     }
 }
 
-/// Asks another thread's shard to close a socket. A shard that is no more has closed it already.
+/// Bids a shard of another thread farewell of a socket. One that is no more has closed it already.
 #[cold]
-pub(crate) fn send_close(id: ShardId, socket: Socket) {
-    if remote::close(id, socket) {
+pub(crate) fn send(id: ShardId, farewell: Farewell) {
+    if remote::bid(id, farewell) {
         return;
     }
     let Some(mailbox) = find(id).filter(|mailbox| mailbox.thread != thread::current().id()) else { return };
     {
-        let mut closes = lock(&mailbox.closes);
-        closes.push(socket);
+        let mut farewells = lock(&mailbox.farewells);
+        farewells.push(farewell);
         mailbox.any.store(true, Ordering::Relaxed);
     }
     if let Some(wake) = mailbox.wake.get() {

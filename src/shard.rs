@@ -2,10 +2,10 @@
 //!
 //! **Readiness is data; wake last.** The stack says which sockets changed, and the shard queues the tasks that wait for
 //! them, by name. Other wakers than those of our executor it collects, and wakes and drops them when nothing is borrowed
-//! any more. For dropping a waker can drop a task, the task a socket, and the socket comes back through the [`Door`]. The other way for foreign code to get in is the
-//! destructor of bytes that were given to the stack to send: it runs while the stack is borrowed, and finds
-//! the door busy. Whatever it asks fails with an error, but for [`Door::close`], which is put off to the next
-//! turn.
+//! any more. For dropping a waker can drop a task, the task a socket, and the socket comes back through the [`Door`]. The
+//! other way for foreign code to get in is the destructor of bytes that were given to the stack to send: it runs while the
+//! stack is borrowed, and finds the door busy. Whatever it asks fails with an error, but for [`Door::bid`], which is put off
+//! to the next turn.
 
 mod slices;
 
@@ -27,7 +27,7 @@ use hayase_stack::{
 use hayase_time::Instant;
 
 use crate::counters::Counters;
-use crate::door::{self, Door};
+use crate::door::{self, Door, Farewell};
 use crate::drained;
 use crate::error::io_error;
 use crate::mailbox::Mailbox;
@@ -47,8 +47,8 @@ pub(crate) struct Shard<D: Device> {
     wakers: RefCell<Wakers>,
     /// The time of the turn: one clock reading serves all its calls.
     now: Cell<Instant>,
-    /// Sockets whose handles were dropped while the stack was borrowed.
-    closes: RefCell<Vec<Socket>>,
+    /// What is left to do for handles that were dropped while the stack was borrowed.
+    farewells: RefCell<Vec<Farewell>>,
     /// Whether there are any.
     deferred: Cell<bool>,
     mailbox: Arc<Mailbox>,
@@ -76,7 +76,7 @@ impl<D: Device> Shard<D> {
             core: RefCell::new(Core { stack, device, burst: Burst::new(BURST_LEN) }),
             wakers: RefCell::default(),
             now: Cell::new(now),
-            closes: RefCell::default(),
+            farewells: RefCell::default(),
             deferred: Cell::new(false),
             mailbox,
             station,
@@ -214,19 +214,19 @@ impl<D: Device> Shard<D> {
         }
     }
 
-    /// Closes what could not be closed when its handle was dropped.
+    /// Does what could not be done when a handle was dropped.
     #[inline]
-    fn close_deferred(&self) {
+    fn bid_deferred(&self) {
         if self.deferred.get() || !self.mailbox.is_empty() {
-            self.close_deferred_now();
+            self.bid_deferred_now();
         }
     }
 
     #[cold]
-    fn close_deferred_now(&self) {
+    fn bid_deferred_now(&self) {
         self.deferred.set(false);
-        let closes = self.closes.take().into_iter().chain(self.mailbox.take());
-        closes.for_each(|socket| self.close(socket));
+        let farewells = self.farewells.take().into_iter().chain(self.mailbox.take());
+        farewells.for_each(|farewell| self.bid(farewell));
     }
 }
 
@@ -267,13 +267,26 @@ impl<D: Device> Core<D> {
         }
         count
     }
+
+    fn close(&mut self, now: Instant, socket: Socket, station: Option<&Station>) {
+        let service = station.and_then(|station| station.service_of(&self.stack, socket));
+        match socket {
+            Socket::Tcp(id) => self.stack.tcp_close(now, id),
+            Socket::Listener(id) => self.stack.close_listener(now, id),
+            Socket::Udp(id) => self.stack.udp_close(id),
+            Socket::Echo(id) => self.stack.echo_close(id),
+        }
+        if let Some((station, service)) = station.zip(service) {
+            station.close(service, &self.stack);
+        }
+    }
 }
 
 impl<D: Device> Turn for Shard<D> {
     fn receive(&self, now: Instant) -> usize {
         self.now.set(now);
         drained::forget();
-        self.close_deferred();
+        self.bid_deferred();
         let Ok(mut core) = self.core.try_borrow_mut() else { return 0 };
         let count = core.receive(now);
         self.wake(core);
@@ -338,9 +351,10 @@ impl<D: Device> Door for Shard<D> {
         })
     }
 
-    fn listener_is_known(&self, id: ListenerId) -> bool {
-        let port = self.listener_local_addr(id).map(|local| local.port());
-        self.station.as_ref().zip(port.ok()).is_none_or(|(station, port)| !station.is_joining(port))
+    fn listener_poll_known(&self, id: ListenerId, waker: Waker) -> Poll<io::Result<()>> {
+        let Some(station) = &self.station else { return Poll::Ready(Ok(())) };
+        let port = self.listener_local_addr(id)?.port();
+        station.poll_joined(port, waker).map(Ok)
     }
 
     fn listener_local_addr(&self, id: ListenerId) -> io::Result<SocketAddr> {
@@ -453,13 +467,6 @@ impl<D: Device> Door for Shard<D> {
 
     fn tcp_shutdown(&self, id: TcpId) -> io::Result<()> {
         self.call(|core, now| core.stack.tcp_shutdown(now, id))
-    }
-
-    fn tcp_abort(&self, id: TcpId) -> io::Result<()> {
-        self.call(|core, now| {
-            core.stack.tcp_abort(now, id);
-            Ok(())
-        })
     }
 
     fn tcp_local_addr(&self, id: TcpId) -> io::Result<SocketAddr> {
@@ -673,34 +680,33 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn rouse(&self, socket: Socket) {
-        if let (Socket::Tcp(id), Ok(mut core)) = (socket, self.core.try_borrow_mut())
-            && let Some(name) = core.stack.tcp_take_reader(id)
-        {
-            TaskWaker::from_bits(name).wake();
-        }
         let woken = self.wakers.borrow_mut().wake_waiters(socket);
         woken.into_iter().for_each(Waker::wake);
     }
 
-    fn close(&self, socket: Socket) {
+    fn bid(&self, farewell: Farewell) {
         drained::forget();
         let now = self.now.get();
         let Ok(mut core) = self.core.try_borrow_mut() else {
-            self.closes.borrow_mut().push(socket);
+            self.farewells.borrow_mut().push(farewell);
             self.deferred.set(true);
             return;
         };
-        let station = self.station.as_ref();
-        let service = station.and_then(|station| station.service_of(&core.stack, socket));
-        match socket {
-            Socket::Tcp(id) => core.stack.tcp_close(now, id),
-            Socket::Listener(id) => core.stack.close_listener(now, id),
-            Socket::Udp(id) => core.stack.udp_close(id),
-            Socket::Echo(id) => core.stack.echo_close(id),
-        }
-        if let Some((station, service)) = station.zip(service) {
-            station.close(service, &core.stack);
-        }
+        let socket = match farewell {
+            Farewell::Shutdown(id) => {
+                // One that is not connected any more needs none.
+                let _ = core.stack.tcp_shutdown(now, id);
+                return;
+            }
+            Farewell::Abort(id) => {
+                core.stack.tcp_abort(now, id);
+                Socket::Tcp(id)
+            }
+            Farewell::Close(socket) => {
+                core.close(now, socket, self.station.as_deref());
+                socket
+            }
+        };
         drop(core);
         let removed = self.wakers.borrow_mut().close(socket);
         drop(removed);

@@ -1,8 +1,9 @@
 //! hyper's I/O traits.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures_io::{AsyncRead, AsyncWrite};
 use hayase::io::ReadLease;
@@ -28,7 +29,7 @@ pin_project! {
 }
 
 macro_rules! accessors {
-    ($wrapper:ident) => {
+    ($wrapper:ident, is_vectored: $is_vectored:literal) => {
         impl<T> $wrapper<T> {
             /// Wraps `inner`.
             pub fn new(inner: T) -> $wrapper<T> {
@@ -65,7 +66,7 @@ macro_rules! accessors {
             }
 
             fn is_write_vectored(&self) -> bool {
-                true
+                $is_vectored
             }
 
             fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -79,8 +80,10 @@ macro_rules! accessors {
     };
 }
 
-accessors!(HayaseIo);
-accessors!(FuturesIo);
+accessors!(HayaseIo, is_vectored: true);
+// The traits do not tell, and the default is to write the first slice only: a head and a body would be two writes, and two
+// records of TLS. So hyper puts them together.
+accessors!(FuturesIo, is_vectored: false);
 
 impl<T: ReadLease> Read for HayaseIo<T> {
     fn poll_read(
@@ -94,8 +97,14 @@ impl<T: ReadLease> Read for HayaseIo<T> {
     }
 }
 
-/// What is read at a time through a buffer that has to be cleared first: large enough for a TLS record.
+/// What is read at a time through a buffer of our own: as large as a TLS record.
 const CHUNK_LEN: usize = 16 * 1024;
+
+thread_local! {
+    /// `futures::io` reads into bytes that have values, and hyper's have none. These are cleared once, and belong to no
+    /// connection: an idle one has no buffer.
+    static CHUNK: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 impl<T: AsyncRead> Read for FuturesIo<T> {
     fn poll_read(
@@ -103,10 +112,15 @@ impl<T: AsyncRead> Read for FuturesIo<T> {
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut chunk = [0; CHUNK_LEN];
-        let chunk = &mut chunk[..buf.remaining().min(CHUNK_LEN)];
-        let len = ready!(self.project().inner.poll_read(cx, chunk))?;
-        buf.put_slice(&chunk[..len]);
-        Poll::Ready(Ok(()))
+        // Taken out, since what is wrapped may read in the same way.
+        let mut chunk = CHUNK.take();
+        chunk.resize(CHUNK_LEN, 0);
+        let wanted = &mut chunk[..buf.remaining().min(CHUNK_LEN)];
+        let read = self.project().inner.poll_read(cx, wanted);
+        if let Poll::Ready(Ok(len)) = read {
+            buf.put_slice(&chunk[..len]);
+        }
+        CHUNK.set(chunk);
+        read.map_ok(drop)
     }
 }

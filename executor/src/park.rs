@@ -30,10 +30,13 @@ pub trait Park: fmt::Debug {
 
 /// The kernel's ways.
 pub(crate) fn system(parking: Parking) -> io::Result<Box<dyn Park>> {
-    match (parking, Ring::new()) {
-        (Parking::Ppoll, _) | (Parking::Auto, Err(_)) => Ok(Box::new(SystemPark::Ppoll)),
-        (_, Ok(ring)) => Ok(Box::new(SystemPark::IoUring(Box::new(ring)))),
-        (Parking::IoUring, Err(error)) => Err(io::Error::new(
+    if parking == Parking::Ppoll {
+        return Ok(Box::new(SystemPark::Ppoll));
+    }
+    match Ring::new() {
+        Ok(ring) => Ok(Box::new(SystemPark::IoUring(Box::new(ring)))),
+        Err(_) if parking == Parking::Auto => Ok(Box::new(SystemPark::Ppoll)),
+        Err(error) => Err(io::Error::new(
             error.kind(),
             format!("io_uring is not to be had here ({error}): use Parking::Auto or Parking::Ppoll"),
         )),

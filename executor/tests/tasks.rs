@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use hayase_executor::time::sleep;
+use hayase_executor::time::{sleep, timeout};
 use hayase_executor::{
     Config, Executor, Interest, JoinHandle, JoinSet, Reactor, VirtualClock, VirtualPark, spawn, yield_now,
 };
@@ -443,6 +443,27 @@ fn tasks_survive_the_end_of_block_on() {
     });
     let task = task.unwrap();
     assert_eq!(executor.block_on(&(), task).unwrap(), 5);
+}
+
+/// A look in between, for whatever has ended already, is not the wait.
+#[test]
+fn a_try_takes_nothing_from_whoever_waits_for_a_set() {
+    let joined = executor().block_on(&(), async {
+        let mut set = JoinSet::new();
+        set.spawn(async {
+            sleep(Duration::from_millis(5)).await;
+            7
+        });
+        let join = poll_fn(|cx| {
+            let joined = set.poll_join_next(cx);
+            if joined.is_pending() {
+                assert!(set.try_join_next().is_none());
+            }
+            joined
+        });
+        timeout(Duration::from_secs(5), join).await
+    });
+    assert_eq!(joined.expect("nobody was woken").unwrap().unwrap(), 7);
 }
 
 #[test]

@@ -207,103 +207,41 @@ mod tests {
         assert!(text.contains("builder () . run ("), "{text}");
     }
 
-    #[test]
-    fn wrong_uses_are_explained() {
-        for (result, part) in [
-            (
-                main(
-                    quote!(),
-                    quote!(
-                        fn main() {}
-                    ),
-                ),
-                "write `async fn`",
-            ),
-            (
-                main(
-                    quote!(),
-                    quote!(
-                        async fn main(x: u8) {}
-                    ),
-                ),
-                "no arguments",
-            ),
-            (
-                main(
-                    quote!(),
-                    quote!(
-                        struct Main;
-                    ),
-                ),
-                "goes on an async fn",
-            ),
-            (
-                test(
-                    quote!(),
-                    quote!(
-                        async fn t<T>() {}
-                    ),
-                ),
-                "choose",
-            ),
-            (
-                test(
-                    quote!(),
-                    quote!(
-                        async fn t(client: Host) {}
-                    ),
-                ),
-                "both hosts",
-            ),
-            (
-                test(
-                    quote!(),
-                    quote!(
-                        async fn t(a: Host, b: Host, c: Host) {}
-                    ),
-                ),
-                "both hosts",
-            ),
-            (
-                test(
-                    quote!(cores = 2),
-                    quote!(
-                        async fn t() {}
-                    ),
-                ),
-                "no option `cores`",
-            ),
-            (
-                test(
-                    quote!(seeds = 3),
-                    quote!(
-                        async fn t() {}
-                    ),
-                ),
-                "write `sim, seeds",
-            ),
-            (
-                test(
-                    quote!(sim),
-                    quote!(
-                        async fn t(a: Host, b: Host, sim: Sim, c: Host) {}
-                    ),
-                ),
-                "sim last",
-            ),
-            (
-                test(
-                    quote!(),
-                    quote!(
-                        #[test]
-                        async fn t() {}
-                    ),
-                ),
-                "already",
-            ),
-        ] {
-            let error = result.unwrap_err();
-            assert!(error.to_string().contains(part), "{error}");
+    fn tokens(text: &str) -> TokenStream {
+        text.parse().unwrap()
+    }
+
+    fn refuse(
+        expand: impl Fn(TokenStream, TokenStream) -> syn::Result<TokenStream>,
+        uses: &[(&str, &str, &str)],
+    ) {
+        for (options, item, part) in uses {
+            let error = expand(tokens(options), tokens(item)).unwrap_err();
+            assert!(error.to_string().contains(part), "{item}: {error}");
         }
+    }
+
+    #[test]
+    fn wrong_uses_of_main_are_explained() {
+        let uses = [
+            ("", "fn main() {}", "write `async fn`"),
+            ("", "async fn main(x: u8) {}", "no arguments"),
+            ("", "struct Main;", "goes on an async fn"),
+        ];
+        refuse(main, &uses);
+    }
+
+    #[test]
+    fn wrong_uses_of_test_are_explained() {
+        let uses = [
+            ("", "async fn t<T>() {}", "choose"),
+            ("", "async fn t(client: Host) {}", "both hosts"),
+            ("", "async fn t(a: Host, b: Host, c: Host) {}", "both hosts"),
+            ("cores = 2", "async fn t() {}", "no option `cores`"),
+            ("seeds = 3", "async fn t() {}", "write `sim, seeds"),
+            ("sim", "async fn t(a: Host, b: Host, sim: Sim, c: Host) {}", "sim last"),
+            ("", "#[test] async fn t() {}", "already"),
+        ];
+        refuse(test, &uses);
     }
 }

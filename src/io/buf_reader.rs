@@ -99,6 +99,38 @@ impl<S: ReadLease + Unpin> BufReader<S> {
     }
 }
 
+/// What is buffered comes first.
+impl<S: ReadLease + Unpin> ReadLease for BufReader<S> {
+    fn poll_read_lease(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        len_max: usize,
+    ) -> Poll<io::Result<Lease>> {
+        let this = self.get_mut();
+        match this.lease.len().min(len_max) {
+            0 => Pin::new(&mut this.stream).poll_read_lease(cx, len_max),
+            len => Poll::Ready(Ok(this.lease.split_to(len))),
+        }
+    }
+
+    fn poll_read_with(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        len_max: usize,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match this.lease.len().min(len_max) {
+            0 => Pin::new(&mut this.stream).poll_read_with(cx, len_max, sink),
+            len => {
+                sink(&this.lease[..len]);
+                this.consume(len);
+                Poll::Ready(Ok(len))
+            }
+        }
+    }
+}
+
 impl<S: ReadLease + Unpin> AsyncRead for BufReader<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();

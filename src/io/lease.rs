@@ -162,7 +162,7 @@ pub trait ReadLease {
     /// Shows received bytes, at most `len_max` in all, to `sink` where they lie, in one piece or several, and
     /// takes them off the stream. Returns their number, 0 at the end of the stream.
     ///
-    /// The stack is borrowed while `sink` runs: a socket call from inside it fails.
+    /// Where the stack is on the same thread, it is borrowed while `sink` runs: a socket call from inside it fails.
     ///
     /// # Errors
     /// As a read of the same stream; then `sink` was not called.

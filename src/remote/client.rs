@@ -21,7 +21,7 @@ use super::message::{Accepted, Command, Completion};
 use super::output::{Line, Output};
 use super::table::Table;
 use super::{BATCH_LEN, RING_LEN, RING_LEN_LOW, mirror, moving, registry, ring};
-use crate::door::ShardId;
+use crate::door::{Farewell, ShardId};
 use crate::mailbox;
 use crate::wakers::{Kept, Notify, Side, WaitsIn, Wakers};
 
@@ -360,18 +360,11 @@ impl Client {
         self.lock().mirrors.tcp.insert(id, mirror);
     }
 
-    /// The handle of a socket is gone, on a thread without a door.
-    pub(super) fn close(&self, socket: Socket) {
-        // After the end there is nothing to close.
-        let _ = self.close_from(true, socket);
-    }
-
-    pub(super) fn close_from(&self, away: bool, socket: Socket) -> io::Result<()> {
-        let removed = self.call(away, |state| {
-            state.close(socket);
-            Ok(state.mirrors.wakers.close(socket))
-        });
-        removed.map(drop)
+    /// The handle of a socket is gone.
+    pub(super) fn bid(&self, away: bool, farewell: Farewell) {
+        let removed = self.call(away, |state| Ok(state.bid(farewell)));
+        // After the end nothing is left to do. Wakers are dropped when nothing is locked any more.
+        drop(removed);
     }
 
     /// Publishes what is left, and then ends it: the stack closes the sockets that are still open.
@@ -432,31 +425,52 @@ impl State {
         count
     }
 
-    /// Forgets a socket and has the stack close it.
-    fn close(&mut self, socket: Socket) {
-        let mut read = 0;
-        match socket {
-            Socket::Tcp(id) => {
-                let Some(tcp) = self.mirrors.tcp.remove(id) else { return };
-                read = tcp.read_total();
+    /// Forgets a socket and has the stack do the rest. Returns whoever waited for it; with one that is gone already, its
+    /// place may be somebody else's.
+    fn bid(&mut self, farewell: Farewell) -> Vec<Waker> {
+        let (is_known, socket) = match farewell {
+            Farewell::Close(socket) => (self.close(socket), socket),
+            Farewell::Abort(id) => (self.abort(id), Socket::Tcp(id)),
+            Farewell::Shutdown(id) => {
+                self.shut_down(id);
+                return Vec::new();
             }
-            Socket::Listener(id) => {
-                let Some(listener) = self.mirrors.listeners.remove(id) else { return };
+        };
+        if is_known { self.mirrors.wakers.close(socket) } else { Vec::new() }
+    }
+
+    fn close(&mut self, socket: Socket) -> bool {
+        let mirrors = &mut self.mirrors;
+        let read = match socket {
+            Socket::Tcp(id) => mirrors.tcp.remove(id).map(|tcp| tcp.read_total()),
+            Socket::Listener(id) => mirrors.listeners.remove(id).map(|listener| {
                 for Accepted { id, .. } in listener.accepted {
                     self.abort(id);
                 }
-            }
-            Socket::Udp(id) => drop(self.mirrors.udp.remove(id)),
-            Socket::Echo(id) => drop(self.mirrors.echo.remove(id)),
-        }
-        self.push(Command::Close { socket, read });
+                0
+            }),
+            Socket::Udp(id) => mirrors.udp.remove(id).map(|_| 0),
+            Socket::Echo(id) => mirrors.echo.remove(id).map(|_| 0),
+        };
+        let close = read.map(|read| Command::Close { socket, read });
+        let is_known = close.is_some();
+        self.outbox.extend(close);
+        is_known
     }
 
-    /// Resets a connection that nobody has a handle of.
-    fn abort(&mut self, id: TcpId) {
-        self.mirrors.tcp.remove(id);
-        self.push(Command::Abort(id));
-        self.push(Command::Close { socket: Socket::Tcp(id), read: 0 });
+    /// No more follows. Returns whether the connection is one of ours.
+    pub(super) fn shut_down(&mut self, id: TcpId) -> bool {
+        let is_news = self.mirrors.tcp.get_mut(id).map(mirror::Tcp::shut_down);
+        if is_news == Some(true) {
+            self.push(Command::Shutdown(id));
+        }
+        is_news.is_some()
+    }
+
+    fn abort(&mut self, id: TcpId) -> bool {
+        let is_known = self.mirrors.tcp.remove(id).is_some();
+        self.outbox.extend(is_known.then_some(Command::Abort(id)));
+        is_known
     }
 }
 
@@ -552,10 +566,33 @@ impl Mirrors {
                 self.note(Socket::Listener(listener), Ready::READABLE);
             }
             // Connections that nobody accepted are reset with their listener.
-            None => {
-                outbox.push_back(Command::Abort(accepted.id));
-                outbox.push_back(Command::Close { socket: Socket::Tcp(accepted.id), read: 0 });
-            }
+            None => outbox.push_back(Command::Abort(accepted.id)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The stack may give the place of a connection that was reset to another one before its thread goes on.
+    #[test]
+    fn a_late_farewell_takes_nothing_from_the_next_tenant() {
+        let executor = hayase_executor::Executor::new().unwrap();
+        let shard = mailbox::name().unwrap();
+        let client = Client::new(&Connector::new(shard, &executor.handle())).unwrap();
+        let [before, after] = [1, 2].map(|generation| TcpId { index: 3, generation });
+        client.adopt(before, mirror::Tcp::new(false, None));
+        client.bid(true, Farewell::Abort(before));
+        client.adopt(after, mirror::Tcp::new(false, None));
+        let notify = Notify::last(Waker::noop());
+        let kept = notify.keep().unwrap();
+        assert!(client.lock().mirrors.wakers.insert(after, Side::Read, notify, kept).is_none());
+        for farewell in [Farewell::Abort(before), Farewell::Close(Socket::Tcp(before))] {
+            client.bid(true, farewell);
+        }
+        let waiting = client.lock().mirrors.wakers.close(Socket::Tcp(after));
+        assert_eq!(waiting.len(), 1);
+        mailbox::unname(shard);
     }
 }

@@ -21,7 +21,7 @@ use super::message::{Addresses, Command, Datagram};
 use super::moving::Destination;
 use super::{DATAGRAMS_MAX, SEND_MAX, mirror};
 use crate::counters::Counters;
-use crate::door::Door;
+use crate::door::{Door, Farewell};
 use crate::error::io_error;
 use crate::steering::Moved;
 use crate::wakers::{Notify, Side};
@@ -191,9 +191,8 @@ impl Door for RemoteDoor {
         self.ask(move |desk| desk.door.listener_local_addr(id))
     }
 
-    fn listener_is_known(&self, id: ListenerId) -> bool {
-        // One that cannot be asked any more is waited for by nobody.
-        self.ask(move |desk| Ok(desk.door.listener_is_known(id))).unwrap_or(true)
+    fn listener_poll_known(&self, id: ListenerId, waker: Waker) -> Poll<io::Result<()>> {
+        self.ask(move |desk| Ok(desk.door.listener_poll_known(id, waker)))?
     }
 
     /// Whether it can move is found out when it leaves.
@@ -344,19 +343,7 @@ impl Door for RemoteDoor {
     }
 
     fn tcp_shutdown(&self, id: TcpId) -> io::Result<()> {
-        self.client.call(self.away, |state| {
-            state.tcp(id)?.shut_down()?;
-            state.push(Command::Shutdown(id));
-            Ok(())
-        })
-    }
-
-    fn tcp_abort(&self, id: TcpId) -> io::Result<()> {
-        self.client.call(self.away, |state| {
-            state.tcp(id)?.fail(io_error(Error::ConnectionAborted));
-            state.push(Command::Abort(id));
-            Ok(())
-        })
+        self.client.call(self.away, |state| if state.shut_down(id) { Ok(()) } else { Err(closed()) })
     }
 
     fn tcp_local_addr(&self, id: TcpId) -> io::Result<SocketAddr> {
@@ -584,9 +571,8 @@ impl Door for RemoteDoor {
         woken.into_iter().flatten().for_each(Waker::wake);
     }
 
-    fn close(&self, socket: Socket) {
-        // After the end there is nothing to close.
-        let _ = self.client.close_from(self.away, socket);
+    fn bid(&self, farewell: Farewell) {
+        self.client.bid(self.away, farewell);
     }
 
     fn has_links(&self) -> io::Result<bool> {

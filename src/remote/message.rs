@@ -17,7 +17,7 @@ pub(super) enum Command {
     Read { id: TcpId, total: u64 },
     /// No more bytes follow.
     Shutdown(TcpId),
-    /// Reset the connection.
+    /// The handle is gone, and the connection is to be reset.
     Abort(TcpId),
     /// The handle is gone. For a connection, `read` is as in [`Command::Read`].
     Close { socket: Socket, read: u64 },

@@ -30,7 +30,7 @@ pub(super) struct Tcp {
     pub(super) write_closed: bool,
     /// We have said that no more follows.
     shut_down: bool,
-    /// There was an error, and there is nothing left to shut down.
+    /// There was an error, and the stack has nothing left to shut down.
     failed: bool,
     /// The error, until somebody is told.
     error: Option<io::Error>,
@@ -166,12 +166,11 @@ impl Tcp {
         self.shut_down
     }
 
-    pub(super) fn shut_down(&mut self) -> io::Result<()> {
-        if self.failed {
-            return Err(self.error.take().unwrap_or_else(|| io_error(Error::NotConnected)));
-        }
+    /// No more follows. Returns whether the stack has to know. What ended a connection is for those who read and write: after
+    /// it there is nothing to shut down.
+    pub(super) fn shut_down(&mut self) -> bool {
         self.shut_down = true;
-        Ok(())
+        !self.failed
     }
 
     pub(super) fn poll_connect(&mut self) -> Poll<io::Result<()>> {

@@ -41,7 +41,7 @@ mod table;
 
 pub(crate) use intake::Connector;
 pub(crate) use link::Link;
-pub(crate) use registry::{close, door, peer};
+pub(crate) use registry::{bid, door, peer};
 pub(crate) use server::Server;
 
 /// Messages that a ring holds: 64 KiB of them, which the second-level caches of both cores keep.

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hayase_stack::Socket;
-
 use super::client::Client;
 use super::door::RemoteDoor;
-use crate::door::{Door, ShardId};
+use crate::door::{Door, Farewell, ShardId};
 
 static CLIENTS: Mutex<BTreeMap<u32, Arc<Client>>> = Mutex::new(BTreeMap::new());
 
@@ -47,13 +45,13 @@ pub(crate) fn peer(id: ShardId) -> Option<ShardId> {
     find(id)?.peer()
 }
 
-/// Closes a socket whose handle was dropped where there is no table of doors any more. `false` if the shard is no
-/// remote one.
-pub(crate) fn close(id: ShardId, socket: Socket) -> bool {
+/// Bids a shard farewell of a socket whose handle was dropped where there is no table of doors any more. `false` if the
+/// shard is no remote one.
+pub(crate) fn bid(id: ShardId, farewell: Farewell) -> bool {
     let client = find(id);
     if let Some(client) = &client {
         client.share();
-        client.close(socket);
+        client.bid(true, farewell);
     }
     client.is_some()
 }

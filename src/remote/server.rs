@@ -70,9 +70,14 @@ impl Server {
         }
     }
 
-    /// Does what the clients want. Returns how much that was.
-    fn obey(&self) -> usize {
+    fn with_time<T>(&self, now: Instant, op: impl FnOnce(&mut Sockets) -> T) -> T {
         let sockets = &mut *self.sockets.borrow_mut();
+        sockets.now = now;
+        op(sockets)
+    }
+
+    /// Does what the clients want. Returns how much that was.
+    fn obey(&self, sockets: &mut Sockets) -> usize {
         let mut inputs = self.inputs.borrow_mut();
         let mut count = 0;
         for (number, input) in inputs.iter_mut().enumerate() {
@@ -113,17 +118,18 @@ impl Turn for Server {
     fn receive(&self, now: Instant) -> usize {
         self.admit();
         let received = self.shard.receive(now);
-        received + self.tell()
+        let ended = self.with_time(now, |sockets| sockets.end_lingering(&*self.door));
+        received + ended + self.tell()
     }
 
     fn transmit(&self, now: Instant) -> usize {
-        let obeyed = self.obey();
+        let obeyed = self.with_time(now, |sockets| self.obey(sockets));
         let transmitted = self.shard.transmit(now);
         obeyed + transmitted + self.tell()
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.shard.deadline()
+        self.shard.deadline().into_iter().chain(self.sockets.borrow().deadline()).min()
     }
 
     fn pending(&self) -> bool {

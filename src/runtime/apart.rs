@@ -11,6 +11,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use super::device::Queue;
 use super::model::Model;
 use super::network;
+use super::workers::pin;
 use crate::door;
 use crate::host::Host;
 use crate::reactor::Reactor;
@@ -72,15 +73,6 @@ impl Placement {
             Model::Unified | Model::Merge => core,
         }
     }
-
-    /// Binds this thread to the n-th of the allowed CPUs, from 0; behind the last comes the first.
-    fn pin(&self, n: usize) -> io::Result<()> {
-        let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| self.allowed.is_set(*cpu)).collect();
-        let Some(cpu) = cpus.get(n % cpus.len().max(1)) else { return Ok(()) };
-        let mut one = CpuSet::new();
-        one.set(*cpu);
-        Ok(sched_setaffinity(None, &one)?)
-    }
 }
 
 /// What a stack's thread has to offer.
@@ -117,7 +109,7 @@ impl StackThread {
         // Several cores are bound to their CPUs whatever the model. Last, because threads inherit it.
         let unpinned = (placement.cores == 1).then_some(placement.allowed);
         if unpinned.is_some() {
-            placement.pin(core)?;
+            pin(&placement.allowed, core)?;
         }
         let stop = served.stop.clone();
         Ok((StackThread { thread: Some(thread), stop, unpinned }, served))
@@ -148,8 +140,7 @@ fn run(
     started: &SyncSender<io::Result<Served>>,
 ) {
     let mut reactor = Reactor::new();
-    let executor = placement
-        .pin(placement.cpu_of_stack(core))
+    let executor = pin(&placement.allowed, placement.cpu_of_stack(core))
         .and_then(|()| Executor::builder().config(placement.executor.clone()).build());
     let executor = match executor {
         Ok(executor) => executor,

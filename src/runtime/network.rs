@@ -1,7 +1,6 @@
 //! A core's network: from a queue pair to hosts that are ready for use, and to its end.
 
 use std::io;
-use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use hayase_stack::AddressState;
 use super::device::Queue;
 use crate::host::Host;
 use crate::reactor::Reactor;
+use crate::scope;
 
 /// What holds for the network of every core.
 #[derive(Debug, Clone, Default)]
@@ -62,9 +62,8 @@ pub(super) fn settle_addresses(reactor: &Reactor, learning: &[bool]) -> io::Resu
 
 /// Whether it is not known yet if an address can be used, or which one there is, other than the link-local one.
 fn is_unsettled(host: Host, is_learning: bool) -> io::Result<bool> {
-    let is_link_local = |addr| matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
     let mut states = host.address_states()?;
-    states.retain(|(cidr, _)| !is_link_local(cidr.addr()));
+    states.retain(|(cidr, _)| !scope::is_link_local(cidr.addr()));
     Ok(is_learning && states.is_empty() || states.iter().any(|(_, state)| *state == AddressState::Tentative))
 }
 

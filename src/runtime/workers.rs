@@ -136,10 +136,10 @@ impl Worker {
     }
 }
 
-/// Binds this thread to one of the allowed CPUs. With fewer CPUs than cores, they share.
-fn pin(allowed: &CpuSet, core: usize) -> io::Result<()> {
+/// Binds this thread to the n-th of the allowed CPUs, from 0; behind the last comes the first.
+pub(super) fn pin(allowed: &CpuSet, n: usize) -> io::Result<()> {
     let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
-    let Some(cpu) = cpus.get(core % cpus.len().max(1)) else { return Ok(()) };
+    let Some(cpu) = cpus.get(n % cpus.len().max(1)) else { return Ok(()) };
     let mut one = CpuSet::new();
     one.set(*cpu);
     Ok(sched_setaffinity(None, &one)?)
@@ -160,11 +160,15 @@ impl Stop {
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Cloned before anything is locked.
+        let waker = cx.waker().clone();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.0 {
             return Poll::Ready(());
         }
-        state.1.push(cx.waker().clone());
+        if !state.1.iter().any(|known| known.will_wake(&waker)) {
+            state.1.push(waker);
+        }
         Poll::Pending
     }
 }

@@ -1,7 +1,9 @@
 //! What the shards of a host share: how to reach each other. Nobody looks at it on the path of a frame.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -22,8 +24,8 @@ pub(super) enum News {
     /// A core is about to have a socket there. Whoever has connections at the port pins those whose home would change,
     /// and answers [`Ready`](News::Ready).
     Joining(Service, usize),
-    /// One of those that were asked is ready.
-    Ready(Service),
+    /// One of those that were asked, this core, is ready.
+    Ready(Service, usize),
     /// A core has a socket there.
     Opened(Service, usize),
     /// It has no more.
@@ -44,25 +46,76 @@ pub(super) enum News {
 /// What is beyond is asked for again by whoever needs it. All other news are few, as what they are of, and each counts.
 const HEARD_COUNT_MAX: usize = 1024;
 
+/// Connections that may be on their way to a core which does not take them in: as many as wait at most listeners. More
+/// are not dealt to it.
+const DEALT_COUNT_MAX: usize = 1024;
+
 /// What a core was told and has not taken.
 #[derive(Debug, Default)]
 struct Inbox {
     news: VecDeque<News>,
     /// How many of them are of neighbours.
     heard_count: usize,
+    /// The last word on each flow whose pin has changed: the core that has it, or that it is no more.
+    pins: HashMap<FlowKey, Option<usize>>,
+    /// The pins that the core has, by their hashes: of those alone it has to hear that they are no more. All others come
+    /// and go without a trace, as many as there may be while the core does not listen.
+    known: HashSet<u64>,
+    hasher: RandomState,
+    /// The core has ended: what it is told is dropped.
+    is_closed: bool,
 }
 
 impl Inbox {
     /// Returns whether there was room.
     fn push(&mut self, news: News) -> bool {
-        if matches!(news, News::Heard(_)) {
-            if self.heard_count >= HEARD_COUNT_MAX {
-                return false;
+        match news {
+            News::Pinned(flow, core) => {
+                self.pins.insert(flow, Some(core));
             }
-            self.heard_count += 1;
+            News::Unpinned(flow) => self.unpin(flow),
+            News::Heard(_) if self.heard_count >= HEARD_COUNT_MAX => return false,
+            news => {
+                self.heard_count += usize::from(matches!(news, News::Heard(_)));
+                self.news.push_back(news);
+            }
         }
-        self.news.push_back(news);
         true
+    }
+
+    fn unpin(&mut self, flow: FlowKey) {
+        let is_news = matches!(self.pins.get(&flow), Some(Some(_)));
+        if is_news && !self.known.contains(&self.hasher.hash_one(flow)) {
+            self.pins.remove(&flow);
+        } else {
+            self.pins.insert(flow, None);
+        }
+    }
+
+    /// The core knows of a pin, or of none, by itself.
+    fn note_pin(&mut self, flow: &FlowKey, is_pinned: bool) {
+        let hash = self.hasher.hash_one(flow);
+        if is_pinned {
+            self.known.insert(hash);
+        } else {
+            self.known.remove(&hash);
+        }
+    }
+
+    /// What to take: first the pins, which hold for all that comes after them.
+    fn take(&mut self) -> VecDeque<News> {
+        self.heard_count = 0;
+        let mut others = mem::take(&mut self.news);
+        if self.pins.is_empty() {
+            return others;
+        }
+        let mut news = VecDeque::with_capacity(self.pins.len() + others.len());
+        for (flow, core) in mem::take(&mut self.pins) {
+            self.note_pin(&flow, core.is_some());
+            news.push_back(core.map_or(News::Unpinned(flow), |core| News::Pinned(flow, core)));
+        }
+        news.append(&mut others);
+        news
     }
 }
 
@@ -100,6 +153,8 @@ struct Shared {
     uplink: OnceLock<Uplink>,
     /// Its connections, as of its last turn.
     load: AtomicUsize,
+    /// Connections on their way to it.
+    dealt_count: AtomicUsize,
 }
 
 /// A queue of plain values is whole whatever happened to the thread that held its lock.
@@ -117,16 +172,43 @@ impl Fabric {
         self.spread.get_or_init(first)
     }
 
-    /// Tells a core something, and wakes it if it sleeps.
-    pub(super) fn tell(&self, core: usize, news: News) {
+    /// Tells a core something, and wakes it if it sleeps. Returns whether it has not ended.
+    pub(super) fn tell(&self, core: usize, news: News) -> bool {
         let member = &self.members[core];
+        let is_dealt = matches!(news, News::Adopt(..));
         let mut inbox = lock(&member.inbox);
+        if inbox.is_closed {
+            // What is dropped answers to whoever waits, with nothing locked.
+            drop(inbox);
+            drop(news);
+            return false;
+        }
+        if is_dealt {
+            member.dealt_count.fetch_add(1, Ordering::Relaxed);
+        }
         if !inbox.push(news) {
             member.unheard.fetch_add(1, Ordering::Relaxed);
         }
         member.has_news.store(true, Ordering::Relaxed);
         drop(inbox);
         self.wake(core);
+        true
+    }
+
+    /// The core ends, and takes nothing more.
+    pub(super) fn close(&self, core: usize) {
+        let member = &self.members[core];
+        let mut inbox = lock(&member.inbox);
+        let closed = Inbox { is_closed: true, ..Inbox::default() };
+        let untaken = mem::replace(&mut *inbox, closed);
+        member.dealt_count.store(usize::MAX, Ordering::Relaxed);
+        drop(inbox);
+        drop(untaken);
+    }
+
+    /// Whether a core has no connections that it could tell of: none at all, for it has not begun to turn, or has ended.
+    pub(super) fn is_absent(&self, core: usize) -> bool {
+        self.load(core) == 0 || lock(&self.members[core].inbox).is_closed
     }
 
     /// Wakes a core that sleeps, after something was written at which it looks before.
@@ -147,7 +229,18 @@ impl Fabric {
         let member = &self.members[core];
         let mut inbox = lock(&member.inbox);
         member.has_news.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *inbox).news
+        member.dealt_count.store(0, Ordering::Relaxed);
+        inbox.take()
+    }
+
+    /// A core has pinned a flow to another, or let go of it, of which it is not told.
+    pub(super) fn note_pin(&self, core: usize, flow: &FlowKey, is_pinned: bool) {
+        lock(&self.members[core].inbox).note_pin(flow, is_pinned);
+    }
+
+    /// Whether a core takes in the connections that it is dealt.
+    pub(super) fn has_room(&self, core: usize) -> bool {
+        self.members[core].dealt_count.load(Ordering::Relaxed) < DEALT_COUNT_MAX
     }
 
     /// News of neighbours that a core missed, because it did not listen for too long.
@@ -244,6 +337,15 @@ mod tests {
     use hayase_stack::{Config, Instant, Stack};
     use hayase_wire::{Wire, WireConfig};
 
+    use crate::steering::table::Kind;
+
+    const SERVICE: Service = Service { kind: Kind::Tcp, number: 80 };
+
+    fn flow(number: u32) -> FlowKey {
+        let source = (std::net::Ipv4Addr::from(number), 9).into();
+        FlowKey { source, destination: ([10, 0, 0, 1], 80).into(), udp: false }
+    }
+
     /// What a stack hears of a neighbour that asks for it.
     fn hearsay() -> Hearsay {
         let (mut device, mut far) = Wire::pair(WireConfig::default());
@@ -271,16 +373,68 @@ mod tests {
         let (fabric, hearsay) = (&seats[0].fabric, hearsay());
         for round in 1..=2 {
             (0..HEARD_COUNT_MAX + 500).for_each(|_| fabric.tell(1, News::Heard(hearsay)));
-            let key = FlowKey {
-                source: ([10, 0, 0, 9], 9).into(),
-                destination: ([10, 0, 0, 1], 80).into(),
-                udp: false,
-            };
-            fabric.tell(1, News::Pinned(key, 0));
+            fabric.tell(1, News::Closed(SERVICE, 0));
             let news = fabric.news(1);
             assert_eq!((news.len(), fabric.unheard(1)), (HEARD_COUNT_MAX + 1, 500 * round));
-            assert!(matches!(news.back(), Some(News::Pinned(..))));
+            assert!(matches!(news.back(), Some(News::Closed(..))));
         }
         assert_eq!((fabric.news(1).len(), fabric.unheard(0)), (0, 0));
+    }
+
+    fn pins(fabric: &Fabric, core: usize) -> Vec<(FlowKey, Option<usize>)> {
+        let pin = |news| match news {
+            News::Pinned(flow, core) => (flow, Some(core)),
+            News::Unpinned(flow) => (flow, None),
+            news => panic!("{news:?}"),
+        };
+        fabric.news(core).into_iter().map(pin).collect()
+    }
+
+    /// Each connection that is dealt, and ends, is pinned and unpinned everywhere: also where nobody listens.
+    #[test]
+    fn connections_that_came_and_went_leave_nothing_with_a_core_that_does_not_listen() {
+        let seats = seats(2, 2, AcceptPolicy::RoundRobin).unwrap();
+        let fabric = &seats[0].fabric;
+        fabric.tell(1, News::Pinned(flow(0), 0));
+        for number in 1..=100_000 {
+            fabric.tell(1, News::Pinned(flow(number), 0));
+            fabric.tell(1, News::Unpinned(flow(number)));
+        }
+        let inbox = lock(&fabric.members[1].inbox);
+        assert_eq!((inbox.pins.len(), inbox.news.len(), inbox.known.len()), (1, 0, 0));
+        drop(inbox);
+        assert_eq!(pins(fabric, 1), [(flow(0), Some(0))]);
+    }
+
+    #[test]
+    fn a_core_hears_of_the_end_of_every_pin_that_it_has() {
+        let seats = seats(3, 3, AcceptPolicy::Local).unwrap();
+        let fabric = &seats[0].fabric;
+        fabric.tell(1, News::Pinned(flow(1), 0));
+        assert_eq!(pins(fabric, 1), [(flow(1), Some(0))]);
+        // It has moved on, and ended there; and so has one that was sent from here.
+        fabric.tell(1, News::Pinned(flow(1), 2));
+        fabric.tell(1, News::Unpinned(flow(1)));
+        assert_eq!(pins(fabric, 1), [(flow(1), None)]);
+        fabric.note_pin(1, &flow(2), true);
+        fabric.tell(1, News::Pinned(flow(2), 0));
+        fabric.tell(1, News::Unpinned(flow(2)));
+        assert_eq!(pins(fabric, 1), [(flow(2), None)]);
+        assert!(lock(&fabric.members[1].inbox).known.is_empty());
+        // One that came back, and was let go of here.
+        fabric.note_pin(1, &flow(3), true);
+        fabric.note_pin(1, &flow(3), false);
+        assert!(lock(&fabric.members[1].inbox).known.is_empty());
+    }
+
+    /// What holds for a connection is known before it comes.
+    #[test]
+    fn pins_come_before_everything_else() {
+        let seats = seats(2, 2, AcceptPolicy::Local).unwrap();
+        let fabric = &seats[0].fabric;
+        fabric.tell(1, News::Ready(SERVICE, 0));
+        fabric.tell(1, News::Pinned(flow(1), 0));
+        let news = fabric.news(1);
+        assert!(matches!(news.front(), Some(News::Pinned(..))) && news.len() == 2, "{news:?}");
     }
 }

@@ -83,6 +83,7 @@ impl<D: Device> Member<D> {
         let heard = self.shard.with(|stack, _| {
             self.station.set_load(stack.tcp_count());
             self.station.go_on_making_way(now, stack);
+            self.station.go_on_joining(now);
             if self.station.has_pins() && now >= self.sweep_at.get() {
                 self.sweep_at.set(now + SWEEP_PERIOD);
                 self.station.sweep(stack);
@@ -92,6 +93,13 @@ impl<D: Device> Member<D> {
         for hearsay in heard.into_iter().flatten() {
             self.station.tell_all(|| News::Heard(hearsay));
         }
+    }
+}
+
+impl<D: Device> Drop for Member<D> {
+    /// Whoever waits for this core hears of its end.
+    fn drop(&mut self) {
+        self.station.leave();
     }
 }
 
@@ -113,6 +121,7 @@ impl<D: Device> Turn for Member<D> {
         let told = self.read_news(now);
         let received = self.shard.receive(now);
         self.tell(now);
+        self.station.wake_joined();
         relayed + told + received + self.station.wake_others()
     }
 
@@ -122,7 +131,7 @@ impl<D: Device> Turn for Member<D> {
 
     fn deadline(&self) -> Option<Instant> {
         let sweep = self.station.has_pins().then(|| self.sweep_at.get());
-        self.shard.deadline().into_iter().chain(sweep).min()
+        [self.shard.deadline(), self.station.deadline(), sweep].into_iter().flatten().min()
     }
 
     fn pending(&self) -> bool {

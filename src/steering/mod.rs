@@ -22,6 +22,7 @@
 mod arrival;
 mod device;
 mod fabric;
+mod joining;
 mod member;
 mod policy;
 mod reply;

@@ -54,14 +54,17 @@ impl Moved {
     /// Waits until the connection has arrived.
     pub(crate) async fn arrived(self) -> Arrived {
         poll_fn(|cx| {
-            let mut slot = lock(&self.0);
-            if let Some(answer) = slot.take() {
+            if let Some(answer) = lock(&self.0).take() {
                 return Poll::Ready(answer);
             }
-            let before = slot.waiter.replace(Waiter::Task(cx.waker().clone()));
+            // To clone and to drop a waker may run foreign code, and so happens with nothing locked.
+            let waiter = Waiter::Task(cx.waker().clone());
+            let mut slot = lock(&self.0);
+            let before = slot.waiter.replace(waiter);
+            let answer = slot.take();
             drop(slot);
             drop(before);
-            Poll::Pending
+            answer.map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }

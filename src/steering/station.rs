@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::{Poll, Waker, ready};
 use std::time::Duration;
 
 use hayase_device::{Device, FlowKey, Frame, Rss, RxMeta};
@@ -16,6 +16,7 @@ use hayase_time::Instant;
 
 use super::arrival::Arrival;
 use super::fabric::{Fabric, News, Seat, Spread, Uplink};
+use super::joining::Joining;
 use super::policy::AcceptPolicy;
 use super::reply::{Moved, Reply};
 use super::ring::{Passed, Sender};
@@ -40,8 +41,8 @@ pub(crate) struct Station {
     dropped: Cell<u64>,
     /// How many sockets we have at each service.
     sockets: RefCell<HashMap<Service, usize>>,
-    /// For how many answers a service waits before it is open everywhere.
-    joining: RefCell<HashMap<Service, usize>>,
+    /// Services that wait for answers before they are open everywhere.
+    joining: RefCell<Joining>,
     /// Services that another core has joined lately, and until when connections may come here that are its.
     making_way: RefCell<Vec<(Service, usize, Instant)>>,
     /// Connections of ours that are pinned to us.
@@ -141,10 +142,10 @@ impl Station {
         self.fabric.wake_through(self.core, handle);
     }
 
-    /// Tells all others the same.
-    pub(super) fn tell_all(&self, news: impl Fn() -> News) {
+    /// Tells all others the same. Returns which these are, a bit each.
+    pub(super) fn tell_all(&self, news: impl Fn() -> News) -> u64 {
         let others = (0..self.fabric.cores()).filter(|core| *core != self.core);
-        others.for_each(|core| self.fabric.tell(core, news()));
+        others.filter(|core| self.fabric.tell(*core, news())).fold(0, |set, core| set | 1 << core)
     }
 
     /// An address or a route changed here: it changes everywhere.
@@ -156,7 +157,7 @@ impl Station {
     pub(super) fn learn<F: Frame>(&self, now: Instant, news: News, stack: &Stack<F>) {
         match news {
             News::Joining(service, core) => self.make_way(now, service, core, stack),
-            News::Ready(service) => self.one_is_ready(service),
+            News::Ready(service, core) => self.one_is_ready(service, core),
             News::Opened(service, core) => {
                 self.table.borrow_mut().open(service, core);
                 self.making_way.borrow_mut().push((service, core, now + JOIN_TIME));
@@ -236,11 +237,14 @@ impl Station {
         if *count > 1 {
             return;
         }
-        if service.kind == Kind::Tcp {
-            self.joining.borrow_mut().insert(service, self.fabric.cores() - 1);
-            self.tell_all(|| News::Joining(service, self.core));
-        } else {
+        let asked = match service.kind {
+            Kind::Tcp => self.tell_all(|| News::Joining(service, self.core)),
+            Kind::Udp | Kind::Echo => 0,
+        };
+        if asked == 0 {
             self.is_open(service);
+        } else {
+            self.joining.borrow_mut().ask(service, asked);
         }
     }
 
@@ -253,7 +257,7 @@ impl Station {
     fn make_way<F: Frame>(&self, now: Instant, service: Service, core: usize, stack: &Stack<F>) {
         self.pin_all_but(service, core, stack);
         self.making_way.borrow_mut().push((service, core, now + JOIN_TIME));
-        self.fabric.tell(core, News::Ready(service));
+        self.fabric.tell(core, News::Ready(service, self.core));
     }
 
     /// Pins connections that came here while not everybody knew of a core that joined: in the turn in which they come, and
@@ -277,20 +281,37 @@ impl Station {
         }
     }
 
-    fn one_is_ready(&self, service: Service) {
-        let mut joining = self.joining.borrow_mut();
-        let Some(count) = joining.get_mut(&service) else { return };
-        *count -= 1;
-        if *count == 0 {
-            joining.remove(&service);
-            drop(joining);
+    fn one_is_ready(&self, service: Service, core: usize) {
+        let is_last = self.joining.borrow_mut().answered(service, core);
+        if is_last {
             self.is_open(service);
         }
     }
 
-    /// Whether a listener is not known everywhere yet.
-    pub(crate) fn is_joining(&self, port: u16) -> bool {
-        self.joining.borrow().contains_key(&Service { kind: Kind::Tcp, number: port })
+    /// Waits no more for cores that do not turn, and have nothing that they would have to pin.
+    pub(super) fn go_on_joining(&self, now: Instant) {
+        if self.joining.borrow().is_empty() {
+            return;
+        }
+        let complete = self.joining.borrow_mut().look(now, |core| self.fabric.is_absent(core));
+        complete.into_iter().for_each(|service| self.is_open(service));
+    }
+
+    /// When to do that next.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.joining.borrow().deadline()
+    }
+
+    /// Wakes those who waited for a listener. Nothing may be borrowed.
+    pub(super) fn wake_joined(&self) {
+        let woken = self.joining.borrow_mut().woken();
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether a listener is known everywhere, or has waited long enough for that. Nothing may be borrowed.
+    pub(crate) fn poll_joined(&self, port: u16, waker: Waker) -> Poll<()> {
+        let mut waker = Some(waker);
+        self.joining.borrow_mut().poll(Service { kind: Kind::Tcp, number: port }, &mut waker)
     }
 
     /// Where a socket is found without a connection, if it is.
@@ -313,7 +334,7 @@ impl Station {
             return;
         }
         sockets.remove(&service);
-        self.joining.borrow_mut().remove(&service);
+        self.joining.borrow_mut().forget(service);
         self.table.borrow_mut().close(service, self.core);
         self.pin_all(service, stack);
         self.tell_all(|| News::Closed(service, self.core));
@@ -377,6 +398,7 @@ impl Station {
 
     fn unpin(&self, flow: FlowKey) {
         self.table.borrow_mut().unpin(&flow);
+        self.fabric.note_pin(self.core, &flow, false);
         self.tell_all(|| News::Unpinned(flow));
     }
 
@@ -418,7 +440,8 @@ impl Station {
         let service = Service { kind: Kind::Tcp, number: local.port() };
         let (listening, cores) = (table.cores_of(service), self.fabric.cores());
         let next = (1..=cores).map(|step| (self.dealt_to.get() + step) % cores);
-        let mut candidates = next.filter(|core| listening & 1 << core != 0);
+        let has_room = |core| core == self.core || self.fabric.has_room(core);
+        let mut candidates = next.filter(|core| listening & 1 << core != 0 && has_room(*core));
         let core = match self.fabric.policy {
             AcceptPolicy::LeastLoaded => candidates.min_by_key(|core| self.fabric.load(*core)),
             _ => candidates.next(),
@@ -459,8 +482,23 @@ impl Station {
         self.pinned.borrow_mut().retain(|pinned| *pinned != flow);
         // Frames that still come here follow it, and find it there: the news are read first.
         self.table.borrow_mut().pin(flow, core);
-        self.fabric.tell(core, News::Adopt(Box::new(migrant), reply));
+        self.fabric.note_pin(self.core, &flow, true);
+        if !self.fabric.tell(core, News::Adopt(Box::new(migrant), reply)) {
+            // The core has ended, and the connection with it.
+            self.unpin(flow);
+        }
         Ok(())
+    }
+
+    /// The core ends: its sockets and connections are no more.
+    pub(super) fn leave(&self) {
+        for (service, _) in self.sockets.take() {
+            self.tell_all(|| News::Closed(service, self.core));
+        }
+        for flow in self.pinned.take() {
+            self.tell_all(|| News::Unpinned(flow));
+        }
+        self.fabric.close(self.core);
     }
 
     /// A connection has come to stay.
@@ -470,9 +508,7 @@ impl Station {
 
     /// Publishes how much there is to do here.
     pub(super) fn set_load(&self, connections: usize) {
-        if self.fabric.policy == AcceptPolicy::LeastLoaded {
-            self.fabric.set_load(self.core, connections);
-        }
+        self.fabric.set_load(self.core, connections);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Hosts of several cores, with a peer on the other end of cables that lead to their queues.
 
+mod absent;
 mod devices;
 mod discovery;
 mod moves;

@@ -159,6 +159,22 @@ fn dropping_never_blocks_however_long_it_lingers() {
     });
 }
 
+/// As tokio has it; and the reader still hears how it ended.
+#[test]
+fn shutdown_of_a_connection_that_is_over_succeeds() {
+    run(|host, _| async move {
+        let (mut stream, mut peer) = connected(host).await;
+        peer.write_all(b"reply").await.unwrap();
+        stream.read_exact(&mut [0; 5]).await.unwrap();
+        peer.abort();
+        sleep(Duration::from_millis(20)).await;
+        stream.shutdown().await.unwrap();
+        futures_util::AsyncWriteExt::close(&mut stream).await.unwrap();
+        let error = stream.read(&mut [0; 1]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
 #[test]
 fn one_that_lingers_delivers_to_a_reader() {
     with_host(|host| async move {

@@ -126,6 +126,94 @@ fn a_reader_that_does_not_read_closes_the_window() {
     }
 }
 
+/// More than a connection may have under way to its reader: the rest is in the stack when the reset comes.
+const MORE_THAN_UNDER_WAY: usize = (256 << 10) + 10_000;
+
+/// Reads until the end, and says how many bytes came and what that was.
+async fn drain(stream: &mut TcpStream) -> (usize, std::io::Result<()>) {
+    let mut received = Vec::new();
+    let end = timeout(Duration::from_secs(5), stream.read_to_end(&mut received)).await.expect("an end");
+    (received.len(), end.map(drop))
+}
+
+/// Writes to a stream that is not read, waits until it is all there, and resets.
+async fn write_and_reset(mut peer: TcpStream, len: usize) {
+    peer.write_all(&pattern(len)).await.unwrap();
+    while !peer.is_flushed().unwrap() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    peer.abort();
+    sleep(Duration::from_millis(5)).await;
+}
+
+/// A download that broke off does not look complete, although there was nothing left to write.
+#[test]
+fn a_reset_after_shutdown_is_told_behind_what_came_before() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (mut stream, peer) = connected(server).await;
+            stream.shutdown().await.unwrap();
+            write_and_reset(peer, MORE_THAN_UNDER_WAY).await;
+            let (len, end) = drain(&mut stream).await;
+            assert_eq!((len, end.unwrap_err().kind()), (MORE_THAN_UNDER_WAY, ErrorKind::ConnectionReset));
+        });
+    }
+}
+
+/// The rest is exactly what is read at first, and there is room for more: the error is all that the second read finds.
+#[test]
+fn a_reset_right_behind_a_piece_is_told() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (mut stream, peer) = connected(server).await;
+            let len = (256 << 10) + 2048;
+            write_and_reset(peer, len).await;
+            let (read, end) = drain(&mut stream).await;
+            assert_eq!((read, end.unwrap_err().kind()), (len, ErrorKind::ConnectionReset));
+        });
+    }
+}
+
+/// As in the unified model: what was received stays readable, whoever is told first that the connection is over.
+#[test]
+fn a_writer_that_is_told_of_a_reset_takes_nothing_from_a_slow_reader() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (stream, peer) = connected(server).await;
+            let (mut read, mut write) = stream.into_split();
+            let writer = crate::spawn(async move {
+                let data = pattern(super::MORE_THAN_BUFFERS);
+                let error = write.write_all(&data).await.unwrap_err();
+                write.forget();
+                error
+            });
+            write_and_reset(peer, MORE_THAN_UNDER_WAY).await;
+            let error = writer.await.unwrap();
+            assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+            let mut received = Vec::new();
+            let end = timeout(Duration::from_secs(5), read.read_to_end(&mut received)).await.unwrap();
+            assert_eq!((received.len(), end.unwrap_err().kind()), (MORE_THAN_UNDER_WAY, ErrorKind::ConnectionReset));
+        });
+    }
+}
+
+/// To say so after the end takes nothing away from whoever reads.
+#[test]
+fn shutdown_after_a_reset_leaves_the_error_to_the_reader() {
+    for model in APART {
+        run(model, |_, server| async move {
+            for len in [10, MORE_THAN_UNDER_WAY] {
+                let (mut stream, peer) = connected(server).await;
+                write_and_reset(peer, len).await;
+                stream.shutdown().await.unwrap();
+                sleep(Duration::from_millis(5)).await;
+                let (read, end) = drain(&mut stream).await;
+                assert_eq!((read, end.unwrap_err().kind()), (len, ErrorKind::ConnectionReset));
+            }
+        });
+    }
+}
+
 /// RFC 9293 §3.10.4: also the bytes that have left the stack and were not read count as unread.
 #[test]
 fn closing_with_unread_bytes_resets() {
@@ -154,6 +242,53 @@ fn what_was_written_arrives_after_the_handle_is_gone() {
             peer.read_to_end(&mut received).await.unwrap();
             writer.await.unwrap();
             assert!(received == data, "{} bytes", received.len());
+        });
+    }
+}
+
+/// Writes until nobody takes any more: neither the stack nor what lies before it.
+async fn fill(stream: &mut TcpStream) -> usize {
+    let (data, mut sent) = (pattern(1 << 16), 0);
+    while let Ok(len) = timeout(Duration::from_millis(50), stream.write(&data)).await {
+        sent += len.unwrap();
+    }
+    sent
+}
+
+/// The time runs from the close on, not from when the stack has everything.
+#[test]
+fn a_connection_that_cannot_deliver_lingers_no_longer_than_it_may() {
+    for model in APART {
+        run(model, |client, server| async move {
+            let (mut stream, mut peer) = connected(server).await;
+            fill(&mut stream).await;
+            stream.set_linger(Some(Duration::from_millis(100))).unwrap();
+            drop(stream);
+            sleep(Duration::from_millis(20)).await;
+            assert_eq!(client.tcp_count().unwrap(), 1, "it has time");
+            let gone = async {
+                while client.tcp_count().unwrap() > 0 {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(Duration::from_secs(5), gone).await.expect("it lingers for ever");
+            let error = drain(&mut peer).await.1.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        });
+    }
+}
+
+#[test]
+fn a_connection_that_lingers_delivers_to_a_reader() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (mut stream, mut peer) = connected(server).await;
+            let sent = fill(&mut stream).await;
+            stream.set_linger(Some(Duration::from_secs(20))).unwrap();
+            drop(stream);
+            sleep(Duration::from_millis(5)).await;
+            let (received, end) = drain(&mut peer).await;
+            assert_eq!((received, end.unwrap()), (sent, ()));
         });
     }
 }

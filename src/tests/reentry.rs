@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::connected;
 use crate::Host;
 use crate::net::TcpStream;
+use crate::net::tcp::OwnedWriteHalf;
 use crate::time::{sleep, timeout};
 
 /// A waker that owns a socket. Dropping the waker, or waking it, uses and closes the socket.
@@ -92,6 +93,28 @@ everywhere! {
         end.expect("the socket inside was closed").unwrap();
         let said_it = said == b"from a destructor";
         assert_eq!(refused.load(Ordering::Relaxed), usize::from(!said_it));
+    }
+
+    /// Also where the stack runs the destructor, and is busy.
+    async fn sent_bytes_may_own_a_half_that_writes(_client: Host, server: Host) {
+        struct Last(Vec<u8>, Option<OwnedWriteHalf>);
+        impl AsRef<[u8]> for Last {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        impl Drop for Last {
+            fn drop(&mut self) {
+                drop(self.1.take());
+            }
+        }
+        let (mut stream, mut peer) = connected(server).await;
+        let (owned, mut owned_peer) = connected(server).await;
+        let (_read, write) = owned.into_split();
+        stream.write_owned(Bytes::from_owner(Last(vec![7; 100_000], Some(write)))).await.unwrap();
+        peer.read_exact(&mut vec![0; 100_000]).await.unwrap();
+        let end = timeout(Duration::from_secs(5), owned_peer.read(&mut [0; 1])).await;
+        assert_eq!(end.expect("nothing more is written").unwrap(), 0);
     }
 
     async fn a_task_that_is_dropped_closes_its_sockets(client: Host, server: Host) {

@@ -144,6 +144,24 @@ async fn an_error_ends_a_test() -> io::Result<()> {
 }
 
 everywhere! {
+    /// The other half keeps the connection open meanwhile.
+    async fn a_half_that_is_dropped_on_a_foreign_thread_shuts_its_direction_down(_client: Host, server: Host) {
+        let (stream, mut peer) = connected(server).await;
+        let (mut read, write) = stream.into_split();
+        std::thread::spawn(move || drop(write)).join().unwrap();
+        let end = timeout(Duration::from_secs(5), peer.read(&mut [0; 1])).await;
+        assert_eq!(end.expect("nothing more is written").unwrap(), 0);
+        peer.write_all(b"x").await.unwrap();
+        assert_eq!(read.read(&mut [0; 1]).await.unwrap(), 1);
+    }
+
+    async fn a_reset_on_a_foreign_thread_is_one(_client: Host, server: Host) {
+        let (stream, mut peer) = connected(server).await;
+        std::thread::spawn(move || stream.abort()).join().unwrap();
+        let end = timeout(Duration::from_secs(5), peer.read(&mut [0; 1])).await;
+        assert_eq!(end.expect("the connection is over").unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+
     async fn buffered_streams_stay_on_their_core(_client: Host, server: Host) {
         let (stream, mut peer) = connected(server).await;
         let mut reader = BufReader::new(stream);

@@ -171,12 +171,15 @@ impl Tcp {
         }
     }
 
-    /// Tells the peer that no more will be written.
+    /// Tells the peer that no more will be written. Where the connection is over, there is nobody to tell.
     ///
     /// # Errors
-    /// If the connection is not established any more.
+    /// None that can be provoked.
     pub fn shutdown(&mut self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(self.source.fd(), Shutdown::Write)?)
+        match rustix::net::shutdown(self.source.fd(), Shutdown::Write) {
+            Ok(()) | Err(Errno::NOTCONN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Resets the connection, now.

@@ -45,3 +45,35 @@ fn wake(data: *const ()) {
 }
 
 fn forget(_data: *const ()) {}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::cell::RefCell;
+    use std::ptr;
+    use std::task::{RawWaker, RawWakerVTable, Waker};
+
+    type Hook = Box<dyn FnOnce()>;
+
+    thread_local! {
+        static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
+    }
+
+    static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, forget, forget, forget);
+
+    /// A waker of somebody else, who runs `hook` on this thread when the waker is cloned for the first time.
+    pub(crate) fn waker_that_calls_when_cloned(hook: impl FnOnce() + 'static) -> Waker {
+        HOOK.set(Some(Box::new(hook)));
+        // SAFETY: The functions of the table keep the contract of `RawWaker`: they never follow the pointer, a waker owns
+        // nothing, and on a thread that has no hook, cloning calls none.
+        unsafe { Waker::new(ptr::null(), &VTABLE) }
+    }
+
+    fn clone(data: *const ()) -> RawWaker {
+        if let Some(hook) = HOOK.take() {
+            hook();
+        }
+        RawWaker::new(data, &VTABLE)
+    }
+
+    fn forget(_data: *const ()) {}
+}

@@ -120,10 +120,13 @@ impl<T> JoinSet<T> {
 
     /// Takes the output of a task that has ended. `None` if there is none at present.
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
-        match self.poll_join_next(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => result,
-            Poll::Pending => None,
+        while let Some(member) = self.pop_ended() {
+            let result = self.look_at(member);
+            if result.is_some() {
+                return result;
+            }
         }
+        None
     }
 
     /// As [`join_next`](Self::join_next).
@@ -139,17 +142,27 @@ impl<T> JoinSet<T> {
         Poll::Pending
     }
 
+    /// The next member to look at. Whoever waits goes on waiting.
+    fn pop_ended(&self) -> Option<usize> {
+        self.ended.lock().members.pop_front()
+    }
+
     /// The next member to look at. If there is none, the caller will be woken.
     fn next_ended(&self, cx: &mut Context<'_>) -> Option<usize> {
         let mut ended = self.ended.lock();
         let member = ended.members.pop_front();
-        let replaced = match (&ended.waker, member) {
-            (_, Some(_)) => None,
-            (Some(waker), None) if waker.will_wake(cx.waker()) => None,
-            _ => ended.waker.replace(cx.waker().clone()),
-        };
+        let is_known = || ended.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if member.is_some() || is_known() {
+            return member;
+        }
         drop(ended);
-        drop(replaced);
+        // To clone and to drop a waker may run code of users, and so happens with nothing locked.
+        let waker = cx.waker().clone();
+        let mut ended = self.ended.lock();
+        let member = ended.members.pop_front();
+        let unneeded = if member.is_some() { Some(waker) } else { ended.waker.replace(waker) };
+        drop(ended);
+        drop(unneeded);
         member
     }
 

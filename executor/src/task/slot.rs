@@ -44,19 +44,64 @@ impl<T> Slot<T> {
     }
 
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        if let Some(polled) = self.look(cx.waker()) {
+            return polled;
+        }
+        // To clone and to drop a waker may run code of users, and so happens with nothing locked.
+        let waker = cx.waker().clone();
+        let mut state = self.lock();
+        let unneeded = if state.has_ended { Some(waker) } else { state.waker.replace(waker) };
+        drop(state);
+        drop(unneeded);
+        // The task may have ended before the waker was there.
+        self.look(cx.waker()).unwrap_or(Poll::Pending)
+    }
+
+    /// What is there to be said without another waker: the end, or that this one waits already.
+    fn look(&self, waker: &Waker) -> Option<Poll<Result<T, JoinError>>> {
         let mut state = self.lock();
         if state.has_ended {
             let outcome = state.outcome.take();
             drop(state);
-            return Poll::Ready(outcome.expect("a JoinHandle was polled after it returned the output"));
+            return Some(Poll::Ready(
+                outcome.expect("a JoinHandle was polled after it returned the output"),
+            ));
         }
-        if state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            return Poll::Pending;
-        }
-        let before = state.waker.replace(cx.waker().clone());
-        // Dropping a waker may run code of users.
-        drop(state);
-        drop(before);
-        Poll::Pending
+        let is_known = state.waker.as_ref().is_some_and(|known| known.will_wake(waker));
+        is_known.then_some(Poll::Pending)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::sys::waker::testing::waker_that_calls_when_cloned;
+    use crate::{Executor, JoinSet};
+
+    /// An executor, and a waker that turns it while it is cloned.
+    fn turned() -> (Rc<Executor>, Waker) {
+        let executor = Rc::new(Executor::new().unwrap());
+        let turned = Rc::clone(&executor);
+        (executor, waker_that_calls_when_cloned(move || drop(turned.turn(&()))))
+    }
+
+    #[test]
+    fn a_task_may_end_while_the_waker_of_its_handle_is_cloned() {
+        let (executor, waker) = turned();
+        let mut handle = executor.spawn(async { 7 });
+        let polled = Pin::new(&mut handle).poll(&mut Context::from_waker(&waker));
+        assert!(matches!(polled, Poll::Ready(Ok(7))));
+    }
+
+    #[test]
+    fn a_task_may_end_while_the_waker_of_its_set_is_cloned() {
+        let (executor, waker) = turned();
+        let mut set = JoinSet::new();
+        set.insert(executor.spawn(async { 7 }));
+        let polled = set.poll_join_next(&mut Context::from_waker(&waker));
+        assert!(matches!(polled, Poll::Ready(Some(Ok(7)))));
     }
 }

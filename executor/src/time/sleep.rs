@@ -85,17 +85,26 @@ impl Sleep {
         }
     }
 
-    /// Makes the wheel wake the task.
-    fn register(&mut self, core: &Rc<Core>, waker: &Waker) -> Option<Waker> {
+    /// Whether the wheel wakes the task already.
+    fn is_registered(&self, waker: &Waker) -> bool {
+        self.timer.is_some_and(|Timer { core: id, key }| {
+            current::with(|core| {
+                let mut timers = core.timers.borrow_mut();
+                id == core.mailbox.id && timers.get_mut(key).is_some_and(|known| known.will_wake(waker))
+            })
+        })
+    }
+
+    /// Makes the wheel wake the task. Returns the waker that is replaced.
+    fn register(&mut self, core: &Rc<Core>, waker: Waker) -> Option<Waker> {
         let mut timers = core.timers.borrow_mut();
         if let Some(Timer { core: id, key }) = self.timer
             && id == core.mailbox.id
             && let Some(before) = timers.get_mut(key)
         {
-            let same = before.will_wake(waker);
-            return if same { None } else { Some(std::mem::replace(before, waker.clone())) };
+            return Some(std::mem::replace(before, waker));
         }
-        let key = timers.insert(self.deadline, waker.clone());
+        let key = timers.insert(self.deadline, waker);
         self.timer = Some(Timer { core: core.mailbox.id, key });
         None
     }
@@ -109,9 +118,12 @@ impl Future for Sleep {
             self.cancel();
             return Poll::Ready(());
         }
-        // A waker may run code of users when it is dropped, so it leaves the borrows first.
-        let replaced = current::with(|core| self.register(core, cx.waker()));
-        drop(replaced);
+        if !self.is_registered(cx.waker()) {
+            // A waker may run code of users when it is cloned or dropped, and so is neither within the borrows.
+            let waker = cx.waker().clone();
+            let replaced = current::with(|core| self.register(core, waker));
+            drop(replaced);
+        }
         Poll::Pending
     }
 }
@@ -128,5 +140,29 @@ impl Core {
     #[inline]
     fn remove_timer(&self, core: u64, key: TimerKey) -> Option<Waker> {
         if self.mailbox.id == core { self.timers.borrow_mut().remove(key) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Executor;
+    use crate::sys::waker::testing::waker_that_calls_when_cloned;
+
+    #[test]
+    fn a_waker_may_sleep_while_it_is_cloned() {
+        let executor = Executor::new().unwrap();
+        let _entered = executor.enter();
+        let poll = |sleep: &mut Sleep, waker: &Waker| Pin::new(sleep).poll(&mut Context::from_waker(waker));
+        let mut outer = sleep(Duration::from_secs(60));
+        for _ in 0..2 {
+            let foreign = waker_that_calls_when_cloned(move || {
+                let mut inner = sleep(Duration::from_secs(60));
+                assert!(poll(&mut inner, Waker::noop()).is_pending());
+            });
+            assert!(poll(&mut outer, &foreign).is_pending());
+            // The second time, there is one to be replaced.
+            assert!(poll(&mut outer, Waker::noop()).is_pending());
+        }
     }
 }

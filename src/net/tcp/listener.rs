@@ -1,6 +1,7 @@
 //! Waiting for connections.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -11,7 +12,6 @@ use super::TcpStream;
 use crate::door::Door;
 use crate::host::Host;
 use crate::net::addr::{ToSocketAddrs, first_that};
-use crate::task::yield_now;
 use crate::wakers::{Notify, Side};
 use crate::wide::{Origin, Wide};
 
@@ -42,14 +42,15 @@ impl TcpListener {
     /// connections are spread over those that do. Port 0 takes a free one; `0.0.0.0` means all IPv4 addresses of
     /// the host and `[::]` all addresses, IPv4 ones included, on each of its [interfaces](crate::Host#several-interfaces).
     ///
+    /// It waits until the other cores know, which they do in their next turn. One that does not turn is waited for a second at
+    /// most: until it turns, connections that come to cores other than this one may be refused.
+    ///
     /// # Errors
     /// If there is no current host, the address is none of its own, or the port is in use.
     pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
         let listener = first_that(&addr, |addr| TcpListener::listen(addr, BACKLOG))?;
         // Until the other cores know, a connection that comes to one of them would be refused there.
-        while !listener.is_known()? {
-            yield_now().await;
-        }
+        poll_fn(|cx| listener.poll_known(cx)).await?;
         Ok(listener)
     }
 
@@ -60,14 +61,15 @@ impl TcpListener {
         Ok(TcpListener { sockets })
     }
 
-    /// Whether all cores know of it by now.
-    pub(crate) fn is_known(&self) -> io::Result<bool> {
+    /// Waits until all cores know of it, but for those that do not turn.
+    pub(crate) fn poll_known(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         let is_known = Cell::new(true);
         self.sockets.for_all(|door, id| {
-            is_known.set(is_known.get() && door.listener_is_known(id));
+            let polled = door.listener_poll_known(id, cx.waker().clone())?;
+            is_known.set(is_known.get() && polled.is_ready());
             Ok(())
         })?;
-        Ok(is_known.get())
+        if is_known.get() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     /// Lets peers that were here before send data with their SYN: such a connection is accepted, and may be read and

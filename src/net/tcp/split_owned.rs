@@ -90,8 +90,7 @@ impl OwnedWriteHalf {
 impl Drop for OwnedWriteHalf {
     fn drop(&mut self) {
         if self.shutdown_on_drop {
-            // What is not connected any more needs no shutdown.
-            let _ = self.stream.shut_down();
+            self.stream.end_writing();
         }
     }
 }

@@ -149,11 +149,15 @@ impl TcpStream {
         self.handle.call(|door, id| door.tcp_shutdown(id))
     }
 
-    /// Resets the connection: what was not delivered is thrown away, here and there.
+    /// Whoever writes is gone, on whichever thread.
+    pub(super) fn end_writing(&self) {
+        self.handle.end_writing();
+    }
+
+    /// Resets the connection: what was not delivered is thrown away, here and there. On a foreign thread, that is left to
+    /// the connection's own.
     pub fn abort(self) {
-        // On a foreign thread, or after the end of the host, there is nothing to reset: dropping does what is
-        // left.
-        let _ = self.handle.call(|door, id| door.tcp_abort(id));
+        self.handle.abort();
     }
 
     /// Moves the connection to another core of this runtime, with all that was received and not read, written and not

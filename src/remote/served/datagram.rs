@@ -110,6 +110,7 @@ impl Sockets {
             self.tell(client, Completion::Echo { id, reply: reply.map(Box::new) });
         }
     }
+
     /// Somebody received an answer, or an error.
     pub(in crate::remote) fn echo_received(&mut self, door: &dyn Door, id: EchoId) {
         if let Some(echo) = self.echo.get_mut(id) {

@@ -6,10 +6,11 @@ mod moving;
 mod tcp;
 mod urgent;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
 use hayase_stack::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
+use hayase_time::Instant;
 
 use super::client::Client;
 use super::output::Output;
@@ -34,6 +35,10 @@ pub(super) struct Sockets {
     outputs: Vec<Option<Output>>,
     /// Connections with data in the stack whose client has too many messages to read already.
     stalled: VecDeque<TcpId>,
+    /// Connections that are closed and not sent yet, by when they are reset and their place in the stack.
+    lingering: BTreeMap<(Instant, u32), TcpId>,
+    /// The time of the turn.
+    pub(super) now: Instant,
     memory: BytesMut,
     /// Where a few received bytes go before they are part of a message.
     small: Vec<u8>,
@@ -119,6 +124,11 @@ impl Sockets {
     pub(super) fn is_due(&self) -> bool {
         let mut outputs = self.outputs.iter().flatten();
         outputs.any(Output::is_due) || self.stalled.iter().any(|id| self.has_room_for(*id))
+    }
+
+    /// When it has to be looked after although nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.lingering.first_key_value().map(|((until, _), _)| *until)
     }
 
     fn has_room_for(&self, id: TcpId) -> bool {

@@ -6,8 +6,7 @@ use hayase_stack::{Socket, TcpId};
 
 use super::Sockets;
 use super::tcp::Tcp;
-use crate::door::{Door, Handle};
-use crate::remote::chunk::Chunk;
+use crate::door::{Door, Farewell, Handle};
 use crate::remote::message::Completion;
 use crate::remote::moving::{Baggage, Destination, arrive};
 use crate::remote::{SEND_MAX, mirror};
@@ -37,19 +36,10 @@ impl Sockets {
                 reply.send(Err(error));
             }
             Ok(moved) => {
-                let unsent = self.forget_tcp(id);
+                let unsent = self.remove_tcp(id).map_or_else(VecDeque::new, |tcp| tcp.unsent);
                 moved.then(move |arrived| arrive(arrived, Baggage { mirror, unsent, reply }));
             }
         }
-    }
-
-    /// The connection is served elsewhere. Returns what the stack has not taken.
-    fn forget_tcp(&mut self, id: TcpId) -> VecDeque<(Chunk, usize)> {
-        let Some(tcp) = self.tcp.remove(id) else { return VecDeque::new() };
-        if let Some(output) = &mut self.outputs[tcp.client] {
-            output.unread -= tcp.taken_total - tcp.read_total;
-        }
-        tcp.unsent
     }
 
     /// Takes in what came with a connection that is in the stack already.
@@ -75,7 +65,7 @@ impl Sockets {
         self.look(door, Socket::Tcp(id));
         if let Some(unwanted) = reply.offer(Ok(Handle::new(name, id))) {
             // Dropping the handle would open a door to the client on this thread, and have it shared for good.
-            self.client(client).close(Socket::Tcp(unwanted.into_id()));
+            self.client(client).bid(true, Farewell::Close(Socket::Tcp(unwanted.into_id())));
         }
     }
 }

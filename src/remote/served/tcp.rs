@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use hayase_device::SharedBytes;
 use hayase_stack::{Ready, Socket, TcpId};
+use hayase_time::Instant;
 
 use super::Sockets;
 use super::urgent::Urgent;
-use crate::door::Door;
+use crate::door::{Door, Farewell};
 use crate::remote::chunk::Chunk;
 use crate::remote::client::copy_into;
 use crate::remote::message::Completion;
@@ -42,10 +43,14 @@ pub(super) struct Tcp {
     freed: usize,
     ended: bool,
     write_closed: bool,
+    /// What ended it, if a write was told while the stack still had bytes for the client: told behind those.
+    error: Option<io::Error>,
     /// The end follows what is unsent.
     shut_down: bool,
     /// So does the close: the handle is gone.
     pub(super) closing: bool,
+    /// When a close that waits for what is unsent becomes a reset.
+    lingers_until: Option<Instant>,
     /// It is about to move to another core: the client gets nothing more from here.
     pub(super) parting: bool,
     /// It is in the list of those who wait for room in the messages.
@@ -64,8 +69,10 @@ impl Tcp {
             freed: 0,
             ended: false,
             write_closed: false,
+            error: None,
             shut_down: false,
             closing: false,
+            lingers_until: None,
             parting: false,
             stalled: false,
         }
@@ -104,7 +111,7 @@ impl Sockets {
         if tcp.unsent.is_empty() && !tcp.write_closed {
             match write(door, id, &mut chunk) {
                 Poll::Ready(Ok(())) => return self.free(id, paid),
-                Poll::Ready(Err(error)) => return self.fail(id, error),
+                Poll::Ready(Err(error)) => return self.break_off(door, id, error),
                 Poll::Pending => {}
             }
         }
@@ -145,11 +152,21 @@ impl Sockets {
     }
 
     pub(in crate::remote) fn abort(&mut self, door: &dyn Door, id: TcpId) {
-        if let Some(tcp) = self.tcp.get_mut(id) {
-            tcp.unsent.clear();
-            // Whatever it answers: the connection is no more.
-            let _ = door.tcp_abort(id);
+        if self.remove_tcp(id).is_some() {
+            door.bid(Farewell::Abort(id));
         }
+    }
+
+    /// The connection is served no more, and what the client has not read of it counts no more.
+    pub(super) fn remove_tcp(&mut self, id: TcpId) -> Option<Tcp> {
+        let tcp = self.tcp.remove(id)?;
+        if let Some(output) = &mut self.outputs[tcp.client] {
+            output.unread -= tcp.taken_total - tcp.read_total;
+        }
+        if let Some(until) = tcp.lingers_until {
+            self.lingering.remove(&(until, id.index));
+        }
+        Some(tcp)
     }
 
     /// What was written is still delivered, unless the peer's bytes were not read (RFC 9293 §3.10.4, SHLD-3): those
@@ -163,20 +180,48 @@ impl Sockets {
         if let Some(output) = &mut self.outputs[client] {
             output.unread -= unread;
         }
-        let lingers_not = matches!(door.tcp_linger(id), Ok(Some(Duration::ZERO)));
-        if has_unread || lingers_not {
-            self.abort(door, id);
+        match door.tcp_linger(id) {
+            Ok(Some(Duration::ZERO)) => return self.abort(door, id),
+            _ if has_unread => return self.abort(door, id),
+            Ok(Some(linger)) => self.linger(id, linger),
+            _ => {}
         }
         self.finish(door, id);
+    }
+
+    /// The time runs from the close on, also before the stack knows of it.
+    fn linger(&mut self, id: TcpId, linger: Duration) {
+        if let Some(tcp) = self.tcp.get_mut(id).filter(|tcp| !tcp.unsent.is_empty()) {
+            let until = self.now + linger;
+            tcp.lingers_until = Some(until);
+            self.lingering.insert((until, id.index), id);
+        }
+    }
+
+    /// Resets the connections whose time to deliver the rest is over. Returns how many.
+    pub(in crate::remote) fn end_lingering(&mut self, door: &dyn Door) -> usize {
+        let mut count = 0;
+        while let Some(first) = self.lingering.first_entry()
+            && first.key().0 <= self.now
+        {
+            let id = first.remove();
+            self.abort(door, id);
+            count += 1;
+        }
+        count
     }
 
     /// Once nothing is unsent: the end and the close that were asked for.
     fn finish(&mut self, door: &dyn Door, id: TcpId) {
         let Some(tcp) = self.tcp.get(id).filter(|tcp| tcp.unsent.is_empty()) else { return };
         if tcp.closing {
-            self.tcp.remove(id);
+            if let Some(until) = tcp.lingers_until {
+                // Of its time, this much is left. It fails for connections that are no more.
+                let _ = door.tcp_set_linger(id, Some(until - self.now));
+            }
+            self.remove_tcp(id);
             door.close(Socket::Tcp(id));
-        } else if tcp.shut_down {
+        } else if tcp.shut_down && !tcp.write_closed {
             // If it fails, the connection has, of which the client hears anyway.
             let _ = door.tcp_shutdown(id);
         }
@@ -278,8 +323,11 @@ impl Sockets {
                     }
                 }
                 Poll::Ready(Ok(len)) => {
-                    let chunk = self.take_large(door, id, len, room);
+                    let (chunk, failure) = self.take_large(door, id, len, room);
                     self.pass_on(id, chunk);
+                    if let Some(error) = failure {
+                        return self.fail(id, error);
+                    }
                 }
                 Poll::Ready(Err(error)) => return self.fail(id, error),
                 Poll::Pending => return,
@@ -302,18 +350,28 @@ impl Sockets {
         (room > 0).then_some(room)
     }
 
-    /// What is behind the first `len` bytes, which are in the small buffer, and these: one piece.
-    fn take_large(&mut self, door: &dyn Door, id: TcpId, len: usize, room: u64) -> Chunk {
+    /// What is behind the first `len` bytes, which are in the small buffer, and these: one piece. And an error, if there is
+    /// nothing else behind it: the stack tells it once.
+    fn take_large(
+        &mut self,
+        door: &dyn Door,
+        id: TcpId,
+        len: usize,
+        room: u64,
+    ) -> (Chunk, Option<io::Error>) {
         let more = room.min(PIECE_LEN) as usize - len;
         let memory = &mut self.memory;
         memory.reserve(len + more);
         memory.extend_from_slice(&self.small[..len]);
+        let mut failure = None;
         if more > 0 {
-            // An end or an error behind it is met by the next round.
+            // An end behind it is met by the next round.
             let mut sink = |bytes: &[u8]| memory.extend_from_slice(bytes);
-            let _ = door.tcp_read_with(id, Notify::NEVER, more, &mut sink);
+            if let Poll::Ready(Err(error)) = door.tcp_read_with(id, Notify::NEVER, more, &mut sink) {
+                failure = Some(error);
+            }
         }
-        Chunk::Shared(memory.split().freeze())
+        (Chunk::Shared(memory.split().freeze()), failure)
     }
 
     #[inline]
@@ -326,11 +384,13 @@ impl Sockets {
     }
 
     fn end(&mut self, id: TcpId) {
-        if let Some(tcp) = self.tcp.get_mut(id) {
-            tcp.ended = true;
-            let client = tcp.client;
-            self.tell(client, Completion::Ended(id));
+        let Some(tcp) = self.tcp.get_mut(id) else { return };
+        if let Some(error) = tcp.error.take() {
+            return self.fail(id, error);
         }
+        tcp.ended = true;
+        let client = tcp.client;
+        self.tell(client, Completion::Ended(id));
     }
 
     /// Sends what had to wait.
@@ -345,7 +405,7 @@ impl Sockets {
                     self.free(id, paid);
                 }
                 Poll::Ready(Err(error)) => {
-                    self.fail(id, error);
+                    self.break_off(door, id, error);
                     break;
                 }
                 Poll::Pending => return,
@@ -362,6 +422,16 @@ impl Sockets {
         let client = tcp.client;
         self.tell(client, Completion::WriteClosed(id));
         self.finish(door, id);
+    }
+
+    /// A write was told what ended the connection. What came in before that comes first, also where there is no room for it
+    /// yet.
+    fn break_off(&mut self, door: &dyn Door, id: TcpId, error: io::Error) {
+        let Some(tcp) = self.tcp.get_mut(id) else { return };
+        tcp.unsent.clear();
+        tcp.error = Some(error);
+        self.take(door, id, Ready::READ_CLOSED | Ready::ERROR);
+        self.close_write(door, id);
     }
 
     fn fail(&mut self, id: TcpId, error: io::Error) {

@@ -43,8 +43,8 @@ const MTU_MAX: usize = 65_535;
 /// dpdk:vdev=net_virtio_user0,path=/run/x.sock|pci=0000:01:00.0,addr=10.7.0.2/24[,gateway=10.7.0.1][,mac=..][,mtu=1500][,offloads=all][,eal=-m 512]
 /// ```
 ///
-/// `addr`, `host` and `gateway` may come several times. All but the wire and the kernel also take `dad=N`,
-/// `vlan=N`, and `autoconf=on`, with which `addr` may be left out ([`LinkSpec`]). Offloads are `all`, `none`, or names joined by `+` of
+/// `addr`, `host` and `gateway` may come several times. All but the wire and the kernel also take `dad=N`, `vlan=N`, and
+/// `autoconf=on`, with which `addr` may be left out ([`LinkSpec`]). Offloads are `all`, `none`, or names joined by `+` of
 /// `tx-checksum rx-checksum tso lro sg`.
 ///
 /// ```
