@@ -6,11 +6,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hayase_device::SharedBytes;
-use hayase_stack::{Ready, Socket, TcpId};
+use hayase_stack::{Error, Ready, Socket, TcpId};
 
 use super::Sockets;
 use super::urgent::Urgent;
 use crate::door::Door;
+use crate::error::io_error;
 use crate::remote::chunk::Chunk;
 use crate::remote::client::copy_into;
 use crate::remote::message::Completion;
@@ -42,6 +43,8 @@ pub(super) struct Tcp {
     freed: usize,
     ended: bool,
     write_closed: bool,
+    /// Something was written that the stack did not take before that.
+    has_lost: bool,
     /// The end follows what is unsent.
     shut_down: bool,
     /// So does the close: the handle is gone.
@@ -64,6 +67,7 @@ impl Tcp {
             freed: 0,
             ended: false,
             write_closed: false,
+            has_lost: false,
             shut_down: false,
             closing: false,
             parting: false,
@@ -79,6 +83,13 @@ impl Tcp {
         shut_down: bool,
     ) -> Tcp {
         Tcp { taken_total: unread_len, unsent, shut_down, ..Tcp::new(client, false) }
+    }
+
+    /// Nothing more can be written, and what waits for that goes.
+    fn close_write(&mut self) {
+        self.write_closed = true;
+        self.has_lost |= !self.unsent.is_empty();
+        self.unsent.clear();
     }
 
     /// The stack has taken what cost so much. Returns what the client should be told.
@@ -104,12 +115,17 @@ impl Sockets {
         if tcp.unsent.is_empty() && !tcp.write_closed {
             match write(door, id, &mut chunk) {
                 Poll::Ready(Ok(())) => return self.free(id, paid),
-                Poll::Ready(Err(error)) => return self.fail(id, error),
+                Poll::Ready(Err(error)) => {
+                    tcp.has_lost = true;
+                    return self.fail(id, error);
+                }
                 Poll::Pending => {}
             }
         }
-        if let Some(tcp) = self.tcp.get_mut(id).filter(|tcp| !tcp.write_closed) {
-            tcp.unsent.push_back((chunk, paid));
+        match self.tcp.get_mut(id) {
+            Some(tcp) if tcp.write_closed => tcp.has_lost = true,
+            Some(tcp) => tcp.unsent.push_back((chunk, paid)),
+            None => {}
         }
     }
 
@@ -182,8 +198,12 @@ impl Sockets {
         }
     }
 
-    pub(in crate::remote) fn has_taken_all(&self, id: TcpId) -> bool {
-        self.tcp.get(id).is_none_or(|tcp| tcp.unsent.is_empty())
+    /// Whether the stack has taken everything that the client wrote; an error if it never will.
+    pub(in crate::remote) fn has_passed_all(&self, id: TcpId) -> io::Result<bool> {
+        match self.tcp.get(id) {
+            Some(tcp) if tcp.has_lost => Err(io_error(Error::ConnectionReset)),
+            found => Ok(found.is_none_or(|tcp| tcp.unsent.is_empty())),
+        }
     }
 }
 
@@ -357,8 +377,7 @@ impl Sockets {
     /// Nothing can be written any more, by whosever doing.
     fn close_write(&mut self, door: &dyn Door, id: TcpId) {
         let Some(tcp) = self.tcp.get_mut(id).filter(|tcp| !tcp.write_closed) else { return };
-        tcp.write_closed = true;
-        tcp.unsent.clear();
+        tcp.close_write();
         let client = tcp.client;
         self.tell(client, Completion::WriteClosed(id));
         self.finish(door, id);
@@ -366,8 +385,8 @@ impl Sockets {
 
     fn fail(&mut self, id: TcpId, error: io::Error) {
         let Some(tcp) = self.tcp.get_mut(id) else { return };
-        (tcp.ended, tcp.write_closed) = (true, true);
-        tcp.unsent.clear();
+        tcp.ended = true;
+        tcp.close_write();
         let client = tcp.client;
         self.tell(client, Completion::Failed { id, error });
     }
