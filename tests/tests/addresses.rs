@@ -1,6 +1,7 @@
 //! The addresses of a server: none, and those that come when it runs.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -47,17 +48,23 @@ fn an_address_that_waits_for_its_link_is_served_when_it_is_there() {
     namespace.sysctl(&format!("ipv6/conf/{OUR_INTERFACE}/accept_dad"), "1");
     namespace.ip(&["link", "set", OUR_INTERFACE, "up"]);
     namespace.ip(&["address", "add", &format!("{LATER}/64"), "dev", OUR_INTERFACE]);
-    let later: SocketAddr = (LATER.parse::<std::net::Ipv6Addr>().unwrap(), PORT).into();
+    let later: SocketAddr = (LATER.parse::<Ipv6Addr>().unwrap(), PORT).into();
 
     let server = serve(&namespace, "kernel");
     server.line(LIMIT, |line| listens_at(line).is_some_and(|addr| addr.ip().is_loopback()));
     namespace.ip(&["link", "set", "hy0", "up"]);
-    kernel::eventually("the address echoes", || {
-        let socket = kernel::udp(&namespace, later);
-        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        socket.send(b"datagram").ok()?;
-        let mut buffer = [0; 16];
-        // Until it is there, the kernel answers that nobody listens.
-        kernel::receive(&socket, &mut buffer).is_ok_and(|len| &buffer[..len] == b"datagram").then_some(())
-    });
+    // Until it is there, there is no way to it, or the kernel answers that nobody listens.
+    kernel::eventually("the address echoes", || ask(&namespace, later).ok());
+}
+
+/// One datagram, and its echo from where it went.
+fn ask(namespace: &Namespace, addr: SocketAddr) -> io::Result<()> {
+    let socket = namespace.enter(|| UdpSocket::bind("[::]:0"))?;
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    socket.connect(addr)?;
+    socket.send(b"datagram")?;
+    let mut buffer = [0; 16];
+    let len = kernel::receive(&socket, &mut buffer)?;
+    assert_eq!(&buffer[..len], b"datagram");
+    Ok(())
 }
