@@ -482,7 +482,7 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn tcp_flushed(&self, id: TcpId) -> io::Result<bool> {
-        self.call(|core, _| Ok(core.stack.tcp_flushed(id)))
+        self.call(|core, _| core.stack.tcp_flushed(id))
     }
 
     fn tcp_take_error(&self, id: TcpId) -> io::Result<Option<io::Error>> {

@@ -1,5 +1,7 @@
 //! Where the commands of one client are carried out.
 
+use std::io;
+
 use hayase_stack::{EchoId, ListenerId, Socket, TcpId, UdpId};
 
 use super::message::Command;
@@ -83,8 +85,8 @@ impl<'a> Desk<'a> {
         self.sockets.welcome(self.door, id, self.client, baggage);
     }
 
-    /// Whether the stack has taken everything that the client wrote.
-    pub(super) fn has_taken_all(&self, id: TcpId) -> bool {
-        self.sockets.has_taken_all(id)
+    /// Whether the peer has acknowledged everything that the client wrote.
+    pub(super) fn is_flushed(&self, id: TcpId) -> io::Result<bool> {
+        Ok(self.sockets.has_passed_all(id)? && self.door.tcp_flushed(id)?)
     }
 }

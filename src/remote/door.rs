@@ -103,6 +103,11 @@ impl RemoteDoor {
         })
     }
 
+    /// What ended a connection, if the stack has told it and nobody has taken it.
+    fn told_error(&self, id: TcpId) -> io::Result<Option<io::Error>> {
+        self.client.call(self.away, |state| Ok(state.tcp(id)?.take_error()))
+    }
+
     fn addresses_of(&self, id: TcpId) -> io::Result<Addresses> {
         let known = self.client.call(self.away, |state| state.tcp(id).map(|tcp| tcp.addresses))?;
         if let Some(addresses) = known {
@@ -359,11 +364,13 @@ impl Door for RemoteDoor {
     }
 
     fn tcp_flushed(&self, id: TcpId) -> io::Result<bool> {
-        self.ask(move |desk| Ok(desk.has_taken_all(id) && desk.door.tcp_flushed(id)?))
+        let flushed = self.ask(move |desk| desk.is_flushed(id));
+        // What ended it may be here, untold.
+        flushed.map_err(|error| self.told_error(id).ok().flatten().unwrap_or(error))
     }
 
     fn tcp_take_error(&self, id: TcpId) -> io::Result<Option<io::Error>> {
-        match self.client.call(self.away, |state| Ok(state.tcp(id)?.take_error()))? {
+        match self.told_error(id)? {
             Some(error) => Ok(Some(error)),
             None => self.ask(move |desk| desk.door.tcp_take_error(id)),
         }

@@ -84,7 +84,8 @@ impl Joining {
                 answers.since = Some(now);
                 continue;
             };
-            let absent = (0..u64::BITS).filter(|core| answers.missing & 1 << core != 0 && is_absent(*core as usize));
+            let absent =
+                (0..u64::BITS).filter(|core| answers.missing & 1 << core != 0 && is_absent(*core as usize));
             answers.missing &= !absent.fold(0, |set, core| set | 1 << core);
             if now - since >= WAIT_MAX {
                 answers.is_late = true;
@@ -132,7 +133,10 @@ mod tests {
         assert_eq!((poll(&mut joining), poll(&mut joining)), (Poll::Pending, Poll::Pending));
         assert!(!joining.answered(SERVICE, 2) && joining.woken().is_empty());
         assert!(joining.answered(SERVICE, 0));
-        assert_eq!((joining.woken().len(), joining.is_empty(), poll(&mut joining)), (1, true, Poll::Ready(())));
+        assert_eq!(
+            (joining.woken().len(), joining.is_empty(), poll(&mut joining)),
+            (1, true, Poll::Ready(()))
+        );
         assert!(!joining.answered(SERVICE, 0), "too late");
     }
 

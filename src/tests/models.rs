@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future;
 use hayase_stack::Config;
 
+use super::tcp::lose_by_a_reset;
 use super::{SERVER, connected, futures_executor, pattern};
 use crate::net::{EchoSocket, TcpListener, TcpStream, UdpSocket};
 use crate::time::{sleep, timeout};
@@ -43,6 +44,13 @@ async fn echo(mut stream: TcpStream) {
     let mut buf = [0; 1024];
     while let Ok(len @ 1..) = stream.read(&mut buf).await {
         stream.write_all(&buf[..len]).await.unwrap();
+    }
+}
+
+#[test]
+fn what_a_reset_loses_is_not_flushed() {
+    for model in APART {
+        run(model, |_, server| lose_by_a_reset(server));
     }
 }
 
@@ -192,7 +200,10 @@ fn a_writer_that_is_told_of_a_reset_takes_nothing_from_a_slow_reader() {
             assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
             let mut received = Vec::new();
             let end = timeout(Duration::from_secs(5), read.read_to_end(&mut received)).await.unwrap();
-            assert_eq!((received.len(), end.unwrap_err().kind()), (MORE_THAN_UNDER_WAY, ErrorKind::ConnectionReset));
+            assert_eq!(
+                (received.len(), end.unwrap_err().kind()),
+                (MORE_THAN_UNDER_WAY, ErrorKind::ConnectionReset)
+            );
         });
     }
 }

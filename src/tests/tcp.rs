@@ -21,6 +21,34 @@ async fn echo(mut stream: TcpStream) {
     }
 }
 
+/// A peer that has said all is gone before it has read all: the loss is told, each time that it is asked.
+pub(super) async fn lose_by_a_reset(server: Host) {
+    let (mut stream, mut peer) = connected(server).await;
+    peer.shutdown().await.unwrap();
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    let data = pattern(MORE_THAN_BUFFERS);
+    while timeout(Duration::from_millis(20), stream.write(&data)).await.is_ok() {}
+    stream.shutdown().await.unwrap();
+    assert!(!stream.is_flushed().unwrap(), "nobody reads");
+    // With unread data, closing is a reset.
+    drop(peer);
+    let flush = async {
+        loop {
+            match stream.is_flushed() {
+                Ok(is_flushed) => assert!(!is_flushed, "bytes were lost"),
+                Err(error) => return error.kind(),
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let kind =
+        timeout(Duration::from_secs(5), flush).await.expect("a connection that is over has no more to come");
+    assert_eq!(
+        (kind, stream.is_flushed().unwrap_err().kind()),
+        (ErrorKind::ConnectionReset, ErrorKind::ConnectionReset)
+    );
+}
+
 everywhere! {
     async fn echoes_over_both_versions_of_ip(_client: Host, server: Host) {
         let listener = server.scope(TcpListener::bind("[::]:0")).await.unwrap();
@@ -111,6 +139,10 @@ everywhere! {
         let (_, read) = future::join(write, peer.read_to_end(&mut received)).await;
         assert_eq!(read.unwrap(), data.len());
         assert!(received == data, "bytes changed on the way");
+    }
+
+    async fn what_a_reset_loses_is_not_flushed(_client: Host, server: Host) {
+        lose_by_a_reset(server).await;
     }
 
     async fn a_hundred_connections_at_once(_client: Host, server: Host) {

@@ -267,7 +267,11 @@ impl<F: Frame> Stack<F> {
     }
 
     /// Whether everything written was acknowledged.
-    pub fn tcp_flushed(&self, id: TcpId) -> bool {
+    ///
+    /// # Errors
+    /// `StaleHandle`. If the connection is over and not everything was: what ended it, or `ConnectionReset` if that was told
+    /// before.
+    pub fn tcp_flushed(&mut self, id: TcpId) -> Result<bool, Error> {
         self.tcp.flushed(id)
     }
 

@@ -1,6 +1,6 @@
 //! Our stack as the client of the kernel: `hayase connect` and `hayase bench --connect`.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::thread;
 use std::time::Duration;
@@ -104,6 +104,48 @@ matrix! {
         assert!(!exit.status.success() && exit.stderr.to_lowercase().contains("reset"), "{exit:?}");
     }
 
+    /// The peer has said all before, so nothing but what becomes of our bytes can tell.
+    fn bytes_that_the_server_did_not_get_are_told(site) {
+        let listener = kernel::listen(&site.namespace, site.family);
+        let mut client = start_connect(site, kernel::port(&listener));
+        let stdin = client.stdin();
+        let stream = kernel::accept(&listener);
+        stream.shutdown(Shutdown::Write).unwrap();
+        // More than its receive buffer takes, which nobody empties.
+        feed(stdin, &pattern(300_000));
+        thread::sleep(Duration::from_millis(200));
+        drop(stream);
+        let exit = client.wait(Duration::from_secs(5));
+        assert_eq!(exit.status.code(), Some(1), "{exit:?}");
+        // Of a write, Linux says that after the peer's FIN the pipe is broken.
+        let why = ["reset", "Broken pipe"];
+        assert!(why.iter().any(|why| exit.stderr.contains(why)), "{exit:?}");
+    }
+
+    /// Ctrl-C
+    fn an_interrupt_closes_the_connections(site) {
+        let listener = kernel::listen(&site.namespace, site.family);
+        let to = site.kernel(kernel::port(&listener)).to_string();
+        let idle = ["bench", "pingpong", "--connect", &to, "--idle", "3", "--duration", "60"];
+        for (arguments, count) in [(&["connect", &to][..], 1), (&idle[..], 4)] {
+            let mut client = site.start(arguments);
+            let stdin = client.stdin();
+            let streams: Vec<_> = (0..count).map(|_| kernel::accept(&listener)).collect();
+            client.interrupt();
+            for stream in streams {
+                stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+                let end = kernel::read(&stream, &mut [0; 16]);
+                let is_over = |error: &std::io::Error| error.kind() == ErrorKind::ConnectionReset;
+                // A ball may still be in the air.
+                let end = if matches!(end, Ok(1..)) { kernel::read(&stream, &mut [0; 16]) } else { end };
+                assert!(matches!(end, Ok(0)) || end.as_ref().is_err_and(is_over), "{arguments:?}: {end:?}");
+            }
+            let exit = client.wait(Duration::from_secs(5));
+            drop(stdin);
+            assert_eq!(exit.status.code(), Some(130), "{exit:?}");
+        }
+    }
+
     fn pingpong_makes_exactly_its_round_trips(site) {
         let arguments = ["pingpong", "--connections", "4", "--round-trips", "1000", "--payload", "100"];
         let (figures, carried) = bench(site, &arguments, 4, kernel::echo_to_end);
@@ -121,9 +163,9 @@ matrix! {
         assert_eq!(carried[50..].iter().sum::<u64>(), 200);
     }
 
-    /// Each core makes all of them, on connections of its own.
-    fn pingpong_on_two_cores_makes_twice_its_round_trips(site) {
-        let counts = ["--cores", "2", "--connections", "50", "--round-trips", "2000", "--payload", "100"];
+    /// Each core makes its part of them, on connections of its own.
+    fn pingpong_on_two_cores_makes_exactly_its_round_trips(site) {
+        let counts = ["--cores", "2", "--connections", "50", "--round-trips", "4000", "--payload", "100"];
         let (figures, carried) = bench(site, &[&["pingpong"], &counts[..]].concat(), 100, kernel::echo_to_end);
         assert_eq!(figures["round_trips"], 4000, "{figures}");
         assert_eq!((&figures["cores"], &figures["connections"]), (&2.into(), &100.into()), "{figures}");
@@ -147,9 +189,9 @@ matrix! {
         assert_eq!(carried.iter().sum::<u64>(), 20_000_000, "{carried:?}");
     }
 
-    /// Each core sends all of them, on connections of its own.
-    fn bulk_on_two_cores_sends_twice_its_bytes(site) {
-        let counts = ["--cores", "2", "--connections", "2", "--bytes", "5000000"];
+    /// Each core sends its part of them, on connections of its own.
+    fn bulk_on_two_cores_sends_exactly_its_bytes(site) {
+        let counts = ["--cores", "2", "--connections", "2", "--bytes", "10000000"];
         let (figures, carried) = bench(site, &[&["bulk"], &counts[..]].concat(), 4, kernel::discard_to_end);
         assert_eq!(figures["bytes"], 10_000_000, "{figures}");
         assert_eq!((&figures["cores"], &figures["connections"]), (&2.into(), &4.into()), "{figures}");

@@ -182,7 +182,7 @@ fn two_queues_serve_two_cores() {
     Link::run(Driver::Virtio, 2, |link| {
         let _server = link.serve("echo", "");
         let figures =
-            link.bench(&["pingpong", "--cores", "2", "--connections", "8", "--round-trips", "5000"]);
+            link.bench(&["pingpong", "--cores", "2", "--connections", "8", "--round-trips", "10000"]);
         assert_eq!(figures["connections"], 16, "{figures}");
         assert_eq!(figures["round_trips"], 10_000, "{figures}");
     });

@@ -135,6 +135,7 @@ Also listen on this TCP port, where test programs give one order a connection, i
   CONNECT ip port    open a connection, answer `OK` or `ERR kind` and close; echo on the new one
   CORE               answer the number of the core that serves this connection, then echo until the end
   CONGESTION         answer the congestion control of this connection, then echo until the end
+  CONNECTIONS        answer how many connections there are, this one included, and close
   COUNT name         answer what the core's stack has counted under that name, such as TcpRetransSegs, and close
 Byte i of the pattern is (i*7 + i/251) & 255.";
 

@@ -15,6 +15,8 @@ use crate::channel::{Receiver, Sender, channel};
 use crate::cli::ConnectArgs;
 use crate::device;
 use crate::failure::{self, Attempt, Failure, Result};
+use crate::say::note;
+use crate::signal::Interrupt;
 
 /// Bytes that are moved at a time.
 const CHUNK_LEN: usize = 64 * 1024;
@@ -28,37 +30,39 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
 
 pub(crate) fn run(args: &ConnectArgs) -> Result {
     let runtime = device::runtime(&args.device, args.congestion)?;
+    let interrupt = Interrupt::catch()?;
     let (printed, to_print) = channel();
     let printer = start("stdout", move || print(&to_print))?;
-    let outcome = runtime.block_on(converse(args, printed));
+    let outcome = runtime.block_on(interrupt.unless_before(converse(args, printed))).flatten();
+    // The peer is told before anybody waits for the reader of what is printed.
+    drop(runtime);
     // What the peer said before an error is worth printing, too.
-    join(printer)?;
+    join(printer, "cannot write standard output")?;
     outcome
 }
 
 async fn converse(args: &ConnectArgs, printed: Sender) -> Result {
     let (feeder, input) = channel();
     // It may wait in a read for as long as it likes: the end of the process is its end, too.
-    let start_input = || start("stdin", move || feed(&feeder)).map(drop);
+    let start_input = || start("stdin", move || feed(&feeder));
     let failed = |error: io::Error| {
         Failure::Error(format!("cannot connect to {}: {}", args.to, failure::unconnected(&error)))
     };
-    let stream = if args.fastopen {
+    let (stream, reading) = if args.fastopen {
         // Nobody is to type in vain.
         ask_for_cookie(args.to).await.map_err(failed)?;
-        start_input()?;
+        let reading = start_input()?;
         let first = input.receive().await.unwrap_or_default();
         let (stream, outcome) = open_with(args.to, &first).await.map_err(failed)?;
-        outcome.into_iter().for_each(|outcome| eprintln!("hayase: {outcome}"));
-        stream
+        outcome.into_iter().for_each(|outcome| note(format_args!("hayase: {outcome}")));
+        (stream, reading)
     } else {
         let stream = TcpStream::connect(args.to).await.map_err(failed)?;
-        start_input()?;
-        stream
+        (stream, start_input()?)
     };
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
-    try_join(send(input, writer), receive(reader, printed)).await?;
+    try_join(send(input, reading, writer), receive(reader, printed)).await?;
     Ok(())
 }
 
@@ -83,12 +87,15 @@ async fn open_with(to: SocketAddr, first: &[u8]) -> io::Result<(TcpStream, Optio
     Ok((stream, Some(outcome)))
 }
 
-async fn send(input: Receiver, mut writer: OwnedWriteHalf) -> Result {
+/// Sends the input, which a thread is reading, to its end, and waits until the peer has it.
+async fn send(input: Receiver, reading: StreamThread, mut writer: OwnedWriteHalf) -> Result {
     while let Some(chunk) = input.receive().await {
         writer.write_owned(chunk).await.attempt(|| "cannot send".into())?;
     }
+    // The thread is done, but for its last words. What could not be read must not look as if it had come to its end.
+    join(reading, "cannot read standard input")?;
     writer.shutdown().await.attempt(|| "cannot shut down".into())?;
-    while !writer.as_ref().is_flushed()? {
+    while !writer.as_ref().is_flushed().attempt(|| "cannot deliver everything".into())? {
         time::sleep(FLUSH_INTERVAL).await;
     }
     Ok(())
@@ -116,10 +123,7 @@ fn feed(feeder: &Sender) -> io::Result<()> {
             Ok(len) if feeder.send_blocking(buf[..len].to_vec()).is_err() => return Ok(()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                eprintln!("hayase: cannot read standard input: {error}");
-                return Err(error);
-            }
+            Err(error) => return Err(error),
         }
     }
 }
@@ -135,16 +139,16 @@ fn print(to_print: &Receiver) -> io::Result<()> {
     Ok(())
 }
 
-fn start(
-    name: &str,
-    run: impl FnOnce() -> io::Result<()> + Send + 'static,
-) -> Result<JoinHandle<io::Result<()>>> {
+/// A thread that reads or writes a standard stream.
+type StreamThread = JoinHandle<io::Result<()>>;
+
+fn start(name: &str, run: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<StreamThread> {
     Ok(thread::Builder::new().name(name.into()).spawn(run)?)
 }
 
-fn join(thread: JoinHandle<io::Result<()>>) -> Result {
+fn join(thread: StreamThread, failed: &str) -> Result {
     match thread.join() {
-        Ok(result) => result.attempt(|| "cannot write standard output".into()),
+        Ok(result) => result.attempt(|| failed.into()),
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }

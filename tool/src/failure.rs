@@ -9,6 +9,8 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 
 use crate::cli::Cli;
+use crate::say::note;
+use crate::signal::INTERRUPTED;
 
 pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
 
@@ -21,6 +23,8 @@ pub(crate) enum Failure {
     Error(String),
     /// Everything has been said already: exit code 1.
     Silent,
+    /// A signal ended it, and there is nothing to say about that: exit code 130.
+    Interrupted,
 }
 
 impl Failure {
@@ -28,8 +32,9 @@ impl Failure {
     pub(crate) fn report(self) -> ExitCode {
         match self {
             Failure::Usage(text) => Cli::command().error(ErrorKind::ArgumentConflict, text).exit(),
-            Failure::Error(text) => eprintln!("hayase: {text}"),
+            Failure::Error(text) => note(format_args!("hayase: {text}")),
             Failure::Silent => {}
+            Failure::Interrupted => return ExitCode::from(INTERRUPTED),
         }
         ExitCode::FAILURE
     }
@@ -40,6 +45,7 @@ impl Display for Failure {
         match self {
             Failure::Usage(text) | Failure::Error(text) => f.write_str(text),
             Failure::Silent => Ok(()),
+            Failure::Interrupted => f.write_str("interrupted"),
         }
     }
 }

@@ -11,6 +11,7 @@ mod doctor;
 mod failure;
 mod pattern;
 mod ping;
+mod say;
 mod serve;
 mod signal;
 mod storm;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
 use hayase::net::{EchoReply, EchoSocket};
+use hayase::task::yield_now;
 use hayase::time;
 use serde::Serialize;
 
@@ -16,6 +17,7 @@ use crate::cli::PingArgs;
 use crate::device;
 use crate::failure::{Attempt, Failure, Result};
 use crate::pattern;
+use crate::say::say;
 use crate::signal::Interrupt;
 
 /// The header of an echo message, which ping(8) counts in.
@@ -34,9 +36,9 @@ pub(crate) fn run(args: &PingArgs) -> Result {
     })?;
     let summary = record.summary();
     if args.json {
-        println!("{}", serde_json::to_string(&summary)?);
+        say(serde_json::to_string(&summary)?)?;
     } else {
-        println!("{summary}");
+        say(&summary)?;
     }
     if summary.received == 0 { Err(Failure::Silent) } else { Ok(()) }
 }
@@ -44,9 +46,7 @@ pub(crate) fn run(args: &PingArgs) -> Result {
 async fn ping(args: &PingArgs, record: &mut Record) -> Result {
     let socket = EchoSocket::open().attempt(|| format!("cannot ping {}", args.to))?;
     let payload = pattern::stretch(0, args.size.into());
-    if !args.json {
-        println!("PING {}: {} bytes of data", args.to, payload.len());
-    }
+    args.say(format_args!("PING {}: {} bytes of data", args.to, payload.len()))?;
     let mut next_at = Instant::now();
     for number in 1..=args.count.unwrap_or(u64::MAX) {
         let sequence = record.send();
@@ -54,32 +54,39 @@ async fn ping(args: &PingArgs, record: &mut Record) -> Result {
             Ok(()) => {}
             // No address, no route, a packet too long: the next one would fare no better.
             Err(error) if number == 1 => return Err(error).attempt(|| format!("cannot ping {}", args.to)),
-            Err(error) => args.say(format_args!("seq={sequence}: {error}")),
+            Err(error) => args.say(format_args!("seq={sequence}: {error}"))?,
         }
         let is_last = Some(number) == args.count;
         next_at += if is_last { args.timeout } else { args.interval };
-        collect(args, &socket, record, next_at, is_last).await;
+        // However short the interval, what arrives meanwhile, a signal too, gets its turn.
+        yield_now().await;
+        collect(args, &socket, record, next_at, is_last).await?;
     }
     Ok(())
 }
 
 /// Takes replies until `end_at`, or, after the last request, until none is missing.
-async fn collect(args: &PingArgs, socket: &EchoSocket, record: &mut Record, end_at: Instant, is_last: bool) {
+async fn collect(
+    args: &PingArgs,
+    socket: &EchoSocket,
+    record: &mut Record,
+    end_at: Instant,
+    is_last: bool,
+) -> Result {
     while !(is_last && record.awaited.is_empty()) {
         let left = end_at.saturating_duration_since(Instant::now());
         match time::timeout(left, socket.recv()).await {
-            Ok(Ok(reply)) => args.say(record.receive(&reply)),
-            Ok(Err(error)) => args.say(record.refuse(&error)),
-            Err(_) => return,
+            Ok(Ok(reply)) => args.say(record.receive(&reply))?,
+            Ok(Err(error)) => args.say(record.refuse(&error))?,
+            Err(_) => break,
         }
     }
+    Ok(())
 }
 
 impl PingArgs {
-    fn say(&self, line: impl fmt::Display) {
-        if !self.json {
-            println!("{line}");
-        }
+    fn say(&self, line: impl fmt::Display) -> Result {
+        if self.json { Ok(()) } else { say(line) }
     }
 }
 

@@ -1,18 +1,22 @@
 //! SIGINT and SIGTERM as the end of a future, so that devices are closed in order.
 
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::{future, process, thread};
 
+use futures_util::future::{Either, select};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::failure::{Failure, Result};
+
 /// What shells report for a program that a SIGINT ended.
-const INTERRUPTED: i32 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// The first SIGINT or SIGTERM. The second ends the process on the spot.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Interrupt {
     state: Arc<Mutex<State>>,
 }
@@ -23,23 +27,30 @@ struct State {
     waker: Option<Waker>,
 }
 
+/// Signals are the process's: whoever asks for them gets the same ones.
+static OF_PROCESS: Mutex<Option<Interrupt>> = Mutex::new(None);
+
 impl Interrupt {
     /// From now on, the signals do not kill.
     pub(crate) fn catch() -> io::Result<Interrupt> {
+        let mut of_process = lock(&OF_PROCESS);
+        if let Some(interrupt) = &*of_process {
+            return Ok(interrupt.clone());
+        }
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let state = Arc::<Mutex<State>>::default();
         let caught = Arc::clone(&state);
         thread::Builder::new().name("signals".into()).spawn(move || {
             for _ in signals.forever() {
                 if note(&caught) {
-                    process::exit(INTERRUPTED);
+                    process::exit(INTERRUPTED.into());
                 }
             }
         })?;
-        Ok(Interrupt { state })
+        Ok(of_process.insert(Interrupt { state }).clone())
     }
 
-    /// Waits for the first signal.
+    /// Waits for the first signal. Of several that wait at once, only the last is woken.
     pub(crate) async fn wait(&self) {
         future::poll_fn(|cx| {
             let mut state = lock(&self.state);
@@ -50,6 +61,14 @@ impl Interrupt {
             Poll::Pending
         })
         .await;
+    }
+
+    /// What a future results in, unless a signal comes before: then it is dropped, and what it had open is closed.
+    pub(crate) async fn unless_before<F: Future>(&self, future: F) -> Result<F::Output> {
+        match select(pin!(future), pin!(self.wait())).await {
+            Either::Left((output, _)) => Ok(output),
+            Either::Right(_) => Err(Failure::Interrupted),
+        }
     }
 }
 
@@ -65,6 +84,6 @@ fn note(state: &Mutex<State>) -> bool {
     again
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

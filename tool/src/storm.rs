@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cli::StormArgs;
 use crate::failure::{Failure, Result};
+use crate::say::say;
 
 /// How often it says how far it is.
 const REPORT_PERIOD: Duration = Duration::from_secs(10);
@@ -34,14 +35,14 @@ pub(crate) fn run(args: &StormArgs) -> Result {
         }
         if Instant::now() >= report_at && !args.json {
             report_at += REPORT_PERIOD;
-            println!("{summary}");
+            say(&summary)?;
         }
     }
     summary.seconds = start.elapsed().as_secs_f64();
     if args.json {
-        println!("{}", serde_json::to_string(&summary)?);
+        say(serde_json::to_string(&summary)?)?;
     } else {
-        println!("{summary}");
+        say(&summary)?;
     }
     if summary.failed_seed.is_some() { Err(Failure::Silent) } else { Ok(()) }
 }

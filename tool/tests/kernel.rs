@@ -1,5 +1,6 @@
 //! The program itself on the operating system's own sockets: no rights are needed, and the peer is another process.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -128,6 +129,16 @@ fn stdin_and_stdout_are_connected() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     assert_eq!(output.stdout, b"there and back");
+}
+
+/// What came before is no less than all only if nothing came after.
+#[test]
+fn an_input_that_cannot_be_read_is_not_taken_for_its_end() {
+    let echo = Server::start("echo");
+    let folder = File::open("/").unwrap();
+    let output = hayase(&format!("connect {}", echo.addr)).stdin(folder).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot read standard input"), "{}", text(&output.stderr));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The program itself, on the in-memory wire: no rights and no network are needed.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -15,10 +16,14 @@ const OFFLOADS: [&str; 8] = [
     "tx-checksum+rx-checksum+tso+lro+sg",
 ];
 
-fn hayase(line: &str) -> Output {
+fn start(line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hayase"));
     command.args(line.split_whitespace()).stdin(Stdio::null()).env_remove("HAYASE_DEVICE");
-    command.output().expect("the program was built for this test")
+    command
+}
+
+fn hayase(line: &str) -> Output {
+    start(line).output().expect("the program was built for this test")
 }
 
 fn stdout(output: &Output) -> String {
@@ -195,6 +200,36 @@ fn replies_are_printed_and_counted() {
     assert_eq!((&figures["sent"], &figures["received"]), (&3.into(), &3.into()));
     let times = ["min", "avg", "max"].map(|name| figures["round_trip_ms"][name].as_f64().unwrap());
     assert!(times[0] > 0.0 && times.is_sorted(), "{figures}");
+}
+
+/// However short the interval is, the replies get their turn.
+#[test]
+fn pings_in_a_row_are_all_answered() {
+    let figures = json("ping 10.7.0.1 --device wire --count 1000 --interval 0.000000001 --json");
+    assert_eq!((&figures["sent"], &figures["received"]), (&1000.into(), &1000.into()), "{figures}");
+}
+
+/// As `| head -1` does it.
+#[test]
+fn a_reader_who_has_read_enough_ends_it_quietly() {
+    for line in [
+        "ping 10.7.0.1 --device wire --count 100 --interval 0.02",
+        "bench pingpong --round-trips 1000",
+        "bench bulk --bytes 100000 --json",
+        "sim storm --count 1",
+        "doctor",
+    ] {
+        let mut child = start(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        if line.starts_with("ping") {
+            stdout.read_line(&mut String::new()).unwrap();
+        }
+        drop(stdout);
+        let output = child.wait_with_output().unwrap();
+        let words = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{line}: {words}");
+        assert!(!words.contains("panicked") && !words.contains("standard output"), "{line}: {words}");
+    }
 }
 
 #[test]

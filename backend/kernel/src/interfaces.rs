@@ -16,8 +16,8 @@ const ATTRIBUTE_HEADER_LEN: usize = 4;
 /// What the kernel puts into one answer at most is half of this.
 const ANSWER_LEN: usize = 65_536;
 
-/// Every address of this machine's interfaces in this network namespace, with the length of its prefix, loopback
-/// included: first those of IPv4.
+/// Every address of this machine's interfaces in this network namespace that is in use, with the length of its prefix,
+/// loopback included: first those of IPv4.
 ///
 /// # Errors
 /// If the kernel does not tell.
@@ -121,10 +121,14 @@ fn error(body: &[u8]) -> Errno {
     Errno::from_raw_os_error(number.saturating_neg())
 }
 
-/// The address in an `RTM_NEWADDR`: on a point-to-point link, `IFA_ADDRESS` is the peer's and `IFA_LOCAL` ours.
+/// The address in an `RTM_NEWADDR`, if it is in use: on a point-to-point link, `IFA_ADDRESS` is the peer's and `IFA_LOCAL`
+/// ours.
 fn address(body: &[u8]) -> Option<(IpAddr, u8)> {
     let (header, mut attributes) = body.split_first_chunk::<ADDRESS_HEADER_LEN>()?;
     let prefix_len = header[1];
+    if !is_in_use(header[2].into()) {
+        return None;
+    }
     let mut found = None;
     while let Some((kind, value, rest)) = split_attribute(attributes) {
         match kind {
@@ -135,6 +139,13 @@ fn address(body: &[u8]) -> Option<(IpAddr, u8)> {
         attributes = rest;
     }
     Some((found?, prefix_len))
+}
+
+/// Whether sockets can be bound to it: not while it is asked whether another host has it (RFC 4862 §5.4), and not if one has;
+/// but if the kernel is optimistic meanwhile (RFC 4429). The first eight flags, which these are among, are in the header.
+fn is_in_use(flags: u32) -> bool {
+    let is_waiting = flags & libc::IFA_F_TENTATIVE != 0 && flags & libc::IFA_F_OPTIMISTIC == 0;
+    !is_waiting && flags & libc::IFA_F_DADFAILED == 0
 }
 
 fn split_attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
@@ -203,13 +214,37 @@ mod tests {
         assert!(!has(addresses.get().unwrap()));
     }
 
-    #[test]
-    fn answers_cut_anywhere_end() {
+    /// `RTM_NEWADDR` of 10.0.0.1/24, the peer 10.0.0.2, with these flags.
+    fn answer(flags: u32) -> Vec<u8> {
         let mut answer = vec![44, 0, 0, 0];
         answer.extend(libc::RTM_NEWADDR.to_ne_bytes());
         answer.extend([0; 10]);
-        answer.extend([2, 24, 0, 0, 1, 0, 0, 0]);
+        answer.extend([2, 24, flags as u8, 0, 1, 0, 0, 0]);
         answer.extend([8, 0, 1, 0, 10, 0, 0, 2, 8, 0, 2, 0, 10, 0, 0, 1, 0, 0, 0, 0]);
+        answer
+    }
+
+    #[test]
+    fn addresses_that_are_not_in_use_are_left_out() {
+        let (permanent, optimistic) = (libc::IFA_F_PERMANENT, libc::IFA_F_OPTIMISTIC);
+        for (flags, is_in_use) in [
+            (permanent, true),
+            (permanent | libc::IFA_F_DEPRECATED, true),
+            (libc::IFA_F_TENTATIVE, false),
+            (permanent | libc::IFA_F_TENTATIVE, false),
+            (permanent | libc::IFA_F_TENTATIVE | optimistic, true),
+            (permanent | libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED, false),
+            (permanent | libc::IFA_F_DADFAILED, false),
+        ] {
+            let mut addresses = Vec::new();
+            assert!(take_messages(&answer(flags), &mut addresses).unwrap());
+            assert_eq!(addresses.len(), usize::from(is_in_use), "flags {flags:#x}");
+        }
+    }
+
+    #[test]
+    fn answers_cut_anywhere_end() {
+        let answer = answer(libc::IFA_F_PERMANENT);
         for len in 0..=answer.len() {
             let mut addresses = Vec::new();
             assert!(take_messages(&answer[..len], &mut addresses).unwrap());

@@ -78,6 +78,8 @@ pub struct Keepalive {
 pub struct Tcp {
     source: Source,
     is_connected: bool,
+    /// A FIN is queued.
+    is_shut_down: bool,
     /// Kept here and not in the kernel, whose `close` would block for so long.
     linger: Option<Duration>,
 }
@@ -113,7 +115,7 @@ fn reset(fd: BorrowedFd<'_>) {
 /// Opening and closing.
 impl Tcp {
     pub(crate) fn accepted(fd: OwnedFd) -> Tcp {
-        Tcp { source: Source::eager(fd), is_connected: true, linger: None }
+        Tcp { source: Source::eager(fd), is_connected: true, is_shut_down: false, linger: None }
     }
 
     pub(crate) fn connect(
@@ -132,7 +134,8 @@ impl Tcp {
         match rustix::net::connect(&fd, &remote) {
             Ok(()) => Ok(Tcp::accepted(fd)),
             Err(Errno::INPROGRESS | Errno::INTR) => {
-                Ok(Tcp { source: Source::patient(fd), is_connected: false, linger: None })
+                let source = Source::patient(fd);
+                Ok(Tcp { source, is_connected: false, is_shut_down: false, linger: None })
             }
             Err(error) => Err(error.into()),
         }
@@ -177,9 +180,11 @@ impl Tcp {
     /// None that can be provoked.
     pub fn shutdown(&mut self) -> io::Result<()> {
         match rustix::net::shutdown(self.source.fd(), Shutdown::Write) {
-            Ok(()) | Err(Errno::NOTCONN) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(()) | Err(Errno::NOTCONN) => {}
+            Err(error) => return Err(error.into()),
         }
+        self.is_shut_down = true;
+        Ok(())
     }
 
     /// Resets the connection, now.
@@ -330,9 +335,17 @@ impl Tcp {
     /// Whether the peer has acknowledged everything that was written.
     ///
     /// # Errors
-    /// As all of these: if the kernel refuses.
+    /// If the connection is over and not everything was: what ended it, or
+    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) if that was told before. And as all of these: if the kernel refuses.
     pub fn is_flushed(&self) -> io::Result<bool> {
-        Ok(sys::unacknowledged(self.source.fd())? == 0)
+        // In this order: what is closed has no more acknowledgements to come.
+        let is_over = self.state()? == State::Closed;
+        let len = sys::unacknowledged(self.source.fd())?;
+        // A FIN has a place in the sequence, and is nothing that was written.
+        if !is_over || len <= usize::from(self.is_shut_down) {
+            return Ok(len == 0 || is_over);
+        }
+        Err(self.take_error()?.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()))
     }
 
     /// Takes the error that the connection failed with, if no call has reported it yet.

@@ -63,9 +63,7 @@ impl<T> Slot<T> {
         if state.has_ended {
             let outcome = state.outcome.take();
             drop(state);
-            return Some(Poll::Ready(
-                outcome.expect("a JoinHandle was polled after it returned the output"),
-            ));
+            return Some(Poll::Ready(outcome.expect("a JoinHandle was polled after it returned the output")));
         }
         let is_known = state.waker.as_ref().is_some_and(|known| known.will_wake(waker));
         is_known.then_some(Poll::Pending)

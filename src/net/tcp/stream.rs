@@ -649,7 +649,8 @@ impl TcpStream {
     /// Whether the peer has acknowledged everything that was written.
     ///
     /// # Errors
-    /// As all of these.
+    /// If the connection is over and not everything was: what ended it, or [`io::ErrorKind::ConnectionReset`] if a call has
+    /// reported that already. And as all of these.
     pub fn is_flushed(&self) -> io::Result<bool> {
         self.handle.call(|door, id| door.tcp_flushed(id))
     }

@@ -6,12 +6,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hayase_device::SharedBytes;
-use hayase_stack::{Ready, Socket, TcpId};
+use hayase_stack::{Error, Ready, Socket, TcpId};
 use hayase_time::Instant;
 
 use super::Sockets;
 use super::urgent::Urgent;
 use crate::door::{Door, Farewell};
+use crate::error::io_error;
 use crate::remote::chunk::Chunk;
 use crate::remote::client::copy_into;
 use crate::remote::message::Completion;
@@ -45,6 +46,8 @@ pub(super) struct Tcp {
     write_closed: bool,
     /// What ended it, if a write was told while the stack still had bytes for the client: told behind those.
     error: Option<io::Error>,
+    /// Something was written that the stack did not take before that.
+    has_lost: bool,
     /// The end follows what is unsent.
     shut_down: bool,
     /// So does the close: the handle is gone.
@@ -70,6 +73,7 @@ impl Tcp {
             ended: false,
             write_closed: false,
             error: None,
+            has_lost: false,
             shut_down: false,
             closing: false,
             lingers_until: None,
@@ -86,6 +90,13 @@ impl Tcp {
         shut_down: bool,
     ) -> Tcp {
         Tcp { taken_total: unread_len, unsent, shut_down, ..Tcp::new(client, false) }
+    }
+
+    /// Nothing more can be written, and what waits for that goes.
+    fn close_write(&mut self) {
+        self.write_closed = true;
+        self.has_lost |= !self.unsent.is_empty();
+        self.unsent.clear();
     }
 
     /// The stack has taken what cost so much. Returns what the client should be told.
@@ -111,12 +122,17 @@ impl Sockets {
         if tcp.unsent.is_empty() && !tcp.write_closed {
             match write(door, id, &mut chunk) {
                 Poll::Ready(Ok(())) => return self.free(id, paid),
-                Poll::Ready(Err(error)) => return self.break_off(door, id, error),
+                Poll::Ready(Err(error)) => {
+                    tcp.has_lost = true;
+                    return self.break_off(door, id, error);
+                }
                 Poll::Pending => {}
             }
         }
-        if let Some(tcp) = self.tcp.get_mut(id).filter(|tcp| !tcp.write_closed) {
-            tcp.unsent.push_back((chunk, paid));
+        match self.tcp.get_mut(id) {
+            Some(tcp) if tcp.write_closed => tcp.has_lost = true,
+            Some(tcp) => tcp.unsent.push_back((chunk, paid)),
+            None => {}
         }
     }
 
@@ -227,8 +243,12 @@ impl Sockets {
         }
     }
 
-    pub(in crate::remote) fn has_taken_all(&self, id: TcpId) -> bool {
-        self.tcp.get(id).is_none_or(|tcp| tcp.unsent.is_empty())
+    /// Whether the stack has taken everything that the client wrote; an error if it never will.
+    pub(in crate::remote) fn has_passed_all(&self, id: TcpId) -> io::Result<bool> {
+        match self.tcp.get(id) {
+            Some(tcp) if tcp.has_lost => Err(io_error(Error::ConnectionReset)),
+            found => Ok(found.is_none_or(|tcp| tcp.unsent.is_empty())),
+        }
     }
 }
 
@@ -417,8 +437,7 @@ impl Sockets {
     /// Nothing can be written any more, by whosever doing.
     fn close_write(&mut self, door: &dyn Door, id: TcpId) {
         let Some(tcp) = self.tcp.get_mut(id).filter(|tcp| !tcp.write_closed) else { return };
-        tcp.write_closed = true;
-        tcp.unsent.clear();
+        tcp.close_write();
         let client = tcp.client;
         self.tell(client, Completion::WriteClosed(id));
         self.finish(door, id);
@@ -428,6 +447,7 @@ impl Sockets {
     /// yet.
     fn break_off(&mut self, door: &dyn Door, id: TcpId, error: io::Error) {
         let Some(tcp) = self.tcp.get_mut(id) else { return };
+        tcp.has_lost |= !tcp.unsent.is_empty();
         tcp.unsent.clear();
         tcp.error = Some(error);
         self.take(door, id, Ready::READ_CLOSED | Ready::ERROR);
@@ -436,8 +456,8 @@ impl Sockets {
 
     fn fail(&mut self, id: TcpId, error: io::Error) {
         let Some(tcp) = self.tcp.get_mut(id) else { return };
-        (tcp.ended, tcp.write_closed) = (true, true);
-        tcp.unsent.clear();
+        tcp.ended = true;
+        tcp.close_write();
         let client = tcp.client;
         self.tell(client, Completion::Failed { id, error });
     }

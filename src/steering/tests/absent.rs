@@ -43,7 +43,8 @@ fn attach_wire(reactor: &mut Reactor, device: WireDevice, addr: Ipv4Addr) -> Hos
 
 #[test]
 fn a_connection_that_moves_to_a_core_that_ends_is_lost_and_no_more() {
-    let ((near, far), (other, _cable)) = (Wire::pair(WireConfig::default()), Wire::pair(WireConfig::default()));
+    let ((near, far), (other, _cable)) =
+        (Wire::pair(WireConfig::default()), Wire::pair(WireConfig::default()));
     let mut seats = seats(2, 2, AcceptPolicy::RoundRobin).unwrap().into_iter();
     let mut here = core(seats.next().unwrap(), near);
     let mut there = Some(core(seats.next().unwrap(), other));
@@ -73,7 +74,8 @@ fn a_connection_that_moves_to_a_core_that_ends_is_lost_and_no_more() {
         let lost = timeout(Duration::from_secs(5), moving.migrate(1)).await.expect("nobody answers");
         assert_eq!(lost.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
         stream.write_all(b"to nobody").await.unwrap();
-        let end = timeout(Duration::from_secs(5), stream.read(&mut [0; 1])).await.expect("it is answered here");
+        let end =
+            timeout(Duration::from_secs(5), stream.read(&mut [0; 1])).await.expect("it is answered here");
         assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
         server.scope(TcpListener::bind((SERVER, 81))).await.unwrap();
     });

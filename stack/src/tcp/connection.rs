@@ -320,6 +320,12 @@ impl<F: Frame> Connection<F> {
         self.snd_nxt - self.snd_una
     }
 
+    /// Whether the peer has every byte that was written, the FIN aside. Also of a connection that is over, whose queue is
+    /// empty.
+    pub(super) fn is_data_acknowledged(&self) -> bool {
+        !self.send.end().after(self.snd_una)
+    }
+
     /// Whether nothing is going on but data one way, the other, or both: nothing lost, nothing missing, nobody
     /// leaving, nothing to report.
     pub(super) fn is_steady(&self) -> bool {

@@ -191,8 +191,9 @@ impl<F: Frame> Connection<F> {
         };
         let count = if self.state == State::SynReceived { Count::AttemptFails } else { Count::EstabResets };
         cx.counters.count(count);
-        // Both sides had said all (MUST-12 is about data that may be lost): nothing is lost in these.
-        let is_done = matches!(self.state, State::Closing | State::LastAck | State::TimeWait);
+        // Both sides had said all (MUST-12 is about data that may be lost): nothing is lost in these, once ours has arrived.
+        let is_done = matches!(self.state, State::Closing | State::LastAck | State::TimeWait)
+            && self.is_data_acknowledged();
         self.enter_closed((!is_done).then_some(error));
         Ok(())
     }

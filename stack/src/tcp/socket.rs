@@ -380,8 +380,13 @@ impl<F: Frame> Tcp<F> {
         self.get_mut(id).map(|connection| connection.write_blocked = true)
     }
 
-    pub(crate) fn flushed(&self, id: TcpId) -> bool {
-        self.get(id).map_or(true, |c| c.state == State::Closed || (c.send.is_empty() && c.flight() == 0))
+    pub(crate) fn flushed(&mut self, id: TcpId) -> Result<bool, Error> {
+        let connection = self.get_mut(id)?;
+        match connection.state {
+            State::Closed if connection.is_data_acknowledged() => Ok(true),
+            State::Closed => Err(connection.take_error().unwrap_or(Error::ConnectionReset)),
+            _ => Ok(connection.send.is_empty() && connection.flight() == 0),
+        }
     }
 
     pub(crate) fn queued(&self, id: TcpId) -> usize {

@@ -387,6 +387,26 @@ fn must_12_a_reset_closes_in_every_synchronized_state() {
     }
 }
 
+/// MUST-12 is about data that may be lost: in LAST-ACK that is ours, until it is acknowledged.
+#[test]
+fn must_12_a_reset_after_both_closed_tells_of_what_was_lost() {
+    for (acked, outcome) in [(1, Err(Error::ConnectionReset)), (101, Ok(true))] {
+        let mut t = Script::server();
+        t.peer(fin(1));
+        t.write(100);
+        t.shutdown();
+        t.drain();
+        assert_eq!(t.state(), State::LastAck);
+        t.peer(ack(2).seq(2).ack(acked));
+        assert_eq!(t.host.stack.tcp_flushed(t.id()), Ok(false));
+        t.peer(rst(2));
+        assert_eq!(t.state(), State::Closed);
+        let flushed = t.host.stack.tcp_flushed(t.id());
+        assert_eq!(flushed, outcome, "acknowledged: {acked}");
+        assert_eq!(t.host.stack.tcp_flushed(t.id()), outcome, "asked again");
+    }
+}
+
 #[test]
 fn shld_3_closing_with_unread_data_resets() {
     let mut t = Script::server();

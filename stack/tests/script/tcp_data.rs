@@ -282,9 +282,9 @@ fn must_66_an_ack_is_processed_at_zero_window() {
     let mut t = shut(4000);
     t.write(100);
     t.expect(data(1..101));
-    assert!(!t.host.stack.tcp_flushed(t.id()));
+    assert_eq!(t.host.stack.tcp_flushed(t.id()), Ok(false));
     t.peer(data(4001..4011).ack(101));
-    assert!(t.host.stack.tcp_flushed(t.id()));
+    assert_eq!(t.host.stack.tcp_flushed(t.id()), Ok(true));
 }
 
 #[test]

@@ -12,7 +12,9 @@ use super::report::{Conditions, Counts};
 use crate::cli::{self, BenchCommon, Target};
 use crate::device;
 use crate::failure::{Attempt, Failure, Result};
+use crate::say::note;
 use crate::serve;
+use crate::signal::Interrupt;
 
 /// Connections that are opened at the same time: fewer than any server's queue of those not accepted yet.
 const OPENING_MAX: usize = 64;
@@ -29,6 +31,8 @@ pub(super) const SETTLING_TIME: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Bed {
     pub(super) runtime: Runtime,
+    /// What ends a run early. On a wire nobody is left who would have to be told: there a signal may kill.
+    interrupt: Option<Interrupt>,
     spec: DeviceSpec,
     model: Model,
     /// The server in this process, if it is.
@@ -49,7 +53,16 @@ impl Bed {
         let runtime =
             device::builder(cores, model, std::slice::from_ref(&spec), offloads, congestion).build()?;
         let server = runtime.peer();
-        Ok(Bed { runtime, spec, model, server, remote: common.connect })
+        let interrupt = if server.is_none() { Some(Interrupt::catch()?) } else { None };
+        Ok(Bed { runtime, interrupt, spec, model, server, remote: common.connect })
+    }
+
+    /// Runs a future, unless a signal comes before: then the connections are to be closed, which dropping this does.
+    pub(super) fn block_on<F: Future>(&self, future: F) -> Result<F::Output> {
+        match &self.interrupt {
+            Some(interrupt) => self.runtime.block_on(interrupt.unless_before(future)),
+            None => Ok(self.runtime.block_on(future)),
+        }
     }
 
     /// Opens connections. On a wire, `serve` is what the server does with each.
@@ -266,7 +279,7 @@ async fn open_one(target: SocketAddr) -> io::Result<TcpStream> {
 /// The offloads of a run that asked for some the device lacks would lie in a report.
 pub(super) fn warn_of_missing(wanted: Option<Offloads>, in_force: Offloads) {
     if let Some(wanted) = wanted.filter(|wanted| !in_force.contains(*wanted)) {
-        eprintln!("hayase: of the offloads {wanted} the device has {in_force}");
+        note(format_args!("hayase: of the offloads {wanted} the device has {in_force}"));
     }
 }
 

@@ -5,7 +5,6 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hayase::Runtime;
 use hayase::io::Payload;
 use hayase::net::TcpStream;
 use hayase::time;
@@ -52,12 +51,11 @@ pub(super) fn measure(args: &BulkArgs, bed: &Bed, warns: bool) -> Result<Bulk> {
     if warns {
         warn_of_missing(common.offloads, bed.runtime.host().offloads()?);
     }
-    let streams = bed.runtime.block_on(bed.connect(common.connections(), read_to_end))?;
+    let streams = bed.block_on(bed.connect(common.connections(), read_to_end))??;
     let goal = Goal::new(args.bytes, common.duration);
     let congestion = bed::congestion_of(&streams);
     let before = bed.counts()?;
-    let sent = measured_bytes(&bed.runtime, streams, args.write(), goal, args.is_sampled());
-    let sent = sent.attempt(|| "a transfer failed".into())?;
+    let sent = measured_bytes(bed, streams, args.write(), goal, args.is_sampled())?;
     let counts = bed.counts()?.since(&before);
 
     let conditions = Conditions { congestion, ..bed.conditions("bulk", common.connections())? };
@@ -68,11 +66,10 @@ pub(super) fn measure(args: &BulkArgs, bed: &Bed, warns: bool) -> Result<Bulk> {
 #[cfg(feature = "peers")]
 pub(super) fn processor_rate(common: &crate::cli::BenchCommon, write_len: usize) -> Result<f64> {
     let bed = Bed::new(common)?;
-    let streams = bed.runtime.block_on(bed.connect(1, read_to_end))?;
+    let streams = bed.block_on(bed.connect(1, read_to_end))??;
     let start = super::processor_time();
     let write = Write { len: write_len, owned: false };
-    let sent = measured_bytes(&bed.runtime, streams, write, Goal::new(None, common.duration), false);
-    let sent = sent.attempt(|| "a transfer failed".into())?;
+    let sent = measured_bytes(&bed, streams, write, Goal::new(None, common.duration), false)?;
     Ok(sent.bytes as f64 / (super::processor_time() - start).as_secs_f64())
 }
 
@@ -162,14 +159,17 @@ impl Tally {
 /// everything. Profilers find it by its name, which the help names.
 #[inline(never)]
 fn measured_bytes(
-    runtime: &Runtime,
+    bed: &Bed,
     streams: Vec<TcpStream>,
     write: Write,
     goal: Goal,
     is_sampled: bool,
-) -> io::Result<Sent> {
-    runtime.block_on(send_all(streams, write, goal, is_sampled))
+) -> Result<Sent> {
+    bed.block_on(send_all(streams, write, goal, is_sampled))?.attempt(|| FAILED.into())
 }
+
+/// What the error of a connection is told with.
+pub(super) const FAILED: &str = "a transfer failed";
 
 pub(super) async fn send_all(
     streams: Vec<TcpStream>,

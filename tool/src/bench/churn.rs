@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use hayase::net::TcpStream;
 
-use super::bed::{Bed, counts_of};
+use super::bed::Bed;
 use super::latency::Latency;
 use super::plot::{Axis, Line, Plot, Scale};
 use super::progress::Progress;
@@ -79,21 +79,20 @@ pub(super) fn measure(args: &ChurnArgs) -> Result<Study> {
 }
 
 fn open_and_close(bed: &Bed, tasks: usize, common: &BenchCommon) -> Result<Found> {
-    let runtime = &bed.runtime;
-    let target = runtime.block_on(bed.server(serve::close))?;
+    let target = bed.block_on(bed.server(serve::close))??;
     // The first finds out where the server is; meanwhile only so many could wait.
-    runtime.block_on(TcpStream::connect(target)).attempt(|| format!("cannot connect to {target}"))?;
+    bed.block_on(TcpStream::connect(target))?.attempt(|| format!("cannot connect to {target}"))?;
     let latency = Latency::new();
     let before = bed.counts()?;
     let start = Instant::now();
-    let opened = runtime.block_on(async {
+    let opened = bed.block_on(async {
         let shares = Goal::new(None, common.duration).shares(tasks);
         let open = |share| hayase::spawn(open_in_turn(target, share, latency.clone()));
         join_all(shares.into_iter().map(open).collect()).await
-    });
+    })?;
     let opened: u64 = opened.attempt(|| format!("a connection to {target} failed"))?.into_iter().sum();
     let per_second = opened as f64 / start.elapsed().as_secs_f64();
-    let counts = counts_of(runtime.hosts())?.since(&before);
+    let counts = bed.counts()?.since(&before);
     Ok(Found { opened, per_second, times: latency.percentiles(), counts })
 }
 

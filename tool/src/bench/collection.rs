@@ -182,15 +182,16 @@ pub(super) fn run(args: &ReportArgs) -> Result {
     let mut progress = Progress::new("report", ENTRIES.len());
     for entry in &ENTRIES {
         progress.step(entry.title);
-        let study = words(entry, args, &device).and_then(|words| {
-            let study = measure(&words).map_err(|failure| failure.to_string())?;
+        let found = words(entry, args, &device).map_err(Failure::Error).and_then(|words| {
+            let study = measure(&words)?;
             Ok((words.join(" "), study))
         });
-        let (line, study) = match study {
+        let (line, study) = match found {
             Ok(found) => found,
+            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
             // Ten minutes of the others' figures are not lost for one that cannot be had.
-            Err(reason) => {
-                written.left_out.push((entry.name, reason));
+            Err(failure) => {
+                written.left_out.push((entry.name, failure.to_string()));
                 continue;
             }
         };

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hayase::{Host, spawn_on, time};
@@ -21,45 +21,78 @@ use crate::serve;
 /// How often a core that is ready looks whether the others are.
 const READY_PERIOD: Duration = Duration::from_millis(1);
 
-/// Where all cores wait for each other.
+/// Where all cores wait for each other. A core that gives its own up gives up all.
 #[derive(Clone)]
-struct Start {
+struct Barrier {
     ready: Arc<AtomicUsize>,
+    has_left: Arc<AtomicBool>,
     cores: usize,
 }
 
-impl Start {
-    async fn wait(&self) {
+impl Barrier {
+    fn new(cores: usize) -> Barrier {
+        Barrier { ready: Arc::default(), has_left: Arc::default(), cores }
+    }
+
+    /// Waits until all cores do.
+    ///
+    /// # Errors
+    /// [`Failure::Silent`] if one never will: it says why.
+    async fn wait(&self) -> Result {
         self.ready.fetch_add(1, Ordering::Relaxed);
-        while self.ready.load(Ordering::Relaxed) < self.cores {
+        loop {
+            // In this order: who leaves behind the barrier was ready before.
+            let has_left = self.has_left.load(Ordering::Acquire);
+            if self.ready.load(Ordering::Relaxed) >= self.cores {
+                return Ok(());
+            }
+            if has_left {
+                return Err(Failure::Silent);
+            }
             time::sleep(READY_PERIOD).await;
         }
     }
 }
 
-/// Plays a game on each core and collects what they say.
+/// A core's place in front of a barrier, left with the end of its game, whether by an error or a panic.
+struct Place(Barrier);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.has_left.store(true, Ordering::Release);
+    }
+}
+
+/// Plays a game on each core, which is told its number, and collects what they say.
 fn play_on_each<T, F>(
     bed: &Bed,
     cores: usize,
-    play: impl Fn(Start) -> F + Clone + Send + 'static,
+    play: impl Fn(usize, Barrier) -> F + Clone + Send + 'static,
 ) -> Result<Vec<T>>
 where
     T: Send + 'static,
     F: Future<Output = Result<T>> + 'static,
 {
-    bed.runtime.block_on(async {
-        let start = Start { ready: Arc::default(), cores };
+    bed.block_on(async {
+        let barrier = Barrier::new(cores);
         let mut games = Vec::new();
         for core in 0..cores {
-            let (play, start) = (play.clone(), start.clone());
-            games.push(spawn_on(core, move || play(start))?);
+            let (play, barrier) = (play.clone(), barrier.clone());
+            games.push(spawn_on(core, move || async move {
+                let place = Place(barrier.clone());
+                let score = play(core, barrier).await;
+                drop(place);
+                score
+            })?);
         }
         let mut scores = Vec::new();
         for game in games {
-            scores.push(game.await??);
+            scores.push(game.await.map_err(Failure::from).flatten());
         }
-        Ok::<_, Failure>(scores)
-    })
+        // Who only waited for another has nothing to say.
+        scores.sort_by_key(|score| matches!(score, Err(Failure::Silent)));
+        scores.into_iter().collect()
+    })?
 }
 
 /// The bed of `cores` of them, of which the first is this thread.
@@ -69,11 +102,24 @@ fn make_bed(common: &BenchCommon, cores: usize) -> Result<Bed> {
     Ok(bed)
 }
 
-/// The two ends on this core, of which the second may be elsewhere.
-fn hosts() -> Result<(Vec<Host>, Option<Host>)> {
-    let host = Host::current()?;
-    let server = host.peer();
-    Ok(([Some(host), server].into_iter().flatten().collect(), server))
+/// The ends on this core.
+struct Ends {
+    client: Host,
+    /// It may be elsewhere.
+    server: Option<Host>,
+}
+
+impl Ends {
+    fn here() -> Result<Ends> {
+        let client = Host::current()?;
+        Ok(Ends { client, server: client.peer() })
+    }
+
+    /// What both have counted so far.
+    fn counts(&self) -> Result<Counts> {
+        let hosts: Vec<_> = [self.client].into_iter().chain(self.server).collect();
+        Ok(bed::counts_of(&hosts)?)
+    }
 }
 
 fn sum<'a>(counts: impl Iterator<Item = &'a Counts>) -> Counts {
@@ -96,7 +142,8 @@ struct Score {
 pub(super) fn pingpong(args: &PingpongArgs) -> Result<Pingpong> {
     let bed = make_bed(&args.common, args.cores)?;
     let game = args.clone();
-    let scores = play_on_each(&bed, args.cores, move |start| play(game.clone(), start))?;
+    let scores =
+        play_on_each(&bed, args.cores, move |core, barrier| pingpong_on(core, game.clone(), barrier))?;
 
     let connections = args.common.connections() * args.cores;
     let conditions = Conditions {
@@ -115,10 +162,11 @@ pub(super) fn pingpong(args: &PingpongArgs) -> Result<Pingpong> {
     Ok(Pingpong::new(conditions, args.payload, round_trips, elapsed, latency, counts))
 }
 
-async fn play(args: PingpongArgs, start: Start) -> Result<Score> {
-    let (hosts, server) = hosts()?;
+/// One core's part.
+async fn pingpong_on(core: usize, args: PingpongArgs, barrier: Barrier) -> Result<Score> {
+    let ends = Ends::here()?;
     let count = args.common.connections() + args.idle;
-    let mut streams = bed::connect(server, args.common.connect, count, serve::echo).await?;
+    let mut streams = bed::connect(ends.server, args.common.connect, count, serve::echo).await?;
     // They stay open until the end.
     let idle = streams.split_off(args.common.connections());
     let congestion = bed::congestion_of(&streams);
@@ -126,12 +174,12 @@ async fn play(args: PingpongArgs, start: Start) -> Result<Score> {
     let balls = streams.into_iter().map(|stream| Ball::new(stream, &payload)).collect();
     let latency = (args.latency || args.round_trips.is_none()).then(Latency::new);
 
-    start.wait().await;
-    let before = bed::counts_of(&hosts)?;
-    let goal = Goal::new(args.round_trips, args.common.duration);
+    barrier.wait().await?;
+    let before = ends.counts()?;
+    let goal = Goal::new(args.round_trips, args.common.duration).part(core, args.cores);
     let played = pingpong::play_all(balls, goal, latency.as_ref()).await;
-    let Played { round_trips, elapsed, .. } = played.attempt(|| "a round trip failed".into())?;
-    let counts = bed::counts_of(&hosts)?.since(&before);
+    let Played { round_trips, elapsed, .. } = played.attempt(|| pingpong::FAILED.into())?;
+    let counts = ends.counts()?.since(&before);
     drop(idle);
     Ok(Score { round_trips, elapsed, times: latency.map(|latency| latency.times()), congestion, counts })
 }
@@ -140,7 +188,7 @@ async fn play(args: PingpongArgs, start: Start) -> Result<Score> {
 pub(super) fn bulk(args: &BulkArgs) -> Result<Bulk> {
     let bed = make_bed(&args.common, args.cores)?;
     let game = args.clone();
-    let scores = play_on_each(&bed, args.cores, move |start| send(game.clone(), start))?;
+    let scores = play_on_each(&bed, args.cores, move |core, barrier| bulk_on(core, game.clone(), barrier))?;
 
     let connections = args.common.connections() * args.cores;
     let congestion = scores.first().and_then(|(_, congestion, _)| *congestion);
@@ -151,17 +199,46 @@ pub(super) fn bulk(args: &BulkArgs) -> Result<Bulk> {
     Ok(Bulk::new(conditions, args.write, args.owned, sent, counts))
 }
 
-async fn send(args: BulkArgs, start: Start) -> Result<(Sent, Option<&'static str>, Counts)> {
-    let (hosts, server) = hosts()?;
+/// One core's part.
+async fn bulk_on(
+    core: usize,
+    args: BulkArgs,
+    barrier: Barrier,
+) -> Result<(Sent, Option<&'static str>, Counts)> {
+    let ends = Ends::here()?;
     let common = &args.common;
-    let streams = bed::connect(server, common.connect, common.connections(), bulk::read_to_end).await?;
+    let streams = bed::connect(ends.server, common.connect, common.connections(), bulk::read_to_end).await?;
     let congestion = bed::congestion_of(&streams);
 
-    start.wait().await;
-    let before = bed::counts_of(&hosts)?;
-    let sent =
-        bulk::send_all(streams, args.write(), Goal::new(args.bytes, common.duration), args.is_sampled())
-            .await;
-    let sent = sent.attempt(|| "a transfer failed".into())?;
-    Ok((sent, congestion, bed::counts_of(&hosts)?.since(&before)))
+    barrier.wait().await?;
+    let before = ends.counts()?;
+    let goal = Goal::new(args.bytes, common.duration).part(core, args.cores);
+    let sent = bulk::send_all(streams, args.write(), goal, args.is_sampled()).await;
+    let sent = sent.attempt(|| bulk::FAILED.into())?;
+    Ok((sent, congestion, ends.counts()?.since(&before)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// Core 0 is ready, and waits for a core that never will be.
+    #[test]
+    fn a_core_that_fails_before_the_start_keeps_nobody_waiting() {
+        let bed = Bed::with_cores(&BenchCommon::default(), 2).unwrap();
+        let scores = play_on_each(&bed, 2, |core, barrier| async move {
+            match core {
+                0 => time::timeout(LIMIT, barrier.wait()).await.expect("the other core has left"),
+                _ => Err(Failure::Error("no connection".into())),
+            }
+        });
+        assert_eq!(scores.unwrap_err().to_string(), "no connection");
+        let scores = play_on_each(&bed, 2, |core, barrier| async move {
+            barrier.wait().await?;
+            Ok(core)
+        });
+        assert_eq!(scores.unwrap(), [0, 1]);
+    }
 }

@@ -7,7 +7,7 @@ use hayase::net::TcpStream;
 use hayase::stack::Config;
 use hayase_sim::VirtualWire;
 
-use super::bulk::read_to_end;
+use super::bulk::{FAILED, read_to_end};
 use super::plot::{Axis, Line, Plot, Scale, bytes};
 use super::progress::Progress;
 use super::study::{Cell, Column, Settings, Study, Table, in_turns};
@@ -92,7 +92,7 @@ fn transfer(args: &InFlightArgs, in_flight: usize) -> Result<Found> {
         let streams = bed::connect(Some(server), None, 1, read_to_end).await?;
         let stream = streams.into_iter().next().expect("one was asked for");
         let found = send(stream, WARM_UP * in_flight as u64, bytes).await;
-        found.attempt(|| "a transfer failed".into())
+        found.attempt(|| FAILED.into())
     })?
 }
 

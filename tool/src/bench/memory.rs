@@ -21,6 +21,8 @@ use super::study::{Cell, Column, Settings, Study, Table, in_turns};
 use crate::allocator;
 use crate::cli::{BenchCommon, MemoryArgs};
 use crate::failure::{Attempt, Failure, Result};
+use crate::say::say;
+use crate::signal::INTERRUPTED;
 
 thread_local! {
     /// The server's ends: nobody waits for them.
@@ -35,8 +37,7 @@ pub(super) fn run(args: &MemoryArgs) -> Result {
         let [count] = args.connections[..] else {
             return Err(Failure::Usage("one process measures one number of connections".into()));
         };
-        println!("{}", serde_json::to_string(&measure_here(args, count)?)?);
-        return Ok(());
+        return say(serde_json::to_string(&measure_here(args, count)?)?);
     }
     measure(args)?.publish(args.svg.as_deref(), args.json)
 }
@@ -155,6 +156,10 @@ fn measure_elsewhere(args: &MemoryArgs, count: usize) -> Result<Found> {
         command.args(value.iter().flat_map(|value| [flag, value]));
     }
     let output = command.output().attempt(|| "cannot start this program once more".into())?;
+    // A signal to all processes of a terminal is for this one as well.
+    if output.status.code() == Some(INTERRUPTED.into()) {
+        return Err(Failure::Interrupted);
+    }
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let text = text.trim();
@@ -168,7 +173,7 @@ fn measure_here(args: &MemoryArgs, count: usize) -> Result<Found> {
     let bed = Bed::new(&common)?;
     // A server in this process keeps its ends here; one elsewhere has its own.
     let ends = if args.connect.is_some() { 1 } else { 2 };
-    bed.runtime.block_on(async {
+    let measuring = async {
         let first = bed.connect(BEFORE, keep).await?;
         let first_accepted = ACCEPTED.take();
         let before = Held::now();
@@ -190,7 +195,8 @@ fn measure_here(args: &MemoryArgs, count: usize) -> Result<Found> {
         drop((first, first_accepted));
         let device = bed.conditions("memory", count)?.device;
         Ok(Found { device, ends, before, established, with_tasks })
-    })
+    };
+    bed.block_on(measuring)?
 }
 
 /// Keeps a connection without a task.

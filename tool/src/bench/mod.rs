@@ -61,6 +61,14 @@ impl Goal {
         amount.map_or(Goal::Time(time), Goal::Amount)
     }
 
+    /// The part of one of `cores` that reach it together.
+    fn part(self, core: usize, cores: usize) -> Goal {
+        match self {
+            Goal::Amount(amount) => Goal::Amount(split(amount, cores).nth(core).unwrap_or_default()),
+            time @ Goal::Time(_) => time,
+        }
+    }
+
     /// What each of `count` connections is to do. Starts the clock, if there is one.
     fn shares(self, count: usize) -> Vec<Share> {
         match self {
@@ -137,6 +145,14 @@ mod tests {
             assert_eq!((shares.len(), shares.iter().sum()), (count, amount));
             assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1, "{shares:?}");
         }
+    }
+
+    #[test]
+    fn cores_reach_a_goal_together() {
+        let part = |core| Goal::new(Some(1001), Duration::ZERO).part(core, 2);
+        assert_eq!([part(0), part(1)], [Goal::Amount(501), Goal::Amount(500)]);
+        let time = Goal::Time(Duration::from_secs(1));
+        assert_eq!(time.part(1, 2), time, "at the same time");
     }
 
     #[hayase::test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hayase::net::TcpStream;
-use hayase::{DeviceSpec, Model, Runtime, WireSpec, stack};
+use hayase::{DeviceSpec, Model, WireSpec, stack};
 use hayase_sim::VirtualWire;
 
 use super::bed::{self, Bed, warn_of_missing};
@@ -93,7 +93,7 @@ pub(super) fn measure(args: &PingpongArgs) -> Result<Pingpong> {
     let bed = Bed::new(common)?;
     warn_of_missing(common.offloads, bed.runtime.host().offloads()?);
     let connections = common.connections();
-    let mut streams = bed.runtime.block_on(bed.connect(connections + args.idle, serve::echo))?;
+    let mut streams = bed.block_on(bed.connect(connections + args.idle, serve::echo))??;
     // They stay open until the end.
     let idle = streams.split_off(connections);
     let congestion = bed::congestion_of(&streams);
@@ -103,19 +103,18 @@ pub(super) fn measure(args: &PingpongArgs) -> Result<Pingpong> {
     let before = bed.counts()?;
     let mut conditions =
         Conditions { idle: Some(args.idle), congestion, ..bed.conditions("pingpong", connections)? };
-    let failed = || "a round trip failed".into();
     // The connections stay open until everything is counted.
     let Played { balls, round_trips, elapsed } = match (args.rate, &latency) {
         (Some(rate), Some(latency)) => {
             let kept = rate::keep(streams, payload, rate, goal, latency);
-            let kept = bed.runtime.block_on(kept).attempt(failed)?;
+            let kept = bed.block_on(kept)?.attempt(|| FAILED.into())?;
             conditions.due_per_second = Some(rate);
             conditions.not_sent = Some(kept.not_sent);
             Played { balls: Vec::new(), round_trips: kept.round_trips, elapsed: kept.elapsed }
         }
         _ => {
             let balls = streams.into_iter().map(|stream| Ball::new(stream, &payload)).collect();
-            measured_round_trips(&bed.runtime, balls, goal, latency.as_ref()).attempt(failed)?
+            measured_round_trips(&bed, balls, goal, latency.as_ref())?
         }
     };
     let counts = bed.counts()?.since(&before);
@@ -127,12 +126,11 @@ pub(super) fn measure(args: &PingpongArgs) -> Result<Pingpong> {
 #[cfg(feature = "peers")]
 pub(super) fn untimed_rate(common: &crate::cli::BenchCommon) -> Result<f64> {
     let bed = Bed::new(common)?;
-    let streams = bed.runtime.block_on(bed.connect(common.connections(), serve::echo))?;
+    let streams = bed.block_on(bed.connect(common.connections(), serve::echo))??;
     let payload = payload(1);
     let balls = streams.into_iter().map(|stream| Ball::new(stream, &payload)).collect();
     let start = super::processor_time();
-    let played = measured_round_trips(&bed.runtime, balls, Goal::new(None, common.duration), None);
-    let played = played.attempt(|| "a round trip failed".into())?;
+    let played = measured_round_trips(&bed, balls, Goal::new(None, common.duration), None)?;
     Ok(played.round_trips as f64 / (super::processor_time() - start).as_secs_f64())
 }
 
@@ -158,7 +156,7 @@ fn measure_in_virtual_time(args: &PingpongArgs) -> Result<Pingpong> {
         let balls = streams.into_iter().map(|stream| Ball::new(stream, &payload)).collect();
         let before = bed::counts_of(&[client, server])?;
         let played = play_all(balls, Goal::new(args.round_trips, common.duration), None).await;
-        let played = played.attempt(|| "a round trip failed".into())?;
+        let played = played.attempt(|| FAILED.into())?;
         let counts = bed::counts_of(&[client, server])?.since(&before);
         drop((played.balls, idle));
         Ok::<_, Failure>((played.round_trips, played.elapsed, congestion, counts))
@@ -199,18 +197,21 @@ pub(super) struct Played {
     pub(super) elapsed: Duration,
 }
 
+/// What the error of a connection is told with.
+pub(super) const FAILED: &str = "a round trip failed";
+
 /// Time that one connection's half of a round trip takes where time is virtual.
 const HALF_ROUND_TRIP: Duration = Duration::from_nanos(150);
 
 /// All that is measured happens in here. Profilers find it by its name, which the help names.
 #[inline(never)]
 fn measured_round_trips(
-    runtime: &Runtime,
+    bed: &Bed,
     balls: Vec<Ball>,
     goal: Goal,
     latency: Option<&Latency>,
-) -> io::Result<Played> {
-    runtime.block_on(play_all(balls, goal, latency))
+) -> Result<Played> {
+    bed.block_on(play_all(balls, goal, latency))?.attempt(|| FAILED.into())
 }
 
 pub(super) async fn play_all(balls: Vec<Ball>, goal: Goal, latency: Option<&Latency>) -> io::Result<Played> {

@@ -15,6 +15,7 @@ use super::machine::Machine;
 use super::plot::{Axis, Line, Plot, Scale};
 use super::study::{Settings, draw_into};
 use crate::failure::Result;
+use crate::say::say;
 
 /// The circumstances of a run.
 #[derive(Debug, Default, Serialize)]
@@ -291,16 +292,14 @@ fn print_located(found: &(impl Serialize + fmt::Display), json: bool) -> Result 
 }
 
 fn print_json(report: &impl Serialize) -> Result {
-    println!("{}", serde_json::to_string(report)?);
-    Ok(())
+    say(serde_json::to_string(report)?)
 }
 
 pub(super) fn print(report: &(impl Serialize + fmt::Display), json: bool) -> Result {
     if json {
         return print_json(report);
     }
-    println!("{report}");
-    Ok(())
+    say(report)
 }
 
 impl fmt::Display for Conditions {

@@ -12,6 +12,7 @@ use super::machine::Machine;
 use super::plot::Plot;
 use super::report::{VERSION, thousands};
 use crate::failure::{Attempt, Failure, Result};
+use crate::say::note;
 
 /// A measurement of several points.
 #[derive(Debug, Clone, Serialize)]
@@ -205,7 +206,7 @@ impl Study {
         match svg {
             Some(file) => draw_into(file, &self.plots)?,
             // Whoever reads this on a terminal may not know.
-            None if !json => eprintln!("hayase: --svg FILE draws this"),
+            None if !json => note("hayase: --svg FILE draws this"),
             None => {}
         }
         Ok(())
@@ -260,7 +261,7 @@ impl<P, T> Measured<P, T> {
 /// them. A point that fails is not tried again, and keeps what its earlier rounds brought; `name` is what it is called.
 ///
 /// # Errors
-/// That of the first point, if all of them fail.
+/// That of the first point, if all of them fail; and a signal that ends it.
 pub(super) fn in_turns<P: Clone, T>(
     points: &[P],
     rounds: u16,
@@ -272,7 +273,11 @@ pub(super) fn in_turns<P: Clone, T>(
     for _ in 0..rounds {
         for ((point, found), failure) in points.iter().zip(&mut found).zip(&mut failures) {
             if failure.is_none() {
-                measure(point).map_or_else(|why| *failure = Some(why), |value| found.push(value));
+                match measure(point) {
+                    Ok(value) => found.push(value),
+                    Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+                    Err(why) => *failure = Some(why),
+                }
             }
         }
     }
@@ -352,6 +357,12 @@ mod tests {
         let words =
             |point: &str, reason: &str, rounds| Failed { point: point.into(), reason: reason.into(), rounds };
         assert_eq!(failed, [words("2 idle", "no port is left", 0), words("3 idle", "it is gone", 1)]);
+
+        let ended = in_turns(&[1, 2], 1, i32::to_string, |point| match point {
+            1 => Ok(()),
+            _ => Err(Failure::Interrupted),
+        });
+        assert!(matches!(ended, Err(Failure::Interrupted)), "a signal is for all points");
 
         let none = in_turns(&[1, 2], 1, i32::to_string, |point| {
             Err::<(), _>(Failure::Error(format!("{point}: no")))

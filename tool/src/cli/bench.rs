@@ -66,13 +66,13 @@ pub(crate) struct PingpongArgs {
     /// Bytes that go there and back
     #[arg(long, value_name = "BYTES", default_value_t = 1, value_parser = payload)]
     pub(crate) payload: usize,
-    /// Make exactly so many round trips, shared by the connections, instead of measuring for a time
+    /// Make exactly so many round trips, shared by the connections of all cores, instead of measuring for a time
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) round_trips: Option<u64>,
     /// Take the time of each round trip with --round-trips, too; it costs a look at the clock each
     #[arg(long)]
     pub(crate) latency: bool,
-    /// Play the same game on so many cores at once, each with a stack and connections of its own
+    /// Play the same game on so many cores at once, each with a stack and as many connections of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = cores)]
     pub(crate) cores: usize,
     /// Let so many requests be due each second, over all connections, whether the last was answered or not
@@ -150,13 +150,13 @@ pub(crate) struct BulkArgs {
     /// Bytes of one write
     #[arg(long, value_name = "BYTES", default_value_t = 65_536, value_parser = write_len)]
     pub(crate) write: usize,
-    /// Send exactly so many bytes, shared by the connections, instead of measuring for a time
+    /// Send exactly so many bytes, shared by the connections of all cores, instead of measuring for a time
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) bytes: Option<u64>,
     /// Send without a copy, from memory that is held until acknowledged
     #[arg(long)]
     pub(crate) owned: bool,
-    /// Send as much on so many cores at once, each with a stack and connections of its own
+    /// Send on so many cores at once, each with a stack and as many connections of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = cores)]
     pub(crate) cores: usize,
     /// Measure with writes of several sizes, from 62 KiB to 40 MiB, and with each offload left out

@@ -13,16 +13,12 @@ mod verdict;
 
 use crate::cli::DoctorArgs;
 use crate::failure::Result;
+use crate::say::say;
 use facts::Facts;
 use report::Report;
 
 pub(crate) fn run(args: &DoctorArgs) -> Result {
     let facts = Facts::gather();
     let report = Report { verdicts: verdict::all(&facts), facts };
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{report}");
-    }
-    Ok(())
+    if args.json { say(serde_json::to_string(&report)?) } else { say(report.to_string().trim_end()) }
 }

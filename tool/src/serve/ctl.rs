@@ -13,7 +13,6 @@ use hayase::time::sleep;
 use super::discard::discard_from;
 use super::echo;
 use crate::cli::congestion_name;
-use crate::failure;
 use crate::pattern;
 
 /// The longest line, in bytes, its end included.
@@ -201,9 +200,7 @@ async fn connect(mut control: TcpStream, to: SocketAddr) -> io::Result<()> {
             drop(control);
             echo(stream).await
         }
-        Err(error) => {
-            answer(&mut control, &format!("ERR {:?}: {}", error.kind(), failure::unconnected(&error))).await
-        }
+        Err(error) => answer(&mut control, &format!("ERR {:?}", error.kind())).await,
     }
 }
 

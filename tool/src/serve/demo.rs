@@ -10,19 +10,20 @@ use super::addresses;
 use crate::cli::Service;
 use crate::failure::{Attempt, Result};
 use crate::pattern;
+use crate::say::note;
 
 /// What the client sends to be echoed or discarded, and receives of the source: many segments.
 const LEN: u64 = 1 << 20;
 
 /// Uses the service once at each of the server's addresses, and says what came of it.
 pub(super) async fn run(service: Service, client: Host, server: Host, port: u16) -> Result {
-    eprintln!("hayase: on the wire, the only other host is in this process; it is the client:");
+    note("hayase: on the wire, the only other host is in this process; it is the client:");
     for addr in addresses(server)? {
         let to = SocketAddr::new(addr, port);
         let stream =
             client.scope(TcpStream::connect(to)).await.attempt(|| format!("cannot connect to {to}"))?;
         let outcome = talk(service, stream, to).await.attempt(|| format!("{to}"))?;
-        eprintln!("hayase: {to}: {outcome}");
+        note(format_args!("hayase: {to}: {outcome}"));
     }
     Ok(())
 }

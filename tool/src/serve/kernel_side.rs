@@ -4,6 +4,8 @@ use std::net::{IpAddr, UdpSocket};
 
 use hayase::{DeviceSpec, TapSpec};
 
+use crate::say::note;
+
 /// Says for each TAP interface what the kernel's side is called: what its clients come from, and what answers to `ping`.
 pub(super) fn announce(devices: &[DeviceSpec]) {
     let default = [DeviceSpec::Tap(TapSpec::default())];
@@ -11,7 +13,7 @@ pub(super) fn announce(devices: &[DeviceSpec]) {
         if let DeviceSpec::Tap(tap) = spec
             && let Some(line) = line(tap, is_ours)
         {
-            eprintln!("hayase: {line}");
+            note(format_args!("hayase: {line}"));
         }
     }
 }

@@ -14,16 +14,17 @@ pub(crate) use close::close;
 use discard::discard;
 pub(crate) use echo::echo;
 
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use hayase::net::{TcpListener, TcpStream};
-use hayase::{Host, time};
+use hayase::{AddressState, DeviceSpec, DpdkSpec, Host, NetmapSpec, TapSpec, XdpSpec, time};
 
 use crate::cli::{Ports, ServeArgs, Service};
 use crate::device::{self, TAP_HINT};
 use crate::failure::{Attempt, Failure, Result};
+use crate::say::{note, say};
 use crate::signal::Interrupt;
 
 /// Connections that may have data before their handshake is over: what a flood with stolen cookies can take up at a time.
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
         for (service, port) in args.service.iter().zip(ports) {
             demo::run(*service, client, runtime.host(), port).await?;
         }
-        eprintln!("{TAP_HINT}");
+        note(TAP_HINT);
         Ok(())
     })
 }
@@ -78,6 +79,10 @@ fn places(args: &ServeArgs) -> Result<Vec<Place>> {
 /// core chooses if it is to be chosen.
 async fn start_everywhere(args: &ServeArgs) -> Result<Vec<u16>> {
     let mut places = places(args)?;
+    let host = Host::current()?;
+    if addresses(host)?.is_empty() {
+        return Err(unreachable(host)?);
+    }
     let control = start(0, args, &mut places, args.ctl).await?;
     for core in 1..args.cores {
         let (args, mut places) = (args.clone(), places.clone());
@@ -85,9 +90,9 @@ async fn start_everywhere(args: &ServeArgs) -> Result<Vec<u16>> {
             .await??;
     }
     if let Some(control) = control {
-        eprintln!("hayase: orders are taken on port {control}");
+        note(format_args!("hayase: orders are taken on port {control}"));
     }
-    announce(&addresses(Host::current()?)?, &places)?;
+    announce(&addresses(host)?, &places)?;
     Ok(places.iter().map(|place| place.ports.first).collect())
 }
 
@@ -123,9 +128,7 @@ async fn start_service(args: &ServeArgs, service: Service, port: u16) -> Result<
         set.attempt(|| format!("cannot take data with SYNs on port {port}"))?;
     }
     if args.udp {
-        for addr in addresses(Host::current()?)? {
-            udp::start(SocketAddr::new(addr, port)).await?;
-        }
+        udp::start(port, args.may_get_addresses()).await?;
     }
     spawn_service(service, listener);
     Ok(port)
@@ -146,22 +149,47 @@ fn spawn_service(service: Service, listener: TcpListener) {
     });
 }
 
+fn is_link_local(addr: &IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
+}
+
 /// The addresses that clients can be told. A link-local one means nothing without its link.
 fn addresses(host: Host) -> io::Result<Vec<IpAddr>> {
-    let is_link_local = |addr: &IpAddr| matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
     let addresses = host.addresses()?.into_iter().map(|cidr| cidr.addr());
     Ok(addresses.filter(|addr| !is_link_local(addr)).collect())
 }
 
+/// Why there are none, and what to do. A server that nobody can be told of would run for nothing.
+fn unreachable(host: Host) -> Result<Failure> {
+    let states = host.address_states()?;
+    let taken = states.iter().filter(|(_, state)| *state == AddressState::Duplicate);
+    let taken = taken.map(|(cidr, _)| format!("another host of the link has {}; ", cidr.addr()));
+    Ok(Failure::Error(format!("no address to listen on: {}{MORE_ADDRESSES}", taken.collect::<String>())))
+}
+
+const MORE_ADDRESSES: &str = "give the device one (`addr=`), or look whether a router of its link advertises a network \
+                              (`autoconf=on`); the operating system's sockets (`kernel`) have those of its interfaces \
+                              (`ip link set lo up`, `ip address add`)";
+
 /// Test programs and shell scripts wait for these lines.
-fn announce(addresses: &[IpAddr], places: &[Place]) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    for port in places.iter().flat_map(|place| place.ports.all()) {
-        for addr in addresses {
-            writeln!(stdout, "listening on {}", SocketAddr::new(*addr, port))?;
-        }
+fn announce(addresses: &[IpAddr], places: &[Place]) -> Result {
+    let ports = places.iter().flat_map(|place| place.ports.all());
+    let lines = ports.flat_map(|port| addresses.iter().map(move |addr| SocketAddr::new(*addr, port)));
+    say(lines.map(|addr| format!("listening on {addr}")).collect::<Vec<_>>().join("\n"))
+}
+
+impl ServeArgs {
+    /// Whether the host can get other addresses than it has, without being given them here.
+    fn may_get_addresses(&self) -> bool {
+        self.device.iter().any(|spec| match spec {
+            DeviceSpec::Kernel => true,
+            DeviceSpec::Tap(TapSpec { link, .. })
+            | DeviceSpec::Xdp(XdpSpec { link, .. })
+            | DeviceSpec::Netmap(NetmapSpec { link, .. })
+            | DeviceSpec::Dpdk(DpdkSpec { link, .. }) => link.autoconf,
+            _ => false,
+        })
     }
-    stdout.flush()
 }
 
 /// Makes of a service for one connection what [`accept`] runs for each: a task.
@@ -182,7 +210,7 @@ pub(crate) async fn accept(listener: TcpListener, serve: impl Fn(TcpStream)) {
             Ok(stream) => serve(stream),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
             Err(error) => {
-                eprintln!("hayase: cannot accept a connection: {error}");
+                note(format_args!("hayase: cannot accept a connection: {error}"));
                 time::sleep(ACCEPT_PAUSE).await;
             }
         }
