@@ -1,7 +1,7 @@
 /*
  * DPDK's inline functions as functions, and its larger structures as flat ones.
  *
- * What a frame's path reads and writes of an mbuf is laid out in src/sys/mbuf.rs as well: the assertions below keep the
+ * What a frame's path reads and writes of an mbuf is laid out in src/sys/ffi.rs as well: the assertions below keep the
  * two together. Nothing here decides anything.
  */
 #include <errno.h>

@@ -14,7 +14,8 @@ use crate::{DpdkError, DpdkQueue};
 
 /// A queue pair of a DPDK port.
 ///
-/// The port is closed with its last device. Frames may outlive it.
+/// The port is closed with its last device; while another thread than that one's has frames of one that is gone, in leases
+/// of the application, with the last of these. Frames may outlive it.
 #[derive(Debug)]
 pub struct DpdkDevice {
     // In this order they go: frames first, then the queue's share of the port, then the thread's place in EAL.

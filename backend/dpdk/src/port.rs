@@ -10,10 +10,11 @@ use crate::config::{LARGE_LEN, SMALL_LEN};
 use crate::device::DpdkDevice;
 use crate::driver::{self, Kind};
 use crate::eal::{Eal, on_a_plain_thread};
-use crate::sys::DpdkFrame;
+use crate::leaving;
 use crate::sys::eal::{describe, logged};
 use crate::sys::pool::Pool;
 use crate::sys::port::{self as sys, Lane, PortInfo, PortSetup};
+use crate::sys::{DpdkFrame, drop_released};
 use crate::{DpdkConfig, DpdkError, PoolConfig};
 
 /// Descriptors of each ring, as far as the driver has them.
@@ -77,12 +78,18 @@ impl Pools {
         [&self.rx, &self.small, &self.large]
     }
 
-    fn free(self) {
+    /// Brings what this thread keeps at hand back to the pools.
+    pub(crate) fn flush(&self) {
+        self.all().into_iter().for_each(Pool::flush);
+    }
+
+    /// Gives the memory back, if all buffers have come home. No thread may hold frames of it.
+    pub(crate) fn free(self) {
         [self.rx, self.small, self.large].into_iter().for_each(Pool::free);
     }
 }
 
-/// A started port. It is closed when its last queue goes.
+/// A started port. It is closed when its last queue goes, and no other thread has frames any more.
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) number: u16,
@@ -94,13 +101,27 @@ pub(crate) struct Port {
     left: Mutex<Vec<Pools>>,
 }
 
-impl Drop for Port {
-    fn drop(&mut self) {
+impl Port {
+    /// Keeps the pools of a queue that is gone, and of which no thread holds frames, for as long as the driver needs them.
+    pub(crate) fn keep(&self, pools: Pools) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(pools);
+    }
+
+    /// Stops the driver, which lets go of every mbuf, whichever queue's it was.
+    fn close(&mut self) {
         let mut eal = Eal::lock();
         sys::close(self.number, self.is_virtual);
         eal.release(&self.name);
         let left = std::mem::take(self.left.get_mut().unwrap_or_else(PoisonError::into_inner));
         left.into_iter().for_each(Pools::free);
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.close();
+        // Without EAL's lock: destructors of the application may come back here.
+        drop_released();
     }
 }
 
@@ -122,12 +143,8 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let Some(pools) = self.pools.take() else { return };
-        pools.all().into_iter().for_each(Pool::flush);
-        // Where frames of this thread live on, in leases of the application, their pools must, too: for good, since
-        // nobody is told when the last one goes.
-        if DpdkFrame::live_count() == 0 {
-            self.port.left.lock().unwrap_or_else(PoisonError::into_inner).push(pools);
+        if let Some(pools) = self.pools.take() {
+            leaving::leave(pools, &self.port);
         }
     }
 }
@@ -177,6 +194,7 @@ impl DpdkQueue {
 /// A [`DpdkError`] that says what to do: if EAL does not start, no driver takes the device, it refuses to be as is wanted,
 /// it is open already, or memory is short.
 pub fn open(config: &DpdkConfig) -> Result<Vec<DpdkQueue>, DpdkError> {
+    leaving::settle();
     on_a_plain_thread("hayase-dpdk", || open_here(config))?
 }
 
