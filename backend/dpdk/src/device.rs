@@ -33,7 +33,7 @@ impl DpdkDevice {
         Ok(DpdkDevice {
             receiver: Receiver::new(),
             transmitter: Transmitter::new(queue.seat.port.kind),
-            idle: Idle::new(queue.interrupt)?,
+            idle: Idle::new(queue.wake, queue.nap_max)?,
             caps: queue.caps(queue.available),
             queue,
             _registration: registration,
@@ -112,7 +112,9 @@ impl Device for DpdkDevice {
     }
 
     fn flush(&mut self) {
-        self.transmitter.flush(&self.queue.seat);
+        if self.transmitter.flush(&self.queue.seat) > 0 {
+            self.idle.stir();
+        }
     }
 
     /// Frames that a full driver does not take are no reason to stay awake: [`arm`](Device::arm) naps for them.

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hayase_device::{Caps, Frame, HASH_KEY_MICROSOFT, HashFields, Offloads, Rss};
 
@@ -160,8 +161,9 @@ pub struct DpdkQueue {
     pub(crate) held_len_max: usize,
     pub(crate) queues: u16,
     pub(crate) rss: Option<Rss>,
-    /// The descriptor of its interrupt, if it has one.
-    pub(crate) interrupt: Option<RawFd>,
+    /// The descriptor that becomes readable with a frame, if it has one.
+    pub(crate) wake: Option<RawFd>,
+    pub(crate) nap_max: Duration,
 }
 
 impl DpdkQueue {
@@ -226,6 +228,11 @@ fn attach(config: &DpdkConfig) -> Result<Vec<DpdkQueue>, DpdkError> {
 /// The number of the device's port.
 fn probe(config: &DpdkConfig) -> Result<u16, DpdkError> {
     let failed = |reason| DpdkError::Probe { device: config.device.clone(), reason, log: String::new() };
+    if config.frees_elsewhere() {
+        return Err(failed(
+            "with packed_vq=1 and server=1 it frees frames on a thread of its own: leave one out".into(),
+        ));
+    }
     let devargs =
         CString::new(config.device.as_str()).map_err(|_| failed("a zero byte in its name".into()))?;
     match sys::probe(&devargs) {
@@ -351,9 +358,13 @@ impl Started {
             0 => FRAGMENTS_MAX,
             count => count.min(FRAGMENTS_MAX),
         };
-        let has_interrupts = self.setup.rx_interrupts;
+        let (has_interrupts, kind) = (self.setup.rx_interrupts, self.kind);
         let queue = |(lane, pools): (Lane, Pools)| DpdkQueue {
-            interrupt: lane.interrupt_fd().filter(|_| has_interrupts && lane.has_interrupt()),
+            wake: match kind {
+                Kind::Packet => lane.packet_socket(),
+                _ => lane.interrupt_fd().filter(|_| has_interrupts && lane.has_interrupt()),
+            },
+            nap_max: config.nap_max,
             seat: Seat { lane, pools: Some(pools), port: Arc::clone(&port) },
             mac: self.mac,
             mtu: config.mtu,
