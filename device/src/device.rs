@@ -64,7 +64,9 @@ pub trait Device {
     fn flush(&mut self);
 
     /// Whether [`receive`](Device::receive) would bring something, or queued frames still wait for
-    /// [`flush`](Device::flush): a shard with pending work does not park.
+    /// [`flush`](Device::flush): a shard with pending work does not park. Frames that the device finds no room for now
+    /// are no such work: one of [`interests`](Device::interests) tells when there is, or [`arm`](Device::arm) naps
+    /// until it may be.
     fn pending(&self) -> bool;
 
     /// Names the descriptors to sleep on. A device that has none (both ends in one thread) names none.

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use futures_util::future;
+use hayase_device::conformance::skip;
 
 use super::interfaces::{check_echo, device};
-use super::skip;
 use crate::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use crate::runtime::Queue;
 use crate::time::{self, timeout};
@@ -86,7 +86,7 @@ fn own_link_local() -> Option<(Ipv6Addr, u32)> {
 /// Both have some, and both have a link number 1 or 2. What goes to our own addresses leaves this machine by no link.
 #[test]
 fn a_scope_names_an_interface_or_a_link_of_the_system() {
-    let Some((own, link)) = own_link_local() else { return skip(&"this machine has no link-local address") };
+    let Some((own, link)) = own_link_local() else { return skip("this machine has no link-local address") };
     run(|_, [wire, kernel], is_kernel_first| async move {
         let scoped = |port, scope| SocketAddr::from(SocketAddrV6::new(own, port, 0, scope));
         let scope = 2 + link;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future;
+use hayase_device::conformance::skip;
 
-use super::{address, addresses, pattern, skip};
+use super::{address, addresses, pattern};
 use crate::Host;
 use crate::net::{EchoSocket, UdpSocket};
 use crate::time::{sleep, timeout};
@@ -73,7 +74,7 @@ everywhere! {
 
     async fn the_server_answers_pings(_client: Host, server: Host) {
         let socket = match EchoSocket::open() {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => return skip(&error),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return skip(&error.to_string()),
             socket => socket.unwrap(),
         };
         let small = addresses(server).into_iter().map(|addr| (addr, 56));

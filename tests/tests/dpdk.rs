@@ -4,12 +4,12 @@
 //! The former needs no rights, but memory: each process takes some hundred megabytes.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hayase_tests::pattern::{hash_to_end, pattern, pattern_hash, write_pattern};
 use hayase_tests::site::{INTERFACE, OUR_INTERFACE, hayase_address, heavy, kernel_address, listens_at};
@@ -352,5 +352,93 @@ fn an_interface_under_packet_sockets_may_go_down() {
         bring_up(namespace, INTERFACE);
         let _server = serve_on(namespace, &format!("net_af_packet0,iface={OUR_INTERFACE}"));
         check_kernel(namespace, OUR_INTERFACE);
+    });
+}
+
+/// What of a processor an idle server may use: 0.5 %.
+const SHARE_MAX: f64 = 0.005;
+
+/// How long it is watched.
+const WATCHED: Duration = Duration::from_secs(3);
+
+/// How long nothing happens before that, and before each first answer: longer than it takes until naps are long.
+const REST: Duration = Duration::from_millis(700);
+
+/// The longest nap of a driver that wakes nobody.
+const NAP_MAX: Duration = Duration::from_millis(8);
+
+/// What the first answer may take besides: a hundred times what it takes from a server that is awake.
+const ANSWER_MAX: Duration = Duration::from_millis(8);
+
+/// The share of a processor that a server uses to which nobody talks, and the median of how long the first answer after a rest
+/// takes.
+fn rest(driver: &str, server: &Process, mut ask: impl FnMut()) -> (f64, Duration) {
+    ask();
+    thread::sleep(REST);
+    let before = server.cpu_time();
+    thread::sleep(WATCHED);
+    let share = (server.cpu_time() - before).as_secs_f64() / WATCHED.as_secs_f64();
+    let mut answer = || {
+        thread::sleep(REST);
+        let start = Instant::now();
+        ask();
+        start.elapsed()
+    };
+    let mut answers: Vec<_> = (0..7).map(|_| answer()).collect();
+    answers.sort_unstable();
+    println!("{driver}: {:.3} % of a processor, first answers {answers:?}", share * 100.0);
+    (share, answers[answers.len() / 2])
+}
+
+/// The same between two processes.
+fn rest_of_link(link: &Link) -> (f64, Duration) {
+    let server = link.serve("echo", "");
+    let mut client = link.connect("");
+    let (mut stdin, mut len) = (client.stdin(), 0);
+    let ask = || {
+        stdin.write_all(b"x").unwrap();
+        len += 1;
+        client.printed(LIMIT, len);
+    };
+    rest(&format!("{:?}", link.driver), &server, ask)
+}
+
+/// The same of a server that the kernel talks to.
+fn rest_beside_the_kernel(namespace: &Namespace, vdev: &str, interface: &str) -> (f64, Duration) {
+    let server = serve_on(namespace, vdev);
+    bring_up(namespace, interface);
+    let mut stream = kernel::connect(namespace, (hayase_address(Family::V4), 7).into());
+    stream.set_nodelay(true).unwrap();
+    let ask = || {
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+    };
+    rest(vdev, &server, ask)
+}
+
+/// virtio interrupts, the others wake nobody: their threads nap.
+#[test]
+fn an_idle_server_rests_and_answers_after_a_nap_at_most() {
+    for driver in [Driver::Virtio, Driver::Memif] {
+        Link::run(driver, 1, |link| {
+            let (share, answer) = rest_of_link(link);
+            let nap_max = if driver == Driver::Virtio { Duration::ZERO } else { NAP_MAX };
+            assert!(share < SHARE_MAX && answer < nap_max + ANSWER_MAX, "{driver:?}: {share}, {answer:?}");
+        });
+    }
+    beside_the_kernel(|namespace| {
+        let (share, answer) =
+            rest_beside_the_kernel(namespace, &format!("net_tap0,iface={INTERFACE}"), INTERFACE);
+        assert!(share < SHARE_MAX && answer < NAP_MAX + ANSWER_MAX, "net_tap: {share}, {answer:?}");
+    });
+    beside_the_kernel(|namespace| {
+        if !rights::can_use_xdp() {
+            return;
+        }
+        namespace.ip(&["link", "add", OUR_INTERFACE, "type", "veth", "peer", "name", INTERFACE]);
+        namespace.ip(&["link", "set", OUR_INTERFACE, "addrgenmode", "none", "up"]);
+        let vdev = format!("net_af_xdp0,iface={OUR_INTERFACE}");
+        let (share, answer) = rest_beside_the_kernel(namespace, &vdev, INTERFACE);
+        assert!(share < SHARE_MAX && answer < NAP_MAX + ANSWER_MAX, "net_af_xdp: {share}, {answer:?}");
     });
 }

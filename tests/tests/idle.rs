@@ -79,7 +79,7 @@ fn wake_up(site: &Site) -> Duration {
 
 #[test]
 fn the_first_request_after_idle_costs_three_wake_ups_at_most() {
-    for device in [Device::Tap, Device::Xdp, Device::Kernel] {
+    for device in [Device::Tap, Device::Xdp, Device::Kernel, Device::Dpdk] {
         Site::run(device, Family::V4, Offloads::All, |site| {
             let _alone = heavy();
             let _server = site.serve("echo", &[]);
@@ -97,7 +97,7 @@ fn the_first_request_after_idle_costs_three_wake_ups_at_most() {
 /// Containers forbid io_uring; `ppoll` takes its place.
 #[test]
 fn without_io_uring_a_server_sleeps_and_wakes_as_well() {
-    for device in [Device::Tap, Device::Xdp, Device::Kernel] {
+    for device in [Device::Tap, Device::Xdp, Device::Kernel, Device::Dpdk] {
         Site::run(device, Family::V4, Offloads::All, |site| {
             let arguments = ["--udp", "--cores", "2"];
             let allowed = site.serve("echo", &arguments);
@@ -144,4 +144,10 @@ fn on_xdp() {
 #[test]
 fn on_the_kernels_sockets() {
     no_idle_server_runs(Device::Kernel);
+}
+
+/// DPDK's driver of packet sockets: the thread sleeps on the socket. Other drivers of DPDK's are in `dpdk.rs`.
+#[test]
+fn on_dpdk() {
+    no_idle_server_runs(Device::Dpdk);
 }

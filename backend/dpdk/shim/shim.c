@@ -1,7 +1,7 @@
 /*
  * DPDK's inline functions as functions, and its larger structures as flat ones.
  *
- * What a frame's path reads and writes of an mbuf is laid out in src/sys/mbuf.rs as well: the assertions below keep the
+ * What a frame's path reads and writes of an mbuf is laid out in src/sys/ffi.rs as well: the assertions below keep the
  * two together. Nothing here decides anything.
  */
 #include <errno.h>
@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+
+#include <linux/if_packet.h>
 
 #include <rte_alarm.h>
 #include <rte_dev.h>
@@ -404,6 +407,26 @@ void hayase_port_close(uint16_t port, int is_virtual)
 	}
 	rte_eth_dev_stop(port);
 	close_stopped(port);
+}
+
+/*
+ * The packet socket of a queue of net_af_packet, or a negative number. DPDK has no call that tells it, but it is what stands
+ * first in the driver's structure of a queue; whether it is what it should be, the kernel says.
+ */
+int hayase_packet_socket(uint16_t port, uint16_t queue)
+{
+	struct rte_eth_dev_info info;
+	struct sockaddr_ll bound;
+	socklen_t len = sizeof(bound);
+	int fd;
+
+	if (rte_eth_dev_info_get(port, &info) != 0 || queue >= info.nb_rx_queues)
+		return -1;
+	fd = *(const int *)rte_eth_fp_ops[port].rxq.data[queue];
+	if (getsockname(fd, (struct sockaddr *)&bound, &len) != 0 || bound.sll_family != AF_PACKET ||
+	    bound.sll_ifindex != (int)info.if_index)
+		return -1;
+	return fd;
 }
 
 /* The features that the guest of a net_vhost port has agreed to, or 0 if there is no guest. */

@@ -1,5 +1,7 @@
 //! Which port to open, and how.
 
+use std::time::Duration;
+
 use hayase_device::{Frame, Offloads};
 
 use crate::sys::DpdkFrame;
@@ -30,12 +32,15 @@ pub struct DpdkConfig {
     /// The offloads that may be used; those that the device has are in force at first, but for those that
     /// [make no sense](Offloads::consistent) without another.
     pub offloads: Offloads,
+    /// The longest nap of an idle thread whose driver wakes nobody. A nap is an eighth of the time in which no frame came or
+    /// went; the first frame after that waits for the end of it.
+    pub nap_max: Duration,
     /// Limits of each queue's memory.
     pub pool: PoolConfig,
 }
 
 impl Default for DpdkConfig {
-    /// No device, one queue, Ethernet's MTU, every offload, the default pools.
+    /// No device, one queue, Ethernet's MTU, every offload, naps of [`DpdkConfig::NAP_MAX`], the default pools.
     fn default() -> DpdkConfig {
         DpdkConfig {
             device: String::new(),
@@ -44,12 +49,16 @@ impl Default for DpdkConfig {
             mac: None,
             mtu: 1500,
             offloads: Offloads::ALL,
+            nap_max: DpdkConfig::NAP_MAX,
             pool: PoolConfig::default(),
         }
     }
 }
 
 impl DpdkConfig {
+    /// 8 ms: a hundred and some looks at a queue in a second, which are a quarter of a per cent of a processor.
+    pub const NAP_MAX: Duration = Duration::from_millis(8);
+
     /// The device's name, without its arguments.
     pub(crate) fn name(&self) -> &str {
         self.device.split(',').next().unwrap_or_default()
@@ -64,6 +73,13 @@ impl DpdkConfig {
     /// Whether it is on the PCI bus: `0000:01:00.0`, `01:00.0`.
     pub(crate) fn is_pci(&self) -> bool {
         self.name().contains(':')
+    }
+
+    /// Whether its driver frees mbufs on a thread of EAL's while it runs: virtio does so with its packed queues when it is the
+    /// end that waits for the other, and that comes back.
+    pub(crate) fn frees_elsewhere(&self) -> bool {
+        let is_on = |key| self.argument(key) == Some("1");
+        self.name().starts_with("net_virtio_user") && is_on("packed_vq") && is_on("server")
     }
 
     /// Whether it is an interface of the kernel's, through AF_XDP.

@@ -14,7 +14,8 @@ use crate::{DpdkError, DpdkQueue};
 
 /// A queue pair of a DPDK port.
 ///
-/// The port is closed with its last device. Frames may outlive it.
+/// The port is closed with its last device; while another thread than that one's has frames of one that is gone, in leases
+/// of the application, with the last of these. Frames may outlive it.
 #[derive(Debug)]
 pub struct DpdkDevice {
     // In this order they go: frames first, then the queue's share of the port, then the thread's place in EAL.
@@ -32,7 +33,7 @@ impl DpdkDevice {
         Ok(DpdkDevice {
             receiver: Receiver::new(),
             transmitter: Transmitter::new(queue.seat.port.kind),
-            idle: Idle::new(queue.interrupt)?,
+            idle: Idle::new(queue.wake, queue.nap_max)?,
             caps: queue.caps(queue.available),
             queue,
             _registration: registration,
@@ -111,7 +112,9 @@ impl Device for DpdkDevice {
     }
 
     fn flush(&mut self) {
-        self.transmitter.flush(&self.queue.seat);
+        if self.transmitter.flush(&self.queue.seat) > 0 {
+            self.idle.stir();
+        }
     }
 
     /// Frames that a full driver does not take are no reason to stay awake: [`arm`](Device::arm) naps for them.

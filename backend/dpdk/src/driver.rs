@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Vhost,
     /// A driver that copies.
     Copying,
+    /// The driver of packet sockets. It copies, and sleeps on its sockets.
+    Packet,
     /// A driver that hands the mbuf itself to whoever is at the other end.
     HandsOver,
 }
@@ -73,7 +75,7 @@ impl Kind {
     /// Whether super-segments that it says it takes arrive. A driver that copies cuts in software, as the stack does; and
     /// net_tap stops at those with segments of full size, since it counts the link's header as part of the MTU.
     fn cuts(self) -> bool {
-        self != Kind::Copying
+        !matches!(self, Kind::Copying | Kind::Packet)
     }
 
     pub(crate) fn of(driver: &str, config: &DpdkConfig) -> Kind {
@@ -82,7 +84,8 @@ impl Kind {
             "net_vhost" => Kind::Vhost,
             // It can be told not to copy, and then has mbufs in memory that both ends share.
             "net_memif" if config.argument("zero-copy") == Some("yes") => Kind::Hardware,
-            "net_memif" | "net_tap" | "net_af_packet" | "net_pcap" | "net_null" => Kind::Copying,
+            "net_af_packet" => Kind::Packet,
+            "net_memif" | "net_tap" | "net_pcap" | "net_null" => Kind::Copying,
             "net_ring" => Kind::HandsOver,
             _ => Kind::Hardware,
         }
@@ -90,7 +93,7 @@ impl Kind {
 
     pub(crate) fn foreign(self) -> Foreign {
         match self {
-            Kind::Vhost | Kind::Copying => Foreign::Anywhere,
+            Kind::Vhost | Kind::Copying | Kind::Packet => Foreign::Anywhere,
             Kind::Hardware | Kind::Virtio => Foreign::Reachable,
             Kind::HandsOver => Foreign::Never,
         }
@@ -148,6 +151,7 @@ mod unit {
             ("net_vhost", "", Kind::Vhost, Foreign::Anywhere),
             ("net_memif", "net_memif0", Kind::Copying, Foreign::Anywhere),
             ("net_memif", "net_memif0,zero-copy=yes", Kind::Hardware, Foreign::Reachable),
+            ("net_af_packet", "", Kind::Packet, Foreign::Anywhere),
             ("net_ring", "", Kind::HandsOver, Foreign::Never),
             ("mlx5_pci", "", Kind::Hardware, Foreign::Reachable),
         ] {
@@ -169,6 +173,7 @@ mod unit {
         assert_eq!(all(&vhost, "net_vhost0"), !(Offloads::TSO | Offloads::LRO));
         assert_eq!(all(&info("net_memif", 0, 0x8000), "net_memif0"), Offloads::SG);
         assert_eq!(all(&info("net_null", 0, 0), "net_null0"), Offloads::NONE);
+        assert_eq!(all(&info("net_af_packet", 0, 0x8000), "net_af_packet0"), Offloads::SG);
         let sums = Offloads::TX_CHECKSUM_TCP | Offloads::TX_CHECKSUM_UDP;
         assert_eq!(all(&info("net_tap", 0, 0x802e), "net_tap0"), sums | Offloads::SG);
         let half = DpdkConfig { offloads: Offloads::TSO | Offloads::SG, ..config("") };

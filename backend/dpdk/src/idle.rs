@@ -1,6 +1,9 @@
-//! Sleeping: on the queue's interrupt where the driver has one, else in naps.
+//! Sleeping: on a descriptor of the driver's where it has one, else in naps.
 
 use std::os::fd::RawFd;
+use std::time::Duration;
+
+use hayase_device::Nap;
 
 use crate::DpdkError;
 use crate::driver::Kind;
@@ -8,11 +11,9 @@ use crate::port::Seat;
 use crate::sys::bell::Bell;
 use crate::sys::port::link_is_up;
 
-/// The first nap without an interrupt, in nanoseconds; each is twice as long as the one before.
-const NAP_MIN: u64 = 20_000;
-
-/// The longest nap, in nanoseconds: a thousand looks at a queue in a second are some per cent of a CPU.
-const NAP_MAX: u64 = 1_000_000;
+/// The part of the time in which nothing came or went that the next nap is: by so much a frame may be late. It is also what a
+/// stray frame costs, some fifty looks until naps are long again.
+const NAPS_OF_REST: u64 = 8;
 
 /// vhost forgets that we wanted an interrupt when its guest is replaced, and wakes nobody: so often it is looked after.
 const VHOST_LOOK: u64 = 20_000_000;
@@ -22,15 +23,21 @@ const VHOST_LOOK: u64 = 20_000_000;
 pub(crate) struct Idle {
     bell: Option<Bell>,
     is_armed: bool,
-    nap: u64,
+    /// For a driver that takes nothing.
+    nap: Nap,
+    /// The longest nap, in nanoseconds.
+    nap_max: u64,
+    /// How long it has napped since something came or was sent, in nanoseconds.
+    rested: u64,
 }
 
 impl Idle {
     /// Listens to this descriptor of a driver, if it has one.
-    pub(crate) fn new(interrupt: Option<RawFd>) -> Result<Idle, DpdkError> {
-        let bell = interrupt.map(Bell::new).transpose();
+    pub(crate) fn new(wake: Option<RawFd>, nap_max: Duration) -> Result<Idle, DpdkError> {
+        let bell = wake.map(Bell::new).transpose();
         let bell = bell.map_err(|source| DpdkError::Io { what: "listen to a queue's interrupt", source })?;
-        Ok(Idle { bell, is_armed: false, nap: NAP_MIN })
+        let nap_max = u64::try_from(nap_max.as_nanos()).unwrap_or(u64::MAX);
+        Ok(Idle { bell, is_armed: false, nap: Nap::new(), nap_max, rested: 0 })
     }
 
     /// What becomes readable when a frame comes.
@@ -38,33 +45,45 @@ impl Idle {
         self.bell.as_ref().map(Bell::fd)
     }
 
-    /// Something came: the next nap is short.
+    /// Something came, or was sent and may be answered: the next nap is short.
     #[inline]
     pub(crate) fn stir(&mut self) {
-        self.nap = NAP_MIN;
+        self.nap.reset();
+        self.rested = 0;
     }
 
     /// Readies the queue for sleep, of at most so many nanoseconds. `None`: until it rings.
     pub(crate) fn arm(&mut self, seat: &Seat, is_stuck: bool) -> Option<u64> {
-        self.is_armed = self.bell.is_some() && seat.lane.enable_interrupt();
-        if !self.is_armed || is_stuck {
-            return Some(self.nap());
+        self.is_armed = self.bell.is_some() && (rings_by_itself(seat) || seat.lane.enable_interrupt());
+        if is_stuck {
+            return Some(self.nap.take(Nap::MAX));
+        }
+        if !self.is_armed {
+            return Some(self.rest());
         }
         let forgets = seat.port.kind == Kind::Vhost || !link_is_up(seat.port.number);
         forgets.then_some(VHOST_LOOK)
     }
 
-    fn nap(&mut self) -> u64 {
-        let nap = self.nap;
-        self.nap = (nap * 2).min(NAP_MAX);
+    /// The next nap of a driver that wakes nobody.
+    fn rest(&mut self) -> u64 {
+        let nap = (self.rested / NAPS_OF_REST).max(Nap::MIN).min(self.nap_max);
+        self.rested = self.rested.saturating_add(nap);
         nap
     }
 
     pub(crate) fn disarm(&mut self, seat: &Seat) {
         if let Some(bell) = self.bell.as_ref().filter(|_| self.is_armed) {
-            seat.lane.disable_interrupt();
+            if !rings_by_itself(seat) {
+                seat.lane.disable_interrupt();
+            }
             bell.silence();
         }
         self.is_armed = false;
     }
+}
+
+/// A socket is readable whether it was asked to be or not.
+fn rings_by_itself(seat: &Seat) -> bool {
+    seat.port.kind == Kind::Packet
 }

@@ -29,6 +29,7 @@ mod driver;
 mod eal;
 mod error;
 mod idle;
+mod leaving;
 mod port;
 mod receiver;
 #[allow(unsafe_code)]

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hayase_device::{Caps, Frame, HASH_KEY_MICROSOFT, HashFields, Offloads, Rss};
 
@@ -10,10 +11,11 @@ use crate::config::{LARGE_LEN, SMALL_LEN};
 use crate::device::DpdkDevice;
 use crate::driver::{self, Kind};
 use crate::eal::{Eal, on_a_plain_thread};
-use crate::sys::DpdkFrame;
+use crate::leaving;
 use crate::sys::eal::{describe, logged};
 use crate::sys::pool::Pool;
 use crate::sys::port::{self as sys, Lane, PortInfo, PortSetup};
+use crate::sys::{DpdkFrame, drop_released};
 use crate::{DpdkConfig, DpdkError, PoolConfig};
 
 /// Descriptors of each ring, as far as the driver has them.
@@ -77,12 +79,18 @@ impl Pools {
         [&self.rx, &self.small, &self.large]
     }
 
-    fn free(self) {
+    /// Brings what this thread keeps at hand back to the pools.
+    pub(crate) fn flush(&self) {
+        self.all().into_iter().for_each(Pool::flush);
+    }
+
+    /// Gives the memory back, if all buffers have come home. No thread may hold frames of it.
+    pub(crate) fn free(self) {
         [self.rx, self.small, self.large].into_iter().for_each(Pool::free);
     }
 }
 
-/// A started port. It is closed when its last queue goes.
+/// A started port. It is closed when its last queue goes, and no other thread has frames any more.
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) number: u16,
@@ -94,13 +102,27 @@ pub(crate) struct Port {
     left: Mutex<Vec<Pools>>,
 }
 
-impl Drop for Port {
-    fn drop(&mut self) {
+impl Port {
+    /// Keeps the pools of a queue that is gone, and of which no thread holds frames, for as long as the driver needs them.
+    pub(crate) fn keep(&self, pools: Pools) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(pools);
+    }
+
+    /// Stops the driver, which lets go of every mbuf, whichever queue's it was.
+    fn close(&mut self) {
         let mut eal = Eal::lock();
         sys::close(self.number, self.is_virtual);
         eal.release(&self.name);
         let left = std::mem::take(self.left.get_mut().unwrap_or_else(PoisonError::into_inner));
         left.into_iter().for_each(Pools::free);
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.close();
+        // Without EAL's lock: destructors of the application may come back here.
+        drop_released();
     }
 }
 
@@ -122,12 +144,8 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let Some(pools) = self.pools.take() else { return };
-        pools.all().into_iter().for_each(Pool::flush);
-        // Where frames of this thread live on, in leases of the application, their pools must, too: for good, since
-        // nobody is told when the last one goes.
-        if DpdkFrame::live_count() == 0 {
-            self.port.left.lock().unwrap_or_else(PoisonError::into_inner).push(pools);
+        if let Some(pools) = self.pools.take() {
+            leaving::leave(pools, &self.port);
         }
     }
 }
@@ -143,8 +161,9 @@ pub struct DpdkQueue {
     pub(crate) held_len_max: usize,
     pub(crate) queues: u16,
     pub(crate) rss: Option<Rss>,
-    /// The descriptor of its interrupt, if it has one.
-    pub(crate) interrupt: Option<RawFd>,
+    /// The descriptor that becomes readable with a frame, if it has one.
+    pub(crate) wake: Option<RawFd>,
+    pub(crate) nap_max: Duration,
 }
 
 impl DpdkQueue {
@@ -177,6 +196,7 @@ impl DpdkQueue {
 /// A [`DpdkError`] that says what to do: if EAL does not start, no driver takes the device, it refuses to be as is wanted,
 /// it is open already, or memory is short.
 pub fn open(config: &DpdkConfig) -> Result<Vec<DpdkQueue>, DpdkError> {
+    leaving::settle();
     on_a_plain_thread("hayase-dpdk", || open_here(config))?
 }
 
@@ -208,6 +228,11 @@ fn attach(config: &DpdkConfig) -> Result<Vec<DpdkQueue>, DpdkError> {
 /// The number of the device's port.
 fn probe(config: &DpdkConfig) -> Result<u16, DpdkError> {
     let failed = |reason| DpdkError::Probe { device: config.device.clone(), reason, log: String::new() };
+    if config.frees_elsewhere() {
+        return Err(failed(
+            "with packed_vq=1 and server=1 it frees frames on a thread of its own: leave one out".into(),
+        ));
+    }
     let devargs =
         CString::new(config.device.as_str()).map_err(|_| failed("a zero byte in its name".into()))?;
     match sys::probe(&devargs) {
@@ -333,9 +358,13 @@ impl Started {
             0 => FRAGMENTS_MAX,
             count => count.min(FRAGMENTS_MAX),
         };
-        let has_interrupts = self.setup.rx_interrupts;
+        let (has_interrupts, kind) = (self.setup.rx_interrupts, self.kind);
         let queue = |(lane, pools): (Lane, Pools)| DpdkQueue {
-            interrupt: lane.interrupt_fd().filter(|_| has_interrupts && lane.has_interrupt()),
+            wake: match kind {
+                Kind::Packet => lane.packet_socket(),
+                _ => lane.interrupt_fd().filter(|_| has_interrupts && lane.has_interrupt()),
+            },
+            nap_max: config.nap_max,
             seat: Seat { lane, pools: Some(pools), port: Arc::clone(&port) },
             mac: self.mac,
             mtu: config.mtu,

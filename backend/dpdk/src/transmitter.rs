@@ -142,12 +142,14 @@ impl Transmitter {
         segment(frame, request, PieceChecksum::Complete, |len| pools.alloc(len), emit).map(drop)
     }
 
-    pub(crate) fn flush(&mut self, seat: &Seat) {
+    /// Hands what waits to the driver, as far as it takes it; returns how many frames that were.
+    pub(crate) fn flush(&mut self, seat: &Seat) -> usize {
         if seat.port.kind == Kind::Vhost && (!self.waiting.is_empty() || self.peer == Peer::default()) {
             self.peer = Peer::guest(guest_features(seat.port.number));
         }
         if self.waiting.is_empty() {
-            return self.reclaim(seat);
+            self.reclaim(seat);
+            return 0;
         }
         if !matches!(seat.port.kind, Kind::Virtio | Kind::Vhost) {
             self.prepare(seat);
@@ -167,6 +169,7 @@ impl Transmitter {
             self.is_stuck = false;
         }
         drop_released();
+        sent
     }
 
     /// Drivers have rules of their own about what headers hold before they are sent. virtio's are ours already.

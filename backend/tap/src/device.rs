@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use hayase_device::headers::ETHERNET_LEN;
 use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
 use hayase_device::segment::is_segmentable;
-use hayase_device::{Burst, Caps, Device, Frame, Interest, Offloads, SharedBytes, TxMeta, TxSegmentation};
+use hayase_device::{
+    Burst, Caps, Device, Frame, Interest, Nap, Offloads, SharedBytes, TxMeta, TxSegmentation,
+};
 
 use crate::receiver::Receiver;
 use crate::sys::{self, IfRequest, Ifreq};
-use crate::transmitter::{FRAGMENTS_MAX, Transmitter};
+use crate::transmitter::{FRAGMENTS_MAX, Lack, Transmitter};
 use crate::vnet::{VNET_LEN, VnetHeader};
 use crate::{TapError, host};
 
@@ -69,7 +71,8 @@ pub struct TapDevice {
     available: Offloads,
     pool: Pool,
     receiver: Receiver,
-    transmitter: Transmitter,
+    pub(crate) transmitter: Transmitter,
+    nap: Nap,
     rx_errors: u64,
     /// Whether the interface still exists: it may be deleted under us.
     attached: bool,
@@ -101,6 +104,7 @@ impl TapDevice {
             receiver: Receiver::new(&pool),
             pool,
             transmitter: Transmitter::default(),
+            nap: Nap::new(),
             rx_errors: 0,
             attached: true,
         };
@@ -301,14 +305,17 @@ impl Device for TapDevice {
     }
 
     fn flush(&mut self) {
-        if self.transmitter.is_waiting() {
+        if self.transmitter.lack() != Lack::Nothing {
             self.transmitter.flush(&self.tun);
+        }
+        if self.transmitter.lack() != Lack::Memory {
+            self.nap.reset();
         }
     }
 
     /// Asks the kernel: one system call.
     fn pending(&self) -> bool {
-        let writable = if self.transmitter.is_waiting() { libc::POLLOUT } else { 0 };
+        let writable = if self.transmitter.lack() == Lack::Room { libc::POLLOUT } else { 0 };
         self.attached && sys::is_ready(self.tun.as_fd(), libc::POLLIN | writable)
     }
 
@@ -317,9 +324,14 @@ impl Device for TapDevice {
             interest(Interest {
                 fd: self.tun.as_raw_fd(),
                 readable: true,
-                writable: self.transmitter.is_waiting(),
+                writable: self.transmitter.lack() == Lack::Room,
             });
         }
+    }
+
+    /// Nothing tells that the kernel has memory again.
+    fn arm(&mut self) -> Option<u64> {
+        (self.transmitter.lack() == Lack::Memory).then(|| self.nap.take(Nap::MAX))
     }
 
     fn drops(&self, count: &mut dyn FnMut(&'static str, u64)) {

@@ -12,6 +12,7 @@ use hayase_device::conformance::{Arrived, Harness, PEER_MAC, POOL, run, skip};
 use hayase_device::{Burst, Device, Frame, Offloads, RxChecksum, RxMeta, TxMeta};
 
 use crate::sys::testing::{enter_new_network_namespace, packet_socket};
+use crate::transmitter::unit::Kernel;
 use crate::vnet::{VNET_LEN, VnetHeader};
 use crate::{TapConfig, TapDevice, TapError, host, sys};
 
@@ -281,5 +282,37 @@ fn a_side_that_is_down_costs_frames_and_nothing_else() {
         let mut interests = Vec::new();
         device.interests(&mut |interest| interests.push((interest.readable, interest.writable)));
         assert_eq!(interests, [(true, false)]);
+    });
+}
+
+/// A kernel short of memory calls its descriptor writable all the same: who believed it would not sleep.
+#[test]
+fn a_thread_naps_while_the_kernel_has_no_memory() {
+    in_a_namespace(|| {
+        let mut link = Link::new(Offloads::NONE);
+        let bytes = raw(PEER_MAC, link.device.mac(), 60);
+        for errno in [libc::ENOBUFS, libc::EAGAIN] {
+            let mut frame = link.device.alloc(bytes.len()).expect("the pool has a buffer");
+            frame.extend(bytes.len()).expect("the buffer has room").copy_from_slice(&bytes);
+            let mut kernel = Kernel { takes: 0, then: errno, taken: vec![] };
+            link.device.transmitter.send(&mut kernel, frame, [0; VNET_LEN]);
+            while link.device.receive(&mut Burst::new(8)) > 0 {}
+            let asks_kernel = errno == libc::EAGAIN;
+            assert_eq!(link.device.pending(), asks_kernel, "{errno}");
+            link.device.interests(&mut |interest| assert_eq!(interest.writable, asks_kernel, "{errno}"));
+            let naps = [link.device.arm(), link.device.arm()];
+            let expected = if asks_kernel { [None; 2] } else { [Some(20_000), Some(40_000)] };
+            assert_eq!(naps, expected, "{errno}");
+            link.device.flush();
+            assert_eq!(
+                (link.device.arm(), link.device.room() > 0),
+                (None, true),
+                "it has memory again: {errno}"
+            );
+            let deadline = Instant::now() + Duration::from_secs(2);
+            while link.peer_receive().is_none_or(|arrived| arrived.bytes != bytes) {
+                assert!(Instant::now() < deadline, "the frame never came");
+            }
+        }
     });
 }

@@ -14,6 +14,18 @@ pub(crate) const FRAGMENTS_MAX: usize = 64;
 /// The most frames that wait for the kernel.
 const QUEUE_FRAMES_MAX: usize = 256;
 
+/// What frames wait for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// There are none.
+    #[default]
+    Nothing,
+    /// Room in the kernel's queue: its descriptor becomes writable with it.
+    Room,
+    /// Memory of the kernel's: its descriptor is writable all the time.
+    Memory,
+}
+
 type VnetBytes = [u8; VNET_LEN];
 
 /// Writes frames, in order.
@@ -21,6 +33,8 @@ type VnetBytes = [u8; VNET_LEN];
 pub(crate) struct Transmitter {
     /// Frames that the kernel had no room for when they were first written.
     waiting: VecDeque<(HeapFrame, VnetBytes)>,
+    /// What the first of them was refused for.
+    lack: Lack,
     /// Frames given beyond our room.
     pub(crate) dropped: u64,
     /// Frames that the kernel, or a look at them, refused.
@@ -35,10 +49,10 @@ impl Transmitter {
         if self.waiting.is_empty() { QUEUE_FRAMES_MAX } else { 0 }
     }
 
-    /// Whether frames wait for the kernel.
+    /// What frames wait for.
     #[inline]
-    pub(crate) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    pub(crate) fn lack(&self) -> Lack {
+        self.lack
     }
 
     /// Writes a frame, or has it wait.
@@ -46,7 +60,7 @@ impl Transmitter {
     pub(crate) fn send(&mut self, tun: impl Write, frame: HeapFrame, header: VnetBytes) {
         if self.waiting.len() >= QUEUE_FRAMES_MAX {
             self.dropped += 1;
-        } else if !self.waiting.is_empty() || self.write(tun, &frame, &header) == Written::Later {
+        } else if !self.waiting.is_empty() || !self.write(tun, &frame, &header) {
             self.waiting.push_back((frame, header));
         }
     }
@@ -54,33 +68,28 @@ impl Transmitter {
     /// Writes what waits, as far as the kernel takes it.
     pub(crate) fn flush(&mut self, mut tun: impl Write) {
         while let Some((frame, header)) = self.waiting.pop_front() {
-            if self.write(&mut tun, &frame, &header) == Written::Later {
+            if !self.write(&mut tun, &frame, &header) {
                 self.waiting.push_front((frame, header));
                 break;
             }
         }
     }
 
-    fn write(&mut self, mut tun: impl Write, frame: &HeapFrame, header: &VnetBytes) -> Written {
-        loop {
+    /// Writes a frame. Whether it is over, by the kernel's book or ours; if not, there is a lack of something.
+    fn write(&mut self, mut tun: impl Write, frame: &HeapFrame, header: &VnetBytes) -> bool {
+        self.lack = loop {
             match write_frame(&mut tun, frame, header) {
-                Ok(_) => return Written::Done,
+                Ok(_) => break Lack::Nothing,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_shortage(&error) => return Written::Later,
-                Err(_) => {
-                    self.errors += 1;
-                    return Written::Done;
+                Err(error) => {
+                    let lack = lack(&error);
+                    self.errors += u64::from(lack == Lack::Nothing);
+                    break lack;
                 }
             }
-        }
+        };
+        self.lack == Lack::Nothing
     }
-}
-
-#[derive(PartialEq, Eq)]
-enum Written {
-    /// By the kernel's book or ours, this frame is over.
-    Done,
-    Later,
 }
 
 fn write_frame(tun: &mut impl Write, frame: &HeapFrame, header: &VnetBytes) -> io::Result<usize> {
@@ -96,23 +105,26 @@ fn write_frame(tun: &mut impl Write, frame: &HeapFrame, header: &VnetBytes) -> i
     tun.write_vectored(&slices[..count])
 }
 
-/// Whether the kernel will take the frame when it has more memory or queue.
-fn is_shortage(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock
-        || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
+/// With what the kernel would take the frame. Nothing makes it take one that it finds fault with.
+fn lack(error: &io::Error) -> Lack {
+    match error.raw_os_error() {
+        Some(libc::ENOBUFS | libc::ENOMEM) => Lack::Memory,
+        _ if error.kind() == io::ErrorKind::WouldBlock => Lack::Room,
+        _ => Lack::Nothing,
+    }
 }
 
 #[cfg(test)]
-mod unit {
+pub(crate) mod unit {
     use hayase_device::heap::{Pool, PoolConfig};
 
     use super::*;
 
     /// A kernel that takes as many frames as it is told to, then is short of room or refuses.
-    struct Kernel {
-        takes: usize,
-        then: i32,
-        taken: Vec<u8>,
+    pub(crate) struct Kernel {
+        pub(crate) takes: usize,
+        pub(crate) then: i32,
+        pub(crate) taken: Vec<u8>,
     }
 
     impl Write for &mut Kernel {
@@ -142,21 +154,23 @@ mod unit {
 
     #[test]
     fn what_the_kernel_has_no_room_for_waits_in_order() {
-        for errno in [libc::EAGAIN, libc::ENOBUFS, libc::ENOMEM] {
+        for (errno, lack) in
+            [(libc::EAGAIN, Lack::Room), (libc::ENOBUFS, Lack::Memory), (libc::ENOMEM, Lack::Memory)]
+        {
             let pool = Pool::new(PoolConfig::default());
             let mut kernel = Kernel { takes: 1, then: errno, taken: vec![] };
             let mut transmitter = Transmitter::default();
             for byte in 0..3 {
                 transmitter.send(&mut kernel, frame(&pool, byte), [0; VNET_LEN]);
             }
-            assert_eq!((transmitter.room(), transmitter.is_waiting(), pool.in_use()), (0, true, 2));
+            assert_eq!((transmitter.room(), transmitter.lack(), pool.in_use()), (0, lack, 2));
             kernel.takes = 1;
             transmitter.flush(&mut kernel);
-            assert!(transmitter.is_waiting());
+            assert_eq!(transmitter.lack(), lack);
             kernel.takes = 9;
             transmitter.flush(&mut kernel);
             assert_eq!((&kernel.taken[..], pool.in_use()), (&[0, 1, 2][..], 0));
-            assert_eq!((transmitter.room(), transmitter.is_waiting()), (QUEUE_FRAMES_MAX, false));
+            assert_eq!((transmitter.room(), transmitter.lack()), (QUEUE_FRAMES_MAX, Lack::Nothing));
             assert_eq!((transmitter.dropped, transmitter.errors), (0, 0));
         }
     }
@@ -180,6 +194,6 @@ mod unit {
         let mut kernel = Kernel { takes: 0, then: libc::EIO, taken: vec![] };
         let mut transmitter = Transmitter::default();
         transmitter.send(&mut kernel, frame(&pool, 0), [0; VNET_LEN]);
-        assert_eq!((transmitter.errors, transmitter.is_waiting(), pool.in_use()), (1, false, 0));
+        assert_eq!((transmitter.errors, transmitter.lack(), pool.in_use()), (1, Lack::Nothing, 0));
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use hayase_device::headers::ETHERNET_LEN;
 use hayase_device::segment::{fill_checksum, linearise};
 use hayase_device::{
-    Burst, Caps, Device, Frame, Interest, Offloads, Rss, RxChecksum, RxMeta, SharedBytes, TxChecksum, TxMeta,
+    Burst, Caps, Device, Frame, Interest, Nap, Offloads, Rss, RxChecksum, RxMeta, SharedBytes, TxChecksum,
+    TxMeta,
 };
 
 use crate::config::Mode;
@@ -36,14 +37,39 @@ pub struct XdpDevice {
     available: Offloads,
     facts: Facts,
     neighbours: Option<Neighbours>,
-    _attachment: Arc<Attachment>,
+    attachment: Arc<Attachment>,
     /// Which channel is looked at first.
     first: usize,
     looks: u32,
-    kicked: Kicked,
+    attempt: Attempt,
     tx_dropped: u64,
     tx_errors: u64,
     rx_dropped: u64,
+}
+
+/// How the last attempt to send went, and how long a thread may sleep until the next. The kernel tells neither that an
+/// interface has come up nor that it has room again.
+#[derive(Debug)]
+struct Attempt {
+    outcome: Kicked,
+    nap: Nap,
+}
+
+impl Attempt {
+    fn note(&mut self, outcome: Kicked) {
+        self.outcome = outcome;
+        if outcome != Kicked::Stuck {
+            self.nap.reset();
+        }
+    }
+
+    fn nap(&mut self) -> Option<u64> {
+        match self.outcome {
+            Kicked::Slow | Kicked::Stuck => Some(self.nap.take(Nap::MAX)),
+            Kicked::Down => Some(DOWN_NAP_NS),
+            Kicked::Taken | Kicked::Gone => None,
+        }
+    }
 }
 
 /// A channel, and what has come of a packet in fragments.
@@ -58,40 +84,40 @@ impl XdpDevice {
         let XdpQueue { endpoints, part, neighbours, attachment, facts } = queue;
         let (layout, count) = (part.layout(), part.chunk_count());
         let pool = Pool::new(part);
-        // Half of the memory at most waits for packets; the other half is for what sockets hold.
-        let lent_max = count / (2 * endpoints.len());
-        let mut channels = Vec::new();
-        for (queue, endpoint) in endpoints {
-            let mut channel = Channel::new(endpoint, layout, lent_max);
-            channel.lend(|| pool.take());
-            attachment.map.insert(queue, channel.socket()).map_err(|error| {
-                XdpError::io(format!("redirect queue {queue} of {}", facts.interface), error)
-            })?;
-            channels.push(Receiving { channel, partial: None });
-        }
-        let lent: usize = channels.iter().map(|receiving| receiving.channel.lent_count()).sum();
+        // From here on it is closed as a device is, if it does not become one.
         let mut device = XdpDevice {
-            channels,
+            channels: Vec::new(),
             pool,
-            caps: Caps {
-                queue: facts.device,
-                queues: facts.device_count,
-                held_len_max: (count - lent) * layout.1,
-                ..Caps::ethernet(facts.mtu)
-            },
+            caps: Caps { queue: facts.device, queues: facts.device_count, ..Caps::ethernet(facts.mtu) },
             available: available(&facts),
             neighbours,
-            _attachment: attachment,
+            attachment,
             first: 0,
             looks: 0,
-            kicked: Kicked::Taken,
+            attempt: Attempt { outcome: Kicked::Taken, nap: Nap::new() },
             tx_dropped: 0,
             tx_errors: 0,
             rx_dropped: 0,
             facts,
         };
+        // Half of the memory at most waits for packets; the other half is for what sockets hold.
+        let lent_max = count / (2 * endpoints.len());
+        for (queue, endpoint) in endpoints {
+            device.redirect(queue, Channel::new(endpoint, layout, lent_max))?;
+        }
+        device.caps.held_len_max = (count - device.ready_count()) * layout.1;
         device.set_offloads(Offloads::ALL);
         Ok(device)
+    }
+
+    /// Has a queue's packets come to us.
+    fn redirect(&mut self, queue: u32, mut channel: Channel) -> Result<(), XdpError> {
+        channel.lend(|| self.pool.take());
+        self.channels.push(Receiving { channel, partial: None });
+        let socket = self.channels[self.channels.len() - 1].channel.socket();
+        self.attachment.map.insert(queue, socket).map_err(|error| {
+            XdpError::io(format!("redirect queue {queue} of {}", self.facts.interface), error)
+        })
     }
 
     /// The interface's name.
@@ -117,7 +143,7 @@ impl XdpDevice {
     /// Whether the interface still exists. If it was deleted, nothing is received any more, and what is transmitted is
     /// dropped and counted.
     pub fn is_attached(&self) -> bool {
-        self.kicked != Kicked::Gone
+        self.attempt.outcome != Kicked::Gone
     }
 
     fn transmitter(&mut self) -> &mut Channel {
@@ -176,7 +202,7 @@ impl XdpDevice {
         }
         let error = self.channels[0].channel.take_error();
         if error.is_some_and(|error| matches!(error.raw_os_error(), Some(libc::ENETDOWN | libc::ENODEV))) {
-            self.kicked = Kicked::Gone;
+            self.attempt.note(Kicked::Gone);
         }
     }
 
@@ -340,7 +366,8 @@ impl Device for XdpDevice {
 
     fn flush(&mut self) {
         if self.is_attached() {
-            self.kicked = self.transmitter().kick();
+            let outcome = self.transmitter().kick();
+            self.attempt.note(outcome);
         }
         self.transmitter().complete();
     }
@@ -349,7 +376,6 @@ impl Device for XdpDevice {
         let transmitter = &self.channels[0].channel;
         self.is_attached()
             && (transmitter.has_unpublished()
-                || self.kicked == Kicked::Short
                 || self.channels.iter().any(|receiving| !receiving.channel.is_quiet()))
     }
 
@@ -363,10 +389,10 @@ impl Device for XdpDevice {
         }
     }
 
-    /// The kernel raises the socket's descriptor with every packet: there is nothing to ask for. It does not tell when
-    /// an interface comes up that frames wait for.
+    /// The kernel raises the socket's descriptor with every packet: there is nothing to ask for. Frames that it does not
+    /// take are napped for.
     fn arm(&mut self) -> Option<u64> {
-        (self.kicked == Kicked::Down).then_some(DOWN_NAP_NS)
+        self.attempt.nap()
     }
 
     fn disarm(&mut self) {
@@ -395,5 +421,31 @@ impl Device for XdpDevice {
         count("rx_errors", strange);
         count("tx_dropped", self.tx_dropped);
         count("tx_errors", self.tx_errors + tx);
+    }
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_takes_nothing_is_asked_less_and_less() {
+        let mut attempt = Attempt { outcome: Kicked::Taken, nap: Nap::new() };
+        let mut naps = |outcomes: &[Kicked]| -> Vec<_> {
+            let nap = |outcome: &Kicked| {
+                attempt.note(*outcome);
+                attempt.nap()
+            };
+            outcomes.iter().map(nap).collect()
+        };
+        assert_eq!(naps(&[Kicked::Stuck; 3]), [20_000, 40_000, 80_000].map(Some));
+        assert_eq!(
+            naps(&[Kicked::Slow, Kicked::Stuck]),
+            [20_000, 40_000].map(Some),
+            "what moves is worth a look"
+        );
+        assert_eq!(naps(&[Kicked::Stuck; 9])[8], Some(Nap::MAX));
+        assert_eq!(naps(&[Kicked::Taken, Kicked::Stuck, Kicked::Gone]), [None, Some(20_000), None]);
+        assert_eq!(naps(&[Kicked::Down; 2]), [Some(DOWN_NAP_NS); 2]);
     }
 }

@@ -194,7 +194,8 @@ impl Plan<'_> {
             Some(Mode::Copy | Mode::Skb) => &[true],
             None => &[false, true],
         };
-        let region = Region::map(self.memory_len()).map_err(|error| self.bind_error(error))?;
+        let region = Region::map(self.memory_len());
+        let region = region.map_err(|error| self.bind_error(self.queues[0], error))?;
         let mut refusal = None;
         for &copy in ways {
             for fragments in [true, false] {
@@ -203,8 +204,8 @@ impl Plan<'_> {
                         let parts = region.divide(self.chunk_len(), self.chunk_count());
                         return Ok(Bound { endpoints, parts, copy, fragments, metadata });
                     }
-                    Err(error) if is_refusal(&error) => refusal = Some(error),
-                    Err(error) => return Err(self.bind_error(error)),
+                    Err((_, error)) if is_refusal(&error) => refusal = Some(error),
+                    Err((queue, error)) => return Err(self.bind_error(queue, error)),
                 }
             }
         }
@@ -228,28 +229,37 @@ impl Plan<'_> {
         self.chunk_len() * self.chunk_count() * self.device_count
     }
 
-    /// Binds all queues in one way. Also returns whether packets may have requests in front.
-    fn bind_all(&self, region: &Region, copy: bool, fragments: bool) -> io::Result<(Endpoints, bool)> {
+    /// Binds all queues in one way. Also returns whether packets may have requests in front. An error comes with the queue
+    /// that it is about.
+    fn bind_all(
+        &self,
+        region: &Region,
+        copy: bool,
+        fragments: bool,
+    ) -> Result<(Endpoints, bool), (u32, io::Error)> {
         let chunk_len = self.chunk_len();
+        let first = self.queues[0];
+        let of_first = |error| (first, error);
         if !fragments && self.mtu + LINK_HEADER_LEN + KERNEL_HEADROOM > chunk_len {
-            return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
+            return Err(of_first(io::Error::from_raw_os_error(libc::EMSGSIZE)));
         }
-        let (owner, metadata) = open_owner(region, chunk_len)?;
+        let (owner, metadata) = open_owner(region, chunk_len).map_err(of_first)?;
         let how = |queue| Bind { interface_index: self.interface.index, queue, copy, fragments };
-        patiently(|| owner.bind(how(self.queues[0])))?;
-        let mut endpoints = vec![(self.queues[0], owner)];
+        patiently(|| owner.bind(how(first))).map_err(of_first)?;
+        let mut endpoints = vec![(first, owner)];
         for &queue in &self.queues[1..] {
-            let endpoint = Endpoint::open(None, LENS)?;
-            patiently(|| endpoint.bind_sharing(how(queue), endpoints[0].1.socket()))?;
+            let endpoint = Endpoint::open(None, LENS).map_err(|error| (queue, error))?;
+            let bind = || endpoint.bind_sharing(how(queue), endpoints[0].1.socket());
+            patiently(bind).map_err(|error| (queue, error))?;
             endpoints.push((queue, endpoint));
         }
         Ok((endpoints, metadata))
     }
 
-    fn bind_error(&self, error: io::Error) -> XdpError {
+    fn bind_error(&self, queue: u32, error: io::Error) -> XdpError {
         let interface = self.interface.name.clone();
         match error.raw_os_error() {
-            Some(libc::EBUSY) => XdpError::Busy { interface, queue: self.queues[0] },
+            Some(libc::EBUSY) => XdpError::Busy { interface, queue },
             Some(libc::ENOBUFS | libc::ENOMEM) => {
                 XdpError::MemoryLimit { len: self.memory_len(), source: error }
             }

@@ -642,3 +642,25 @@ fn a_frame_of_another_device_is_refused() {
         assert_eq!(devices[1].pool().in_use(), devices[1].ready_count());
     });
 }
+
+#[test]
+fn a_queue_that_is_taken_is_named() {
+    in_a_namespace(2, || {
+        let _taker = open(&XdpConfig { queues: Some(1..=1), mode: Some(Mode::Copy), ..config() }).unwrap();
+        let error = open(&XdpConfig { queues: Some(0..=1), mode: Some(Mode::Copy), ..config() }).unwrap_err();
+        assert!(matches!(error, XdpError::Busy { queue: 1, .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_device_that_does_not_start_leaves_nothing() {
+    in_a_namespace(2, || {
+        let mut queue = open(&config()).unwrap().remove(0);
+        // The map has a place for two.
+        queue.endpoints[1].0 = 2;
+        let region = queue.part.region();
+        let error = queue.into_device().unwrap_err();
+        assert!(error.to_string().contains("redirect queue 2 of x0"), "{error}");
+        assert!(region.upgrade().is_none(), "its memory is gone");
+    });
+}

@@ -1,6 +1,7 @@
 //! A DPDK port: a queue pair for each core, as far as it has them.
 
 use std::io;
+use std::time::Duration;
 
 use hayase_dpdk::{DpdkConfig, DpdkError, DpdkQueue};
 
@@ -15,6 +16,7 @@ pub(super) fn open(spec: &DpdkSpec, cores: usize) -> io::Result<Vec<Queue>> {
         mac: spec.mac,
         mtu: spec.mtu,
         offloads: spec.offloads,
+        nap_max: spec.nap_ms.map_or(DpdkConfig::NAP_MAX, |nap| Duration::from_millis(nap.into())),
         ..DpdkConfig::default()
     };
     let queues = hayase_dpdk::open(&config).map_err(dpdk_error)?;

@@ -12,7 +12,7 @@ use super::{ETHERNET_MTU, Link, LinkSpec, address_options, common_options, once}
 ///
 /// In its text form, `vdev=` or `pci=` begins the device's own list of arguments: from there on, what is no option of
 /// ours (`addr`, `gateway`, `mac`, `mtu`, `offloads`, `dad`, `autoconf`,
-/// `vlan`, `eal`) belongs to the driver, in the order in which it is written.
+/// `vlan`, `nap`, `eal`) belongs to the driver, in the order in which it is written.
 /// So in `dpdk:vdev=net_virtio_user0,path=/run/x.sock,queues=2,addr=10.7.0.2/24` the driver gets
 /// `net_virtio_user0,path=/run/x.sock,queues=2`. An argument of a driver that has the name of an option of ours cannot be
 /// given this way; ours does the same (`mac=`). As many queue pairs are used as there are cores, if the device has them.
@@ -33,6 +33,10 @@ pub struct DpdkSpec {
     pub mtu: usize,
     /// The offloads to be used, as far as the device has them.
     pub offloads: Offloads,
+    /// The longest nap of an idle core whose driver wakes nobody, in milliseconds (`nap=`), 8 if it is not said. A nap is an
+    /// eighth of the time in which nothing came or went: by so much the next frame may be late. The longer it may be, the
+    /// less of a processor an idle core takes.
+    pub nap_ms: Option<u16>,
     /// How the host behaves on its link.
     pub link: LinkSpec,
 }
@@ -46,15 +50,20 @@ impl DpdkSpec {
 
 pub(super) fn parse(list: &str) -> Result<DpdkSpec, String> {
     let (mut device, mut eal, mut link, mut seen) = (String::new(), Vec::new(), Link::new(), Vec::new());
+    let mut nap_ms = None;
     for option in list.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some(("eal", value)) => eal.extend(value.split_whitespace().map(str::to_owned)),
             Some((key @ ("vdev" | "pci"), value)) => begin(&mut device, key, value)?,
+            Some(("nap", value)) => {
+                once(&mut seen, "nap")?;
+                nap_ms = Some(nap(value)?);
+            }
             Some((key, value)) if link.takes(key, value)? => once(&mut seen, key)?,
             _ if device.is_empty() => {
                 return Err(format!(
                     "`{option}` is no option of a DPDK device, which are vdev, pci, addr, gateway, mac, mtu, offloads, \
-                     dad, autoconf, vlan and eal; a driver's own come after vdev= or pci="
+                     dad, autoconf, vlan, nap and eal; a driver's own come after vdev= or pci="
                 ));
             }
             _ => {
@@ -68,7 +77,15 @@ pub(super) fn parse(list: &str) -> Result<DpdkSpec, String> {
     }
     let Link { addresses, gateways, mac, mtu, offloads, manners } = link.complete("a DPDK device")?;
     let mtu = mtu.unwrap_or(ETHERNET_MTU);
-    Ok(DpdkSpec { device, eal, addresses, gateways, mac, mtu, offloads, link: manners })
+    Ok(DpdkSpec { device, eal, addresses, gateways, mac, mtu, offloads, nap_ms, link: manners })
+}
+
+/// Naps that somebody who waits for an answer would take for a broken link are refused.
+const NAP_MS_MAX: u16 = 1000;
+
+fn nap(value: &str) -> Result<u16, String> {
+    let nap = value.parse().ok().filter(|nap| (1..=NAP_MS_MAX).contains(nap));
+    nap.ok_or_else(|| format!("nap={value} is no number of milliseconds from 1 to {NAP_MS_MAX}"))
 }
 
 /// The device's name.
@@ -95,6 +112,7 @@ impl fmt::Display for DpdkSpec {
         }
         options.extend(address_options(&self.addresses, &self.gateways, self.mac));
         common_options(&mut options, self.mtu, self.offloads);
+        options.extend(self.nap_ms.map(|nap| format!("nap={nap}")));
         options.extend(self.link.options());
         write!(f, "dpdk:{}", options.join(","))
     }
@@ -124,7 +142,7 @@ mod tests {
         for text in [
             "dpdk:vdev=net_vhost0,iface=/run/x.sock,tso=1,client=0,addr=10.7.0.1/24",
             "dpdk:pci=0000:01:00.0,representor=0,eal=-m 512,addr=10.7.0.2/24,addr=fd00::2/64,gateway=10.7.0.1,\
-             mac=02:00:00:00:00:2a,mtu=9000,offloads=none",
+             mac=02:00:00:00:00:2a,mtu=9000,offloads=none,nap=20",
         ] {
             assert_eq!(text.parse::<super::super::DeviceSpec>().unwrap().to_string(), text);
         }
@@ -141,6 +159,8 @@ mod tests {
             ("pci=net_null0,addr=10.7.0.2/24", "pci=net_null0"),
             ("vdev=0000:01:00.0,addr=10.7.0.2/24", "vdev=0000:01:00.0"),
             ("vdev=net_null0,mtu=1", "mtu=1"),
+            ("vdev=net_null0,addr=10.7.0.2/24,nap=0", "nap=0 is no number of milliseconds from 1 to 1000"),
+            ("vdev=net_null0,addr=10.7.0.2/24,nap=2,nap=3", "`nap` is given twice"),
             ("vdev=net_null0,mtu=1500,addr=10.7.0.2/24,mtu=9000", "`mtu` is given twice"),
             ("vdev=net_null0,addr=10.7.0.2/24,dad=0,dad=1", "`dad` is given twice"),
         ] {

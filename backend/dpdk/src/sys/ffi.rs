@@ -153,5 +153,6 @@ unsafe extern "C" {
     pub(super) fn hayase_rss_ports(fields: u64) -> u8;
     pub(super) fn hayase_rss_known_fields() -> u64;
     pub(super) fn hayase_port_close(port: u16, is_virtual: c_int);
+    pub(super) fn hayase_packet_socket(port: u16, queue: u16) -> c_int;
     pub(super) fn hayase_vhost_features(port: u16) -> u64;
 }

@@ -5,10 +5,11 @@
 //! well. Then what the driver reads of it (bounds, chain, flags) must stay, and a second transmission goes out in an
 //! mbuf of its own that is attached to the same buffer.
 //!
-//! Handles never leave their thread, and the drivers that are given references free them in calls from that thread: the
-//! counts are plain numbers.
+//! The counts are plain numbers. Handles never leave their thread, and while a port is open the drivers free the references
+//! that they are given in calls from that thread. When it is closed, they do so on the thread that closes it, while no
+//! other thread has handles: `crate::leaving` sees to that.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::ptr::{self, NonNull};
@@ -19,7 +20,9 @@ use hayase_device::{Frame, RxChecksum, SharedBytes};
 
 use super::ffi::{self, Mbuf};
 use super::pool::Pool;
+use super::released::{self, Thread};
 use super::{eal, memory};
+use crate::leaving;
 
 /// Bytes behind each mbuf: [`Private`], rounded up to cache lines.
 pub(super) const PRIVATE_LEN: u16 = 128;
@@ -43,6 +46,8 @@ struct Private {
     node: MaybeUninit<DpdkFrame>,
     /// The owner of foreign bytes that the mbuf stands for.
     owner: MaybeUninit<SharedBytes>,
+    /// The thread of that owner, where a driver has the mbuf.
+    thread: Thread,
     /// `struct rte_mbuf_ext_shared_info`, for the driver.
     shared_info: [u64; 3],
 }
@@ -58,16 +63,6 @@ fn private(mbuf: NonNull<Mbuf>) -> *mut Private {
 thread_local! {
     /// Handles that live on this thread.
     static LIVE: Cell<usize> = const { Cell::new(0) };
-    /// What drivers are done with. It is dropped where no driver is on the stack: its destructor is the application's.
-    static RELEASED: RefCell<Vec<SharedBytes>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Drops the application's bytes that drivers are done with.
-pub(crate) fn drop_released() {
-    if RELEASED.with_borrow(|released| !released.is_empty()) {
-        // Taken out first: a destructor may come back here.
-        drop(RELEASED.take());
-    }
 }
 
 /// A [`Frame`] in an mbuf, or on foreign bytes that an mbuf stands for. 32 bytes.
@@ -82,6 +77,7 @@ pub struct DpdkFrame {
 
 impl DpdkFrame {
     /// Handles that live on this thread. At 0, none of its pools will hear of it again.
+    #[inline]
     pub(crate) fn live_count() -> usize {
         LIVE.get()
     }
@@ -199,6 +195,7 @@ impl DpdkFrame {
             let owner = (*private(self.mbuf)).owner.assume_init_ref().clone();
             let private = private(carrier);
             (*private).owner.write(owner);
+            (*private).thread = released::this_thread();
             let shared_info = (&raw mut (*private).shared_info).cast();
             let addr = self.data.as_ptr().cast();
             ffi::hayase_mbuf_attach_external(carrier.as_ptr(), addr, len, shared_info, release);
@@ -246,16 +243,19 @@ unsafe fn prepare(mbuf: NonNull<Mbuf>, offset: usize, len: u32) {
     }
 }
 
-/// Called by DPDK with the last reference to an external buffer. `mbuf` is its carrier.
+/// Called by DPDK with the last reference to an external buffer, on the thread of the queue or on one that closes the port.
+/// `mbuf` is its carrier.
 ///
 /// # Safety
 /// For DPDK only.
 unsafe extern "C" fn release(_: *mut c_void, mbuf: *mut c_void) {
     let Some(mbuf) = NonNull::new(mbuf.cast()) else { return };
-    // SAFETY: the owner was written when the buffer was attached, and is taken once.
-    let owner = unsafe { (*private(mbuf)).owner.assume_init_read() };
-    // On a thread that is just ending there is no list any more: the owner is dropped with the closure.
-    let _ = RELEASED.try_with(|released| released.borrow_mut().push(owner));
+    let private = private(mbuf);
+    // SAFETY: owner and thread were written when the buffer was attached. The owner is taken once, and not touched here.
+    unsafe {
+        let owner = ManuallyDrop::new((*private).owner.assume_init_read());
+        released::release(owner, (*private).thread);
+    }
 }
 
 impl Drop for DpdkFrame {
@@ -386,12 +386,24 @@ impl Frame for DpdkFrame {
 
     fn into_shared(mut self) -> SharedBytes {
         drop(self.unchain());
-        SharedBytes::new(Rc::new(Lease(self)))
+        SharedBytes::new(Rc::new(Lease(self, Departure)))
     }
 }
 
 /// A received frame as the application's bytes.
-struct Lease(DpdkFrame);
+struct Lease(DpdkFrame, Departure);
+
+/// Dropped after the frame of a lease, which may have been what a port that nobody uses any more had to wait for.
+struct Departure;
+
+impl Drop for Departure {
+    #[inline]
+    fn drop(&mut self) {
+        if DpdkFrame::live_count() == 0 {
+            leaving::settle();
+        }
+    }
+}
 
 impl AsRef<[u8]> for Lease {
     fn as_ref(&self) -> &[u8] {

@@ -10,7 +10,9 @@ mod frame;
 mod memory;
 pub(crate) mod pool;
 pub(crate) mod port;
+mod released;
 
 pub use frame::DpdkFrame;
-pub(crate) use frame::{Segment, TxRequest, drop_released};
+pub(crate) use frame::{Segment, TxRequest};
 pub use memory::Memory;
+pub(crate) use released::drop_released;

@@ -311,6 +311,14 @@ impl Lane {
         let _ = unsafe { ffi::rte_eth_dev_rx_intr_disable(self.port, self.queue) };
     }
 
+    /// The descriptor that net_af_packet receives by. It is for ports of that driver, and callers know which those are.
+    pub(crate) fn packet_socket(&self) -> Option<RawFd> {
+        // SAFETY: the call takes numbers. The port is started, so the driver has put a structure there that begins with an
+        // `int`.
+        let fd = unsafe { ffi::hayase_packet_socket(self.port, self.queue) };
+        (fd >= 0).then_some(fd)
+    }
+
     /// The descriptor of the queue's interrupt. DPDK logs it if there is none.
     pub(crate) fn interrupt_fd(&self) -> Option<RawFd> {
         // SAFETY: the call takes numbers, which DPDK checks.

@@ -25,8 +25,10 @@ const KICKS_MAX: usize = 256;
 pub(crate) enum Kicked {
     /// It has them all, or takes them by itself.
     Taken,
-    /// It has no memory or queue for more just now.
-    Short,
+    /// It took some, and has no memory or queue for the rest just now.
+    Slow,
+    /// It has no memory or queue just now.
+    Stuck,
     /// The interface is down.
     Down,
     /// The interface is gone.
@@ -211,25 +213,11 @@ impl Channel {
         {
             return Kicked::Taken;
         }
-        self.kick_until_taken()
-    }
-
-    /// In copy mode it is our own call that sends, 32 packets each time.
-    fn kick_until_taken(&mut self) -> Kicked {
-        let mut waiting = self.endpoint.transmit.waiting();
-        for _ in 0..KICKS_MAX {
-            let result = socket::wake_transmit(self.socket());
+        kick_until_taken(self.endpoint.transmit.waiting(), || {
+            let answer = socket::wake_transmit(self.socket());
             self.complete();
-            let left = self.endpoint.transmit.waiting();
-            match result.map_err(|error| error.raw_os_error()) {
-                _ if left == 0 => return Kicked::Taken,
-                Err(Some(libc::ENETDOWN)) => return Kicked::Down,
-                Err(Some(libc::ENXIO | libc::ENODEV)) => return Kicked::Gone,
-                _ if left == waiting => return Kicked::Short,
-                _ => waiting = left,
-            }
-        }
-        Kicked::Short
+            (answer, self.endpoint.transmit.waiting())
+        })
     }
 
     /// Takes back what the kernel has sent.
@@ -280,8 +268,52 @@ impl Channel {
     }
 }
 
+/// Asks the kernel to send `waiting` packets, until it has them or takes none: in copy mode it is our own call that sends,
+/// 32 packets each time. `ask` returns the answer, and how many wait after it.
+fn kick_until_taken(waiting: u32, mut ask: impl FnMut() -> (io::Result<()>, u32)) -> Kicked {
+    let mut before = waiting;
+    for _ in 0..KICKS_MAX {
+        let (answer, left) = ask();
+        match answer.map_err(|error| error.raw_os_error()) {
+            _ if left == 0 => return Kicked::Taken,
+            Err(Some(libc::ENETDOWN)) => return Kicked::Down,
+            Err(Some(libc::ENXIO | libc::ENODEV)) => return Kicked::Gone,
+            _ if left == before => break,
+            _ => before = left,
+        }
+    }
+    if before == waiting { Kicked::Stuck } else { Kicked::Slow }
+}
+
 /// Which chunk of ours an address is in; an index beyond all of them if it is in none.
 #[inline]
 fn index(base: u64, chunk_shift: u32, address: u64) -> usize {
     (address.wrapping_sub(base) >> chunk_shift) as usize
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    /// How it ends with a kernel that takes so many of 100 packets each time, and how often it is asked.
+    fn kicked(takes: &[u32], answer: i32) -> (Kicked, usize) {
+        let (mut waiting, mut asked) = (100, 0);
+        let outcome = kick_until_taken(waiting, || {
+            waiting -= takes.get(asked).copied().unwrap_or(0);
+            asked += 1;
+            (Err(io::Error::from_raw_os_error(answer)), waiting)
+        });
+        (outcome, asked)
+    }
+
+    #[test]
+    fn a_kernel_is_asked_for_as_long_as_it_takes_some() {
+        assert_eq!(kicked(&[32, 32, 32, 4], libc::EAGAIN), (Kicked::Taken, 4));
+        assert_eq!(kicked(&[32, 1], libc::EAGAIN), (Kicked::Slow, 3));
+        for shortage in [libc::EAGAIN, libc::ENOBUFS, libc::EBUSY] {
+            assert_eq!(kicked(&[], shortage), (Kicked::Stuck, 1));
+        }
+        assert_eq!(kicked(&[], libc::ENETDOWN), (Kicked::Down, 1));
+        assert_eq!(kicked(&[], libc::ENXIO), (Kicked::Gone, 1));
+    }
 }

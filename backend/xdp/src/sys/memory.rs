@@ -80,6 +80,12 @@ impl Part {
         self.chunk_count
     }
 
+    /// The region, for who wants to know when it goes.
+    #[cfg(test)]
+    pub(crate) fn region(&self) -> std::sync::Weak<Region> {
+        Arc::downgrade(&self.region)
+    }
+
     /// Which addresses of the UMEM are in it: the first one, the length of a chunk, the number of chunks.
     pub(crate) fn layout(&self) -> (u64, usize, usize) {
         (self.offset as u64, self.chunk_len, self.chunk_count)

@@ -1,0 +1,64 @@
+//! Sleep that nothing but the clock ends.
+
+/// The naps of a thread whose device tells nobody that something has come, or that there is room again. Each is twice as
+/// long as the one before.
+#[derive(Debug, Clone)]
+pub struct Nap {
+    /// The next one, in nanoseconds.
+    next: u64,
+}
+
+impl Nap {
+    /// The first nap, in nanoseconds: what a wake-up costs in any case.
+    pub const MIN: u64 = 20_000;
+
+    /// The longest nap while there is something to wait for, in nanoseconds: a thousand looks a second cost some per cent
+    /// of a processor.
+    pub const MAX: u64 = 1_000_000;
+
+    /// Nothing was waited for yet.
+    pub const fn new() -> Nap {
+        Nap { next: Nap::MIN }
+    }
+
+    /// How long to nap now, in nanoseconds, at most `longest`.
+    pub fn take(&mut self, longest: u64) -> u64 {
+        let nap = self.next.min(longest);
+        self.next = nap.saturating_mul(2).max(Nap::MIN);
+        nap
+    }
+
+    /// What was waited for has come: the next nap is short.
+    #[inline]
+    pub fn reset(&mut self) {
+        self.next = Nap::MIN;
+    }
+}
+
+impl Default for Nap {
+    fn default() -> Nap {
+        Nap::new()
+    }
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn naps_are_longer_and_longer_up_to_a_limit() {
+        let mut nap = Nap::new();
+        let naps: [u64; 8] = core::array::from_fn(|_| nap.take(Nap::MAX));
+        assert_eq!(
+            (naps[0], naps[1], naps[5], naps[6], naps[7]),
+            (20_000, 40_000, 640_000, 1_000_000, 1_000_000)
+        );
+        assert_eq!(
+            (nap.take(8_000_000), nap.take(8_000_000)),
+            (2_000_000, 4_000_000),
+            "a longer limit is grown into"
+        );
+        nap.reset();
+        assert_eq!((nap.take(1000), nap.take(Nap::MAX)), (1000, 20_000));
+    }
+}
