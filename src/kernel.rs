@@ -12,6 +12,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -245,6 +246,30 @@ impl KernelShard {
         }
         count
     }
+
+    /// What is left to do for a socket whose handle is gone.
+    fn bid(&self, farewell: Farewell) {
+        let socket = match farewell {
+            Farewell::Close(socket) => socket,
+            // One that is not connected any more needs none.
+            Farewell::Shutdown(id) => return drop(self.call(|sockets| sockets.tcp(id.key())?.shutdown())),
+            Farewell::Abort(id) => {
+                // One that is no more is closed.
+                let _ = self.call(|sockets| sockets.tcp(id.key()).map(hayase_kernel::Tcp::abort));
+                Socket::Tcp(id)
+            }
+        };
+        let key = key(socket);
+        let Some(removed) = self.sockets.borrow_mut().remove(key) else { return };
+        if let hayase_kernel::Socket::Tcp(tcp) = removed
+            && let Some(lingering) = tcp.close()
+        {
+            let end_at = self.now.get() + lingering.time();
+            self.lingering.borrow_mut().insert((end_at, key), lingering);
+        }
+        let removed = self.wakers.borrow_mut().close(socket);
+        drop(removed);
+    }
 }
 
 impl Turn for KernelShard {
@@ -290,7 +315,7 @@ impl Turn for KernelShard {
     }
 }
 
-impl Door for KernelShard {
+impl Door for Rc<KernelShard> {
     fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId> {
         self.call(|sockets| sockets.listen(local, backlog)).map(Named::of)
     }
@@ -594,26 +619,7 @@ impl Door for KernelShard {
     }
 
     fn bid(&self, farewell: Farewell) {
-        let socket = match farewell {
-            Farewell::Close(socket) => socket,
-            // One that is not connected any more needs none.
-            Farewell::Shutdown(id) => return drop(self.tcp_shutdown(id)),
-            Farewell::Abort(id) => {
-                // One that is no more is closed.
-                let _ = self.call(|sockets| sockets.tcp(id.key()).map(hayase_kernel::Tcp::abort));
-                Socket::Tcp(id)
-            }
-        };
-        let key = key(socket);
-        let Some(removed) = self.sockets.borrow_mut().remove(key) else { return };
-        if let hayase_kernel::Socket::Tcp(tcp) = removed
-            && let Some(lingering) = tcp.close()
-        {
-            let end_at = self.now.get() + lingering.time();
-            self.lingering.borrow_mut().insert((end_at, key), lingering);
-        }
-        let removed = self.wakers.borrow_mut().close(socket);
-        drop(removed);
+        (**self).bid(farewell);
     }
 
     /// Its routes are the kernel's affair, which may have one to anywhere.

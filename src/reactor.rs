@@ -11,7 +11,7 @@ use hayase_executor::Handle;
 use hayase_stack::Config;
 use hayase_time::Instant;
 
-use crate::door::{self, Door, ShardId};
+use crate::door::{self, Door, Gate, ShardId};
 use crate::host::{self, Host};
 #[cfg(feature = "kernel")]
 use crate::kernel::KernelShard;
@@ -107,7 +107,7 @@ impl Reactor {
         self.install_as(|id, mailbox| {
             let shard = Shard::new(device, config, seed, now, mailbox, Some(Rc::clone(&station)));
             let shard = Rc::new(shard);
-            (Rc::clone(&shard) as Rc<dyn Door>, Rc::new(Member::new(id, shard, station)) as Rc<dyn Turn>)
+            (Gate::new(Rc::clone(&shard)), Rc::new(Member::new(id, shard, station)) as Rc<dyn Turn>)
         })
     }
 
@@ -169,19 +169,20 @@ impl Reactor {
         self.install(|mailbox| KernelShard::new(sockets, now, mailbox))
     }
 
-    fn install<S: Turn + Door + 'static>(
-        &mut self,
-        make: impl FnOnce(Arc<Mailbox>) -> S,
-    ) -> io::Result<Host> {
+    fn install<S>(&mut self, make: impl FnOnce(Arc<Mailbox>) -> S) -> io::Result<Host>
+    where
+        S: Turn + 'static,
+        Rc<S>: Door,
+    {
         self.install_as(|_, mailbox| {
             let shard = Rc::new(make(mailbox));
-            (Rc::clone(&shard) as Rc<dyn Door>, shard as Rc<dyn Turn>)
+            (Gate::new(Rc::clone(&shard)), shard as Rc<dyn Turn>)
         })
     }
 
     fn install_as(
         &mut self,
-        make: impl FnOnce(ShardId, Arc<Mailbox>) -> (Rc<dyn Door>, Rc<dyn Turn>),
+        make: impl FnOnce(ShardId, Arc<Mailbox>) -> (Gate, Rc<dyn Turn>),
     ) -> io::Result<Host> {
         let mut shard = None;
         let id = door::install(|id| {

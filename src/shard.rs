@@ -228,6 +228,35 @@ impl<D: Device> Shard<D> {
         let farewells = self.farewells.take().into_iter().chain(self.mailbox.take());
         farewells.for_each(|farewell| self.bid(farewell));
     }
+
+    /// What is left to do for a socket whose handle is gone.
+    fn bid(&self, farewell: Farewell) {
+        drained::forget();
+        let now = self.now.get();
+        let Ok(mut core) = self.core.try_borrow_mut() else {
+            self.farewells.borrow_mut().push(farewell);
+            self.deferred.set(true);
+            return;
+        };
+        let socket = match farewell {
+            Farewell::Shutdown(id) => {
+                // One that is not connected any more needs none.
+                let _ = core.stack.tcp_shutdown(now, id);
+                return;
+            }
+            Farewell::Abort(id) => {
+                core.stack.tcp_abort(now, id);
+                Socket::Tcp(id)
+            }
+            Farewell::Close(socket) => {
+                core.close(now, socket, self.station.as_deref());
+                socket
+            }
+        };
+        drop(core);
+        let removed = self.wakers.borrow_mut().close(socket);
+        drop(removed);
+    }
 }
 
 impl<D: Device> Drop for Shard<D> {
@@ -343,7 +372,7 @@ impl<D: Device> Turn for Shard<D> {
     }
 }
 
-impl<D: Device> Door for Shard<D> {
+impl<D: Device> Door for Rc<Shard<D>> {
     fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId> {
         self.call(|core, _| match &self.station {
             None => core.stack.tcp_listen(local, backlog),
@@ -685,31 +714,7 @@ impl<D: Device> Door for Shard<D> {
     }
 
     fn bid(&self, farewell: Farewell) {
-        drained::forget();
-        let now = self.now.get();
-        let Ok(mut core) = self.core.try_borrow_mut() else {
-            self.farewells.borrow_mut().push(farewell);
-            self.deferred.set(true);
-            return;
-        };
-        let socket = match farewell {
-            Farewell::Shutdown(id) => {
-                // One that is not connected any more needs none.
-                let _ = core.stack.tcp_shutdown(now, id);
-                return;
-            }
-            Farewell::Abort(id) => {
-                core.stack.tcp_abort(now, id);
-                Socket::Tcp(id)
-            }
-            Farewell::Close(socket) => {
-                core.close(now, socket, self.station.as_deref());
-                socket
-            }
-        };
-        drop(core);
-        let removed = self.wakers.borrow_mut().close(socket);
-        drop(removed);
+        (**self).bid(farewell);
     }
 
     fn ways(&self) -> io::Result<Vec<Way>> {

@@ -1,7 +1,6 @@
 //! A client as the turn of its own thread sees it.
 
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use hayase_device::Interest;
@@ -11,7 +10,7 @@ use hayase_time::Instant;
 use super::client::Client;
 use super::door::RemoteDoor;
 use super::intake::Connector;
-use crate::door::{self, ShardId};
+use crate::door::{self, Gate, ShardId};
 use crate::turn::Turn;
 
 /// A stack on another thread, in the place of one on this thread.
@@ -23,7 +22,7 @@ impl Link {
     /// Connects this thread.
     pub(crate) fn new(connector: &Connector) -> io::Result<Link> {
         let link = Link { client: Client::new(connector)? };
-        door::adopt(link.shard(), Rc::new(RemoteDoor::of_owner(Arc::clone(&link.client))))?;
+        door::adopt(link.shard(), Gate::new(RemoteDoor::of_owner(Arc::clone(&link.client))))?;
         Ok(link)
     }
 

@@ -1,12 +1,11 @@
 //! Which clients there are: looked at when a thread uses one for the first time.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::client::Client;
 use super::door::RemoteDoor;
-use crate::door::{Door, Farewell, ShardId};
+use crate::door::{Farewell, Gate, ShardId};
 
 static CLIENTS: Mutex<BTreeMap<u32, Arc<Client>>> = Mutex::new(BTreeMap::new());
 
@@ -29,10 +28,10 @@ pub(super) fn remove(id: ShardId) {
 }
 
 /// A door for a thread that has none to this shard, if the shard is a remote one.
-pub(crate) fn door(id: ShardId) -> Option<Rc<dyn Door>> {
+pub(crate) fn door(id: ShardId) -> Option<Gate> {
     let client = find(id)?;
     client.share();
-    Some(Rc::new(RemoteDoor::new(client)))
+    Some(Gate::new(RemoteDoor::new(client)))
 }
 
 /// The client of a stack, if that has a thread of its own.

@@ -18,7 +18,7 @@ use super::intake::Connector;
 use super::message::Command;
 use super::output::Line;
 use super::served::Sockets;
-use crate::door::{self, Door, ShardId};
+use crate::door::{self, Gate, ShardId};
 use crate::mailbox;
 use crate::turn::Turn;
 
@@ -28,7 +28,7 @@ use crate::turn::Turn;
 /// clients; before frames go out, what the clients want is done.
 pub(crate) struct Server {
     shard: Rc<dyn Turn>,
-    door: Rc<dyn Door>,
+    door: Gate,
     connector: Connector,
     /// By the number of the client.
     inputs: RefCell<Vec<Option<Consumer<Command>>>>,
