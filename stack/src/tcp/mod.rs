@@ -72,7 +72,7 @@ use self::challenges::Challenges;
 use self::connection::{AckDebt, Connection, Timer};
 use self::fastopen::FastOpens;
 use self::flow::{Flow, Flows, Tuple};
-use self::listener::Listeners;
+use self::listener::{Listener, Listeners};
 use self::output::Output;
 use self::ports::Ports;
 use self::pressure::Pressure;
@@ -287,8 +287,7 @@ impl<F: Frame> Tcp<F> {
     /// Whether a connection between these ends may be opened by the peer.
     fn has_room_for(&self, tuple: &Tuple) -> bool {
         let listener = self.listeners.find(tuple.local_ip(), tuple.local_port());
-        let has_room =
-            listener.and_then(|id| self.listeners.get(id)).is_some_and(|listener| listener.has_room());
+        let has_room = listener.and_then(|id| self.listeners.get(id)).is_some_and(Listener::has_room);
         has_room && !self.connections.is_full()
     }
 
