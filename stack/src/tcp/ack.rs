@@ -43,15 +43,16 @@ impl<F: Frame> Connection<F> {
         }
         let (newly_sacked, dsack) = self.take_sack(segment, cx.now);
         report.dsack = dsack;
+        // RFC 5681 §2: no data, no window change.
+        let is_duplicate = ack == una && segment.sequence_len() == 0 && !window_moved;
+        // Also with nothing outstanding: so a peer answers a probe that was needless (RFC 8985 §7.4.2).
+        report.is_bare_duplicate = is_duplicate && newly_sacked == 0;
         if ack == una && self.flight() > 0 {
-            // RFC 5681 §2: no data, no window change, something outstanding. With SACK, only news count, so
-            // that a receiver repeating itself is no loss.
-            let is_duplicate = segment.sequence_len() == 0 && !window_moved;
+            // With SACK, only news count, so that a receiver repeating itself is no loss.
             let speaks_for_loss = if self.sack_ok { newly_sacked > 0 } else { is_duplicate };
             if speaks_for_loss {
                 self.recovery.on_dup_ack(una);
             }
-            report.is_bare_duplicate = is_duplicate && newly_sacked == 0;
             if self.snd_wnd == 0 && self.owned {
                 // The peer lives, and holds its window shut: probing goes on for as long as it answers (MUST-36).
                 // Not for a connection that nobody owns any more.
@@ -75,9 +76,10 @@ impl<F: Frame> Connection<F> {
             self.recovery.doubt(self.snd_una, self.snd_nxt, self.mss);
             self.force = true;
             if self.loss_timer == LossTimer::Timeout {
-                // Without the back-off, but never later: who opens and shuts the window for ever ends by the timeout.
-                self.deadlines.retransmit =
-                    self.deadlines.retransmit.min(now.after_nanos(self.rto_ns(config)));
+                // Without the back-off. For a connection that nobody owns never later: a peer that opens and shuts its window
+                // for ever ends by the timeout.
+                let at = now.after_nanos(self.rto_ns(config));
+                self.deadlines.retransmit = if self.owned { at } else { at.min(self.deadlines.retransmit) };
             }
         }
     }

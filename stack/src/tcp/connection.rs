@@ -447,6 +447,13 @@ impl<F: Frame> Connection<F> {
         self.ack_debt = self.ack_debt.max(debt);
     }
 
+    /// The sequence number of what carries no data. A peer whose window is shut did not take the byte that probed it, and
+    /// would find what stands behind that outside of its window (Linux's `tcp_acceptable_seq`).
+    #[inline]
+    pub(super) fn bare_seq(&self) -> Seq {
+        if self.snd_wnd == 0 { self.snd_una } else { self.snd_nxt }
+    }
+
     /// Bytes that congestion and flow control let go now, in addition to what is outstanding.
     #[inline]
     pub(super) fn usable_window(&self) -> u32 {

@@ -95,6 +95,10 @@ impl<F: Frame> Connection<F> {
         let lost = self.detect_losses(now, config);
         if self.recovery.must_enter() && !self.is_only_probe_lost(now, counters) {
             self.enter_fast_recovery(counters);
+            if self.loss_timer != LossTimer::Reordering {
+                // What goes again has its whole time, as in Linux: the timer ran for the first transmission.
+                self.arm_timeout(now, config);
+            }
         }
         self.reduce(delivered, has_progress && lost == 0);
     }

@@ -21,7 +21,7 @@ use super::rare::Rare;
 use super::receive_queue::ReceiveQueue;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
-use super::send_queue::{Filling, SendQueue};
+use super::send_queue::{Filling, SEND_LEN_MAX, SendQueue};
 use super::state::State;
 use crate::chain;
 use crate::config::Config;
@@ -199,7 +199,8 @@ fn send_queue<F: Frame, D: Device<Frame = F>>(
     device: &mut D,
 ) -> Result<SendQueue<F>, Error> {
     let mut queue = SendQueue::new(start);
-    let buffer_len = bytes.len().max(1);
+    // It was within its limits where it comes from, whatever its segments take in buffers here.
+    let buffer_len = SEND_LEN_MAX;
     let filling = Filling { mss: state.mss as usize, tso_len_max: None, buffer_len, is_summed: false };
     let written = queue.write(bytes, state.snd_nxt, filling, device);
     if written == bytes.len() { Ok(queue) } else { Err(Error::TooManySockets) }

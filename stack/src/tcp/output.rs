@@ -379,7 +379,8 @@ impl<F: Frame> Connection<F> {
         if self.congestion.is_model_based() {
             self.note_sent_to_model(end - plan.seq, was_idle, now);
         }
-        if self.deadlines.retransmit == Instant::MAX {
+        // A timer that probed a shut window is of no use for what goes when it opens.
+        if was_idle || self.deadlines.retransmit == Instant::MAX {
             self.arm_timeout(now, config);
             if plan.len > self.mss {
                 // The device makes several segments of it.
@@ -396,12 +397,12 @@ impl<F: Frame> Connection<F> {
         self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
     }
 
-    /// Books a train of new segments up to SND.NXT, as [`note_sent`](Self::note_sent) would one after the other.
-    pub(super) fn note_train_sent(&mut self, are_several: bool, now: Instant, config: &Config) {
+    /// Books a train of new segments from `first` up to SND.NXT, as [`note_sent`](Self::note_sent) would one after the other.
+    pub(super) fn note_train_sent(&mut self, first: Seq, are_several: bool, now: Instant, config: &Config) {
         self.last_sent_at = now;
         self.acknowledgement_sent();
         self.recovery.flight.send(self.snd_nxt, now);
-        let is_first = self.deadlines.retransmit == Instant::MAX;
+        let is_first = first == self.snd_una || self.deadlines.retransmit == Instant::MAX;
         if is_first {
             self.arm_timeout(now, config);
         }
@@ -410,8 +411,17 @@ impl<F: Frame> Connection<F> {
         }
     }
 
+    /// Books `len` new bytes that were sent while the timer ran.
+    pub(super) fn note_sent_in_time(&mut self, len: u32, now: Instant, config: &Config) {
+        if self.flight() == len {
+            self.arm_timeout(now, config);
+        } else {
+            self.note_sent_behind_others(len, now, config);
+        }
+    }
+
     /// What is to be booked besides where something was outstanding before.
-    pub(super) fn note_sent_behind_others(&mut self, len: u32, now: Instant, config: &Config) {
+    fn note_sent_behind_others(&mut self, len: u32, now: Instant, config: &Config) {
         if self.recovery.is_fast() {
             self.recovery.trouble(self.snd_una).prr.on_sent(len);
         } else if !self.congestion.is_model_based() {
@@ -479,7 +489,7 @@ impl<F: Frame> Connection<F> {
         let sent = if self.send_usual_ack(egress) {
             Output::Done
         } else {
-            let header = self.header(self.snd_nxt, egress.now);
+            let header = self.header(self.bare_seq(), egress.now);
             self.emit_bare(&header, egress)
         };
         if sent == Output::Done {

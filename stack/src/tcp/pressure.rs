@@ -144,7 +144,7 @@ impl<F: Frame> Tcp<F> {
         }
         let Some(index) = worst.1 else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
-        let reset = Reply::reset(connection.tuple, connection.snd_nxt, Some(connection.rcv_nxt));
+        let reset = Reply::reset(connection.tuple, connection.bare_seq(), Some(connection.rcv_nxt));
         connection.enter_closed(Some(Error::ConnectionAborted));
         counters.count(Count::AbortOnMemory);
         self.reply(reset);

@@ -82,6 +82,8 @@ impl Rack {
 
     /// Step 4, second half.
     pub(super) fn on_recovered(&mut self) {
+        // All that was outstanding at the last report is acknowledged. Kept, it would be a number that comes again.
+        self.dsack_round = None;
         self.reo_wnd_persist = self.reo_wnd_persist.saturating_sub(1);
         if self.reo_wnd_persist == 0 {
             self.reo_wnd_mult = 1;

@@ -66,10 +66,10 @@ impl<F: Frame> Connection<F> {
             return Ok(());
         };
         let is_old = (timestamps.val.wrapping_sub(self.ts_recent) as i32) < 0;
-        if !is_old || segment.has(Flags::RST) || age_stamp(cx.now) - self.ts_recent_at > TS_RECENT_AGE_MAX {
+        if !is_old || segment.has(Flags::RST) || self.ts_recent_is_outdated(cx.now) {
             return Ok(());
         }
-        self.answer_stranger(segment.len > 0, cx);
+        self.answer_stranger(segment.len > 0, cx.now);
         Err(Stop::Drop(Drop::TcpPaws))
     }
 
@@ -112,12 +112,13 @@ impl<F: Frame> Connection<F> {
         if is_within { Ok(()) } else { Err(Stop::Drop(Drop::TcpInvalidRst)) }
     }
 
-    /// Table 6 of RFC 9293 §3.10.7.4.
+    /// Table 6 of RFC 9293 §3.10.7.4. What carries nothing may also stand at the very end of the window, where a peer is that
+    /// has filled it: its acknowledgements count while something is missing before them (as in Linux's `tcp_sequence`).
     fn is_acceptable(&self, seq: Seq, len: u32) -> bool {
         let (nxt, wnd) = (self.rcv_nxt, self.rcv_wnd());
         match (len, wnd) {
             (0, 0) => seq == nxt,
-            (0, _) => seq.within(nxt, wnd),
+            (0, _) => seq - nxt <= wnd,
             (_, 0) => false,
             (_, _) => seq.within(nxt, wnd) || (seq + (len - 1)).within(nxt, wnd),
         }
@@ -148,7 +149,7 @@ impl<F: Frame> Connection<F> {
             // RFC 2883 §4.1: say which duplicate this ACK answers.
             self.report_duplicate(segment.seq, segment.text_end().min(self.rcv_nxt));
         }
-        self.answer_stranger(segment.len > 0 || segment.has(Flags::FIN), cx);
+        self.answer_stranger(segment.len > 0 || segment.has(Flags::FIN), cx.now);
         Stop::Drop(if is_old { Drop::TcpOldData } else { Drop::TcpInvalidSequence })
     }
 
@@ -211,16 +212,21 @@ impl<F: Frame> Connection<F> {
         Err(Stop::Drop(Drop::TcpInvalidSyn))
     }
 
-    /// RFC 7323 §4.3 (2): TS.Recent follows the segment that covers Last.ACK.sent.
+    /// RFC 7323 §4.3 (2): TS.Recent follows the segment that covers Last.ACK.sent; also back, once it is too old to tell old
+    /// from new (§5.5).
     #[inline]
     fn note_timestamp(&mut self, seq: Seq, timestamps: Option<Timestamps>, now: Instant) {
         if let Some(timestamps) = timestamps
             && self.timestamps_ok
             && seq.at_or_before(self.last_ack_sent)
-            && (timestamps.val.wrapping_sub(self.ts_recent) as i32) >= 0
+            && ((timestamps.val.wrapping_sub(self.ts_recent) as i32) >= 0 || self.ts_recent_is_outdated(now))
         {
             self.take_timestamp(timestamps, now);
         }
+    }
+
+    fn ts_recent_is_outdated(&self, now: Instant) -> bool {
+        age_stamp(now) - self.ts_recent_at > TS_RECENT_AGE_MAX
     }
 
     /// TS.Recent, and when it was heard.
@@ -506,26 +512,36 @@ impl<F: Frame> Connection<F> {
 
     /// An ACK that tells a peer where we stand, and a forger nothing: rate limited (RFC 5961 §7).
     fn challenge(&mut self, cx: &mut Context<'_>) {
-        // It wraps after 49 days: a segment that comes just then waits half a second more.
-        let now_ms = (cx.now.as_millis() as u32).max(1);
-        let is_due =
-            self.challenged_ms == 0 || now_ms.wrapping_sub(self.challenged_ms) >= CHALLENGE_INTERVAL_MS;
-        if is_due && cx.challenges.allow(cx.now) {
-            self.challenged_ms = now_ms;
+        if self.may_answer(cx.now) && cx.challenges.allow(cx.now) {
+            self.note_answer(cx.now);
             cx.counters.count(Count::ChallengeAck);
-            self.owe_ack(AckDebt::Now);
         }
     }
 
     /// The ACK that an unacceptable segment draws. Data is answered always: its sender retransmits and needs to
-    /// know. Bare ACKs are answered at a limited rate, or two confused peers would answer each other for ever.
-    fn answer_stranger(&mut self, has_data: bool, cx: &mut Context<'_>) {
+    /// know. Bare ACKs, which keep-alives are, are answered at a limited rate, or two confused peers would answer each other
+    /// for ever: at one of the connection (Linux's `tcp_oow_rate_limited`), since nobody may use up the answers of others.
+    fn answer_stranger(&mut self, has_data: bool, now: Instant) {
         if has_data {
             self.owe_ack(AckDebt::Now);
-        } else {
-            self.challenge(cx);
+        } else if self.may_answer(now) {
+            self.note_answer(now);
         }
     }
+
+    fn may_answer(&self, now: Instant) -> bool {
+        self.challenged_ms == 0 || answered_ms(now).wrapping_sub(self.challenged_ms) >= CHALLENGE_INTERVAL_MS
+    }
+
+    fn note_answer(&mut self, now: Instant) {
+        self.challenged_ms = answered_ms(now);
+        self.owe_ack(AckDebt::Now);
+    }
+}
+
+/// It wraps after 49 days: a segment that comes just then waits half a second more. 0 stands for never.
+fn answered_ms(now: Instant) -> u32 {
+    (now.as_millis() as u32).max(1)
 }
 
 /// A time for those who count in days, in steps of 2^30 ns: a shift is cheaper than a division.

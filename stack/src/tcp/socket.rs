@@ -442,7 +442,7 @@ impl<F: Frame> Tcp<F> {
         connection.receive.clear();
         let reset = match connection.state {
             State::Closed | State::TimeWait | State::SynSent => None,
-            _ => Some(Reply::reset(connection.tuple, connection.snd_nxt, Some(connection.rcv_nxt))),
+            _ => Some(Reply::reset(connection.tuple, connection.bare_seq(), Some(connection.rcv_nxt))),
         };
         if connection.state != State::TimeWait {
             connection.enter_closed(Some(Error::ConnectionAborted));

@@ -137,7 +137,7 @@ impl<F: Frame> Connection<F> {
         if !self.owned {
             // FIN_WAIT_2 without a peer, or the linger time of a socket that was closed.
             let is_waiting_for_fin = self.state == State::FinWait2;
-            let reset = Reply::reset(self.tuple, self.snd_nxt, Some(self.rcv_nxt));
+            let reset = Reply::reset(self.tuple, self.bare_seq(), Some(self.rcv_nxt));
             self.enter_closed(None);
             return (!is_waiting_for_fin).then_some(reset);
         }
@@ -156,7 +156,7 @@ impl<F: Frame> Connection<F> {
             None => probing.is_exhausted(),
         };
         if is_gone {
-            let reset = Reply::reset(self.tuple, self.snd_nxt, Some(self.rcv_nxt));
+            let reset = Reply::reset(self.tuple, self.bare_seq(), Some(self.rcv_nxt));
             self.enter_closed(Some(Error::TimedOut));
             return Some(reset);
         }

@@ -97,7 +97,7 @@ impl<F: Frame> Connection<F> {
         }
         if count > 0 {
             egress.counters.add(Count::OutSegs, count);
-            self.note_train_sent(true, now, config);
+            self.note_train_sent(first, true, now, config);
         }
     }
 
@@ -131,7 +131,7 @@ impl<F: Frame> Connection<F> {
         let sent = self.snd_nxt - first;
         if sent > 0 {
             egress.counters.add(Count::OutSegs, u64::from(sent / mss));
-            self.note_train_sent(sent > mss, now, config);
+            self.note_train_sent(first, sent > mss, now, config);
         }
     }
 

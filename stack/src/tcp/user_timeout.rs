@@ -44,9 +44,10 @@ impl<F: Frame> Connection<F> {
     /// After a timeout something was acknowledged at last.
     #[cold]
     pub(super) fn goes_on(&mut self, now: Instant) {
-        let acked = self.tally.bytes_acked;
+        let (acked, is_waiting) = (self.tally.bytes_acked, self.flight() > 0);
         if let Some(timeout) = self.user_timeout_mut() {
-            timeout.standstill = Some((acked, now));
+            // With nothing outstanding it does not stand still, however long it is silent.
+            timeout.standstill = is_waiting.then_some((acked, now));
         }
     }
 

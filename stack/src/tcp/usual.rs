@@ -111,7 +111,7 @@ impl<F: Frame> Connection<F> {
             self.loss_timer = LossTimer::Timeout;
             self.deadlines.retransmit = now.after_micros(self.rtt.steady_rto_us(config));
         } else {
-            self.note_sent_behind_others(len, now, config);
+            self.note_sent_in_time(len, now, config);
         }
     }
 
@@ -120,7 +120,7 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        if self.has_blocks() | self.recovery.ecn.echoes {
+        if self.has_blocks() | self.recovery.ecn.echoes | (self.snd_wnd == 0) {
             return false;
         }
         match (self.tuple.is_v4(), self.timestamps_ok) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::task::Poll;
 use std::time::Duration;
 
-use hayase_stack::{Error, State};
+use hayase_stack::{Config, Error, State};
 
 use crate::codec::{self, ICMP, ICMPV6, PSH, SYN};
 use crate::dsl::{Script, ack, data, modern_syn, rst, syn, syn_ack};
@@ -349,4 +349,20 @@ fn every_flag_combination_at_every_place_leaves_the_connection_usable() {
     assert!(matches!(t.state(), State::Established | State::CloseWait));
     t.write(10);
     assert_eq!(t.drain().iter().map(|got| got.len).sum::<u32>(), 10, "it still sends");
+}
+
+/// Keep-alives, and the probes of a shut window that Linux sends, are no attack: whoever spends what challenges there are
+/// takes none of their answers away.
+#[test]
+fn f4_keep_alives_are_answered_when_the_challenges_are_spent() {
+    let mut config = Config::default();
+    config.challenge_acks_per_second = 0;
+    let mut t = Script::listening_with(config).established(modern_syn());
+    t.peer(syn().seq(1));
+    t.silence();
+    for _ in 0..3 {
+        t.peer(ack(1).seq(0));
+        t.expect(ack(1));
+        t.wait(ms(600));
+    }
 }

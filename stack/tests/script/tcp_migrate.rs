@@ -5,7 +5,7 @@ use std::time::Duration;
 use hayase_stack::State;
 
 use crate::codec::FIN;
-use crate::dsl::{Script, ack, data, fin};
+use crate::dsl::{Script, ack, data, fin, syn};
 use crate::host::ms;
 
 #[test]
@@ -27,6 +27,21 @@ fn what_is_outstanding_unsent_and_unread_moves_along() {
     }
     t.peer(data(301..301).ack(30_001));
     t.silence_for(Duration::from_secs(5));
+}
+
+/// Segments of 536 bytes take a buffer of 2 KiB each.
+#[test]
+fn small_segments_have_room_where_they_come() {
+    let mut t = Script::listening().established(syn().mss(536));
+    t.write(3000);
+    t.drain();
+    t.migrate();
+    for _ in 0..2 {
+        t.peer(ack(t.seen));
+        t.drain();
+    }
+    t.peer(ack(3001));
+    assert!(t.host.stack.tcp_flushed(t.id()).unwrap());
 }
 
 #[test]

@@ -246,6 +246,12 @@ fn e6_after_24_days_of_silence_an_old_timestamp_proves_nothing() {
     t.drain();
     t.peer(data(11..21).timestamps(base.wrapping_sub(5), 0));
     assert_eq!(t.read(), 20);
+    // It is the measure of what comes after it.
+    t.drain();
+    t.peer(data(21..31).timestamps(base.wrapping_sub(6), 0));
+    assert_eq!(t.read(), 0);
+    t.peer(data(21..31).timestamps(base.wrapping_sub(4), 0));
+    assert_eq!(t.read(), 10);
 }
 
 #[test]

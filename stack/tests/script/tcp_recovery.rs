@@ -253,6 +253,20 @@ fn d10_a_probe_that_was_needless_costs_nothing() {
 }
 
 #[test]
+fn d10_a_bare_duplicate_tells_that_a_probe_was_needless() {
+    let mut path = Path::sack();
+    path.write(6);
+    path.t.wait(ms(250));
+    path.heard();
+    path.ack(6, &[]);
+    path.ack(6, &[]);
+    path.write(6);
+    path.t.wait(RTT);
+    path.ack(12, &[]);
+    assert_eq!(path.count(Count::LossProbeRecovery), 0);
+}
+
+#[test]
 fn d10_a_peer_without_sack_is_not_probed() {
     let mut path = Path::new(syn().mss(1460), 1460);
     path.write(6);

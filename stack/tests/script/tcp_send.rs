@@ -4,9 +4,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hayase_device::Offloads;
-use hayase_stack::{Config, Ready, State};
+use hayase_stack::{Config, Count, Ready, State};
 
-use crate::codec::PSH;
+use crate::codec::{PSH, RST};
 use crate::dsl::{Script, Segment, ack, data, fin, modern_syn, syn, syn_ack};
 use crate::host::{Host, PEER_V4, PEER_V6, STACK_V4, STACK_V6, ms};
 
@@ -426,6 +426,55 @@ fn an_old_segment_does_not_change_the_window() {
     t.drain();
     t.write(1460);
     t.expect(data(2921..4381));
+}
+
+/// The peer did not take the byte that probed its window: it expects that one, and takes nothing that stands behind it.
+#[test]
+fn what_carries_no_data_stands_where_a_shut_window_ends() {
+    let mut t = Script::server();
+    t.peer(ack(1).window(0));
+    t.write(100);
+    t.wait_for(secs(2), data(1..2));
+    t.window = 0;
+    t.peer(data(1..101).ack(1));
+    let said = t.wait_any(ms(500));
+    assert_eq!(said.iter().map(|got| (got.seq, got.len, got.ack)).collect::<Vec<_>>(), [(1, 0, 101)]);
+    t.abort();
+    let reset = t.next().expect("a reset");
+    assert_eq!((reset.seq, reset.is(RST)), (1, true));
+}
+
+/// The timer of the probes is of before it opened.
+#[test]
+fn what_goes_when_a_window_opens_has_a_round_trip_to_be_acknowledged() {
+    for is_probed in [false, true] {
+        let mut t = Script::modern_server();
+        // The round trip is 100 ms.
+        for n in 0..20 {
+            t.write(10);
+            t.drain();
+            t.wait(ms(100));
+            t.peer(ack(11 + 10 * n));
+        }
+        t.peer(ack(201).window(0));
+        t.write(50_000);
+        // Just before the timer would run out, for the first time or the second.
+        let start = t.host.now;
+        let mut probes = 0;
+        while probes < usize::from(is_probed) {
+            t.wait(ms(1));
+            probes += t.drain().len();
+        }
+        let time = t.host.now - start;
+        t.wait(if is_probed { ms(2 * time.as_millis() as u64 - 10) } else { ms(290) });
+        let seen = t.seen;
+        t.peer(ack(201).window(60_000));
+        let first: Vec<_> = t.drain().iter().map(|got| got.seq).collect();
+        t.wait(ms(60));
+        let again: Vec<_> = t.drain().iter().map(|got| got.seq).filter(|seq| first.contains(seq)).collect();
+        assert_eq!((again, first.is_empty()), (vec![], false), "probed: {is_probed}, {seen}");
+        assert_eq!(t.host.stack.counters().get(Count::Timeouts), 0);
+    }
 }
 
 /// Or one that asks for readiness and tries, again and again, would never let the stack go on.

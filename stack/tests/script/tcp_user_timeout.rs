@@ -91,6 +91,10 @@ fn n6_an_idle_connection_knows_no_user_timeout() {
     t.peer(ack(101));
     t.wait(secs(10));
     assert_eq!(t.state(), State::Established);
+    // One loss is not ten seconds of silence.
+    t.write(100);
+    t.wait(ms(600));
+    assert_eq!(t.state(), State::Established);
 }
 
 #[test]
