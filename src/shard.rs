@@ -246,6 +246,8 @@ impl<D: Device> Shard<D> {
             }
             Farewell::Abort(id) => {
                 core.stack.tcp_abort(now, id);
+                // One in TIME-WAIT goes on with that.
+                core.stack.tcp_close(now, id);
                 Socket::Tcp(id)
             }
             Farewell::Close(socket) => {

@@ -593,6 +593,7 @@ mod tests {
         }
         let waiting = client.lock().mirrors.wakers.close(Socket::Tcp(after));
         assert_eq!(waiting.len(), 1);
+        client.retire();
         mailbox::unname(shard);
     }
 }

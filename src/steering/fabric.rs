@@ -372,7 +372,7 @@ mod tests {
         let seats = seats(2, 2, AcceptPolicy::default()).unwrap();
         let (fabric, hearsay) = (&seats[0].fabric, hearsay());
         for round in 1..=2 {
-            (0..HEARD_COUNT_MAX + 500).for_each(|_| fabric.tell(1, News::Heard(hearsay)));
+            assert!((0..HEARD_COUNT_MAX + 500).all(|_| fabric.tell(1, News::Heard(hearsay))));
             fabric.tell(1, News::Closed(SERVICE, 0));
             let news = fabric.news(1);
             assert_eq!((news.len(), fabric.unheard(1)), (HEARD_COUNT_MAX + 1, 500 * round));
