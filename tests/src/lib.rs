@@ -1,9 +1,10 @@
 //! The fixture of the end-to-end tests: the Linux kernel as the peer.
 //!
 //! Every case gets a network namespace of its own ([`Namespace`]). The `hayase` program runs inside it
-//! ([`Process`]) on a TAP device; the kernel at the other end of that device is reached through ordinary
-//! `std::net` sockets opened inside the namespace ([`kernel`]). [`matrix!`] runs a case over IPv4 and IPv6,
-//! with every offload and with none.
+//! ([`Process`]) on a TAP device, an end of a veth by AF_XDP or DPDK, or the kernel's own sockets
+//! ([`Device`](site::Device)); the kernel at the other end is reached through ordinary `std::net` sockets opened inside
+//! the namespace ([`kernel`]). [`matrix!`] runs a case on each of these devices, over IPv4 and IPv6, with every offload
+//! and with none.
 //!
 //! [`Lan`](lan::Lan) is a link with a third host, which sends whatever frames a test makes ([`forge`]).
 //!

@@ -62,6 +62,8 @@ fn the_executor_sees_neither_stack_nor_device() {
         "hayase-tap",
         "hayase-netmap",
         "hayase-xdp",
+        "hayase-dpdk",
+        "hayase-kernel",
         "tokio",
     ];
     none("the executor sees too much", among(graph.member("hayase-executor"), &EVERY, &forbidden));
@@ -96,6 +98,8 @@ fn only_the_facade_sees_all_three() {
         "hayase-tap",
         "hayase-netmap",
         "hayase-xdp",
+        "hayase-dpdk",
+        "hayase-kernel",
     ];
     none("around the facade", outsiders.iter().flat_map(|package| among(package, &PRODUCT, &inner)));
     let facade = graph.member("hayase").names(&PRODUCT);

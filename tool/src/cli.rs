@@ -28,8 +28,10 @@ Devices (SPEC):
       the receive queues of a network interface, through AF_XDP: what arrives there is ours, but for what is kept
       for the kernel (tcp:PORT[-PORT], udp:PORT[-PORT], icmp, arp, ADDRESS; may be repeated); trust=on over a veth
   dpdk:vdev=NAME[,ARGUMENTS]|pci=ADDRESS,addr=10.7.0.2/24[,gateway=..][,mac=..][,mtu=..][,offloads=LIST][,eal=WORDS]
-      a device of one of DPDK's drivers (in a build with --features dpdk); after vdev= or pci=, what is none of these
-      options belongs to the driver, as in dpdk:vdev=net_virtio_user0,path=/run/x.sock,queues=2,addr=10.7.0.2/24
+      [,nap=MS]
+      a device of one of DPDK's drivers (in a build with --features dpdk); nap=8 is the longest nap of an idle core whose
+      driver wakes nobody; after vdev= or pci=, what is none of these options, nor of those below, belongs to the driver,
+      as in dpdk:vdev=net_virtio_user0,path=/run/x.sock,queues=2,addr=10.7.0.2/24
   netmap:port=eth1|pipe{1|vale0:1,addr=10.7.0.2/24[,gateway=..][,mac=..][,mtu=..][,offloads=LIST]
       netmap's rings of an interface, an end of a pipe ({ or }), or a port of a VALE switch (in a build with
       --features netmap; needs netmap's kernel module)
@@ -69,7 +71,7 @@ pub(crate) enum Command {
     Ping(PingArgs),
     /// Connect stdin and stdout to a TCP server, as nc(1) does
     Connect(ConnectArgs),
-    /// Measure round trips or throughput through the async API
+    /// Measure round trips, throughput, idle connections, churn and memory through the async API, and compare
     Bench(Box<BenchArgs>),
     /// Simulate networks and hosts on virtual time
     Sim(SimArgs),

@@ -3,9 +3,9 @@
 //! A fact is named after what it says and after the requirement that it proves. `must_15`, `shld_14` and `may_2` are
 //! the numbers of RFC 9293 Appendix B; the letters are the rows of `docs/RFC.md`: b congestion control (RFC 5681,
 //! 6928, 6582, 3042), c the retransmission timer (6298), d SACK (2018, 2883, 6675), e window scale and timestamps
-//! (7323), f attacks (5961, 6528, 6056, 4987, 5927), i IPv4 and ICMP (791, 792, 1122, 1191), j ARP (826, 5227),
-//! k UDP (768), l IPv6 (8200, 4443, 4861, 4862, 7217, 3810), n what is in none of them, as VLANs. Every frame that the stack sends in any script also passes the
-//! [`oracle`].
+//! (7323), f attacks (5961, 6528, 6056, 4987, 5927), g ECN (3168), h CUBIC (9438), i IPv4 and ICMP (791, 792, 1122, 1191),
+//! j ARP (826, 5227), k UDP (768), l IPv6 (8200, 4443, 4861, 4862, 7217, 3810), n what is in none of them, as VLANs. Every
+//! frame that the stack sends in any script also passes the [`oracle`].
 
 mod codec;
 mod dsl;
