@@ -99,6 +99,10 @@ impl AsyncRead for OneSlice {
         _cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<std::io::Result<usize>> {
+        if self.request.is_empty() {
+            // Not the end: the peer waits for its answer.
+            return Poll::Pending;
+        }
         let (now, later) = self.request.split_at(buf.len().min(self.request.len()));
         buf[..now.len()].copy_from_slice(now);
         self.request = later;

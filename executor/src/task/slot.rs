@@ -83,7 +83,7 @@ mod tests {
     fn turned() -> (Rc<Executor>, Waker) {
         let executor = Rc::new(Executor::new().unwrap());
         let turned = Rc::clone(&executor);
-        (executor, waker_that_calls_when_cloned(move || drop(turned.turn(&()))))
+        (executor, waker_that_calls_when_cloned(move || _ = turned.turn(&())))
     }
 
     #[test]
