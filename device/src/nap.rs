@@ -21,10 +21,10 @@ impl Nap {
         Nap { next: Nap::MIN }
     }
 
-    /// How long to nap now, in nanoseconds, at most `longest`.
-    pub fn take(&mut self, longest: u64) -> u64 {
-        let nap = self.next.min(longest);
-        self.next = nap.saturating_mul(2).max(Nap::MIN);
+    /// How long to nap now, in nanoseconds.
+    pub fn take(&mut self) -> u64 {
+        let nap = self.next;
+        self.next = (2 * nap).min(Nap::MAX);
         nap
     }
 
@@ -48,17 +48,12 @@ mod unit {
     #[test]
     fn naps_are_longer_and_longer_up_to_a_limit() {
         let mut nap = Nap::new();
-        let naps: [u64; 8] = core::array::from_fn(|_| nap.take(Nap::MAX));
+        let naps: [u64; 8] = core::array::from_fn(|_| nap.take());
         assert_eq!(
             (naps[0], naps[1], naps[5], naps[6], naps[7]),
             (20_000, 40_000, 640_000, 1_000_000, 1_000_000)
         );
-        assert_eq!(
-            (nap.take(8_000_000), nap.take(8_000_000)),
-            (2_000_000, 4_000_000),
-            "a longer limit is grown into"
-        );
         nap.reset();
-        assert_eq!((nap.take(1000), nap.take(Nap::MAX)), (1000, 20_000));
+        assert_eq!((nap.take(), nap.take()), (20_000, 40_000));
     }
 }

@@ -56,7 +56,7 @@ impl Idle {
     pub(crate) fn arm(&mut self, seat: &Seat, is_stuck: bool) -> Option<u64> {
         self.is_armed = self.bell.is_some() && (rings_by_itself(seat) || seat.lane.enable_interrupt());
         if is_stuck {
-            return Some(self.nap.take(Nap::MAX));
+            return Some(self.nap.take());
         }
         if !self.is_armed {
             return Some(self.rest());

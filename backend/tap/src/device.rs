@@ -331,7 +331,7 @@ impl Device for TapDevice {
 
     /// Nothing tells that the kernel has memory again.
     fn arm(&mut self) -> Option<u64> {
-        (self.transmitter.lack() == Lack::Memory).then(|| self.nap.take(Nap::MAX))
+        (self.transmitter.lack() == Lack::Memory).then(|| self.nap.take())
     }
 
     fn drops(&self, count: &mut dyn FnMut(&'static str, u64)) {

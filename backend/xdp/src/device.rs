@@ -65,7 +65,7 @@ impl Attempt {
 
     fn nap(&mut self) -> Option<u64> {
         match self.outcome {
-            Kicked::Slow | Kicked::Stuck => Some(self.nap.take(Nap::MAX)),
+            Kicked::Slow | Kicked::Stuck => Some(self.nap.take()),
             Kicked::Down => Some(DOWN_NAP_NS),
             Kicked::Taken | Kicked::Gone => None,
         }

@@ -76,10 +76,11 @@ impl<F: Frame> Connection<F> {
             self.recovery.doubt(self.snd_una, self.snd_nxt, self.mss);
             self.force = true;
             if self.loss_timer == LossTimer::Timeout {
-                // Without the back-off. For a connection that nobody owns never later: a peer that opens and shuts its window
-                // for ever ends by the timeout.
+                // Without the back-off, and once with the whole time: a peer that opens and shuts its window for ever ends by
+                // the timeout.
                 let at = now.after_nanos(self.rto_ns(config));
-                self.deadlines.retransmit = if self.owned { at } else { at.min(self.deadlines.retransmit) };
+                let is_first = self.recovery.note_reopened();
+                self.deadlines.retransmit = if is_first { at } else { at.min(self.deadlines.retransmit) };
             }
         }
     }

@@ -61,6 +61,8 @@ pub(super) struct Repair {
     pub(super) probe: Option<Probe>,
     /// Only the first segment was said to be lost, and without SACK one acknowledgement tells of one more.
     doubts: bool,
+    /// The window was opened since this recovery began.
+    reopened: bool,
     /// What acknowledgements brought that were not judged yet.
     pub(super) unjudged: Unjudged,
     /// Segments that were sent again since the connection began, and the bytes in them.
@@ -215,6 +217,7 @@ impl Recovery {
                 frto: None,
                 probe: None,
                 doubts: false,
+                reopened: false,
                 unjudged: Unjudged::default(),
                 total_retrans: 0,
                 bytes_retrans: 0,
@@ -323,7 +326,8 @@ impl Recovery {
         if let Some(repair) = &mut self.repair {
             repair.dup_acks = 0;
             repair.rack.on_recovered();
-            (repair.frto, repair.doubts, repair.unjudged) = (None, false, Unjudged::default());
+            (repair.frto, repair.unjudged) = (None, Unjudged::default());
+            (repair.doubts, repair.reopened) = (false, false);
         }
         core::mem::replace(&mut self.phase, Phase::Open)
     }
@@ -420,6 +424,11 @@ impl Recovery {
         } else {
             board.lose(una, una + mss.min(nxt - una), |_, _| {});
         }
+    }
+
+    /// The peer opens its window over what is in doubt. Returns whether that is for the first time in this recovery.
+    pub(super) fn note_reopened(&mut self) -> bool {
+        self.repair.as_deref_mut().is_some_and(|repair| !core::mem::replace(&mut repair.reopened, true))
     }
 
     pub(super) fn frto(&self) -> Option<Frto> {

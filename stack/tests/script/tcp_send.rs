@@ -276,6 +276,25 @@ fn whoever_toggles_its_window_for_ever_does_not_keep_a_closed_connection() {
     }
 }
 
+/// The same where somebody owns it: its own patience ends it.
+#[test]
+fn whoever_toggles_its_window_for_ever_meets_the_user_timeout() {
+    let mut t = shut_over_a_flight(modern_syn(), 1448);
+    let id = t.id();
+    t.host.stack.tcp_set_user_timeout(id, Some(secs(5))).unwrap();
+    for round in 0.. {
+        assert!(round < 100, "20 s are more than 5");
+        if t.state() == State::Closed {
+            break;
+        }
+        t.peer(ack(1449));
+        t.wait(ms(100));
+        t.peer(ack(1449).window(0));
+        t.wait(ms(100));
+        t.drain();
+    }
+}
+
 /// The peer reported what it holds beyond a hole, threw it away when the hole was filled, and shut its window.
 #[test]
 fn must_35_a_window_shut_over_what_was_reported_and_thrown_away_is_probed() {
