@@ -2,7 +2,7 @@
 //!
 //! Every case gets a network namespace of its own ([`Namespace`]). The `hayase` program runs inside it
 //! ([`Process`]) on a TAP device, an end of a veth by AF_XDP or DPDK, or the kernel's own sockets
-//! ([`Device`](site::Device)); the kernel at the other end is reached through ordinary `std::net` sockets opened inside
+//! ([`Device`]); the kernel at the other end is reached through ordinary `std::net` sockets opened inside
 //! the namespace ([`kernel`]). [`matrix!`] runs a case on each of these devices, over IPv4 and IPv6, with every offload
 //! and with none.
 //!
