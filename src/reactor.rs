@@ -102,7 +102,7 @@ impl Reactor {
         let Some(mut seat) = self.seat.take() else {
             return self.install(|mailbox| Shard::new(device, config, seed, now, mailbox, None));
         };
-        let station = Station::new(&mut seat, &device);
+        let station = Station::new(&mut seat, &device, &config);
         let device = Steered::new(device, &mut seat, Rc::clone(&station));
         self.install_as(|id, mailbox| {
             let shard = Shard::new(device, config, seed, now, mailbox, Some(Rc::clone(&station)));
@@ -149,10 +149,10 @@ impl Reactor {
     }
 
     /// Puts a stack where there is no queue pair: it sends through another core's.
-    pub(crate) fn attach_satellite(&mut self, mut seat: Seat, config: &Config) -> io::Result<Host> {
-        let device = Satellite::new(&mut seat)?;
+    pub(crate) fn attach_satellite(&mut self, mut seat: Seat) -> io::Result<Host> {
+        let (device, config) = Satellite::new(&mut seat)?;
         self.sit(seat);
-        self.attach(device, config.clone(), time::now())
+        self.attach(device, config, time::now())
     }
 
     /// Takes the operating system's sockets in place of a stack, as a host with the addresses of this machine. With

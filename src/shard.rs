@@ -599,7 +599,10 @@ impl<D: Device> Door for Rc<Shard<D>> {
     }
 
     fn udp_connect(&self, id: UdpId, remote: SocketAddr) -> io::Result<()> {
-        self.call(|core, _| core.stack.udp_connect(id, remote))
+        self.call(|core, _| match &self.station {
+            None => core.stack.udp_connect(id, remote),
+            Some(station) => station.connect_udp(&mut core.stack, id, remote),
+        })
     }
 
     fn udp_local_addr(&self, id: UdpId) -> io::Result<SocketAddr> {

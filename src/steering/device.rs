@@ -7,7 +7,7 @@ use std::rc::Rc;
 use hayase_device::segment::{PieceChecksum, fill_checksum, segment};
 use hayase_device::{Burst, Caps, Device, Frame, Interest, Offloads, Rss, RxMeta, SharedBytes, TxMeta};
 
-use super::arrival::classify;
+use super::arrival::{classify, is_plain};
 use super::fabric::Seat;
 use super::ring::Receiver;
 use super::station::Station;
@@ -148,7 +148,8 @@ impl<D: Device> Device for Steered<D> {
         while burst.room() > 0
             && let Some((frame, meta, hops)) = gathered.pop_front()
         {
-            let stays = station.is_trivial() || hops >= HOPS_MAX;
+            // What the NIC spreads by something else than the flow, errors and fragments, may be another shard's in any case.
+            let stays = hops >= HOPS_MAX || station.is_trivial() && is_plain(frame.bytes());
             let home = if stays { station.core() } else { station.home(classify(frame.bytes())) };
             if home == station.core() {
                 burst.push(frame, meta);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hayase_device::{Caps, FlowKey, Rss, TxMeta};
 use hayase_executor::Handle;
-use hayase_stack::{Hearsay, Migrant};
+use hayase_stack::{Config, Hearsay, Migrant};
 
 use super::CORES_MAX;
 use super::policy::AcceptPolicy;
@@ -127,11 +127,12 @@ pub(super) struct Spread {
     pub(super) is_sorted: bool,
 }
 
-/// A queue pair that others send through.
-#[derive(Debug, Clone, Copy)]
+/// A queue pair that others send through, and how the stack on it behaves: as theirs have to.
+#[derive(Debug, Clone)]
 pub(super) struct Uplink {
     pub(super) caps: Caps,
     pub(super) mac: [u8; 6],
+    pub(super) config: Config,
 }
 
 #[derive(Debug)]
@@ -257,8 +258,8 @@ impl Fabric {
         let _ = self.members[core].uplink.set(uplink);
     }
 
-    pub(super) fn uplink(&self, core: usize) -> io::Result<Uplink> {
-        let uplink = self.members[core].uplink.get().copied();
+    pub(super) fn uplink(&self, core: usize) -> io::Result<&Uplink> {
+        let uplink = self.members[core].uplink.get();
         uplink.ok_or_else(|| io::Error::other(format!("core {core}, which has the queue, has not started")))
     }
 
@@ -334,7 +335,7 @@ pub(super) fn seats(cores: usize, queues: usize, policy: AcceptPolicy) -> io::Re
 mod tests {
     use super::*;
     use hayase_device::{Burst, Device, Frame, TxMeta};
-    use hayase_stack::{Config, Instant, Stack};
+    use hayase_stack::{Instant, Stack};
     use hayase_wire::{Wire, WireConfig};
 
     use crate::steering::table::Kind;

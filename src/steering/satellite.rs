@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
 use hayase_device::{Burst, Caps, Device, Interest, Offloads, SharedBytes, TxMeta};
+use hayase_stack::Config;
 
 use super::fabric::{Fabric, Seat};
 use super::ring::Sender;
@@ -31,15 +32,17 @@ pub(crate) struct Satellite {
 }
 
 impl Satellite {
-    /// Takes the uplink of a seat.
+    /// Takes the uplink of a seat. Returns how the stack at its other end behaves, too: what a device asks of its stack,
+    /// a VLAN above all, it asks of all whose frames it carries.
     ///
     /// # Errors
     /// If the seat has none, or the core at its other end has no device yet.
-    pub(crate) fn new(seat: &mut Seat) -> io::Result<Satellite> {
+    pub(crate) fn new(seat: &mut Seat) -> io::Result<(Satellite, Config)> {
         let uplink = seat.uplink.take();
         let (owner, uplink) =
             uplink.ok_or_else(|| io::Error::other("this core has a queue pair of its own"))?;
-        let real = seat.fabric.uplink(owner)?;
+        let fabric = Arc::clone(&seat.fabric);
+        let real = fabric.uplink(owner)?;
         let pool = Pool::new(PoolConfig::default());
         let mut satellite = Satellite {
             caps: Caps { queue: seat.core as u16, held_len_max: pool.small_len_max(), ..real.caps },
@@ -48,12 +51,12 @@ impl Satellite {
             pool,
             uplink,
             owner,
-            fabric: Arc::clone(&seat.fabric),
+            fabric: Arc::clone(&fabric),
             is_dirty: false,
             dropped: 0,
         };
         satellite.set_offloads(Offloads::ALL);
-        Ok(satellite)
+        Ok((satellite, real.config.clone()))
     }
 }
 
@@ -133,8 +136,8 @@ mod tests {
         let (real, peer) = Wire::pair(WireConfig { b: EndConfig { offloads: peer, ..config.b }, ..config });
         let mut seats = seats(2, 1, AcceptPolicy::Local).unwrap().into_iter();
         let (mut first, mut second) = (seats.next().unwrap(), seats.next().unwrap());
-        let station = Station::new(&mut first, &real);
-        let satellite = Satellite::new(&mut second).unwrap();
+        let station = Station::new(&mut first, &real, &Config::default());
+        let (satellite, _) = Satellite::new(&mut second).unwrap();
         (Steered::new(real, &mut first, station), satellite, peer)
     }
 
@@ -190,7 +193,8 @@ mod tests {
         real.set_offloads(Offloads::NONE);
         let mut seats = seats(2, 1, AcceptPolicy::Local).unwrap().into_iter();
         let (mut first, mut second) = (seats.next().unwrap(), seats.next().unwrap());
-        let _station = Station::new(&mut first, &real);
-        assert_eq!(Satellite::new(&mut second).unwrap().caps().offloads, Offloads::SG);
+        let _station = Station::new(&mut first, &real, &Config::default());
+        let (satellite, _) = Satellite::new(&mut second).unwrap();
+        assert_eq!(satellite.caps().offloads, Offloads::SG);
     }
 }

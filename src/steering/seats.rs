@@ -23,6 +23,6 @@ fn take(seat: Seat, queue: Option<Queue>) -> Queue {
             reactor.sit(seat);
             queue(reactor, config)
         }
-        None => Ok(vec![reactor.attach_satellite(seat, config)?]),
+        None => Ok(vec![reactor.attach_satellite(seat)?]),
     })
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hayase_device::{Device, FlowKey, Frame, Rss, RxMeta};
 use hayase_executor::Handle;
-use hayase_stack::{EchoId, Error, ListenerId, Socket, Stack, TcpId, UdpId};
+use hayase_stack::{Config, EchoId, Error, ListenerId, Socket, Stack, TcpId, UdpId};
 use hayase_time::Instant;
 
 use super::arrival::Arrival;
@@ -45,15 +45,15 @@ pub(crate) struct Station {
     joining: RefCell<Joining>,
     /// Services that another core has joined lately, and until when connections may come here that are its.
     making_way: RefCell<Vec<(Service, usize, Instant)>>,
-    /// Connections of ours that are pinned to us.
+    /// Connections of ours, and UDP sockets with a peer, that are pinned to us.
     pinned: RefCell<Vec<FlowKey>>,
     /// The core that was last dealt a connection.
     dealt_to: Cell<usize>,
 }
 
 impl Station {
-    /// Takes the sending ends of a seat whose queue pair, if it has one, is `device`.
-    pub(crate) fn new(seat: &mut Seat, device: &impl Device) -> Rc<Station> {
+    /// Takes the sending ends of a seat whose queue pair, if it has one, is `device`, with a stack of that `config` on it.
+    pub(crate) fn new(seat: &mut Seat, device: &impl Device, config: &Config) -> Rc<Station> {
         let (core, fabric) = (seat.core, Arc::clone(&seat.fabric));
         let cores = fabric.cores();
         let Spread { rss, is_sorted } = fabric.spread(|| match device.rss() {
@@ -62,7 +62,8 @@ impl Station {
         });
         let table = Table::new(core, cores, rss.clone(), *is_sorted);
         if seat.uplink.is_none() {
-            fabric.set_uplink(core, Uplink { caps: *device.caps(), mac: device.mac() });
+            let uplink = Uplink { caps: *device.caps(), mac: device.mac(), config: config.clone() };
+            fabric.set_uplink(core, uplink);
         }
         Rc::new(Station {
             core,
@@ -160,6 +161,7 @@ impl Station {
             News::Ready(service, core) => self.one_is_ready(service, core),
             News::Opened(service, core) => {
                 self.table.borrow_mut().open(service, core);
+                self.pin_all(service, stack);
                 self.making_way.borrow_mut().push((service, core, now + JOIN_TIME));
             }
             News::Closed(service, core) => self.table.borrow_mut().close(service, core),
@@ -197,6 +199,19 @@ impl Station {
         let (id, number) = self.choose(stack, local.port() == 0, open, Stack::udp_close)?;
         self.open(Service { kind: Kind::Udp, number });
         Ok(id)
+    }
+
+    /// Sets the peer of a UDP socket. Its datagrams come here, also where other cores have sockets at the port.
+    pub(crate) fn connect_udp<F: Frame>(
+        &self,
+        stack: &mut Stack<F>,
+        id: UdpId,
+        remote: SocketAddr,
+    ) -> Result<(), Error> {
+        stack.udp_connect(id, remote)?;
+        let number = stack.udp_local_addr(id)?.port();
+        self.pin_all(Service { kind: Kind::Udp, number }, stack);
+        Ok(())
     }
 
     /// Opens an echo socket, whose identifier no other core has.
@@ -367,7 +382,10 @@ impl Station {
         let source = SocketAddr::new(remote.ip(), remote.port());
         let flow = |local| FlowKey { source, destination: local, udp: false };
         let is_home = |local| self.table.borrow().home_of_flow(&flow(local)) == self.core;
-        let (id, value) = open(stack, &is_home)?;
+        // Where the hash is of addresses alone, no port brings the answers here, and a pin has to.
+        let tries = Cell::new(TRIES_PER_CORE * self.fabric.cores());
+        let is_good = |local| is_home(local) || tries.replace(tries.get().saturating_sub(1)) == 0;
+        let (id, value) = open(stack, &is_good)?;
         let local = stack.tcp_local_addr(id)?;
         if !is_home(local) {
             self.pin(flow(local));
@@ -375,13 +393,15 @@ impl Station {
         Ok((id, value))
     }
 
-    /// Pins the connections at a port that would be at home elsewhere.
+    /// Pins the connections at a port, and the UDP sockets with a peer, that would be at home elsewhere.
     fn pin_all<F: Frame>(&self, service: Service, stack: &Stack<F>) {
-        if service.kind != Kind::Tcp {
-            return;
-        }
-        for (local, remote) in stack.tcp_flows_at(service.number) {
-            let flow = FlowKey { source: remote, destination: local, udp: false };
+        let flows = match service.kind {
+            Kind::Tcp => stack.tcp_flows_at(service.number),
+            Kind::Udp => stack.udp_flows_at(service.number),
+            Kind::Echo => return,
+        };
+        for (local, remote) in flows {
+            let flow = FlowKey { source: remote, destination: local, udp: service.kind == Kind::Udp };
             let home = self.table.borrow().home_of_flow(&flow);
             if home != self.core {
                 self.pin(flow);
@@ -408,7 +428,10 @@ impl Station {
 
     /// Takes away the pins of connections that are no more.
     pub(super) fn sweep<F: Frame>(&self, stack: &Stack<F>) {
-        let is_over = |flow: &mut FlowKey| !stack.tcp_has_flow(flow.destination, flow.source);
+        let is_over = |flow: &mut FlowKey| match flow.udp {
+            true => !stack.udp_has_flow(flow.destination, flow.source),
+            false => !stack.tcp_has_flow(flow.destination, flow.source),
+        };
         let over: Vec<_> = self.pinned.borrow_mut().extract_if(.., is_over).collect();
         over.into_iter().for_each(|flow| self.unpin(flow));
     }

@@ -59,7 +59,7 @@ impl Table {
         }
     }
 
-    /// Whether all that comes to this shard is for it, so that nobody needs to look.
+    /// Whether all segments and datagrams that come to this shard are for it, so that nobody needs to look at their ports.
     #[inline]
     pub(super) fn is_trivial(&self) -> bool {
         self.is_sorted && self.partial_count == 0 && self.pins.is_empty()
@@ -87,15 +87,15 @@ impl Table {
         self.among(service, hash).unwrap_or(usize::from(self.rss.queue_of_hash(hash)))
     }
 
-    /// The core that the hash chooses among those that have a service. `None` if none has.
+    /// The core that the hash chooses among those that have a service. `None` if none has. Where another core than the
+    /// chosen one begins or ceases to have it, the choice is the same.
     fn among(&self, service: Service, hash: u32) -> Option<usize> {
         let cores = self.cores_of(service);
         let chosen = usize::from(self.rss.queue_of_hash(hash));
         if cores & bit(chosen) != 0 {
             return Some(chosen);
         }
-        let count = cores.count_ones().max(1);
-        (0..self.cores).filter(|core| cores & bit(*core) != 0).nth((hash % count) as usize)
+        (0..self.cores).filter(|core| cores & bit(*core) != 0).max_by_key(|core| rank(hash, *core))
     }
 
     /// The first fragment tells where the others go.
@@ -151,6 +151,14 @@ impl Table {
     }
 }
 
+/// How much a hash prefers a core (rendezvous hashing): whoever has the highest rank of several keeps it when others go.
+fn rank(hash: u32, core: usize) -> u64 {
+    // The finalizer of SplitMix64 without its last step.
+    let mut rank = (u64::from(hash) << 32 | core as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    rank = (rank ^ rank >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    rank ^ rank >> 27
+}
+
 /// The set of one core. That of 64, one too many, is empty.
 fn bit(core: usize) -> u64 {
     1u64.checked_shl(core as u32).unwrap_or(0)
@@ -186,6 +194,21 @@ mod tests {
         assert!(none == 0 && last == 0 && some > 300 && others > 300, "{some} {others}");
         table.close(SERVICE, 2);
         assert_eq!(spread(&table), [0, 1000, 0, 0]);
+    }
+
+    /// Whoever leaves pins its own connections: those of others must not move.
+    #[test]
+    fn a_core_that_leaves_a_port_moves_no_flow_of_others() {
+        let mut table = table(0, 8, false);
+        [1, 2, 4, 7].into_iter().for_each(|core| table.open(SERVICE, core));
+        let homes =
+            |table: &Table| (1..=2000).map(|port| table.home_of_flow(&flow(port))).collect::<Vec<_>>();
+        let before = homes(&table);
+        assert!([1, 2, 4, 7].iter().all(|core| before.iter().filter(|home| *home == core).count() > 300));
+        table.close(SERVICE, 4);
+        let after = homes(&table);
+        assert!(before.iter().zip(&after).all(|(before, after)| *before == 4 || before == after));
+        assert!(!after.contains(&4));
     }
 
     #[test]

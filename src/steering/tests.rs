@@ -3,6 +3,7 @@
 mod absent;
 mod devices;
 mod discovery;
+mod flows;
 mod moves;
 
 use std::io;
@@ -188,6 +189,11 @@ fn site(cores: usize, queues: usize, spreading: Spreading, policy: AcceptPolicy)
 
 fn site_with(builder: Builder, cores: usize, queues: usize, spreading: Spreading) -> Site {
     let rss = (spreading == Spreading::Rss && queues == cores).then(|| Rss::even(queues as u16));
+    site_by(builder, queues, spreading, rss)
+}
+
+/// The same with a NIC that spreads by `rss`.
+fn site_by(builder: Builder, queues: usize, spreading: Spreading, rss: Option<Rss>) -> Site {
     let (mut near, mut far) = (Vec::new(), Vec::new());
     for _ in 0..queues {
         let ((to_server, from_client), (to_client, from_server)) = (ring(), ring());

@@ -65,3 +65,4 @@ pub use socket::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
 pub use stack::Stack;
 pub use tcp::migrate::Migrant;
 pub use tcp::{CaState, Congestion, Ecn, Keepalive, State, TcpInfo};
+pub use udp::check_destination;

@@ -1,5 +1,6 @@
 //! The stack: its parts, its verbs, and the calls on its sockets; those of TCP are in [`connections`](crate::connections).
 
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::num::NonZeroU64;
 use core::task::Poll;
@@ -301,10 +302,21 @@ impl<F: Frame> Stack<F> {
     /// Sets the peer: only its datagrams are received, and its ICMP errors reported.
     ///
     /// # Errors
-    /// `NetworkUnreachable`, `StaleHandle`; `AddrInUse` if another socket has the same two addresses.
+    /// `NetworkUnreachable`, `StaleHandle`; `AddrInUse` if another socket has the same two addresses; `InvalidInput` if
+    /// they are of different IP versions.
     pub fn udp_connect(&mut self, id: UdpId, remote: SocketAddr) -> Result<(), Error> {
         let source = self.link.source_for(remote.ip())?;
         self.udp.connect(id, remote, source)
+    }
+
+    /// Whether a socket has these two addresses.
+    pub fn udp_has_flow(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        self.udp.has_flow(local, remote)
+    }
+
+    /// Both addresses, ours first, of the sockets with a peer at one of our ports. It looks at all of them: not for the path.
+    pub fn udp_flows_at(&self, port: u16) -> Vec<(SocketAddr, SocketAddr)> {
+        self.udp.flows_at(port)
     }
 
     /// Our end.

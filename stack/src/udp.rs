@@ -52,6 +52,11 @@ const DATAGRAM_LEN: usize = 128;
 const PAYLOAD_MAX_V4: usize = 65_507;
 const PAYLOAD_MAX_V6: usize = 65_527;
 
+/// Datagrams that are sent before their sender waits for the next turn, also where no device asks for that: those to this
+/// host itself, and those to a neighbour whose address nobody knows. Or a task that sends without end would let no other
+/// run, and no timer expire.
+const SENT_COUNT_MAX: u32 = 1024;
+
 /// All UDP sockets, found by their addresses.
 #[derive(Debug)]
 pub(crate) struct Udp<F> {
@@ -62,6 +67,8 @@ pub(crate) struct Udp<F> {
     ready: Vec<u32>,
     /// Sockets whose sender waits for the device.
     blocked: Vec<u32>,
+    /// Datagrams sent since somebody last waited.
+    sent_count: u32,
     /// What all datagrams that wait take.
     memory_len: usize,
 }
@@ -74,6 +81,7 @@ impl<F: Frame> Udp<F> {
             connected: HashMap::with_hasher(FixedState::with_seed(random.table_keys()[1])),
             ready: Vec::new(),
             blocked: Vec::new(),
+            sent_count: 0,
             memory_len: 0,
         }
     }
@@ -128,10 +136,11 @@ impl<F: Frame> Udp<F> {
     }
 
     /// # Errors
-    /// `AddrInUse` if another socket has the same two addresses.
+    /// `AddrInUse` if another socket has the same two addresses; `InvalidInput` if they are of two IP versions.
     pub(crate) fn connect(&mut self, id: UdpId, remote: SocketAddr, source: IpAddr) -> Result<(), Error> {
         let socket = self.get(id)?;
         let (before, mut local) = (socket.ends(), socket.local);
+        check_version(local, remote)?;
         if local.ip().is_unspecified() {
             local.set_ip(source);
         }
@@ -145,6 +154,14 @@ impl<F: Frame> Udp<F> {
         let socket = self.get_mut(id)?;
         (socket.local, socket.remote) = (local, Some(remote));
         Ok(())
+    }
+
+    pub(crate) fn has_flow(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        self.connected.contains_key(&(local, key(remote.ip(), remote.port())))
+    }
+
+    pub(crate) fn flows_at(&self, port: u16) -> Vec<(SocketAddr, SocketAddr)> {
+        self.connected.keys().copied().filter(|(local, _)| local.port() == port).collect()
     }
 
     /// Nothing that comes in leads to the socket with these ends any more.
@@ -216,15 +233,23 @@ impl<F: Frame> Udp<F> {
         to: Option<SocketAddr>,
         egress: &mut Egress<'_, F, D>,
     ) -> Poll<Result<usize, Error>> {
-        let Udp { sockets, blocked, .. } = self;
+        let Udp { sockets, blocked, sent_count, .. } = self;
         let Some(socket) = sockets.get_generation_mut(id.index, id.generation) else {
             return Poll::Ready(Err(Error::StaleHandle));
         };
         if let Some(error) = socket.error.take() {
             return Poll::Ready(Err(error));
         }
-        match socket.transmit(bytes, to, egress) {
-            Ok(()) => Poll::Ready(Ok(bytes.len())),
+        let sent = if *sent_count < SENT_COUNT_MAX {
+            socket.transmit(bytes, to, egress)
+        } else {
+            Err(Refusal::Full)
+        };
+        match sent {
+            Ok(()) => {
+                *sent_count += 1;
+                Poll::Ready(Ok(bytes.len()))
+            }
             Err(Refusal::Full) => {
                 if socket.blocked_at.is_none() {
                     socket.blocked_at = Some(blocked.len());
@@ -315,8 +340,9 @@ impl<F: Frame> Udp<F> {
         }
     }
 
-    /// The device has room again.
+    /// The device has room again, and whoever sends without end has let others run.
     pub(crate) fn unblock(&mut self) {
+        self.sent_count = 0;
         let mut blocked = core::mem::take(&mut self.blocked);
         for index in blocked.drain(..) {
             if let Some(socket) = self.sockets.get_mut(index) {
@@ -347,6 +373,26 @@ impl<F: Frame> Udp<F> {
     }
 }
 
+/// Whether a socket that is bound to `local` can send to this address at all, whatever the routes.
+///
+/// # Errors
+/// `InvalidInput` if it has no address or no port, or is of another IP version.
+pub fn check_destination(local: SocketAddr, to: SocketAddr) -> Result<(), Error> {
+    if to.port() == 0 || to.ip().is_unspecified() {
+        return Err(Error::InvalidInput("a datagram needs a destination address and port"));
+    }
+    check_version(local, to)
+}
+
+/// Whether a socket can send to this address: one at `[::]` can to any.
+fn check_version(local: SocketAddr, remote: SocketAddr) -> Result<(), Error> {
+    let is_any = local.is_ipv6() && local.ip().is_unspecified();
+    if is_any || local.is_ipv4() == remote.is_ipv4() {
+        return Ok(());
+    }
+    Err(Error::InvalidInput("socket and peer are of different IP versions"))
+}
+
 enum Refusal {
     Full,
     Error(Error),
@@ -365,20 +411,11 @@ impl<F: Frame> UdpSocket<F> {
         egress: &mut Egress<'_, F, D>,
     ) -> Result<(), Refusal> {
         let to = to.or(self.remote).ok_or(Refusal::Error(Error::NotConnected))?;
-        if to.port() == 0 || to.ip().is_unspecified() {
-            return Err(Refusal::Error(Error::InvalidInput(
-                "a datagram needs a destination address and port",
-            )));
-        }
+        check_destination(self.local, to).map_err(Refusal::Error)?;
         let src = match self.local.ip() {
             ip if ip.is_unspecified() => egress.link.source_for(to.ip()).map_err(Refusal::Error)?,
             ip => ip,
         };
-        if src.is_ipv4() != to.is_ipv4() {
-            return Err(Refusal::Error(Error::InvalidInput(
-                "socket and destination are of different IP versions",
-            )));
-        }
         egress.link.check_ends(src, to.ip()).map_err(Refusal::Error)?;
         let payload_max = if src.is_ipv4() { PAYLOAD_MAX_V4 } else { PAYLOAD_MAX_V6 };
         if bytes.len() > payload_max {

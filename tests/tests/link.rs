@@ -160,6 +160,24 @@ fn in_a_vlan(offloads: &str) {
     assert!(!exit.status.success() && exit.stderr.contains("unreachable"), "{exit:?}");
 }
 
+/// A TAP device has one queue: the other core sends through it, and its frames need the tag as well.
+#[test]
+fn every_core_is_in_the_vlan() {
+    let Some(namespace) = namespace() else { return };
+    bridge(&namespace);
+    let device = format!("tap:name={INTERFACE},addr=10.7.0.2/24,addr=fd00:7::2/64,dad=0,vlan=5");
+    let port = PORT.to_string();
+    let serve = ["serve", "echo", "--port", &port, "--cores", "2", "--device", &device];
+    let server = Process::spawn_in(&namespace, binary::hayase().args(serve));
+    for address in [address(&server, |ip| ip.is_ipv4()), address(&server, |ip| ip.is_ipv6())] {
+        let address = address.to_string();
+        // As many as leave no core without one.
+        let bench =
+            ["bench", "pingpong", "--connections", "32", "--round-trips", "320", "--connect", &address];
+        at_hy1(&namespace, &bench, "vlan=5").wait(START_MAX).success();
+    }
+}
+
 #[test]
 fn a_vlan_with_every_offload() {
     in_a_vlan("all");
