@@ -29,7 +29,7 @@ Devices (SPEC):
       for the kernel (tcp:PORT[-PORT], udp:PORT[-PORT], icmp, arp, ADDRESS; may be repeated); trust=on over a veth
   dpdk:vdev=NAME[,ARGUMENTS]|pci=ADDRESS,addr=10.7.0.2/24[,gateway=..][,mac=..][,mtu=..][,offloads=LIST][,eal=WORDS]
       [,nap=MS]
-      a device of one of DPDK's drivers (in a build with --features dpdk); nap=8 is the longest nap of an idle core whose
+      a device of one of DPDK's drivers (in a build with --features dpdk); nap=16 is the longest nap of an idle core whose
       driver wakes nobody; after vdev= or pci=, what is none of these options, nor of those below, belongs to the driver,
       as in dpdk:vdev=net_virtio_user0,path=/run/x.sock,queues=2,addr=10.7.0.2/24
   netmap:port=eth1|pipe{1|vale0:1,addr=10.7.0.2/24[,gateway=..][,mac=..][,mtu=..][,offloads=LIST]

@@ -312,7 +312,7 @@ fn a_driver_without_interrupts_naps_longer_and_longer() {
         assert!((20_000..=20_000.max(rested / 8)).contains(&last), "{last} after {rested}");
         (rested, count) = (rested + last, count + 1);
     }
-    assert!(count < 200 && last == 8_000_000, "{count} naps in the first second, the last of {last}");
+    assert!(count < 200 && last == 16_000_000, "{count} naps in the first second, the last of {last}");
     send(&mut peer, &raw(SOMEBODY, PEER_MAC, 60), TxMeta::default());
     // A client offers buffers when it looks for frames: the first may have to wait for one.
     eventually("a frame", || {
@@ -320,7 +320,7 @@ fn a_driver_without_interrupts_naps_longer_and_longer() {
         receive(&mut device)
     });
     assert_eq!(device.arm(), Some(20_000));
-    while device.arm() < Some(8_000_000) {}
+    while device.arm() < Some(16_000_000) {}
     send(&mut device, &raw(PEER_MAC, SOMEBODY, 60), TxMeta::default());
     assert_eq!(device.arm(), Some(20_000), "what was sent may be answered soon");
 }
