@@ -47,7 +47,7 @@ pub(super) struct Recovery {
 #[derive(Debug)]
 pub(super) struct Repair {
     account: Account,
-    /// Recovery ends when this is acknowledged; outside of it, of no account.
+    /// Recovery ends when this is acknowledged; outside of it, where the last one ended.
     recover: Seq,
     /// Duplicate ACKs since SND.UNA last moved.
     dup_acks: u32,
@@ -209,7 +209,8 @@ impl Recovery {
         self.repair.get_or_insert_with(|| {
             Box::new(Repair {
                 account: Account::default(),
-                recover: una,
+                // RFC 6582 §3.2 step 1
+                recover: una - 1,
                 dup_acks: 0,
                 rack: Rack::new(una),
                 prr: Prr::default(),
@@ -348,16 +349,17 @@ impl Recovery {
 
     /// Marks what is lost by now. Returns how many bytes are newly so, and after how many nanoseconds more will be.
     pub(super) fn detect(&mut self, una: Seq, mss: u32, rtt: &Rtt, now: Instant) -> (u32, u64) {
-        let Some(Repair { account, dup_acks, rack, sampler, .. }) = self.repair.as_deref_mut() else {
+        let Some(Repair { account, dup_acks, rack, sampler, recover, .. }) = self.repair.as_deref_mut()
+        else {
             return (0, 0);
         };
         let before = account.lost_len;
         let mut board = Scoreboard::new(&mut self.flight, account, una);
         let is_past_thresh = *dup_acks >= DUP_THRESH || board.is_past_dup_thresh(mss);
         if !self.has_sack {
-            // RFC 6582 §3.2 step 2: after a timeout, duplicates of what it resent prove nothing. The phase says that
-            // `recover` is behind; a comparison would go wrong 2 GiB later.
-            if is_past_thresh && self.phase == Phase::Open {
+            // RFC 6582 §3.2 step 2: duplicates of what was sent again prove nothing, until more than `recover` is
+            // acknowledged. The phase says that it is not ahead; a comparison would go wrong 2 GiB later.
+            if is_past_thresh && self.phase == Phase::Open && una != *recover {
                 self.lose_first(una, mss);
             }
             return (self.lost_len() - before, 0);

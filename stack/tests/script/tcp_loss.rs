@@ -292,6 +292,26 @@ fn b8_a_partial_ack_brings_the_next_hole_at_once() {
     }
 }
 
+/// RFC 6582 §3.2 step 2: they may be answers to what was sent again in vain.
+#[test]
+fn b8_duplicates_at_the_end_of_a_recovery_begin_no_other() {
+    let mut t = ten_out(Script::server());
+    t.peer_all((0..3).map(|_| ack(at(0))));
+    t.drain();
+    let recover = t.seen;
+    t.peer(ack(recover));
+    t.drain();
+    t.peer_all((0..3).map(|_| ack(recover)));
+    let flight = t.drain();
+    assert!(flight.iter().all(|got| got.seq > recover), "{flight:?}");
+    let next = recover + MSS;
+    t.peer(ack(next));
+    t.drain();
+    t.peer_all((0..3).map(|_| ack(next)));
+    let flight = t.drain();
+    assert!(flight.iter().any(|got| got.seq == next), "{flight:?}");
+}
+
 /// RFC 3042
 #[test]
 fn b9_two_duplicate_acks_release_new_data() {

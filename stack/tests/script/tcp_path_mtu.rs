@@ -225,6 +225,9 @@ fn n3_without_sack_the_loss_of_a_probe_is_found_by_duplicates() {
     t.drain();
     icmp_error(&mut t, 3, 4, 1000, isn, 1);
     deliver_all(&mut t);
+    // Duplicates at the very end of a recovery would not count.
+    t.write(100);
+    deliver_all(&mut t);
     t.wait(Duration::from_secs(601));
     t.write(14_600);
     let flight = t.drain();
