@@ -38,10 +38,18 @@ const READ_LEN: usize = 65_536;
 /// What an IP packet may have: cutting it to the link's MTU is the kernel's affair.
 const PACKET_LEN_MAX: usize = 65_535;
 
+/// Calls of a turn that are answered at once, where they could have waited. Further ones wait for the next turn: a task for
+/// which there is always something would let no other run, and no timer expire.
+const ASKED_COUNT_MAX: usize = 1024;
+
 /// The sockets of one thread.
 pub(crate) struct KernelShard {
     sockets: RefCell<Sockets>,
     wakers: RefCell<Wakers>,
+    /// Calls that could have waited, since the turn began.
+    asked_count: Cell<usize>,
+    /// Sockets for which a call waits for the next turn.
+    put_off: RefCell<Vec<Socket>>,
     /// What reads without a buffer of the caller's go through.
     buffer: Cell<Vec<u8>>,
     /// Connections that are closed and have so long to deliver the rest.
@@ -56,10 +64,11 @@ pub(crate) struct KernelShard {
 trait Named: WaitsIn + Copy {
     fn key(self) -> Key;
     fn of(key: Key) -> Self;
+    fn socket(self) -> Socket;
 }
 
 macro_rules! named {
-    ($($id:ident),*) => {
+    ($($id:ident => $socket:ident),*) => {
         $(impl Named for $id {
             fn key(self) -> Key {
                 Key { index: self.index, generation: self.generation }
@@ -68,11 +77,15 @@ macro_rules! named {
             fn of(Key { index, generation }: Key) -> $id {
                 $id { index, generation }
             }
+
+            fn socket(self) -> Socket {
+                Socket::$socket(self)
+            }
         })*
     };
 }
 
-named!(TcpId, ListenerId, UdpId, EchoId);
+named!(TcpId => Tcp, ListenerId => Listener, UdpId => Udp, EchoId => Echo);
 
 fn socket(kind: Kind, key: Key) -> Socket {
     match kind {
@@ -149,6 +162,8 @@ impl KernelShard {
         KernelShard {
             sockets: RefCell::new(sockets),
             wakers: RefCell::default(),
+            asked_count: Cell::new(0),
+            put_off: RefCell::default(),
             buffer: Cell::default(),
             lingering: RefCell::default(),
             addresses: RefCell::default(),
@@ -180,6 +195,12 @@ impl KernelShard {
         notify: Notify<'_>,
         op: impl FnOnce(&mut Sockets, Key) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        if notify.waker().is_some() && self.asked_count.replace(self.asked_count.get() + 1) >= ASKED_COUNT_MAX
+        {
+            self.put_off.borrow_mut().push(id.socket());
+            self.wait(id, side, notify);
+            return Poll::Pending;
+        }
         let mut sockets = self.sockets.borrow_mut();
         if notify.waker().is_none() {
             sockets.presume_ready(id.key());
@@ -221,10 +242,11 @@ impl KernelShard {
     /// Asks the readiness set, and wakes everybody whose socket changed.
     fn look(&self) -> usize {
         let mut wakers = self.wakers.borrow_mut();
+        let put_off = self.put_off.take();
         let count = waking(|waking| {
-            self.sockets.borrow_mut().poll(|kind, key, readiness| {
-                wakers.wake(socket(kind, key), ready(readiness), |task| waking.wake(task));
-            })
+            let mut wake = |socket, ready| wakers.wake(socket, ready, |task| waking.wake(task));
+            put_off.into_iter().for_each(|socket| wake(socket, Ready::READABLE | Ready::WRITABLE));
+            self.sockets.borrow_mut().poll(|kind, key, readiness| wake(socket(kind, key), ready(readiness)))
         });
         if let Some(mut woken) = wakers.woken() {
             drop(wakers);
@@ -275,6 +297,7 @@ impl KernelShard {
 impl Turn for KernelShard {
     fn receive(&self, now: Instant) -> usize {
         self.now.set(now);
+        self.asked_count.set(0);
         if !self.mailbox.is_empty() {
             self.mailbox.take().into_iter().for_each(|farewell| self.bid(farewell));
         }
@@ -291,7 +314,9 @@ impl Turn for KernelShard {
     }
 
     fn pending(&self) -> bool {
-        !self.mailbox.is_empty() || self.sockets.borrow_mut().is_pending()
+        !self.mailbox.is_empty()
+            || !self.put_off.borrow().is_empty()
+            || self.sockets.borrow_mut().is_pending()
     }
 
     fn interests(&self, add: &mut dyn FnMut(Interest)) {

@@ -1,5 +1,6 @@
 //! Sockets on the loopback interface.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::task::Poll;
@@ -218,6 +219,23 @@ fn threads_share_a_port_and_a_thread_does_not() {
     assert_eq!(one.listen(addr, 8).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     let mut alone = Sockets::new(false).unwrap();
     assert_eq!(alone.listen(addr, 8).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+}
+
+/// Two tables are two cores: what comes to one port is for either.
+#[test]
+fn a_port_that_the_system_chooses_is_nobody_elses() {
+    let mut tables = [Sockets::new(true).unwrap(), Sockets::new(true).unwrap()];
+    let mut ports = HashSet::new();
+    for round in 0..800 {
+        let sockets = &mut tables[round % 2];
+        let key = sockets.bind(localhost()).unwrap();
+        let addr = sockets.udp(key).unwrap().local_addr().unwrap();
+        assert!(ports.insert(addr.port()), "{addr} was chosen twice of {round}");
+    }
+    let [one, other] = &mut tables;
+    let key = one.bind(localhost()).unwrap();
+    let chosen = one.udp(key).unwrap().local_addr().unwrap();
+    assert!(other.bind(chosen).is_ok(), "whoever asks for it by name shares it");
 }
 
 /// Also before the set has ever been asked, when the socket's first change is still on its way.

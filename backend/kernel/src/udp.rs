@@ -20,11 +20,16 @@ pub struct Udp {
 
 impl Udp {
     pub(crate) fn bind(addr: SocketAddr, shares_port: bool) -> io::Result<Udp> {
+        let is_free = addr.port() == 0;
         let (fd, addr) = address::open_for(addr, SocketType::DGRAM)?;
-        if shares_port {
+        // A port that the system chooses is to be nobody else's, and among sockets that share theirs it is any.
+        if shares_port && !is_free {
             sockopt::set_socket_reuseport(&fd, true)?;
         }
         rustix::net::bind(&fd, &addr)?;
+        if shares_port && is_free {
+            sockopt::set_socket_reuseport(&fd, true)?;
+        }
         Ok(Udp { source: Source::eager(fd), is_ipv6: addr.is_ipv6() })
     }
 
