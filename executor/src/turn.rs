@@ -55,7 +55,8 @@ impl Core {
                     break;
                 }
             }
-            polls += self.run_awake(self.config.polls_max.saturating_sub(polls));
+            // Also where the root had the only one: it may wait for a task, awake.
+            polls += self.run_awake(self.config.polls_max.saturating_sub(polls).max(1));
             if polls >= self.config.polls_max || !root.is_woken() {
                 break;
             }

@@ -409,6 +409,20 @@ fn busy_tasks_do_not_starve_the_reactor_or_each_other() {
     assert_eq!(executor.metrics().polls, 300);
 }
 
+/// The root may wait for a task without sleeping.
+#[test]
+fn with_a_single_poll_for_a_turn_a_task_runs_beside_the_root() {
+    let config = Config { polls_max: 1, ..Config::default() };
+    let executor = Executor::builder().config(config).build().unwrap();
+    executor.block_on(&(), async {
+        let task = spawn(async {});
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        assert!(task.is_finished());
+    });
+}
+
 #[test]
 fn the_root_is_neither_starved_nor_greedy() {
     let executor = executor();
