@@ -27,7 +27,8 @@ async fn serve(socket: UdpSocket) -> io::Result<()> {
     let mut buf = vec![0; 65_536];
     loop {
         let (len, peer) = socket.recv_from(&mut buf).await?;
-        socket.send_to(&buf[..len], peer).await?;
+        // A peer that cannot be answered is no reason to stop.
+        let _ = socket.send_to(&buf[..len], peer).await;
     }
 }
 

@@ -344,6 +344,30 @@ fn on_all(offloads: Vec<Offloads>) -> Offloads {
     offloads.into_iter().reduce(|all, one| all & one).unwrap_or(Offloads::NONE)
 }
 
+/// Makes a host the thread's default until the returned value is dropped: that of the runtime which runs, also where
+/// another one came first.
+pub(crate) fn default_to(host: Host) -> Default {
+    Default { before: DEFAULT.replace(Some(host.shard)), here: PhantomData }
+}
+
+/// Keeps a host the thread's default.
+#[derive(Debug)]
+pub(crate) struct Default {
+    before: Option<ShardId>,
+    /// It changes something of this thread.
+    here: PhantomData<*const ()>,
+}
+
+impl Drop for Default {
+    fn drop(&mut self) {
+        // The host of before may be no more.
+        let before = self.before.filter(|shard| several::is_here(*shard));
+        if before.is_some() {
+            DEFAULT.set(before);
+        }
+    }
+}
+
 /// Keeps a host current: see [`Host::enter`].
 #[derive(Debug)]
 #[must_use = "the host is current only as long as this value lives"]

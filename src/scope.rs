@@ -89,6 +89,26 @@ pub(crate) fn inward(interface: ShardId, addr: SocketAddr) -> SocketAddr {
     if is_link_local(addr.ip()) { scoped(interface, addr, Place::inward) } else { addr }
 }
 
+/// A peer's address as an interface knows it, for a socket that is on this one alone.
+///
+/// # Errors
+/// If it is one of another link.
+#[inline]
+pub(crate) fn inward_only(interface: ShardId, peer: SocketAddr) -> io::Result<SocketAddr> {
+    if is_link_local(peer.ip()) { on_this_link(interface, peer) } else { Ok(peer) }
+}
+
+#[cold]
+fn on_this_link(interface: ShardId, peer: SocketAddr) -> io::Result<SocketAddr> {
+    if let (SocketAddr::V6(v6), Some(place)) = (peer, place(interface))
+        && !place.is_named_by(v6.scope_id())
+    {
+        let text = format!("{peer} is on another link than the socket, whose interface is {}", place.number);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(inward(interface, peer))
+}
+
 /// An address of an interface as its host knows it: from everywhere, it leads there.
 #[inline]
 pub(crate) fn outward(interface: ShardId, addr: SocketAddr) -> SocketAddr {
@@ -104,6 +124,10 @@ fn scoped(interface: ShardId, mut addr: SocketAddr, turn: fn(Place, u32) -> u32)
 }
 
 impl Place {
+    fn is_named_by(self, scope: u32) -> bool {
+        scope == 0 || scope == self.number || scope > self.count && self.has_links
+    }
+
     fn inward(self, scope: u32) -> u32 {
         scope.saturating_sub(self.count)
     }

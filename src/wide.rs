@@ -154,11 +154,13 @@ impl<I: SocketId> Wide<I> {
 
     /// The socket on the interface that is nearest to `remote`, and what that is called there.
     pub(crate) fn towards(&self, remote: SocketAddr) -> io::Result<(&Handle<I>, SocketAddr)> {
-        let handle = match self {
-            Wide::One(handle) => handle,
-            Wide::Each(each) => &*each.towards(remote)?.handle,
-        };
-        Ok((handle, scope::inward(handle.shard(), remote)))
+        match self {
+            Wide::One(handle) => Ok((handle, scope::inward_only(handle.shard(), remote)?)),
+            Wide::Each(each) => {
+                let handle = &*each.towards(remote)?.handle;
+                Ok((handle, scope::inward(handle.shard(), remote)))
+            }
+        }
     }
 
     /// An address of the socket, by which it is reached from everywhere.
@@ -188,7 +190,7 @@ impl<I: SocketId> Wide<I> {
         connect: impl Fn(&dyn Door, I, SocketAddr) -> io::Result<()>,
     ) -> io::Result<()> {
         let connect = |handle: &Handle<I>| {
-            let remote = scope::inward(handle.shard(), remote);
+            let remote = scope::inward_only(handle.shard(), remote)?;
             handle.call(|door, id| connect(door, id, remote))
         };
         match self {

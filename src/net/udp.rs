@@ -25,7 +25,8 @@ use crate::wide::{Origin, Wide};
 /// let mut buf = [0; 2048];
 /// loop {
 ///     let (len, peer) = socket.recv_from(&mut buf).await?;
-///     socket.send_to(&buf[..len], peer).await?;
+///     // A peer that cannot be answered is no reason to stop.
+///     let _ = socket.send_to(&buf[..len], peer).await;
 /// }
 /// # }
 /// ```

@@ -542,6 +542,9 @@ impl Mirrors {
             Completion::UdpFailed { id, error } => {
                 self.update_udp(id, Ready::ERROR, |udp| udp.error = Some(error));
             }
+            Completion::Unsent { id, unsent } => {
+                self.update_udp(id, Ready::WRITABLE, |udp| udp.unsent = Some(unsent));
+            }
             Completion::Echo { id, reply } => {
                 if let Some(echo) = self.echo.get_mut(id) {
                     echo.replies.push_back(reply);

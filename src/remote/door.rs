@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use hayase_device::{Caps, Offloads, SharedBytes};
 use hayase_stack::{
     AddressState, Cidr, Congestion, EchoId, EchoReply, Error, Keepalive, ListenerId, Reach, Ready, Socket,
-    State as TcpState, TcpId, TcpInfo, UdpId, Way,
+    State as TcpState, TcpId, TcpInfo, UdpId, Way, check_destination,
 };
 
 use super::chunk::Chunk;
@@ -160,7 +160,12 @@ impl State {
     /// Sends a datagram, unless too many are under way.
     fn send(&mut self, id: UdpId, bytes: &[u8], to: Option<SocketAddr>) -> Poll<io::Result<usize>> {
         let udp = self.udp(id)?;
-        if let Some(error) = udp.error.take() {
+        if let (Some(local), Some(to)) = (udp.local, to) {
+            check_destination(local, to).map_err(io_error)?;
+        }
+        // What befell a datagram to somebody else is no reason not to send this one.
+        let unsent = udp.unsent.take_if(|unsent| unsent.to == to).map(|unsent| unsent.error);
+        if let Some(error) = unsent.or_else(|| udp.error.take()) {
             return Poll::Ready(Err(error));
         }
         if to.is_none() && udp.peer.is_none() {
@@ -447,9 +452,13 @@ impl Door for RemoteDoor {
     }
 
     fn udp_bind(&self, local: SocketAddr) -> io::Result<UdpId> {
-        self.ask(move |desk| {
+        let id = self.ask(move |desk| {
             let id = desk.door.udp_bind(local)?;
             desk.serve_udp(id);
+            Ok(id)
+        })?;
+        self.client.call(self.away, |state| {
+            state.udp(id)?.local = Some(local);
             Ok(id)
         })
     }

@@ -55,14 +55,23 @@ pub(super) enum Completion {
     Datagram(Box<Datagram>),
     /// Datagrams were sent.
     Sent { id: UdpId, count: u32 },
-    /// An ICMP error came back, or a datagram could not be sent.
+    /// An ICMP error came back.
     UdpFailed { id: UdpId, error: io::Error },
+    /// A datagram could not be sent.
+    Unsent { id: UdpId, unsent: Unsent },
     /// The peer marked as urgent what comes before the byte with this number, from the beginning.
     Urgent { id: TcpId, end: u64 },
     /// The connection moves, and no more bytes follow from here.
     Parting { id: TcpId, to: Box<Destination> },
     /// An answer to an echo request came in.
     Echo { id: EchoId, reply: io::Result<Box<EchoReply>> },
+}
+
+/// Why a datagram was not sent to a peer, or to the connected one.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    pub(super) to: Option<SocketAddr>,
+    pub(super) error: io::Error,
 }
 
 /// A connection that nobody has asked for yet.

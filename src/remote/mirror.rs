@@ -8,7 +8,7 @@ use std::task::Poll;
 use hayase_stack::{EchoReply, Error, Ready};
 
 use super::chunk::Chunk;
-use super::message::{Accepted, Addresses, Datagram};
+use super::message::{Accepted, Addresses, Datagram, Unsent};
 use super::{DATAGRAMS_MAX, RECEIVE_MAX, RECEIVE_MIN, SEND_COST_MIN, SEND_MAX, cost};
 use crate::error::io_error;
 
@@ -262,8 +262,13 @@ pub(super) struct Udp {
     pub(super) unread: VecDeque<Datagram>,
     /// Datagrams that were handed to the stack and not sent yet.
     pub(super) sending: usize,
+    /// What it was bound to.
+    pub(super) local: Option<SocketAddr>,
     pub(super) peer: Option<SocketAddr>,
+    /// An ICMP error, for whoever asks next.
     pub(super) error: Option<io::Error>,
+    /// For whoever sends there next.
+    pub(super) unsent: Option<Unsent>,
 }
 
 impl Udp {
@@ -272,7 +277,7 @@ impl Udp {
         if !self.unread.is_empty() {
             ready |= Ready::READABLE;
         }
-        if self.sending < DATAGRAMS_MAX {
+        if self.sending < DATAGRAMS_MAX || self.unsent.is_some() {
             ready |= Ready::WRITABLE;
         }
         if self.error.is_some() {

@@ -68,7 +68,7 @@ impl Runtime {
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let chosen = host::chosen();
-        let _default = host::forget_chosen();
+        let _default = (host::default_to(self.host()), host::forget_chosen());
         let _turning = Turning(&self.reactor);
         self.executor().block_on(&self.reactor, Scope::new(chosen, future))
     }
@@ -105,15 +105,23 @@ impl Runtime {
     }
 
     /// Makes this runtime the current one of the thread, so that `spawn` and `sleep` work outside of
-    /// `block_on`.
+    /// `block_on`, and sockets are opened on its host.
     #[must_use = "the runtime is current only as long as this value lives"]
-    pub fn enter(&self) -> hayase_executor::Enter<'_> {
-        self.executor().enter()
+    pub fn enter(&self) -> Enter<'_> {
+        Enter { _host: host::default_to(self.host()), _executor: self.executor().enter() }
     }
 
     fn executor(&self) -> &Executor {
         self.executor.as_ref().expect("a runtime has its executor until it is dropped")
     }
+}
+
+/// Keeps a runtime current: see [`Runtime::enter`].
+#[derive(Debug)]
+#[must_use = "the runtime is current only as long as this value lives"]
+pub struct Enter<'a> {
+    _host: host::Default,
+    _executor: hayase_executor::Enter<'a>,
 }
 
 /// A reactor that is turned around, until this is dropped.

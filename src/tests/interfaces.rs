@@ -424,6 +424,11 @@ fn link_local_addresses_tell_their_interface() {
             let (_, from) = one.recv_from(&mut buf).await.unwrap();
             one.connect(from).await.unwrap();
             assert_eq!((from, one.peer_addr().unwrap()), (peer_of(&other, scope), from));
+            // It is on no other link.
+            let elsewhere = scoped(link_local, 81, 3 - scope);
+            let sent = one.send_to(b"x", elsewhere).await.unwrap_err();
+            let connected = one.connect(elsewhere).await.unwrap_err();
+            assert!([sent, connected].iter().all(|error| error.to_string().contains("another link")));
         }
         let error = socket.send_to(b"x", "[fe80::1%3]:80").await.unwrap_err();
         assert!(error.to_string().contains("no interface 3"), "{error}");

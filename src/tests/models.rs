@@ -106,6 +106,29 @@ fn a_foreign_executor_is_woken_while_the_owner_waits() {
 }
 
 #[test]
+fn a_datagram_that_cannot_be_sent_is_told_to_those_who_send() {
+    for model in APART {
+        run(model, |_, _| async move {
+            let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+            let mut buf = [0; 8];
+            let receive = timeout(Duration::from_millis(50), socket.recv_from(&mut buf));
+            let send = async {
+                // There is no route, as the stack finds out later; what goes elsewhere has nothing to do with that.
+                socket.send_to(b"x", "192.0.2.1:9").await.unwrap();
+                sleep(Duration::from_millis(20)).await;
+                socket.send_to(b"x", (SERVER, 9)).await.unwrap();
+            };
+            let (received, ()) = future::join(receive, send).await;
+            assert!(received.is_err(), "nobody sent anything: {received:?}");
+            let nowhere = socket.send_to(b"x", "10.7.0.1:0").await.unwrap_err();
+            assert_eq!(nowhere.kind(), ErrorKind::InvalidInput, "{nowhere}");
+            let error = socket.send_to(b"x", "192.0.2.1:9").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NetworkUnreachable, "{error}");
+        });
+    }
+}
+
+#[test]
 fn a_reader_that_does_not_read_closes_the_window() {
     // Nothing grows, so that what may be under way is known to the byte.
     let mut config = Config::default();

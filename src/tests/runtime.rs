@@ -71,6 +71,18 @@ fn tasks_inherit_their_host() {
 }
 
 #[test]
+fn each_of_two_runtimes_of_a_thread_opens_sockets_on_its_own_host() {
+    let (first, second) = (on_a_wire(), on_a_wire());
+    for runtime in [&first, &second, &first] {
+        assert_eq!(runtime.block_on(async { Host::current().unwrap() }), runtime.host());
+        let _entered = runtime.enter();
+        assert_eq!(Host::current().unwrap(), runtime.host());
+    }
+    drop(first);
+    assert_eq!(second.block_on(async { Host::current().unwrap() }), second.host());
+}
+
+#[test]
 fn every_choice_of_the_builder_takes_effect() {
     let runtime = Runtime::builder()
         .device("wire:mtu=9000".parse().unwrap())

@@ -300,6 +300,8 @@ everywhere! {
         let (stream, accepted) =
             future::join(socket.connect(listener.local_addr().unwrap()), listener.accept()).await;
         assert_eq!((stream.unwrap().local_addr().unwrap(), accepted.unwrap().1), (own, own));
+        let error = TcpSocket::new_v6().unwrap().connect(listener.local_addr().unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     }
 
     async fn a_port_is_taken_once(client: Host, server: Host) {

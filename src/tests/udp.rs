@@ -42,6 +42,24 @@ everywhere! {
         }
     }
 
+    /// To nobody, on a wire not even at the link layer: no device ever says that it is enough.
+    async fn whoever_sends_without_end_lets_others_run(_client: Host, server: Host) {
+        let nobody = if server.peer().is_some() { "10.7.0.77".parse().unwrap() } else { address(server) };
+        let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+        let send = async {
+            loop {
+                let _ = socket.send_to(b"x", (nobody, 9)).await;
+            }
+        };
+        assert!(timeout(Duration::from_millis(20), send).await.is_err());
+    }
+
+    async fn a_socket_of_one_ip_version_sends_to_no_other(_client: Host, _server: Host) {
+        let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+        assert!(socket.connect("[fd00::77]:9").await.is_err());
+        assert!(socket.send_to(b"x", "[fd00::77]:9").await.is_err());
+    }
+
     async fn several_tasks_share_a_socket(_client: Host, server: Host) {
         let socket = Arc::new(server.scope(UdpSocket::bind((address(server), 0))).await.unwrap());
         // On a wire, no more wait until the server has told its link-layer address.

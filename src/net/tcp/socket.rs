@@ -55,11 +55,17 @@ impl TcpSocket {
     /// # Errors
     /// If the address is of the other IP version, or one was chosen before.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
-        let refused = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        if addr.is_ipv4() != self.unspecified.is_ipv4() {
-            return refused("the address is of the other IP version: use new_v4 for IPv4, new_v6 for IPv6");
+        self.check_version(addr)?;
+        let text = "this socket is bound already";
+        self.local.set(addr).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
+
+    fn check_version(&self, addr: SocketAddr) -> io::Result<()> {
+        if addr.is_ipv4() == self.unspecified.is_ipv4() {
+            return Ok(());
         }
-        self.local.set(addr).or_else(|_| refused("this socket is bound already"))
+        let text = "the address is of the other IP version: use new_v4 for IPv4, new_v6 for IPv6";
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 
     /// Has a listener made of this socket accept so many connections at a time before their handshake is over, see
@@ -88,22 +94,24 @@ impl TcpSocket {
     /// Connects to `addr`.
     ///
     /// # Errors
-    /// As [`TcpStream::connect`]; also if the local address cannot be had.
+    /// As [`TcpStream::connect`]; also if the local address cannot be had, or `addr` is of the other IP version.
     ///
     /// # Cancel safety
     /// As [`TcpStream::connect`].
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
+        self.check_version(addr)?;
         TcpStream::connect_from(addr, self.local.get().copied()).await
     }
 
     /// Connects to `addr`, with data: as [`TcpStream::connect_with`].
     ///
     /// # Errors
-    /// As [`TcpStream::connect_with`]; also if the local address cannot be had.
+    /// As [`TcpStream::connect_with`]; also if the local address cannot be had, or `addr` is of the other IP version.
     ///
     /// # Cancel safety
     /// As [`TcpStream::connect_with`].
     pub async fn connect_with(self, addr: SocketAddr, data: &[u8]) -> io::Result<TcpStream> {
+        self.check_version(addr)?;
         TcpStream::connect_from_with(addr, self.local.get().copied(), data).await
     }
 }

@@ -8,7 +8,7 @@ use hayase_stack::{EchoId, Socket, UdpId};
 use super::Sockets;
 use crate::door::Door;
 use crate::remote::DATAGRAMS_MAX;
-use crate::remote::message::{Completion, Datagram};
+use crate::remote::message::{Completion, Datagram, Unsent};
 use crate::wakers::Notify;
 
 #[derive(Debug)]
@@ -47,19 +47,28 @@ impl Sockets {
 
     fn send_waiting(&mut self, door: &dyn Door, id: UdpId) {
         let Some(udp) = self.udp.get_mut(id) else { return };
-        let (mut count, mut failure) = (0, None);
+        let (mut count, mut earlier, mut unsent) = (0, None, None);
         while let Some(Datagram { peer, bytes, .. }) = udp.unsent.front() {
-            match door.udp_send(id, Notify::NEVER, bytes, *peer) {
+            let mut sent = door.udp_send(id, Notify::NEVER, bytes, *peer);
+            // It may be about an earlier one, and this one not even tried.
+            if let Poll::Ready(Err(error)) = sent {
+                sent = door.udp_send(id, Notify::NEVER, bytes, *peer);
+                earlier = (!matches!(sent, Poll::Ready(Err(_)))).then_some(error).or(earlier);
+            }
+            match sent {
                 Poll::Pending => break,
                 Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => failure = Some(error),
+                Poll::Ready(Err(error)) => unsent = Some(Unsent { to: *peer, error }),
             }
             udp.unsent.pop_front();
             count += 1;
         }
         let client = udp.client;
-        if let Some(error) = failure {
+        if let Some(error) = earlier {
             self.tell(client, Completion::UdpFailed { id, error });
+        }
+        if let Some(unsent) = unsent {
+            self.tell(client, Completion::Unsent { id, unsent });
         }
         if count > 0 {
             self.tell(client, Completion::Sent { id, count });
