@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use core::mem;
 use core::ops::Range;
 
 /// Elements that there is room for, once there is more than one.
@@ -59,6 +60,8 @@ impl<T> Fifo<T> {
     #[inline(always)]
     pub(crate) fn push_front(&mut self, value: T) -> &mut T {
         debug_assert!(self.is_empty());
+        // What is not there need not be dropped, nor looked for.
+        mem::forget(self.front.take());
         self.front.insert(value)
     }
 
@@ -97,7 +100,16 @@ impl<T> Fifo<T> {
     /// Takes the element out, if it is the only one.
     #[inline(always)]
     pub(crate) fn pop_sole(&mut self) -> Option<T> {
-        if self.rest.is_none() { self.front.take() } else { None }
+        self.pop_sole_if(|_| true)
+    }
+
+    /// The same, if it is as wanted.
+    #[inline(always)]
+    pub(crate) fn pop_sole_if(&mut self, is_wanted: impl FnOnce(&T) -> bool) -> Option<T> {
+        match &self.front {
+            Some(front) if self.rest.is_none() && is_wanted(front) => self.front.take(),
+            _ => None,
+        }
     }
 
     /// Shows the elements in turn, and drops each that is used up, until one is not.

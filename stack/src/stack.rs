@@ -220,6 +220,7 @@ impl<F: Frame> Stack<F> {
             let mut egress = Egress::new(now, device, &mut self.link, &mut self.counters);
             spoke = self.tcp.transmit(&mut egress, &self.config);
         }
+        self.udp.end_turn();
         if self.udp.is_blocked() && device.room() > 0 {
             self.udp.unblock();
         }

@@ -67,7 +67,7 @@ pub(crate) struct Udp<F> {
     ready: Vec<u32>,
     /// Sockets whose sender waits for the device.
     blocked: Vec<u32>,
-    /// Datagrams sent since somebody last waited.
+    /// Datagrams sent in this turn.
     sent_count: u32,
     /// What all datagrams that wait take.
     memory_len: usize,
@@ -340,9 +340,14 @@ impl<F: Frame> Udp<F> {
         }
     }
 
-    /// The device has room again, and whoever sends without end has let others run.
-    pub(crate) fn unblock(&mut self) {
+    /// A turn ends: whoever sends without end has let others run.
+    #[inline]
+    pub(crate) fn end_turn(&mut self) {
         self.sent_count = 0;
+    }
+
+    /// The device has room again.
+    pub(crate) fn unblock(&mut self) {
         let mut blocked = core::mem::take(&mut self.blocked);
         for index in blocked.drain(..) {
             if let Some(socket) = self.sockets.get_mut(index) {

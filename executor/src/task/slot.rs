@@ -18,6 +18,18 @@ struct State<T> {
     waker: Option<Waker>,
 }
 
+impl<T> State<T> {
+    /// If the task has ended, what with, unless that was taken before.
+    fn end(&mut self) -> Option<Option<Result<T, JoinError>>> {
+        self.has_ended.then(|| self.outcome.take())
+    }
+}
+
+/// What a task has ended with, which must not be locked: it may panic.
+fn output<T>(ended: Option<Result<T, JoinError>>) -> Poll<Result<T, JoinError>> {
+    Poll::Ready(ended.expect("a JoinHandle was polled after it returned the output"))
+}
+
 impl<T> Slot<T> {
     pub(super) fn new() -> Arc<Slot<T>> {
         Arc::new(Slot(Mutex::new(State { outcome: None, has_ended: false, waker: None })))
@@ -50,20 +62,20 @@ impl<T> Slot<T> {
         // To clone and to drop a waker may run code of users, and so happens with nothing locked.
         let waker = cx.waker().clone();
         let mut state = self.lock();
-        let unneeded = if state.has_ended { Some(waker) } else { state.waker.replace(waker) };
+        // The task may have ended before the waker was there.
+        let ended = state.end();
+        let unneeded = if ended.is_some() { Some(waker) } else { state.waker.replace(waker) };
         drop(state);
         drop(unneeded);
-        // The task may have ended before the waker was there.
-        self.look(cx.waker()).unwrap_or(Poll::Pending)
+        ended.map_or(Poll::Pending, output)
     }
 
     /// What is there to be said without another waker: the end, or that this one waits already.
     fn look(&self, waker: &Waker) -> Option<Poll<Result<T, JoinError>>> {
         let mut state = self.lock();
-        if state.has_ended {
-            let outcome = state.outcome.take();
+        if let Some(ended) = state.end() {
             drop(state);
-            return Some(Poll::Ready(outcome.expect("a JoinHandle was polled after it returned the output")));
+            return Some(output(ended));
         }
         let is_known = state.waker.as_ref().is_some_and(|known| known.will_wake(waker));
         is_known.then_some(Poll::Pending)

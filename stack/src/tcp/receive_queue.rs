@@ -124,21 +124,19 @@ impl<F: Frame> ReceiveQueue<F> {
     /// Copies out what fits and lets it go.
     #[inline(always)]
     pub(super) fn read(&mut self, buf: &mut [u8]) -> usize {
-        match self.frames.sole() {
-            Some(frame) if likely(frame.len() <= buf.len()) => self.read_sole(buf),
-            _ => self.read_some(buf),
+        match self.frames.pop_sole_if(|frame| likely(frame.len() <= buf.len())) {
+            Some(frame) => self.read_all(frame, buf),
+            None => self.read_some(buf),
         }
     }
 
-    /// All there is, from one frame that fits.
+    /// All there was, from one frame that fits.
     #[inline(always)]
-    fn read_sole(&mut self, buf: &mut [u8]) -> usize {
-        let Some(bytes) = self.frames.front().map(Frame::bytes) else { return 0 };
+    fn read_all(&mut self, frame: F, buf: &mut [u8]) -> usize {
+        let bytes = frame.bytes();
         let len = bytes.len();
         copy(&mut buf[..len], bytes);
-        if let Some(frame) = self.frames.pop_sole() {
-            frame.release();
-        }
+        frame.release();
         (self.len, self.memory_len) = (0, 0);
         len
     }
