@@ -18,7 +18,10 @@ const SERVER: &str = "10.7.0.2:7";
 const HALF_ROUND_TRIP: Duration = Duration::from_nanos(150);
 
 /// Bytes of one write in bulk, and of a buffer to read into.
-const WRITE_LEN: usize = 64 * 1024;
+pub(crate) const WRITE_LEN: usize = 64 * 1024;
+
+/// Bytes of the longest segment that the device cuts: an IP packet of 64 KiB at most, and of whole pieces.
+pub(crate) const SEGMENT_LEN: usize = 45 * 1448;
 
 /// How long a frame is on its way where much is in flight.
 const FAR: Duration = Duration::from_millis(5);
@@ -95,10 +98,10 @@ async fn discard(mut stream: TcpStream) -> Result {
 }
 
 /// The same without a copy on the way out: the chunk is the application's and held until acknowledged.
-pub(crate) fn bulk_owned(count: u64) {
+pub(crate) fn bulk_owned(count: u64, len: usize) {
     run(&VirtualWire::default(), |server| async move {
         let mut stream = connect(server, 1, discard_leases).await?.pop().expect("one was asked for");
-        let chunk = Payload::from(vec![0x5a; WRITE_LEN]);
+        let chunk = Payload::from(vec![0x5a; len]);
         for _ in 0..count {
             stream.write_owned(chunk.clone()).await?;
         }

@@ -42,8 +42,8 @@ pub(crate) struct Packet {
 
 impl<F: Frame> Stack<F> {
     /// One frame, and those behind it in the burst that continue it. What becomes of it is counted here, and nowhere
-    /// else.
-    #[inline]
+    /// else. The loop over the burst has it in it.
+    #[inline(always)]
     pub(crate) fn receive_frame<D: Device<Frame = F>>(
         &mut self,
         now: Instant,

@@ -6,7 +6,7 @@ use core::num::NonZeroU64;
 use core::task::Poll;
 use core::time::Duration;
 
-use hayase_device::{Burst, Caps, Device, Frame, TxMeta};
+use hayase_device::{Burst, Caps, Device, Frame, RxMeta, TxMeta};
 use hayase_time::Instant;
 
 use crate::autoconf::START_DELAY_MS;
@@ -195,10 +195,22 @@ impl<F: Frame> Stack<F> {
         self.link.is_looping = true;
         for _ in 0..self.link.loopback.len() {
             if let Some((frame, meta)) = self.link.loopback.pop_front() {
-                self.receive_frame(now, frame, meta, &mut none, device);
+                self.receive_looped(now, frame, meta, &mut none, device);
             }
         }
         self.link.is_looping = false;
+    }
+
+    #[inline(never)]
+    fn receive_looped<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        frame: F,
+        meta: RxMeta,
+        none: &mut Burst<F>,
+        device: &mut D,
+    ) {
+        self.receive_frame(now, frame, meta, none, device);
     }
 
     /// Runs the timers that are due.
