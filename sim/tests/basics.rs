@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use hayase::device::Offloads;
 use hayase::net::{TcpListener, TcpStream};
 use hayase::time::{sleep, timeout};
 use hayase_sim::{Link, Sim, Topology, Trace};
@@ -249,6 +250,19 @@ fn runts_and_giants_are_refused_by_the_device() {
             24 + 16 + 14 + 16 + 1514,
             "what the host has not seen is not in its capture"
         );
+    });
+}
+
+#[test]
+fn devices_are_as_they_were_chosen() {
+    let builder = Sim::builder().link(Link::default()).mtu(9000).offloads(Offloads::NONE);
+    builder.run(|sim| async move {
+        assert_eq!(sim.client().offloads().unwrap(), Offloads::NONE);
+        for (len, count) in [(9014, 1), (9015, 1)] {
+            sim.inject(1, &vec![0; len]);
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(sim.server().counters().unwrap().get("IpInReceives"), Some(count), "{len} bytes");
+        }
     });
 }
 
