@@ -59,7 +59,7 @@ fn build(device: Option<&str>, cores: usize) -> Result<Runtime, Box<dyn Error>> 
     Ok(builder.build()?)
 }
 
-/// What a main that runs on several cores may return: one that fails ends the others.
+/// What a main that runs on several cores may return, or a simulation with many seeds: one that fails ends the others.
 pub trait Outcome {
     /// Whether it is a failure.
     fn is_failure(&self) -> bool;

@@ -5,6 +5,24 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 
+/// The folders of the repository whose code is in the program, and what chooses the code of others.
+const PARTS: [&str; 14] = [
+    "../src",
+    "../stack",
+    "../device",
+    "../time",
+    "../executor",
+    "../macros",
+    "../backend",
+    "../compat",
+    "../sim",
+    "../benches/peers",
+    "../Cargo.toml",
+    "../Cargo.lock",
+    "src",
+    "Cargo.toml",
+];
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     set("HAYASE_RUSTC", output(&env::var("RUSTC").expect("cargo names the compiler"), &["--version"]));
@@ -18,8 +36,19 @@ fn main() {
         log.filter(|path| Path::new(path).exists())
             .into_iter()
             .for_each(|path| println!("cargo::rerun-if-changed={path}"));
-        set("HAYASE_COMMIT", output("git", &["rev-parse", "--short=12", "HEAD"]));
+        // What the program is made of: where that changes, it is built again in any case.
+        for part in PARTS {
+            println!("cargo::rerun-if-changed={part}");
+        }
+        let commit = output("git", &["rev-parse", "--short=12", "HEAD"]);
+        set("HAYASE_COMMIT", commit.map(|commit| commit + if is_changed() { "-dirty" } else { "" }));
     }
+}
+
+/// Whether a figure would be of other code than that of the commit.
+fn is_changed() -> bool {
+    let status = ["status", "--porcelain", "--untracked-files=no", "--"];
+    output("git", &[&status[..], &PARTS].concat()).is_some_and(|files| !files.is_empty())
 }
 
 fn set(name: &str, value: Option<String>) {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
+pub use hayase::__private::Outcome;
 use hayase::device::Offloads;
 use hayase::device::heap::PoolConfig;
 use hayase::stack::Config;
@@ -29,24 +30,6 @@ const SEEDS_VARIABLE: &str = "HAYASE_SIM_SEEDS";
 
 /// A day.
 const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
-
-/// What a simulated program may return.
-pub trait Outcome {
-    /// Whether it is a failure, which ends the loop over the seeds.
-    fn is_failure(&self) -> bool;
-}
-
-impl Outcome for () {
-    fn is_failure(&self) -> bool {
-        false
-    }
-}
-
-impl<T: Outcome, E> Outcome for Result<T, E> {
-    fn is_failure(&self) -> bool {
-        self.as_ref().map_or(true, T::is_failure)
-    }
-}
 
 /// Chooses everything about a simulation.
 ///

@@ -11,6 +11,9 @@ const TTL: u8 = 64;
 /// Bytes of the packet that an ICMP error quotes.
 const QUOTE_MAX: usize = 548;
 
+/// Less than this no error quotes: the headers.
+const QUOTE_MIN: usize = 28;
+
 /// A TCP segment to be forged, for [`Sim::inject`](crate::Sim::inject).
 ///
 /// ```
@@ -73,10 +76,16 @@ impl TcpForge {
 }
 
 /// What a router says to the sender of `frame`, which is longer than the next link's `mtu` (RFC 1191, RFC 8201). `None`
-/// if it is no IP packet.
+/// if it is no IP packet, or an ICMP error: of errors there are none (RFC 1122 §3.2.2). The way back may be as narrow, so
+/// the answer is no longer than that as far as it can be.
 pub(crate) fn too_big(frame: &[u8], mtu: usize, router_mac: [u8; 6]) -> Option<Vec<u8>> {
     let packet = frame.get(14..)?;
-    let quote = &packet[..packet.len().min(QUOTE_MAX)];
+    if is_icmp_error(packet) {
+        return None;
+    }
+    // Behind the longer of the two IP headers, and that of ICMP.
+    let quote_len = mtu.saturating_sub(48).clamp(QUOTE_MIN, QUOTE_MAX);
+    let quote = &packet[..packet.len().min(quote_len)];
     let sender_mac = *frame.get(6..)?.first_chunk::<6>()?;
     let mtu = (mtu as u32).to_be_bytes();
     let answer = match packet.first()? >> 4 {
@@ -101,6 +110,20 @@ pub(crate) fn too_big(frame: &[u8], mtu: usize, router_mac: [u8; 6]) -> Option<V
         _ => return None,
     };
     Some(ethernet(router_mac, sender_mac, &answer))
+}
+
+/// Whether an IP packet tells of an error by ICMP.
+fn is_icmp_error(packet: &[u8]) -> bool {
+    let Some(first) = packet.first() else { return false };
+    let byte = |at: usize| packet.get(at).copied();
+    match first >> 4 {
+        // Unreachable, source quench, redirect, time exceeded, parameter problem.
+        4 if byte(9) == Some(ICMP) => {
+            matches!(byte(usize::from(first & 0xf) * 4), Some(3 | 4 | 5 | 11 | 12))
+        }
+        6 if byte(6) == Some(ICMPV6) => byte(40).is_some_and(|kind| kind < 128),
+        _ => false,
+    }
 }
 
 /// Puts the checksum at `at`, which holds zeros so far.
@@ -171,5 +194,17 @@ mod tests {
             }
         }
         assert_eq!(too_big(&[0; 60], 1300, [6; 6]), None);
+    }
+
+    #[test]
+    fn of_an_error_a_router_says_nothing() {
+        for (src, dst) in [("10.7.0.1:5", "10.7.0.2:80"), ("[fd00:7::1]:5", "[fd00:7::2]:80")] {
+            let forge = TcpForge::new(src.parse().unwrap(), dst.parse().unwrap());
+            for mtu in [68, 500, 1300] {
+                let answer = too_big(&forge.frame([2; 6], [4; 6], &[1; 1400]), mtu, [6; 6]).unwrap();
+                assert!(answer.len() - 14 <= mtu.max(48 + QUOTE_MIN), "{mtu}");
+                assert_eq!(too_big(&answer, 20, [6; 6]), None);
+            }
+        }
     }
 }

@@ -23,7 +23,7 @@ pub struct Link {
     pub delay: Duration,
     /// The most that is added to the delay, by chance. Frames do not overtake each other for it.
     pub jitter: Duration,
-    /// Bits a second; `None` is no limit.
+    /// Bits a second, at least one; `None` is no limit.
     pub rate: Option<u64>,
     /// Bytes that wait for the rate, what is being sent included. What does not fit is dropped.
     pub queue_len: usize,
@@ -116,6 +116,18 @@ impl Link {
         }
         link.reorder_frames_max = random.between(1..=20);
         link
+    }
+}
+
+impl Link {
+    /// What is wrong with it in a way that cannot be simulated, if anything is.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self.rate {
+            Some(0) => {
+                Err("a rate of nothing never ends: say `cut` for a link over which nothing goes".to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

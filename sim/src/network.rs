@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use hayase::device::headers::ETHERNET_LEN;
 use hayase::time::Instant;
 
 use crate::forge;
 use crate::oracle::Observers;
 use crate::packet::is_intact;
-use crate::pipe::{ETHERNET_LEN, Event, Fate, Origin, Packet, Pipe, Schedule};
+use crate::pipe::{Event, Fate, Origin, Packet, Pipe, Schedule};
 use crate::random::Random;
 use crate::station::Station;
 use crate::topology::{Node, Topology};
 use crate::trace::Trace;
 
-/// Bytes that the captures of all hosts hold together.
+/// Bytes that the captures of all hosts hold together: each has its share.
 const CAPTURE_LEN_MAX: usize = 64 * 1024 * 1024;
 
 /// Who sends ICMP where a link's MTU is too small.
@@ -40,6 +41,8 @@ pub(crate) struct Network {
     pub(crate) stations: Vec<Station>,
     switches: Vec<Switch>,
     schedule: Schedule,
+    /// When the last forged frame is to arrive.
+    forged_at: Instant,
     pub(crate) trace: Trace,
     pub(crate) observers: Observers,
 }
@@ -69,6 +72,7 @@ impl Network {
             stations,
             switches,
             schedule,
+            forged_at: Instant::ZERO,
             trace: Trace::default(),
             observers: Observers::default(),
         }
@@ -120,6 +124,12 @@ impl Network {
     pub(crate) fn inject(&mut self, at: Instant, host: usize, frame: &[u8]) {
         let packet = Packet { bytes: frame.into(), origin: Origin::Forged };
         self.schedule.push(at, Event::Forged { host, packet });
+        self.forged_at = self.forged_at.max(at);
+    }
+
+    /// When the last forged frame arrives, or did.
+    pub(crate) fn forged_at(&self) -> Instant {
+        self.forged_at
     }
 
     fn send(&mut self, now: Instant, pipe: usize, packet: Packet) {

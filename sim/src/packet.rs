@@ -4,10 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use hayase::device::headers::{Headers, TCP};
 
-pub(crate) const FIN: u8 = 0x01;
-pub(crate) const SYN: u8 = 0x02;
-pub(crate) const RST: u8 = 0x04;
-pub(crate) const ACK: u8 = 0x10;
+use crate::forge::TcpForge;
+
+pub(crate) const FIN: u8 = TcpForge::FIN;
+pub(crate) const SYN: u8 = TcpForge::SYN;
+pub(crate) const RST: u8 = TcpForge::RST;
+pub(crate) const ACK: u8 = TcpForge::ACK;
 
 const MIN_LEN: usize = 20;
 const KIND_NOP: u8 = 1;
@@ -97,7 +99,6 @@ fn window_scale(mut options: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forge::TcpForge;
 
     #[test]
     fn what_is_forged_is_read_back() {

@@ -5,14 +5,12 @@ use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hayase::device::headers::ETHERNET_LEN;
 use hayase::time::Instant;
 
 use crate::link::Link;
 use crate::random::Random;
 use crate::topology::Node;
-
-/// The Ethernet header, which no MTU counts.
-pub(crate) const ETHERNET_LEN: usize = 14;
 
 const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
 
@@ -228,16 +226,34 @@ impl Pipe {
         })
     }
 
+    /// Changes the link. What waits in its queue waits for the new rate.
+    ///
+    /// # Panics
+    /// If it is none after that.
+    pub(crate) fn change(&mut self, now: Instant, change: impl FnOnce(&mut Link)) {
+        let (waiting_len, before) = (self.waiting_len(now), self.link.rate);
+        change(&mut self.link);
+        if let Err(text) = self.link.check() {
+            panic!("this link cannot be simulated: {text}");
+        }
+        if self.link.rate != before {
+            self.busy_until = self.link.rate.map_or(now, |rate| now.after_nanos(time_of(waiting_len, rate)));
+        }
+    }
+
+    /// Bytes that wait for the rate.
+    fn waiting_len(&self, now: Instant) -> u128 {
+        let waits = self.busy_until.max(now).nanos_since(now);
+        self.link.rate.map_or(0, |rate| u128::from(waits) * u128::from(rate) / 8_000_000_000)
+    }
+
     /// When the last bit of a frame has left; `None` if the queue is full.
     fn enqueue(&mut self, now: Instant, len: usize) -> Option<Instant> {
         let Some(rate) = self.link.rate else { return Some(now) };
-        let starts_at = self.busy_until.max(now);
-        let waiting_len = u128::from(starts_at.nanos_since(now)) * u128::from(rate) / 8_000_000_000;
-        if waiting_len + len as u128 > self.link.queue_len as u128 {
+        if self.waiting_len(now) + len as u128 > self.link.queue_len as u128 {
             return None;
         }
-        let takes = len as u128 * 8_000_000_000 / u128::from(rate.max(1));
-        self.busy_until = starts_at.after_nanos(takes as u64);
+        self.busy_until = self.busy_until.max(now).after_nanos(time_of(len as u128, rate));
         Some(self.busy_until)
     }
 
@@ -312,6 +328,11 @@ impl Pipe {
     }
 }
 
+/// Nanoseconds that so many bytes take at a rate.
+fn time_of(len: u128, rate: u64) -> u64 {
+    (len * 8_000_000_000 / u128::from(rate)) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,6 +377,23 @@ mod tests {
         let mut pipe = pipe(link);
         assert_eq!(sent(&mut pipe, 5, 100), [(100_000, 0), (200_000, 1), (300_000, 2)]);
         assert_eq!(pipe.stats.overflowed, 2);
+    }
+
+    #[test]
+    fn what_waits_waits_for_the_new_rate() {
+        for (rate, frame_takes) in [(80_000_000, 10_000), (800_000, 1_000_000)] {
+            let link =
+                Link { rate: Some(8_000_000), queue_len: 300, delay: Duration::ZERO, ..Link::default() };
+            let mut pipe = pipe(link);
+            let mut schedule = Schedule::default();
+            let frame = Packet { bytes: vec![0; 100].into(), origin: Origin::Genuine };
+            // Two wait, so there is room for one more, at whatever rate.
+            let mut send = |pipe: &mut Pipe| pipe.send(Instant::ZERO, frame.clone(), &mut schedule);
+            assert_eq!([send(&mut pipe), send(&mut pipe)], [Fate::Sent; 2]);
+            pipe.change(Instant::ZERO, |link| link.rate = Some(rate));
+            assert_eq!([send(&mut pipe), send(&mut pipe)], [Fate::Sent, Fate::Overflowed], "{rate}");
+            assert_eq!(pipe.busy_until, Instant::from_nanos(3 * frame_takes));
+        }
     }
 
     #[test]

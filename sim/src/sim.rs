@@ -116,22 +116,34 @@ impl Sim {
     }
 
     /// Lets a frame reach a host at once that nobody has sent: an attacker's, say. [`TcpForge`](crate::TcpForge) makes
-    /// some.
+    /// some. One
+    /// that is too short or too long for the host's device is refused by it, as any NIC does.
+    ///
+    /// # Panics
+    /// If there is no such host.
     pub fn inject(&self, host: usize, frame: &[u8]) {
         self.inject_at(self.world.clock.now(), host, frame);
     }
 
-    /// As [`inject`](Self::inject), at some later instant.
+    /// As [`inject`](Self::inject), at some later instant. The simulation does not end before.
+    ///
+    /// # Panics
+    /// If there is no such host.
     pub fn inject_at(&self, at: Instant, host: usize, frame: &[u8]) {
+        self.world.assert_host(host);
         self.world.network.borrow_mut().inject(at, host, frame);
     }
 
     /// Takes the power from a host and starts it anew, with nothing but its addresses. Returns it: the handle of before
     /// means a host that is no more, whose sockets are errors, also for the tasks that wait for them.
     ///
+    /// # Panics
+    /// If there is no such host.
+    ///
     /// # Cancel safety
     /// Once polled, it happens.
     pub async fn reboot(&self, index: usize) -> Host {
+        self.world.assert_host(index);
         self.world.reboot(index);
         while self.world.is_rebooting(index) {
             hayase::task::yield_now().await;
@@ -146,8 +158,12 @@ impl Sim {
     }
 
     /// What a host has sent and received, as a file for Wireshark or tcpdump: a pcap with nanoseconds of virtual time.
+    ///
+    /// # Panics
+    /// If there is no such host.
     #[must_use]
     pub fn pcap(&self, host: usize) -> Vec<u8> {
+        self.world.assert_host(host);
         self.world.network.borrow().stations[host].capture.to_pcap()
     }
 }
@@ -158,7 +174,8 @@ impl fmt::Debug for Sim {
     }
 }
 
-/// A cable of a running simulation. What is changed holds for the frames that are sent from then on.
+/// A cable of a running simulation. What is changed holds for the frames that are sent from then on, which queue behind
+/// those that wait already: the queue empties at the new rate.
 #[derive(Clone)]
 pub struct Cable {
     world: Rc<World>,
@@ -174,22 +191,38 @@ impl Cable {
     }
 
     /// Changes both directions.
+    ///
+    /// # Panics
+    /// If the rate is 0 after that.
     pub fn change(&self, change: impl Fn(&mut Link)) {
         self.change_forth(&change);
         self.change_back(&change);
     }
 
     /// Changes the way forth: from a client to its server, from a host to its switch.
+    ///
+    /// # Panics
+    /// As [`change`](Self::change) does.
     pub fn change_forth(&self, change: impl FnOnce(&mut Link)) {
-        change(&mut self.world.network.borrow_mut().pipes[2 * self.index].link);
+        self.change_pipe(2 * self.index, change);
     }
 
     /// Changes the way back.
+    ///
+    /// # Panics
+    /// As [`change`](Self::change) does.
     pub fn change_back(&self, change: impl FnOnce(&mut Link)) {
-        change(&mut self.world.network.borrow_mut().pipes[2 * self.index + 1].link);
+        self.change_pipe(2 * self.index + 1, change);
+    }
+
+    fn change_pipe(&self, pipe: usize, change: impl FnOnce(&mut Link)) {
+        self.world.network.borrow_mut().pipes[pipe].change(self.world.clock.now(), change);
     }
 
     /// Makes both directions links of this kind.
+    ///
+    /// # Panics
+    /// As [`change`](Self::change) does.
     pub fn set(&self, link: &Link) {
         self.change(|old| old.clone_from(link));
     }

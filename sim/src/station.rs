@@ -7,6 +7,7 @@
 
 use std::rc::Rc;
 
+use hayase::device::headers::ETHERNET_LEN;
 use hayase::device::heap::{HeapFrame, Pool, PoolConfig};
 use hayase::device::wire::{EndConfig, Wire, WireConfig, WireDevice};
 use hayase::device::{Burst, Device, Frame, Offloads, TxMeta};
@@ -34,6 +35,7 @@ pub(crate) struct Station {
     pub(crate) mac: [u8; 6],
     /// The pipe that leads away from here.
     pub(crate) uplink: usize,
+    mtu: usize,
     far: WireDevice,
     burst: Burst<HeapFrame>,
     pub(crate) capture: Capture,
@@ -41,8 +43,6 @@ pub(crate) struct Station {
     pools: Vec<Pool>,
     /// Frames that the stack was given since it was started.
     pub(crate) delivered: u64,
-    /// Frames for which the host's ring or its memory had no room.
-    pub(crate) refused: u64,
 }
 
 impl Station {
@@ -54,12 +54,12 @@ impl Station {
             name,
             mac: [0x02, 0, 0, 7, high, low],
             uplink,
+            mtu: 0,
             far,
             burst: Burst::new(BURST_LEN),
             capture: Capture::new(capture_len),
             pools: Vec::new(),
             delivered: 0,
-            refused: 0,
         }
     }
 
@@ -76,6 +76,7 @@ impl Station {
         let (device, far) = Wire::pair(wire);
         self.pools.extend([device.pool().clone(), far.pool().clone()]);
         self.far = far;
+        self.mtu = config.mtu;
         self.delivered = 0;
         device
     }
@@ -97,9 +98,11 @@ impl Station {
         count
     }
 
-    /// Hands a frame to the host. Returns whether it had room.
+    /// Hands a frame to the host. Returns whether it took it: a NIC has no room, or drops runts and giants.
     pub(crate) fn deliver(&mut self, now: Instant, bytes: &Rc<[u8]>) -> bool {
-        let taken = self.copy(bytes).is_some_and(|frame| {
+        let has_length = (ETHERNET_LEN..=ETHERNET_LEN + self.mtu).contains(&bytes.len());
+        let copy = has_length.then(|| self.copy(bytes)).flatten();
+        let taken = copy.is_some_and(|frame| {
             let has_room = self.far.room() > 0;
             if has_room {
                 self.far.transmit(frame, TxMeta::default());
@@ -109,8 +112,6 @@ impl Station {
         if taken {
             self.capture.add(now, bytes);
             self.delivered += 1;
-        } else {
-            self.refused += 1;
         }
         taken
     }

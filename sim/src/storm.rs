@@ -6,10 +6,12 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hayase::net::{Congestion, Keepalive, TcpListener, TcpStream};
+use hayase::Host;
+use hayase::net::{Congestion, Keepalive, TcpListener, TcpSocket, TcpStream};
 use hayase::stack::Config;
 use hayase::time::{sleep, timeout};
 
@@ -20,8 +22,8 @@ use crate::random::Random;
 use crate::sim::Sim;
 use crate::topology::Topology;
 
-/// Flows of one storm at most.
-const FLOWS_MAX: u64 = 30;
+/// Clients of one storm at most.
+const CLIENTS_MAX: u64 = 30;
 
 /// Faults of one storm at most.
 const FAULTS_MAX: u64 = 25;
@@ -31,6 +33,15 @@ const START_MAX: Duration = Duration::from_secs(20);
 
 /// How long a server waits for its client: longer than all retransmissions of a SYN.
 const ACCEPT_MAX: Duration = Duration::from_secs(400);
+
+/// Connections at most that a client makes, one after the other, if it makes them from the same port to the same port.
+const CALLS_MAX: u64 = 4;
+
+/// The port of the first such client; those of the others follow.
+const OWN_PORT: u16 = 20_000;
+
+/// Seconds that such a client rests: no SYN of before is on its way any more, and often its TIME_WAIT is over.
+const REST: RangeInclusive<u64> = 5..=100;
 
 /// Frames of one flood at most.
 const FLOOD_MAX: u64 = 500;
@@ -44,6 +55,8 @@ pub struct Storm {
     pub flows: u64,
     /// Connections over which all arrived.
     pub completed: u64,
+    /// Connections whose data was with the server before their handshake was over, by hosts that kept their power.
+    pub early: u64,
     /// Bytes that these carried.
     pub bytes: u64,
     /// Cuts, changes of links, reboots and floods.
@@ -101,30 +114,31 @@ fn some_config(random: &mut Random) -> Config {
 async fn rage(sim: Sim) -> Storm {
     let mut random = sim.random();
     let hosts = sim.hosts().len();
-    let mut storm = Storm { hosts: hosts as u64, flows: random.between(1..=FLOWS_MAX), ..Storm::default() };
+    let mut storm = Storm { hosts: hosts as u64, ..Storm::default() };
     let weather = {
         let (sim, random) = (sim.clone(), random.fork());
         hayase::spawn(bad_weather(sim, random))
     };
     let mut clients = Vec::new();
-    for index in 0..storm.flows {
+    for index in 0..random.between(1..=CLIENTS_MAX) {
         let from = random.below(hosts as u64) as usize;
         let to = (from + 1 + random.below(hosts as u64 - 1) as usize) % hosts;
         let call = Call { index: index as u16, from, to, random: random.fork(), sim: sim.clone() };
         clients.push(hayase::spawn(call.make()));
     }
     for client in clients {
-        // How a connection fails is no concern of a storm's.
-        if let Ok(Ok(len)) = client.await {
-            storm.completed += 1;
-            storm.bytes += len;
-        }
+        let Ok(calls) = client.await else { continue };
+        storm.flows += calls.begun;
+        storm.completed += calls.completed;
+        storm.bytes += calls.bytes;
     }
     storm.faults = weather.await.unwrap_or(0);
+    let early = |host: Host| host.counters().ok()?.get("TcpExtTCPFastOpenPassive");
+    storm.early = sim.hosts().into_iter().filter_map(early).sum();
     Storm { time: sim.elapsed(), events: sim.trace().events(), ..storm }
 }
 
-/// One connection, to be made at some time.
+/// One connection, to be made at some time, or several, one after the other between the same two ports.
 struct Call {
     index: u16,
     from: usize,
@@ -133,30 +147,55 @@ struct Call {
     sim: Sim,
 }
 
+/// What came of a client's connections.
+#[derive(Debug, Default)]
+struct Calls {
+    begun: u64,
+    completed: u64,
+    bytes: u64,
+}
+
 impl Call {
-    async fn make(mut self) -> io::Result<u64> {
+    async fn make(mut self) -> Calls {
         sleep(self.random.time(START_MAX)).await;
+        let own_port = self.random.chance(0.3).then_some(OWN_PORT + self.index);
+        let count = own_port.map_or(1, |_| self.random.between(2..=CALLS_MAX));
+        let is_v4 = self.random.chance(0.5);
+        let mut calls = Calls::default();
+        for number in 0..count {
+            if number > 0 {
+                sleep(Duration::from_secs(self.random.between(REST))).await;
+            }
+            calls.begun += 1;
+            // How a connection fails is no concern of a storm's.
+            if let Ok(len) = self.once(is_v4, own_port).await {
+                calls.completed += 1;
+                calls.bytes += len;
+            }
+        }
+        calls
+    }
+
+    async fn once(&mut self, is_v4: bool, port: Option<u16>) -> io::Result<u64> {
         let sim = self.sim.clone();
-        let ip = if self.random.chance(0.5) { sim.address(self.to) } else { sim.address_v6(self.to) };
-        let addr = SocketAddr::new(ip, 1000 + self.index);
+        let ip = |host| if is_v4 { sim.address(host) } else { sim.address_v6(host) };
+        let addr = SocketAddr::new(ip(self.to), 1000 + self.index);
+        let own = port.map(|port| SocketAddr::new(ip(self.from), port));
         let flow = sim.flow();
         let listener = sim.host(self.to).scope(TcpListener::bind(addr)).await?;
-        if self.random.chance(0.5) {
+        if self.random.chance(0.7) {
             listener.set_fastopen(self.random.between(0..=4) as u32)?;
         }
         sim.host(self.to).spawn(serve(listener, flow.clone(), self.random.fork()));
-        sim.host(self.from).scope(self.call(addr, flow)).await
+        sim.host(self.from).scope(self.call(own, addr, flow)).await
     }
 
-    async fn call(mut self, addr: SocketAddr, flow: Flow) -> io::Result<u64> {
+    async fn call(&mut self, own: Option<SocketAddr>, addr: SocketAddr, flow: Flow) -> io::Result<u64> {
         let len_max = 1 << self.random.between(0..=20);
         let len = self.random.below(len_max);
         // With the SYN, if the server gave a cookie before.
-        let early = if self.random.chance(0.3) { self.random.below(2000).min(len) } else { 0 };
-        let mut stream = match early {
-            0 => TcpStream::connect(addr).await?,
-            _ => TcpStream::connect_with(addr, &flow.first(early as usize)).await?,
-        };
+        let early = if self.random.chance(0.5) { self.random.below(2000).min(len) } else { 0 };
+        let mut stream = connect(own, addr, &flow.first(early as usize)).await?;
         stream.set_congestion(*self.random.pick(Congestion::ALL))?;
         stream.set_nodelay(self.random.chance(0.5))?;
         stream.set_keepalive(Some(patience()))?;
@@ -169,6 +208,22 @@ impl Call {
             stream.abort();
         }
         result.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into())).map(|()| len)
+    }
+}
+
+/// Connects from a port of the caller's choice or from any, with data or without.
+async fn connect(own: Option<SocketAddr>, addr: SocketAddr, early: &[u8]) -> io::Result<TcpStream> {
+    let Some(own) = own else {
+        return match early {
+            [] => TcpStream::connect(addr).await,
+            _ => TcpStream::connect_with(addr, early).await,
+        };
+    };
+    let socket = if own.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(own)?;
+    match early {
+        [] => socket.connect(addr).await,
+        _ => socket.connect_with(addr, early).await,
     }
 }
 
@@ -226,12 +281,16 @@ fn flood(sim: &Sim, host: usize, random: &mut Random) {
     let hosts = sim.hosts().len() as u64;
     for _ in 0..random.between(1..=FLOOD_MAX) {
         let from = sim.address(random.below(hosts) as usize);
-        let src = SocketAddr::new(from, random.between(32_768..=60_999) as u16);
-        let dst = SocketAddr::new(sim.address(host), 1000 + random.below(FLOWS_MAX) as u16);
+        let port = match random.below(3) {
+            0 => OWN_PORT + random.below(CLIENTS_MAX) as u16,
+            _ => random.between(32_768..=60_999) as u16,
+        };
+        let src = SocketAddr::new(from, port);
+        let dst = SocketAddr::new(sim.address(host), 1000 + random.below(CLIENTS_MAX) as u16);
         let forge = TcpForge {
             seq: random.next_u64() as u32,
             ack: random.next_u64() as u32,
-            flags: random.next_u64() as u8 & 0x3f,
+            flags: if random.chance(0.2) { TcpForge::SYN } else { random.next_u64() as u8 & 0x3f },
             window: random.next_u64() as u16,
             ..TcpForge::new(src, dst)
         };

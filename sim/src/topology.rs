@@ -26,7 +26,7 @@ pub struct Wiring {
 
 /// Hosts, switches and the cables between them: one Ethernet segment, without loops.
 ///
-/// Host number i has the addresses 10.7.0.(i + 1)/16 and fd00:7::(i + 1)/64. Switches learn where addresses are, as
+/// Host number i has the addresses 10.7.0.(i + 1)/16, from 10.7.1.0 on after 255 of them, and fd00:7::(i + 1)/64. Switches learn where addresses are, as
 /// Ethernet's do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Topology {
@@ -100,6 +100,7 @@ impl Topology {
 
     /// What is wrong with it, if anything is.
     pub(crate) fn check(&self) -> Result<(), String> {
+        self.cables.iter().flat_map(|wiring| [&wiring.forth, &wiring.back]).try_for_each(Link::check)?;
         for host in 0..self.hosts {
             let ends = |wiring: &&Wiring| [wiring.from, wiring.to].contains(&Node::Host(host));
             let count = self.cables.iter().filter(ends).count();
@@ -152,5 +153,7 @@ mod tests {
             .cable(b, a, link(), link());
         assert!(looped.check().unwrap_err().contains("loop"));
         assert!(Topology::new(2, 0).check().unwrap_err().contains("host 0 has 0 cables"));
+        let stopped = Topology::pair(Link { rate: Some(0), ..link() });
+        assert!(stopped.check().unwrap_err().contains("say `cut`"));
     }
 }

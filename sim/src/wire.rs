@@ -15,8 +15,7 @@ use hayase::time::Instant;
 use hayase::{Host, Reactor};
 use hayase_executor::{Clock, Executor, VirtualClock, VirtualPark};
 
-/// When it starts: late enough that nothing is before zero.
-const START: Instant = Instant::from_millis(1_000_000);
+use crate::world::START;
 
 /// The addresses of client and server.
 const ADDRESSES: [[&str; 2]; 2] = [["10.7.0.1/24", "fd00:7::1/64"], ["10.7.0.2/24", "fd00:7::2/64"]];

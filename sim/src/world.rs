@@ -23,7 +23,7 @@ use crate::station::DeviceConfig;
 use crate::topology::Topology;
 
 /// When simulations start: late enough that nothing is before zero.
-const START: Instant = Instant::from_millis(1_000_000);
+pub(crate) const START: Instant = Instant::from_millis(1_000_000);
 
 /// Turns without a step of the clock, after which a task must be spinning.
 const TURNS_STILL_MAX: u32 = 1_000_000;
@@ -31,8 +31,9 @@ const TURNS_STILL_MAX: u32 = 1_000_000;
 /// How often connections and memory are looked at, while anything happens.
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
-/// How long connections may take to die once nobody uses them: fifteen doublings of the timeout are a quarter of it.
-const DRAIN_MAX: Duration = Duration::from_secs(3600);
+/// How long connections may take to die once nobody uses them, at least: fifteen doublings of the timeout are a quarter of
+/// it.
+const DRAIN_TIME: Duration = Duration::from_secs(3600);
 
 /// What is chosen about a simulation, before its seed.
 #[derive(Debug, Clone)]
@@ -88,8 +89,18 @@ impl World {
         Ok(world)
     }
 
+    /// # Panics
+    /// If there is no such host.
     pub(crate) fn host(&self, index: usize) -> Host {
+        self.assert_host(index);
         self.hosts.borrow()[index]
+    }
+
+    /// # Panics
+    /// If there is no such host.
+    pub(crate) fn assert_host(&self, index: usize) {
+        let count = self.plan.topology.hosts;
+        assert!(index < count, "there are {count} hosts, and no number {index}");
     }
 
     pub(crate) fn hosts(&self) -> Vec<Host> {
@@ -154,7 +165,7 @@ impl World {
         let mut network = self.network.borrow_mut();
         for (index, host) in self.hosts.borrow().iter().enumerate() {
             let connections = host.tcp_connections().expect("the host is on this thread");
-            network.observers.sweep(now, index, &connections);
+            network.observers.sweep(now, index, &connections, &self.plan.stack);
             let station = &network.stations[index];
             let (len, count) = (station.memory_len(), connections.len());
             uphold(books::memory_is_bounded(&station.name, len, count, &self.plan.stack));
@@ -164,7 +175,8 @@ impl World {
     /// Goes on without tasks until nothing is left to do: connections die, TIME_WAIT passes, frames arrive.
     pub(crate) fn drain(&self) {
         self.is_draining.set(true);
-        let ends_at = self.clock.now() + DRAIN_MAX;
+        let forged_at = self.network.borrow().forged_at();
+        let ends_at = self.clock.now().max(forged_at) + drain_max(&self.plan.stack);
         loop {
             let now = self.clock.now();
             let worked = self.receive(now) + self.transmit(now) > 0;
@@ -184,7 +196,7 @@ impl World {
     }
 
     fn undrained(&self) -> Violation {
-        let mut text = format!("{DRAIN_MAX:?} after the end");
+        let mut text = format!("{:?} after the end", drain_max(&self.plan.stack));
         for host in self.hosts.borrow().iter() {
             let count = host.tcp_count().unwrap_or(0);
             let connections = host.tcp_connections().unwrap_or_default();
@@ -248,6 +260,14 @@ impl hayase_executor::Reactor for World {
     }
 
     fn interests(&self, _add: &mut dyn FnMut(Interest)) {}
+}
+
+/// How long connections may take to die once nobody uses them.
+fn drain_max(config: &Config) -> Duration {
+    let retries = u32::from(config.retries_max.max(config.syn_retries_max));
+    let trying = Duration::from_micros(config.rto_max_us.into()) * (retries + 1);
+    let closing = Duration::from_micros(u64::from(config.time_wait_us) + u64::from(config.fin_timeout_us));
+    DRAIN_TIME.max(trying + closing)
 }
 
 /// The addresses of a host.

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use hayase::device::Offloads;
 use hayase::net::{TcpListener, TcpStream};
 use hayase::time::{sleep, timeout};
 use hayase_sim::{Link, Sim, Topology, Trace};
@@ -134,6 +135,42 @@ fn a_deadlock_is_named() {
 }
 
 #[test]
+fn a_task_that_spins_is_named() {
+    let (text, _) = failing("spin", |_| async {
+        loop {
+            hayase::task::yield_now().await;
+        }
+    });
+    assert!(text.contains("time stands still"), "{text}");
+}
+
+#[test]
+fn a_connection_that_nothing_ends_is_named() {
+    let (text, _) = failing("drain", |sim| async move {
+        let _listener = sim.server().scope(TcpListener::bind(SERVER)).await.unwrap();
+        std::mem::forget(TcpStream::connect(SERVER).await.unwrap());
+    });
+    assert!(text.starts_with("oracle: TIME_WAIT and timers drain"), "{text}");
+    assert!(text.contains("has 1 connections"), "{text}");
+}
+
+#[test]
+fn who_takes_longer_than_the_longest_time_has_failed() {
+    let builder = Sim::builder().time_max(Duration::from_secs(10)).link(Link::default());
+    let builder = builder.captures(std::env::temp_dir().join("hayase-sim"));
+    let late = AssertUnwindSafe(|| {
+        builder.run(|_| async {
+            for _ in 0..12 {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+    });
+    let panic = catch_unwind(late).unwrap_err();
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(text.contains("not over after 10s"), "{text}");
+}
+
+#[test]
 fn an_error_is_returned_by_the_seed_that_has_it() {
     let builder =
         Sim::builder().link(Link::default()).seeds(5).captures(std::env::temp_dir().join("hayase-sim"));
@@ -182,6 +219,68 @@ fn cables_can_be_changed_and_counted() {
         drop(peer);
         assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
     });
+}
+
+/// The router's errors do not fit either, and of errors there are none.
+#[test]
+fn a_path_too_narrow_for_its_errors_ends_connections_and_nothing_else() {
+    Sim::builder().link(Link { mtu: Some(500), ..Link::default() }).seeds(3).run(|sim| async move {
+        let listener = sim.server().scope(TcpListener::bind(SERVER)).await.unwrap();
+        let mut stream = TcpStream::connect(SERVER).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        stream.write_all(&[1; 2000]).await.unwrap();
+        assert!(timeout(Duration::from_secs(60), peer.read(&mut [0])).await.is_err());
+        let [forth, back] = sim.cable(0).stats();
+        assert!(forth.too_long > 1 && back.too_long == 0, "{forth:?} {back:?}");
+        stream.abort();
+    });
+}
+
+#[test]
+fn runts_and_giants_are_refused_by_the_device() {
+    Sim::builder().link(Link::default()).run(|sim| async move {
+        for (len, count) in [(0, 0), (10, 0), (13, 0), (14, 1), (1514, 2), (1515, 2), (9000, 2)] {
+            sim.inject(1, &vec![0; len]);
+            sleep(Duration::from_millis(1)).await;
+            let counters = sim.server().counters().unwrap();
+            assert_eq!(counters.get("IpInReceives"), Some(count), "{len} bytes");
+        }
+        assert_eq!(
+            sim.pcap(1).len(),
+            24 + 16 + 14 + 16 + 1514,
+            "what the host has not seen is not in its capture"
+        );
+    });
+}
+
+#[test]
+fn devices_are_as_they_were_chosen() {
+    let builder = Sim::builder().link(Link::default()).mtu(9000).offloads(Offloads::NONE);
+    builder.run(|sim| async move {
+        assert_eq!(sim.client().offloads().unwrap(), Offloads::NONE);
+        for (len, count) in [(9014, 1), (9015, 1)] {
+            sim.inject(1, &vec![0; len]);
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(sim.server().counters().unwrap().get("IpInReceives"), Some(count), "{len} bytes");
+        }
+    });
+}
+
+#[test]
+fn a_forged_frame_may_come_long_after_the_end() {
+    let arrived = Cell::new(0);
+    Sim::builder().link(Link::default()).run(|sim| {
+        let arrived = &arrived;
+        async move {
+            let at = hayase::time::now() + Duration::from_secs(10 * 3600);
+            sim.inject_at(at, 1, &[0; 60]);
+            let unknown = AssertUnwindSafe(|| sim.inject_at(at, 2, &[0; 60]));
+            let panic = catch_unwind(unknown).unwrap_err();
+            assert_eq!(panic.downcast_ref::<String>().unwrap(), "there are 2 hosts, and no number 2");
+            arrived.set(1);
+        }
+    });
+    assert_eq!(arrived.get(), 1);
 }
 
 #[test]

@@ -10,8 +10,9 @@ fn short_storms_break_no_rule() {
         total.flows += storm.flows;
         total.completed += storm.completed;
         total.faults += storm.faults;
+        total.early += storm.early;
     }
-    assert!(total.flows > 2000 && total.faults > 1000, "{total:?}");
+    assert!(total.flows > 2000 && total.faults > 1000 && total.early > 50, "{total:?}");
     // Storms after which nothing works would prove nothing.
     assert!(total.completed * 4 > total.flows, "{total:?}");
 }

@@ -56,6 +56,7 @@ struct Summary {
     failed_seed: Option<u64>,
     flows: u64,
     completed: u64,
+    early: u64,
     bytes: u64,
     faults: u64,
     events: u64,
@@ -72,6 +73,7 @@ impl Summary {
             failed_seed: None,
             flows: 0,
             completed: 0,
+            early: 0,
             bytes: 0,
             faults: 0,
             events: 0,
@@ -84,6 +86,7 @@ impl Summary {
         self.storms += 1;
         self.flows += storm.flows;
         self.completed += storm.completed;
+        self.early += storm.early;
         self.bytes += storm.bytes;
         self.faults += storm.faults;
         self.events += storm.events;
@@ -93,13 +96,14 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { first_seed, storms, flows, completed, bytes, faults, events, .. } = self;
+        let Summary { first_seed, storms, flows, completed, early, bytes, faults, events, .. } = self;
         let hours = self.virtual_seconds / 3600.0;
         write!(
             f,
             "{storms} storms from seed {first_seed} on: {hours:.1} hours of virtual time, {events} events, "
         )?;
-        write!(f, "{faults} faults, {completed} of {flows} connections complete with {bytes} bytes")?;
+        write!(f, "{faults} faults, {completed} of {flows} connections complete with {bytes} bytes, ")?;
+        write!(f, "{early} with early data")?;
         match self.failed_seed {
             Some(seed) => write!(f, "; seed {seed} broke a rule"),
             None => Ok(()),

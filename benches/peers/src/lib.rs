@@ -35,10 +35,13 @@ pub enum Work {
     },
 }
 
+/// The version of smoltcp, as the workspace asks for it.
+pub const SMOLTCP_VERSION: &str = "0.14";
+
 /// Who does it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// smoltcp 0.14 on the in-memory wire.
+    /// smoltcp on the in-memory wire.
     Smoltcp,
     /// tokio's current-thread runtime on the kernel's loopback interface.
     Tokio,

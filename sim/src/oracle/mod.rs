@@ -12,9 +12,10 @@ pub(crate) mod streams;
 use std::fmt;
 use std::net::SocketAddr;
 
+use hayase::stack::Config;
 use hayase::time::Instant;
 
-use self::stall::Stalls;
+use self::stall::{Stalls, stall_max};
 use self::streams::Streams;
 use crate::packet::Segment;
 
@@ -81,10 +82,16 @@ impl Observers {
     }
 
     /// Looks at the connections of a host: every few seconds is enough.
-    pub(crate) fn sweep(&mut self, now: Instant, host: usize, connections: &[stall::Connection]) {
+    pub(crate) fn sweep(
+        &mut self,
+        now: Instant,
+        host: usize,
+        connections: &[stall::Connection],
+        config: &Config,
+    ) {
         let streams = &self.streams;
-        let last_sent = |local: SocketAddr, remote: SocketAddr| streams.last_sent_at(local, remote);
-        uphold(self.stalls.sweep(now, host, connections, last_sent));
+        let last_effort = |local: SocketAddr, remote: SocketAddr| streams.last_effort_at(local, remote);
+        uphold(self.stalls.sweep(now, host, connections, stall_max(config), last_effort));
     }
 
     /// The host starts anew, and its counters with it.

@@ -4,13 +4,18 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hayase::stack::TcpInfo;
+use hayase::stack::{Config, TcpInfo};
 use hayase::time::Instant;
 
 use super::{Verdict, Violation};
 
-/// Longer than the longest retransmission timeout, 120 s, with its round trip and the time between two sweeps.
-const STALL_MAX: Duration = Duration::from_secs(150);
+/// What comes to the longest retransmission timeout: its round trip, and the time between two sweeps.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// How long a connection may do nothing about what it has outstanding.
+pub(crate) fn stall_max(config: &Config) -> Duration {
+    Duration::from_micros(config.rto_max_us.into()) + MARGIN
+}
 
 /// A connection as its host lists it.
 pub(crate) type Connection = (SocketAddr, SocketAddr, TcpInfo);
@@ -22,7 +27,7 @@ struct Effort {
     total_retrans: u32,
     retransmits: u8,
     backoff: u8,
-    last_sent_at: Option<Instant>,
+    last_effort_at: Option<Instant>,
 }
 
 /// Connections that have something outstanding, and since when nothing was done about it.
@@ -37,7 +42,8 @@ impl Stalls {
         now: Instant,
         host: usize,
         connections: &[Connection],
-        last_sent_at: impl Fn(SocketAddr, SocketAddr) -> Option<Instant>,
+        stall_max: Duration,
+        last_effort_at: impl Fn(SocketAddr, SocketAddr) -> Option<Instant>,
     ) -> Verdict {
         let mut seen = BTreeMap::new();
         for (local, remote, info) in connections.iter().filter(|(_, _, info)| is_outstanding(info)) {
@@ -47,11 +53,11 @@ impl Stalls {
                 total_retrans: info.total_retrans,
                 retransmits: info.retransmits,
                 backoff: info.backoff,
-                last_sent_at: last_sent_at(*local, *remote),
+                last_effort_at: last_effort_at(*local, *remote),
             };
             let before = self.seen.remove(&key).filter(|(before, _)| *before == effort);
             let since = before.map_or(now, |(_, since)| since);
-            if now - since > STALL_MAX {
+            if now - since > stall_max {
                 let idle = now - since;
                 let text = format!("{local} to {remote} has done nothing for {idle:?}: {info:?}");
                 return Err(Violation::new("no silent stall", text));
@@ -97,21 +103,26 @@ mod tests {
         let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
         let mut stalls = Stalls::default();
         for seconds in (0..1000).step_by(10) {
-            stalls.sweep(at(seconds), 0, &[connection], |_, _| Some(at(seconds / 100))).unwrap();
+            let effort = |_, _| Some(at(seconds / 100));
+            stalls.sweep(at(seconds), 0, &[connection], stall_max(&Config::default()), effort).unwrap();
         }
-        let mut stalls = Stalls::default();
-        let first = (0..1000)
-            .step_by(10)
-            .find(|seconds| stalls.sweep(at(*seconds), 0, &[connection], |_, _| None).is_err());
-        assert_eq!(first, Some(160));
+        let mut patient = Config::default();
+        patient.rto_max_us = 300_000_000;
+        for (config, first_at) in [(Config::default(), 160), (patient, 340)] {
+            let mut stalls = Stalls::default();
+            let stall_max = stall_max(&config);
+            let is_seen =
+                |seconds: &u64| stalls.sweep(at(*seconds), 0, &[connection], stall_max, |_, _| None).is_err();
+            assert_eq!((0..1000).step_by(10).find(is_seen), Some(first_at));
+        }
     }
 
     #[test]
     fn what_is_over_is_forgotten() {
         let connection = stuck();
         let mut stalls = Stalls::default();
-        stalls.sweep(Instant::ZERO, 0, &[connection], |_, _| None).unwrap();
-        stalls.sweep(Instant::from_millis(1), 0, &[], |_, _| None).unwrap();
+        stalls.sweep(Instant::ZERO, 0, &[connection], MARGIN, |_, _| None).unwrap();
+        stalls.sweep(Instant::from_millis(1), 0, &[], MARGIN, |_, _| None).unwrap();
         assert!(stalls.seen.is_empty());
     }
 }

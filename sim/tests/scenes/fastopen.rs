@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use hayase::net::TcpStream;
+use hayase::net::{TcpSocket, TcpStream};
 use hayase_sim::{Flow, Link, Sim};
 
-use crate::common::{SEEDS, SERVER, count, listen, millis, receive, seconds};
+use crate::common::{SEEDS, SERVER, addr, count, listen, millis, receive, seconds};
 
 /// What goes with a SYN.
 const REQUEST_LEN: usize = 300;
@@ -50,6 +50,25 @@ fn spares_a_round_trip_once_there_is_a_cookie() {
         }
         assert_eq!(count(sim.server(), "TcpExtTCPFastOpenPassive"), CONNECTIONS - 1);
         assert_eq!(count(sim.client(), "TcpExtTCPFastOpenActive"), CONNECTIONS - 1);
+    });
+}
+
+/// A client that always has the same port: to who watches, each connection is another one, and all of each is watched.
+#[test]
+fn a_port_that_is_used_again_is_another_connection() {
+    Sim::builder().link(Link::with_delay(millis(10))).seeds(SEEDS).run(|sim| async move {
+        for _ in 0..CONNECTIONS {
+            let (listener, flow) = (listen(&sim).await, sim.flow());
+            listener.set_fastopen(16).unwrap();
+            let server = receive(&sim, listener, &flow);
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(addr("10.7.0.1:5000")).unwrap();
+            let mut stream = socket.connect_with(addr(SERVER), &flow.first(REQUEST_LEN)).await.unwrap();
+            flow.send_from(REQUEST_LEN as u64, &mut stream, 5000).await.unwrap();
+            assert_eq!(server.await.unwrap().unwrap(), 5000);
+            hayase::time::sleep(seconds(70)).await;
+        }
+        assert_eq!(count(sim.server(), "TcpExtTCPFastOpenPassive"), CONNECTIONS - 1);
     });
 }
 

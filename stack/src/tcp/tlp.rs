@@ -87,8 +87,11 @@ impl<F: Frame> Connection<F> {
                 self.recovery.trouble(self.snd_una).probe = Some(probe);
             }
         }
-        // Whether or not it went: the timeout is what is left (RFC 8985 §7.3).
-        self.arm_timeout(egress.now, config);
+        // Whether or not it went: the timeout is what is left (RFC 8985 §7.3). If it did not, that runs since something did:
+        // a router may have said meanwhile that segments were too long, and they went again.
+        let now = egress.now;
+        self.loss_timer = LossTimer::Timeout;
+        self.deadlines.retransmit = self.last_sent_at.after_nanos(self.rto_ns(config)).max(now);
     }
 
     /// The segment that was sent last.

@@ -256,6 +256,26 @@ fn n3_a_router_that_answers_a_probe_says_how_long_it_may_be() {
     assert!(t.drain().iter().all(|got| got.len == 1160));
 }
 
+/// What a router said was too long goes again, and there is no tail loss probe for it: the timeout is counted from then on,
+/// and not from when the probe would have been due (RFC 6298 §5).
+#[test]
+fn n3_what_went_again_for_a_router_has_one_timeout() {
+    let mut t = Script::listening();
+    t.peer(syn().mss(MSS as u16).sack_permitted());
+    let isn = t.expect(syn_ack()).wire_seq;
+    t.wait(ms(200));
+    t.peer(ack(1));
+    t.accept();
+    t.write(2 * MSS);
+    assert_eq!(t.drain().len(), 2);
+    icmp_error(&mut t, 3, 4, 1000, isn, 1);
+    assert!(t.drain().iter().all(|got| got.len <= 960));
+    // 200 ms, and four times half of that.
+    t.silence_for(ms(590));
+    let again = t.wait_any(ms(20));
+    assert_eq!((again[0].seq, count(&t, Count::Timeouts), count(&t, Count::LossProbes)), (1, 1, 0));
+}
+
 /// A path that swallows segments of more than `limit` bytes without a word: the longest that passes is found, by
 /// timeouts at first and by probes then, and nothing but the probes is lost any more.
 #[test]

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use hayase::net::TcpStream;
 
-use super::bed::Bed;
+use super::bed::{self, Bed};
 use super::latency::Latency;
 use super::plot::{Axis, Line, Plot, Scale};
 use super::progress::Progress;
-use super::report::{Counts, Percentiles};
+use super::report::{Conditions, Counts, Percentiles};
 use super::study::{Cell, Column, Settings, Study, Table, in_turns};
 use super::{Goal, Share, join_all};
 use crate::cli::{BenchCommon, ChurnArgs};
@@ -27,6 +27,7 @@ struct Found {
     per_second: f64,
     times: Percentiles,
     counts: Counts,
+    congestion: Option<&'static str>,
 }
 
 /// Measures without saying what was found.
@@ -44,8 +45,10 @@ pub(super) fn measure(args: &ChurnArgs) -> Result<Study> {
             ..BenchCommon::default()
         };
         let bed = Bed::new(&common)?;
-        settings = bed.conditions("churn", *tasks)?.settings();
-        open_and_close(&bed, *tasks, &common)
+        let found = open_and_close(&bed, *tasks, &common)?;
+        let conditions = bed.conditions("churn", *tasks)?;
+        settings = Conditions { congestion: found.congestion, ..conditions }.settings();
+        Ok(found)
     })?;
     drop(progress);
     let (points, found, failed) = found.medians(|found| found.per_second);
@@ -81,7 +84,9 @@ pub(super) fn measure(args: &ChurnArgs) -> Result<Study> {
 fn open_and_close(bed: &Bed, tasks: usize, common: &BenchCommon) -> Result<Found> {
     let target = bed.block_on(bed.server(serve::close))??;
     // The first finds out where the server is; meanwhile only so many could wait.
-    bed.block_on(TcpStream::connect(target))?.attempt(|| format!("cannot connect to {target}"))?;
+    let first = bed.block_on(TcpStream::connect(target))?;
+    let first = first.attempt(|| format!("cannot connect to {target}"))?;
+    let congestion = bed::congestion_of(&[first]);
     let latency = Latency::new();
     let before = bed.counts()?;
     let start = Instant::now();
@@ -93,7 +98,7 @@ fn open_and_close(bed: &Bed, tasks: usize, common: &BenchCommon) -> Result<Found
     let opened: u64 = opened.attempt(|| format!("a connection to {target} failed"))?.into_iter().sum();
     let per_second = opened as f64 / start.elapsed().as_secs_f64();
     let counts = bed.counts()?.since(&before);
-    Ok(Found { opened, per_second, times: latency.percentiles(), counts })
+    Ok(Found { opened, per_second, times: latency.percentiles(), counts, congestion })
 }
 
 async fn open_in_turn(target: SocketAddr, share: Share, latency: Latency) -> io::Result<u64> {

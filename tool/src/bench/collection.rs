@@ -1,6 +1,7 @@
 //! `hayase bench report`: every study, and one page of them.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -184,7 +185,7 @@ pub(super) fn run(args: &ReportArgs) -> Result {
         progress.step(entry.title);
         let found = words(entry, args, &device).map_err(Failure::Error).and_then(|words| {
             let study = measure(&words)?;
-            Ok((words.join(" "), study))
+            Ok((line(&words), study))
         });
         let (line, study) = match found {
             Ok(found) => found,
@@ -192,6 +193,7 @@ pub(super) fn run(args: &ReportArgs) -> Result {
             // Ten minutes of the others' figures are not lost for one that cannot be had.
             Err(failure) => {
                 written.left_out.push((entry.name, failure.to_string()));
+                forget(out, entry.name)?;
                 continue;
             }
         };
@@ -237,6 +239,29 @@ fn words(entry: &Entry, args: &ReportArgs, device: &DeviceSpec) -> std::result::
 fn write(folder: &Path, name: &str, text: &str) -> Result {
     let file = folder.join(name);
     fs::write(&file, text).attempt(|| format!("cannot write {}", file.display()))
+}
+
+/// Removes what a run before has left of a study: beside this one's page it would seem to be this one's.
+fn forget(folder: &Path, name: &str) -> Result {
+    for file in ["json", "svg"].map(|kind| folder.join(format!("{name}.{kind}"))) {
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).attempt(|| format!("cannot remove {}", file.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A command as a shell reads it.
+fn line(words: &[String]) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,.:/@%".contains(c);
+    let quoted = |word: &String| match word.chars().all(is_plain) && !word.is_empty() {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// Why a study cannot be made by this program, or on this device.
@@ -317,6 +342,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_line_can_be_given_to_a_shell() {
+        let words = ["--device", "dpdk:vdev=m0,eal=-m 64 --no-huge", "netmap:port=pipe{1", "it's", ""];
+        let line = line(&words.map(str::to_owned));
+        assert_eq!(line, r"--device 'dpdk:vdev=m0,eal=-m 64 --no-huge' 'netmap:port=pipe{1' 'it'\''s' ''");
+    }
+
+    #[test]
+    fn what_a_run_before_left_is_removed() {
+        let folder = std::env::temp_dir().join(format!("hayase-report-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        write(&folder, "memory.json", "{}").unwrap();
+        write(&folder, "churn.svg", "").unwrap();
+        forget(&folder, "memory").unwrap();
+        let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(left, ["churn.svg"]);
     }
 
     #[test]

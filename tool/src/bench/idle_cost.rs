@@ -47,7 +47,7 @@ pub(super) fn measure(args: &IdleCostArgs) -> Result<Study> {
         vec![Line::new("p50", 0, points.collect())],
     );
     let duration = format!("{} s", args.study.duration.as_secs_f64());
-    let settings = found[0].settings_without_idle().with("rounds", rounds).with("duration", duration);
+    let settings = found[0].settings().with("rounds", rounds).with("duration", duration);
     Ok(Study::new("idle-cost", settings, table, vec![plot]).without(failed))
 }
 

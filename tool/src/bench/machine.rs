@@ -33,7 +33,8 @@ impl Machine {
             rustc: option_env!("HAYASE_RUSTC").unwrap_or("unknown"),
             profile: option_env!("HAYASE_PROFILE").unwrap_or("unknown"),
             commit: option_env!("HAYASE_COMMIT"),
-            arguments: env::args().skip(1).collect(),
+            // Names of files need not be text.
+            arguments: env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
         }
     }
 

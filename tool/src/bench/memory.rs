@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::env;
 use std::fs;
 use std::future::ready;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use hayase::DeviceSpec;
 use hayase::net::TcpStream;
@@ -161,11 +161,18 @@ fn measure_elsewhere(args: &MemoryArgs, count: usize) -> Result<Found> {
         return Err(Failure::Interrupted);
     }
     if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        let text = text.trim();
-        return Err(Failure::Error(text.strip_prefix("hayase: ").unwrap_or(text).to_owned()));
+        return Err(Failure::Error(reason_of(&output)));
     }
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// What a process said before it ended, or how it ended: one that a signal ends, as where memory is short, says nothing.
+fn reason_of(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    match text.trim() {
+        "" => format!("the process that measures ended without a word: {}", output.status),
+        text => text.strip_prefix("hayase: ").unwrap_or(text).to_owned(),
+    }
 }
 
 fn measure_here(args: &MemoryArgs, count: usize) -> Result<Found> {
@@ -208,4 +215,23 @@ fn keep(stream: TcpStream) -> std::future::Ready<std::io::Result<()>> {
 /// What a server's task does most of the time.
 async fn wait(mut stream: TcpStream) -> std::io::Result<usize> {
     stream.read(&mut [0]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_a_signal_ended_has_a_reason() {
+        let output = |stderr: &str| Output {
+            status: ExitStatus::from_raw(9),
+            stdout: Vec::new(),
+            stderr: stderr.as_bytes().to_vec(),
+        };
+        assert_eq!(reason_of(&output("hayase: too many open files\n")), "too many open files");
+        assert!(reason_of(&output(" \n")).ends_with("ended without a word: signal: 9 (SIGKILL)"));
+    }
 }

@@ -28,7 +28,7 @@ mod with_peers {
     use std::time::Duration;
 
     use hayase::{DeviceSpec, Offloads, WireSpec};
-    use hayase_peers::{Peer, Work};
+    use hayase_peers::{Peer, SMOLTCP_VERSION, Work};
 
     use crate::bench::plot::{Axis, Bar, Content, Plot, Scale};
     use crate::bench::progress::Progress;
@@ -94,7 +94,7 @@ mod with_peers {
         drop(progress);
         let settings = Settings::default()
             .with("hayase", "wire, executor and async API")
-            .with("smoltcp", "0.14 on the same wire, without executor")
+            .with("smoltcp", format_args!("{SMOLTCP_VERSION} on the same wire, without executor"))
             .with("tokio, monoio", "kernel TCP, loopback interface")
             .with("a second", "of the thread's processor time")
             .with("rounds", rounds)

@@ -159,9 +159,10 @@ fn measure_in_virtual_time(args: &PingpongArgs) -> Result<Pingpong> {
         let played = played.attempt(|| FAILED.into())?;
         let counts = bed::counts_of(&[client, server])?.since(&before);
         drop((played.balls, idle));
-        Ok::<_, Failure>((played.round_trips, played.elapsed, congestion, counts))
+        Ok::<_, Failure>((played.round_trips, played.elapsed, congestion, client.offloads()?, counts))
     })?;
-    let (round_trips, elapsed, congestion, counts) = found?;
+    let (round_trips, elapsed, congestion, offloads, counts) = found?;
+    bed::warn_of_missing(common.offloads, offloads);
     let conditions = Conditions {
         command: "pingpong",
         device: DeviceSpec::Wire(spec).to_string(),

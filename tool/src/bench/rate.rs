@@ -4,6 +4,7 @@
 //! long time where many requests would have waited (coordinated omission). Here each request is due at an instant that is
 //! fixed beforehand, and its time counts from there, also if it could not be sent until later.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -22,8 +23,11 @@ const SLEEP_MIN: Duration = Duration::from_millis(1);
 /// Requests that are late and sent in one go before replies are read again.
 const LATE_BATCH: u64 = 64;
 
-/// A run goes on for this many times its duration at most, if requests cannot be sent when they are due.
+/// A run sends for this many times its duration at most, if requests cannot be sent when they are due, and waits for so many
+/// durations more for replies.
 const OVERTIME: u32 = 2;
+
+const UNANSWERED: &str = "the server has not answered all requests long after the last";
 
 /// When each request is due.
 #[derive(Debug, Clone, Copy)]
@@ -72,36 +76,57 @@ pub(super) async fn keep(
         hayase::spawn(read_replies(reader, Rc::clone(&payload), schedule, first, latency.clone()))
     });
     let readers = readers.collect();
-    let sent = send(&mut writers, &payload, schedule, total, over_at).await?;
-    for writer in &mut writers {
-        writer.shutdown().await?;
-    }
-    let round_trips = join_all(readers).await?.into_iter().sum();
+    let sent = Cell::new(0);
+    let sending = send(&mut writers, &payload, schedule, total, over_at, &sent);
+    // A server that stops reading keeps a request, and its sender, for ever.
+    until(over_at, sending).await.unwrap_or(Ok(()))?;
+    let sent = sent.get();
+    let ending = async {
+        for writer in &mut writers {
+            writer.shutdown().await?;
+        }
+        join_all(readers).await
+    };
+    let patience_ends_at = over_at.map(|over_at| over_at + (over_at - schedule.start));
+    let round_trips = match until(patience_ends_at, ending).await {
+        Some(counts) => counts?.into_iter().sum(),
+        None => return Err(io::Error::new(io::ErrorKind::TimedOut, UNANSWERED)),
+    };
     if round_trips != sent {
         return Err(io::Error::other(format!("of {sent} requests, {round_trips} were answered")));
     }
     Ok(Kept { round_trips, not_sent: total - sent, elapsed: schedule.start.elapsed() })
 }
 
-/// Sends what is due. Returns how much that was.
+/// Waits for a future, until then at most.
+async fn until<F: Future>(end: Option<Instant>, future: F) -> Option<F::Output> {
+    match end {
+        Some(end) => time::timeout(end.saturating_duration_since(Instant::now()), future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+/// Sends what is due, and counts it.
 async fn send(
     writers: &mut [OwnedWriteHalf],
     payload: &[u8],
     schedule: Schedule,
     total: u64,
     over_at: Option<Instant>,
-) -> io::Result<u64> {
+    sent: &Cell<u64>,
+) -> io::Result<()> {
     for number in 0..total {
         let now = wait_until(schedule.due(number)).await;
         if over_at.is_some_and(|over_at| now >= over_at) {
-            return Ok(number);
+            return Ok(());
         }
         writers[(number % schedule.connections) as usize].write_all(payload).await?;
+        sent.set(number + 1);
         if number % LATE_BATCH == 0 {
             yield_now().await;
         }
     }
-    Ok(total)
+    Ok(())
 }
 
 /// Returns the time that it has become.
@@ -176,6 +201,19 @@ mod tests {
         let late: u64 = late.map(|time| time.count_at_value()).sum();
         assert!(late >= 70, "only {late} of 200 requests were late");
         assert!(kept.elapsed >= Duration::from_millis(199), "{kept:?}");
+    }
+
+    /// A server that stops reading ends the run, and not the patience of who waits for it.
+    #[hayase::test]
+    async fn who_is_never_answered_is_told(_client: Host, server: Host) {
+        let stream = connect(server, Some(Duration::from_secs(3600))).await;
+        let goal = Goal::Time(Duration::from_millis(50));
+        let start = Instant::now();
+        // More than the buffers of both ends.
+        let payload = vec![7; 1 << 20].into();
+        let result = keep(vec![stream], payload, 1e4, goal, &Latency::new()).await;
+        assert_eq!(result.unwrap_err().to_string(), UNANSWERED);
+        assert!(start.elapsed() < Duration::from_secs(30));
     }
 
     #[hayase::test]

@@ -50,7 +50,14 @@ impl Conditions {
     /// Those that hold for every point of a sweep.
     pub(super) fn settings(&self) -> Settings {
         let settings = Settings::default().with("device", &self.device).with("model", self.model);
-        settings.with("offloads", &self.offloads)
+        self.name_congestion(settings.with("offloads", &self.offloads))
+    }
+
+    fn name_congestion(&self, settings: Settings) -> Settings {
+        match self.congestion {
+            Some(name) => settings.with("congestion", name),
+            None => settings,
+        }
     }
 }
 
@@ -195,14 +202,8 @@ impl Pingpong {
     }
 
     /// What holds for every number of idle connections.
-    pub(super) fn settings_without_idle(&self) -> Settings {
-        self.conditions.settings().with("payload", self.payload)
-    }
-
-    /// What holds for every point of a sweep.
     pub(super) fn settings(&self) -> Settings {
-        let idle = self.conditions.idle.unwrap_or_default();
-        self.conditions.settings().with("payload", self.payload).with("idle", idle)
+        self.conditions.settings().with("payload", self.payload)
     }
 
     /// Prints, and draws if there is a file to draw into.
@@ -246,7 +247,8 @@ impl Bulk {
     /// What holds for every point of a sweep.
     pub(super) fn settings(&self) -> Settings {
         let Conditions { device, model, connections, .. } = &self.conditions;
-        Settings::default().with("device", device).with("model", model).with("connections", connections)
+        let settings = Settings::default().with("device", device).with("model", model);
+        self.conditions.name_congestion(settings.with("connections", connections))
     }
 
     /// Prints, and draws if there is a file to draw into: the rate as time goes by.

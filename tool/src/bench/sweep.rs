@@ -48,15 +48,22 @@ pub(super) fn pingpong(args: &PingpongArgs, sweep: PingpongSweep) -> Result<Stud
         PingpongSweep::Rate => found.medians(|found: &Pingpong| found.percentiles_us()[2]),
         _ => found.medians(|found: &Pingpong| found.round_trips_per_second),
     };
-    let settings = found[0].settings().with("rounds", rounds).with("duration", seconds(&args.common));
+    let idle = match sweep {
+        PingpongSweep::Cores => format!("{} on each core", args.idle),
+        _ => args.idle.to_string(),
+    };
+    let settings = found[0].settings().with("idle", idle);
+    let settings = settings.with("rounds", rounds).with("duration", seconds(&args.common));
     let (table, plots) = match sweep {
         PingpongSweep::Connections => (table(name, &points, &found, false), latency_plots(&points, &found)),
         PingpongSweep::Cores => (table(name, &points, &found, true), vec![cores_plot(&points, &found)]),
         PingpongSweep::Rate => (rate_table(&points, &found), vec![rate_plot(&points, &found)]),
     };
+    let connections = args_at(args, sweep, 1).common.connections();
     let settings = match sweep {
-        PingpongSweep::Rate => settings.with("connections", args_at(args, sweep, 1).common.connections()),
-        _ => settings,
+        PingpongSweep::Rate => settings.with("connections", connections),
+        PingpongSweep::Cores => settings.with("connections", format_args!("{connections} on each core")),
+        PingpongSweep::Connections => settings,
     };
     let mut study = Study::new("pingpong", settings, table, plots).without(failed);
     study.sweep = Some(name);

@@ -52,9 +52,10 @@ By itself a connection sends the next request when it has the reply to the last,
 asked less in that while. With --rate, requests are due at times that nobody's slowness moves, and the time of each counts
 from when it was due.
 
-Counting instructions: only what happens inside the function measured_round_trips is the measurement, so
+Counting instructions: on one core, only what happens inside the function measured_round_trips is the measurement, so
   valgrind --tool=callgrind --toggle-collect='*measured_round_trips' hayase bench pingpong --round-trips 100000
-counts neither setup nor end. To take out its own start and end as well, subtract a run from one of twice as many.
+counts neither setup nor end. To take out its own start and end as well, subtract a run from one of twice as many. With
+--virtual-time and with --cores that is the only way: nothing of them is inside that function.
 
 {DEVICES}"))]
 pub(crate) struct PingpongArgs {
