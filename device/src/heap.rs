@@ -124,6 +124,12 @@ impl Pool {
         [&self.small, &self.large].iter().map(|class| class.in_use() * class.buffer_len).sum()
     }
 
+    /// The most bytes that a frame of [`alloc`](Pool::alloc) has room for.
+    pub fn alloc_len_max(&self) -> usize {
+        let largest = self.small.buffer_len.max(self.large.buffer_len);
+        largest - HeapFrame::HEADROOM
+    }
+
     /// Bytes of all small buffers that there may be: what every received packet starts in, or can.
     pub fn small_len_max(&self) -> usize {
         self.small.buffer_len.saturating_mul(self.small.count_max)

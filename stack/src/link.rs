@@ -8,6 +8,7 @@ use hayase_time::Instant;
 
 use crate::config::Config;
 use crate::duties::Duty;
+use crate::egress::network_len;
 use crate::error::Error;
 use crate::ip::address::{self, Cidr};
 use crate::ip::addresses::{Address, AddressState, Addresses};
@@ -243,14 +244,16 @@ impl<F: Frame> Link<F> {
         }
     }
 
-    /// The longest packet that a datagram may be sent in. `len`: of the packet, were it one.
+    /// The longest packet that a datagram may be sent in: the path takes it, and the device's buffers hold it. `len`: of
+    /// the packet, were it one.
     #[inline]
     pub(crate) fn datagram_mtu(&self, dst: IpAddr, len: usize, now: Instant) -> usize {
+        let mtu = self.caps.mtu.min(self.caps.fill_len_max.saturating_add(network_len(dst)));
         match dst {
             IpAddr::V6(dst) if len > path_mtus::MTU_MIN => {
-                self.path_mtus.get(dst, now).map_or(self.caps.mtu, |mtu| mtu.min(self.caps.mtu))
+                self.path_mtus.get(dst, now).map_or(mtu, |path| path.min(mtu))
             }
-            _ => self.caps.mtu,
+            _ => mtu,
         }
     }
 

@@ -183,6 +183,8 @@ impl DpdkQueue {
             mtu: self.mtu,
             tso_len_max: or(Offloads::TSO, TSO_LEN_MAX.max(self.mtu), self.mtu),
             fragments_max: or(Offloads::SG, self.fragments_max, 1),
+            // A large buffer holds any packet.
+            fill_len_max: usize::MAX,
             queue: self.seat.lane.number(),
             queues: self.queues,
             held_len_max: self.held_len_max,

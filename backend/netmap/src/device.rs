@@ -179,6 +179,8 @@ impl Device for NetmapDevice {
     fn set_offloads(&mut self, wanted: Offloads) -> Offloads {
         self.caps.offloads = wanted & self.available;
         self.caps.fragments_max = if self.caps.offloads.contains(Offloads::SG) { FRAGMENTS_MAX } else { 1 };
+        let room = self.memory.buffer_len().saturating_sub(NetmapFrame::HEADROOM);
+        self.caps.fill_len_max = self.caps.fragments_max * room;
         self.caps.offloads
     }
 

@@ -12,7 +12,7 @@ use hayase_device::{
 
 use crate::config::Mode;
 use crate::error::XdpError;
-use crate::frame::{self, XdpFrame};
+use crate::frame::{self, FRONT, XdpFrame};
 use crate::neighbours::Neighbours;
 use crate::open::{Attachment, Facts, XdpQueue};
 use crate::pool::Pool;
@@ -33,6 +33,7 @@ pub struct XdpDevice {
     /// Dropped before the pool is closed, so that what the kernel still has is never given out again.
     channels: Vec<Receiving>,
     pool: Pool,
+    chunk_len: usize,
     caps: Caps,
     available: Offloads,
     facts: Facts,
@@ -83,11 +84,13 @@ impl XdpDevice {
     pub(crate) fn new(queue: XdpQueue) -> Result<XdpDevice, XdpError> {
         let XdpQueue { endpoints, part, neighbours, attachment, facts } = queue;
         let (layout, count) = (part.layout(), part.chunk_count());
+        let chunk_len = layout.1;
         let pool = Pool::new(part);
         // From here on it is closed as a device is, if it does not become one.
         let mut device = XdpDevice {
             channels: Vec::new(),
             pool,
+            chunk_len,
             caps: Caps { queue: facts.device, queues: facts.device_count, ..Caps::ethernet(facts.mtu) },
             available: available(&facts),
             neighbours,
@@ -105,7 +108,7 @@ impl XdpDevice {
         for (queue, endpoint) in endpoints {
             device.redirect(queue, Channel::new(endpoint, layout, lent_max))?;
         }
-        device.caps.held_len_max = (count - device.ready_count()) * layout.1;
+        device.caps.held_len_max = (count - device.ready_count()) * chunk_len;
         device.set_offloads(Offloads::ALL);
         Ok(device)
     }
@@ -311,6 +314,7 @@ impl Device for XdpDevice {
         self.caps.offloads = (wanted & self.available).consistent();
         let has_fragments = self.caps.offloads.contains(Offloads::SG);
         self.caps.fragments_max = if has_fragments { self.facts.fragments_max } else { 1 };
+        self.caps.fill_len_max = self.caps.fragments_max * (self.chunk_len - FRONT);
         self.caps.offloads
     }
 

@@ -15,6 +15,7 @@ type Check<H> = fn(&mut Bench<H>);
 pub(super) fn all<H: Harness>() -> Vec<(&'static str, Check<H>)> {
     let checks: Box<[(&'static str, Check<H>)]> = Box::new([
         ("fresh frames have room", fresh_frames_have_room),
+        ("a frame can be filled as far as is promised", fill_len_is_kept),
         ("a frame's capacity is its buffer's, whatever is done to it", capacity_stays),
         ("frames of every length cross unchanged and in order", every_length_crosses),
         ("receive honours the burst's room", receive_honours_the_bursts_room),
@@ -42,6 +43,18 @@ fn fresh_frames_have_room<H: Harness>(bench: &mut Bench<H>) {
         assert!(frame.headroom() >= DeviceFrame::<H>::HEADROOM, "headroom for {len} bytes");
         assert!(frame.tailroom() >= len.clamp(1, 1448), "tailroom for {len} bytes: {}", frame.tailroom());
         assert!(frame.is_empty() && frame.is_unique() && frame.next().is_none());
+    }
+}
+
+fn fill_len_is_kept<H: Harness>(bench: &mut Bench<H>) {
+    let caps = *bench.device().caps();
+    let mut left = caps.fill_len_max.min(65_535);
+    let mut fragments = Vec::new();
+    while left > 0 {
+        assert!(fragments.len() < caps.fragments_max, "{left} bytes are left, and no fragment is");
+        let frame = bench.device().alloc(left).expect("the pool has a buffer");
+        left -= frame.tailroom().min(left);
+        fragments.push(frame);
     }
 }
 
