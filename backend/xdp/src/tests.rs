@@ -12,7 +12,7 @@ use hayase_device::conformance::{Arrived, Harness, PEER_MAC, run, skip};
 use hayase_device::{Burst, Device, Frame, Offloads, RxChecksum, RxMeta, TxChecksum, TxMeta, TxSegmentation};
 
 use crate::interface::Interface;
-use crate::sys::testing::{enter_new_network_namespace, packet_socket};
+use crate::sys::testing::{enter_new_network_namespace, limit_locked_memory, packet_socket};
 use crate::{Keep, Mode, XdpConfig, XdpDevice, XdpError, XdpFrame, open};
 
 /// Small enough to run dry.
@@ -522,6 +522,22 @@ fn a_queue_can_be_had_again_at_once_and_by_one_only() {
         assert!(matches!(error, XdpError::Busy { queue: 0, .. }), "{error}");
         drop(device);
         open_one(&config());
+    });
+}
+
+/// A veth refuses zero copy, and the memory that was locked for that is given back somewhat later, as is that of a device
+/// that is gone.
+#[test]
+fn as_much_locked_memory_as_the_error_names_is_enough() {
+    in_a_namespace(1, || {
+        let len = 1024 * 2048;
+        limit_locked_memory(len).expect("a thread may give up a right");
+        for _ in 0..3 {
+            open_one(&XdpConfig { chunk_count: 1024, ..config() });
+        }
+        let error = open(&XdpConfig { chunk_count: 1026, ..config() }).map(drop).unwrap_err();
+        assert!(matches!(error, XdpError::MemoryLimit { .. }), "{error}");
+        assert!(error.to_string().contains("`ulimit -l 2052`"), "{error}");
     });
 }
 
