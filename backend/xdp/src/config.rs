@@ -70,8 +70,9 @@ pub enum Mode {
 
 /// Packets that are left to the kernel although they arrive on a queue of ours.
 ///
-/// As soon as anything is kept, both sides live on the link: ARP, neighbour discovery and ICMP errors reach the
-/// kernel as well as us, and what is neither IP nor ARP reaches the kernel only.
+/// As soon as anything is kept, both sides live on the link: ARP, neighbour discovery, ICMP errors and queries for
+/// multicast listeners reach the kernel as well as us; what else is said of groups, and what is neither IP nor ARP,
+/// reaches the kernel only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Keep {
     /// TCP to these ports.

@@ -436,28 +436,32 @@ fn neighbours_and_errors_reach_both() {
     in_a_namespace(1, || {
         let mut link = Link::new(&XdpConfig { keep: vec![Keep::Arp], ..config() });
         let mac = link.device.mac();
-        let arp = [
-            &[0xff; 6][..],
-            &PEER_MAC,
-            &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
-            &PEER_MAC,
-            &[192, 0, 2, 1],
-            &[0; 6],
-            &[192, 0, 2, 2],
-        ]
-        .concat();
+        let arp = arp_request();
         let mut unreachable = Packet::udp(Ip::V4, 40).between(PEER_MAC, mac).build();
         (unreachable[23], unreachable[34], unreachable[35]) = (1, 3, 4);
         let mut solicitation = Packet::udp(Ip::V6, 40).between(PEER_MAC, mac).build();
         (solicitation[20], solicitation[54]) = (58, 135);
         let mut kernel =
             File::from(packet_socket(Interface::look("x0").expect("it exists").index).expect("a socket"));
-        for bytes in [arp, unreachable, solicitation] {
+        let mut listeners = Packet::udp(Ip::V6, 40).between(PEER_MAC, mac).build();
+        (listeners[20], listeners[54], listeners[55], listeners[62]) = (0, 58, 0, 130);
+        for bytes in [arp, unreachable, solicitation, listeners.clone()] {
             link.peer.send(&bytes, TxMeta::default());
             assert_eq!(receive_until(&mut link.device, |found| found == bytes), bytes);
             let mut seen = vec![0; 2000];
             let len = wait_for("the kernel's copy", || kernel.read(&mut seen).ok());
             assert_eq!(seen[VNET_LEN..len], bytes);
+        }
+        listeners[62] = 143;
+        let mut groups = Packet::udp(Ip::V4, 40).between(PEER_MAC, mac).build();
+        (groups[23], groups[34]) = (2, 0x11);
+        for bytes in [listeners, groups] {
+            link.peer.send(&bytes, TxMeta::default());
+            assert_eq!(
+                who_has_now(&mut link.device, &mut kernel, &bytes),
+                Some(true),
+                "of groups: {bytes:?}"
+            );
         }
         let mut echo = Packet::udp(Ip::V4, 40).between(PEER_MAC, mac).build();
         (echo[23], echo[34]) = (1, 8);
@@ -467,6 +471,34 @@ fn neighbours_and_errors_reach_both() {
             Some(false),
             "echo is ours unless it is kept"
         );
+    });
+}
+
+fn arp_request() -> Vec<u8> {
+    [
+        &[0xff; 6][..],
+        &PEER_MAC,
+        &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
+        &PEER_MAC,
+        &[192, 0, 2, 1],
+        &[0; 6],
+        &[192, 0, 2, 2],
+    ]
+    .concat()
+}
+
+/// The kernel takes the tag off before its packet sockets see the frame.
+#[test]
+fn neighbours_of_other_networks_are_not_ours() {
+    in_a_namespace(1, || {
+        let mut link = Link::new(&XdpConfig { keep: vec![Keep::Arp], ..config() });
+        let arp = arp_request();
+        let tagged = [&arp[..12], &[0x81, 0, 0, 5], &arp[12..]].concat();
+        link.peer.send(&tagged, TxMeta::default());
+        let mut marker = arp;
+        marker[31] = 77;
+        link.peer.send(&marker, TxMeta::default());
+        assert_eq!(receive_until(&mut link.device, |found| found.get(6..12) == Some(&PEER_MAC[..])), marker);
     });
 }
 
