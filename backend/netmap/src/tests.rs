@@ -470,6 +470,8 @@ fn acknowledgements_come_in_though_senders_took_everything() {
     let mut link = NicLink::new(Shape::default(), Options::default());
     let hoard: Vec<_> = std::iter::from_fn(|| link.device.alloc(1)).collect();
     assert_eq!(link.device.in_use(), hoard.len());
+    let held: usize = hoard.iter().map(Frame::capacity).sum();
+    assert_eq!(link.device.caps().held_len_max, held, "what sockets may hold is what senders can take");
     for _ in 0..RECEIVE_RESERVE {
         link.arrives(&raw(PEER_MAC, [2; 6], 60));
     }
@@ -532,6 +534,60 @@ fn an_interface_that_goes_down_is_left_alone_and_comes_back() {
     link.device.flush();
     assert!(!link.device.is_stalled() && link.device.arm().is_none() && link.device.room() > 0);
     assert_eq!(link.nic.borrow().sent.len(), 63, "what waited has gone");
+    link.assert_whole();
+}
+
+/// One queue of a NIC may fail alone: the others go on, and are slept on.
+#[test]
+fn a_ring_that_fails_alone_is_told_once() {
+    let mut link = NicLink::new(Shape { rings: 2, ..Shape::default() }, Options::default());
+    link.nic.borrow_mut().stuck = Some(0);
+    for round in 1..=3 {
+        let bytes = raw([2; 6], PEER_MAC, 60 + round);
+        link.nic.borrow_mut().arriving[1].push_back(bytes.clone());
+        assert!(link.device.pending(), "the other ring has something");
+        let frame = link.receive().remove(0);
+        assert_eq!(frame.bytes(), bytes);
+        link.send(frame);
+    }
+    assert_eq!((link.nic.borrow().sent.len(), link.drops("rx_errors")), (3, 1), "told once");
+    assert!(!link.device.is_stalled() && link.device.arm().is_some());
+    let mut descriptors = Vec::new();
+    link.device.interests(&mut |interest| descriptors.push(interest.fd));
+    assert_eq!(descriptors, [1], "the first would wake at once");
+    link.nic.borrow_mut().stuck = None;
+    link.receive();
+    assert!(link.device.arm().is_none());
+    link.assert_whole();
+}
+
+/// A few slots are left over, which hold no frame of this MTU.
+#[test]
+fn a_full_ring_leaves_its_descriptor_quiet_until_there_is_room_for_more() {
+    let shape = Shape { offset_mask: OFFSETS, ..Shape::default() };
+    let mut link = NicLink::new(shape, Options { mtu: JUMBO_MTU, ..Options::default() });
+    link.nic.borrow_mut().wire_max = 0;
+    let bytes = raw([2; 6], PEER_MAC, 60);
+    for _ in 0..58 {
+        let frame = link.frame(&bytes);
+        link.send(frame);
+    }
+    let mut last = link.frame(&bytes);
+    (0..2).for_each(|_| last.chain(link.frame(&bytes)));
+    link.send(last);
+    // Of 63 slots two are left, and a frame may need five.
+    for (taken, room) in [(1, 0), (2, 0), (3, 1)] {
+        assert_eq!(link.device.room(), 0);
+        assert!(!link.nic.borrow_mut().is_writable(), "awake although nothing changes");
+        link.nic.borrow_mut().wire_max = taken;
+        assert!(link.nic.borrow_mut().is_writable(), "a slot came back");
+        link.receive();
+        assert_eq!(link.device.room(), room);
+    }
+    link.nic.borrow_mut().wire_max = usize::MAX;
+    let frame = link.frame(&bytes);
+    link.send(frame);
+    assert_eq!(link.nic.borrow().sent.len(), 60);
     link.assert_whole();
 }
 
@@ -612,12 +668,13 @@ fn frames_of_another_device_are_copied() {
 
 #[test]
 fn a_binding_of_another_pair_than_the_first_is_found() {
-    let mut image = Image::new(Shape { rings: 2, ..Shape::default() });
+    let mut image = Image::new(Shape { rings: 2, tx_rings: 2, ..Shape::default() });
     image.bytes[size_of::<Interface>()..][..8].fill(0);
     image.bound[0].ringid = 1;
     let region = image.region();
-    let pair = PairSetup::new(&region, &image.bound[0], false);
-    assert!(pair.is_ok(), "what is not bound has no offset");
+    let binding = Binding::new(&region, &image.bound[0]).expect("a binding");
+    assert!(binding.transmit_ring().is_ok(), "what is not bound has no offset");
+    assert!(PairSetup::new(&region, &image.bound[0], false).is_ok());
 }
 
 #[test]
