@@ -253,7 +253,8 @@ impl Slab {
     #[inline(never)]
     fn foreign(&self, range: Range<usize>) -> &[u8] {
         match &self.home {
-            Home::Foreign(bytes) => &bytes[range],
+            // Its owner may show fewer bytes than when it was wrapped: never a panic, as `SharedBytes` has it.
+            Home::Foreign(bytes) => bytes.get(range).unwrap_or(&[]),
             Home::Pool(_) => &self.bytes[range],
         }
     }
@@ -394,6 +395,22 @@ mod tests {
         let large = pool.alloc(30_000).unwrap();
         assert!(large.tailroom() >= 65_536);
         assert_eq!(pool.alloc(30_000).unwrap().tailroom(), 2048 - HeapFrame::HEADROOM);
+    }
+
+    #[test]
+    fn an_owner_whose_bytes_shrink_reads_as_empty() {
+        struct Fickle(Rc<Cell<bool>>);
+        impl AsRef<[u8]> for Fickle {
+            fn as_ref(&self) -> &[u8] {
+                if self.0.get() { b"" } else { b"bytes" }
+            }
+        }
+        let is_gone = Rc::new(Cell::new(false));
+        let mut frame = Pool::wrap(SharedBytes::from_owner(Fickle(Rc::clone(&is_gone)))).unwrap();
+        frame.trim_front(1);
+        assert_eq!(frame.bytes(), b"ytes");
+        is_gone.set(true);
+        assert_eq!(frame.bytes(), b"");
     }
 
     #[test]

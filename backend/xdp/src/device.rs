@@ -16,7 +16,7 @@ use crate::frame::{self, FRONT, XdpFrame};
 use crate::neighbours::Neighbours;
 use crate::open::{Attachment, Facts, XdpQueue};
 use crate::pool::Pool;
-use crate::sys::{Channel, Kicked};
+use crate::sys::{Channel, Kicked, Statistics};
 use crate::trust;
 
 /// After this many looks at the queues, there is one at what comes seldom.
@@ -283,6 +283,13 @@ fn whole(partial: &mut Option<XdpFrame>, fragment: XdpFrame, continued: bool) ->
     if continued { None } else { partial.take() }
 }
 
+/// Packets that the kernel threw away, and those of which it had no chunk for. Where it copies, the latter are in both of its
+/// counts; with zero copy it counts how often the driver found no chunk, which loses nothing by itself.
+fn lost(statistics: &Statistics, mode: Mode) -> (u64, u64) {
+    let without_chunk = if mode == Mode::ZeroCopy { 0 } else { statistics.rx_fill_ring_empty_descs };
+    (statistics.rx_dropped.saturating_sub(without_chunk) + statistics.rx_ring_full, without_chunk)
+}
+
 fn field_end(request: TxChecksum) -> usize {
     usize::from(request.start) + usize::from(request.offset) + 2
 }
@@ -412,10 +419,8 @@ impl Device for XdpDevice {
         let statistics = self.channels.iter().map(|receiving| receiving.channel.statistics());
         let (mut rx, mut no_buffer, mut tx) = (0, 0, 0);
         for statistics in statistics {
-            // In copy mode, a packet without a chunk is in both counts.
-            no_buffer += statistics.rx_fill_ring_empty_descs;
-            rx += statistics.rx_dropped.saturating_sub(statistics.rx_fill_ring_empty_descs);
-            rx += statistics.rx_ring_full;
+            let (dropped, without_chunk) = lost(&statistics, self.facts.mode);
+            (rx, no_buffer) = (rx + dropped, no_buffer + without_chunk);
             tx += statistics.tx_invalid_descs;
         }
         let strange: u64 = self.channels.iter().map(|receiving| receiving.channel.strange).sum();
@@ -431,6 +436,21 @@ impl Device for XdpDevice {
 #[cfg(test)]
 mod unit {
     use super::*;
+
+    #[test]
+    fn looks_for_chunks_are_no_packets_where_nothing_is_copied() {
+        let statistics = Statistics {
+            rx_dropped: 10,
+            rx_invalid_descs: 0,
+            tx_invalid_descs: 0,
+            rx_ring_full: 3,
+            rx_fill_ring_empty_descs: 7,
+            tx_ring_empty_descs: 0,
+        };
+        assert_eq!(lost(&statistics, Mode::Copy), (6, 7));
+        assert_eq!(lost(&statistics, Mode::Skb), (6, 7));
+        assert_eq!(lost(&statistics, Mode::ZeroCopy), (13, 0));
+    }
 
     #[test]
     fn a_kernel_that_takes_nothing_is_asked_less_and_less() {

@@ -215,12 +215,13 @@ impl Plan<'_> {
 
     /// Chunks of each device.
     fn chunk_count(&self) -> usize {
-        self.config.chunk_count.max(1)
+        let queues = self.queues.len().div_ceil(self.device_count);
+        self.config.chunk_count.max(XdpConfig::CHUNK_COUNT_MIN * queues)
     }
 
-    /// Memory of all devices, in bytes.
+    /// Memory of all devices, in bytes. What no machine has is more than the kernel gives.
     fn memory_len(&self) -> usize {
-        self.chunk_len() * self.chunk_count() * self.device_count
+        self.chunk_len().saturating_mul(self.chunk_count()).saturating_mul(self.device_count)
     }
 
     /// Binds all queues in one way.

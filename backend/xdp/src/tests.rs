@@ -347,6 +347,18 @@ fn a_device_sends_from_its_own_thread_through_its_own_queue() {
 }
 
 #[test]
+fn a_device_of_too_few_chunks_gets_as_many_as_it_needs() {
+    in_a_namespace(3, || {
+        let mut devices = open_several(&XdpConfig { chunk_count: 1, ..config() }, 2);
+        assert!(devices.iter().all(|device| device.ready_count() >= 64));
+        send_flows(&devices[0], 50);
+        flows_at(&mut devices, 50);
+        let error = open(&XdpConfig { chunk_count: usize::MAX, ..config() }).map(drop).unwrap_err();
+        assert!(matches!(error, XdpError::MemoryLimit { .. }), "{error}");
+    });
+}
+
+#[test]
 fn queues_that_are_not_taken_stay_with_the_kernel() {
     in_a_namespace(2, || {
         let mut device = open_one(&XdpConfig { queues: Some(1..=1), ..config() });
