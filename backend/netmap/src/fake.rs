@@ -401,6 +401,13 @@ impl Pipe {
         }
     }
 
+    /// What `poll` says of an end's transmit ring: it synchronises, and tells of slots behind `cur`.
+    pub(crate) fn is_writable(&mut self, end: usize) -> bool {
+        self.sync_transmit(end);
+        let ring = &self.ends[end].transmit.ring;
+        ring.cur() != ring.tail()
+    }
+
     fn sync_receive(&mut self, end: usize) {
         let [a, b] = &mut self.ends;
         let (from, to) =

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use hayase_device::conformance::packet::{Ip, Packet, raw};
-use hayase_device::conformance::{Arrived, Harness, PEER_MAC, run};
-use hayase_device::{Burst, Device, Frame, Offloads, SharedBytes, TxMeta};
+use hayase_device::conformance::{self, Arrived, Harness, PEER_MAC, run};
+use hayase_device::{Burst, Device, Frame, Interest, Offloads, SharedBytes, TxMeta};
 use netmap_sys::{Interface, NS_BUF_CHANGED, NS_MOREFRAG, NmreqRegister, Ring, Slot};
 
 use crate::device::{PairSetup, Setup};
@@ -150,6 +150,14 @@ impl Harness for NicLink {
     fn in_use(&self) -> usize {
         self.device.in_use()
     }
+
+    fn is_ready(&mut self, interests: &[Interest]) -> bool {
+        let kernel = NicKernel(Rc::clone(&self.nic));
+        interests.iter().any(|interest| {
+            interest.readable && kernel.is_readable(interest.fd as usize)
+                || interest.writable && self.nic.borrow_mut().is_writable()
+        })
+    }
 }
 
 /// Two devices at the ends of one link.
@@ -157,6 +165,8 @@ struct Ends {
     device: NetmapDevice,
     peer: NetmapDevice,
     inbox: VecDeque<Arrived>,
+    /// What a real one has not.
+    fake: Option<Rc<RefCell<Pipe>>>,
 }
 
 impl Ends {
@@ -169,7 +179,8 @@ impl Ends {
             let kernel = PipeKernel { pipe: Rc::clone(&pipe), end };
             device(&image, &region, options, end, Box::new(kernel))
         };
-        let ends = Ends { device: end(0), peer: end(1), inbox: VecDeque::new() };
+        let fake = Some(Rc::clone(&pipe));
+        let ends = Ends { device: end(0), peer: end(1), inbox: VecDeque::new(), fake };
         (ends, pipe, region, image)
     }
 }
@@ -213,6 +224,15 @@ impl Harness for Ends {
 
     fn in_use(&self) -> usize {
         self.device.in_use()
+    }
+
+    fn is_ready(&mut self, interests: &[Interest]) -> bool {
+        let Some(pipe) = &self.fake else { return conformance::is_ready(interests) };
+        let kernel = PipeKernel { pipe: Rc::clone(pipe), end: 0 };
+        interests.iter().any(|interest| {
+            interest.readable && kernel.is_readable(0)
+                || interest.writable && pipe.borrow_mut().is_writable(0)
+        })
     }
 }
 
@@ -733,7 +753,7 @@ fn open_one(port: &str, mtu: usize) -> Result<NetmapDevice, NetmapError> {
 
 fn open_ends(device: &str, peer: &str, mtu: usize) -> Ends {
     let [device, peer] = [device, peer].map(|port| open_one(port, mtu).expect("the port opens"));
-    Ends { device, peer, inbox: VecDeque::new() }
+    Ends { device, peer, inbox: VecDeque::new(), fake: None }
 }
 
 #[test]

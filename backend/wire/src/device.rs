@@ -261,6 +261,7 @@ mod tests {
 
     impl Harness for Ends {
         type Device = WireDevice;
+        const SLEEPS: bool = false;
 
         fn device(&mut self) -> &mut WireDevice {
             &mut self.device
