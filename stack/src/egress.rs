@@ -366,25 +366,35 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
 
     /// A frame of `len` bytes that `write` writes in turn, in several fragments where buffers are smaller. `None` if none
     /// is left, or only such small ones that more would be needed than a frame may have.
+    #[inline]
     fn build(&mut self, len: usize, mut write: impl FnMut(&mut [u8])) -> Option<F> {
-        let (mut frame, mut left) = self.fragment(len, &mut write)?;
-        for _ in 1..self.link.caps.fragments_max {
-            if left == 0 {
-                break;
-            }
-            let (next, rest) = self.fragment(left, &mut write)?;
-            frame.chain(next);
-            left = rest;
+        let mut frame = self.device.alloc(len)?;
+        if let Some(out) = frame.extend(len) {
+            write(out);
+            return Some(frame);
         }
-        (left == 0).then_some(frame)
+        self.build_chain(frame, len, write)
     }
 
-    /// A buffer with as many of the next `len` bytes as it holds, and how many are left.
-    fn fragment(&mut self, len: usize, write: &mut impl FnMut(&mut [u8])) -> Option<(F, usize)> {
-        let mut frame = self.device.alloc(len)?;
-        let held = len.min(frame.tailroom());
-        write(frame.extend(held)?);
-        Some((frame, len - held))
+    /// As `build`, from a first fragment on that is too small.
+    #[cold]
+    fn build_chain(&mut self, first: F, len: usize, mut write: impl FnMut(&mut [u8])) -> Option<F> {
+        let (mut chain, mut left): (Option<F>, _) = (None, len);
+        let mut next = Some(first);
+        for _ in 0..self.link.caps.fragments_max {
+            let mut frame = next.take().or_else(|| self.device.alloc(left))?;
+            let held = left.min(frame.tailroom());
+            write(frame.extend(held)?);
+            left -= held;
+            match &mut chain {
+                Some(chain) => chain.chain(frame),
+                None => chain = Some(frame),
+            }
+            if left == 0 {
+                return chain;
+            }
+        }
+        None
     }
 }
 
