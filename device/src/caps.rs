@@ -180,6 +180,9 @@ pub struct Caps {
     pub tso_len_max: usize,
     /// The most fragments that a transmitted frame may consist of. 1 without scatter-gather.
     pub fragments_max: usize,
+    /// The most bytes that a frame made by [`alloc`](crate::Device::alloc) can be filled with: what a buffer has room for,
+    /// in as many fragments as there may be. `usize::MAX`: as many as a packet has.
+    pub fill_len_max: usize,
     /// Which queue pair of its NIC this is, from 0.
     pub queue: u16,
     /// Queue pairs of that NIC that are in use.
@@ -197,6 +200,7 @@ impl Caps {
             mtu,
             tso_len_max: mtu,
             fragments_max: 1,
+            fill_len_max: usize::MAX,
             queue: 0,
             queues: 1,
             held_len_max: usize::MAX,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use crate::heap::PoolConfig;
-use crate::{Burst, Device, Frame, Offloads, RxMeta, TxMeta};
+use crate::{Burst, Device, Frame, Interest, Offloads, RxMeta, TxMeta, sys};
 
 /// The peer's link-layer address in every frame of the suite.
 pub const PEER_MAC: [u8; 6] = [0x02, 0x68, 0x79, 0x00, 0x00, 0x99];
@@ -38,6 +38,9 @@ pub trait Harness {
     /// The device under test.
     type Device: Device;
 
+    /// Whether a thread can sleep on the device. Not if both ends of its link are in that thread.
+    const SLEEPS: bool = true;
+
     /// The device under test.
     fn device(&mut self) -> &mut Self::Device;
 
@@ -52,6 +55,12 @@ pub trait Harness {
 
     /// Buffers in use of the device's memory, apart from those that the device itself keeps ready.
     fn in_use(&self) -> usize;
+
+    /// Whether one of these descriptors of the device is ready. What is no descriptor of the system's is known to the
+    /// harness alone.
+    fn is_ready(&mut self, interests: &[Interest]) -> bool {
+        is_ready(interests)
+    }
 }
 
 /// Says on the terminal, whatever the test harness captures, that a test does nothing.
@@ -67,6 +76,11 @@ pub fn skip(reason: &str) {
     let name = current.name().unwrap_or("a test");
     // A closed standard error is no reason to fail.
     let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: {name}: {reason}\n"));
+}
+
+/// Whether one of these descriptors of the system's is ready.
+pub fn is_ready(interests: &[Interest]) -> bool {
+    sys::is_ready(interests)
 }
 
 /// Runs every check, each on a harness of its own.
@@ -176,6 +190,39 @@ impl<H: Harness> Bench<H> {
         })
     }
 
+    /// Goes to sleep as a parked thread does, once nothing disturbs it: the device is armed until it is
+    /// [disarmed](Device::disarm).
+    fn fall_asleep(&mut self) -> Sleep {
+        wait_for("the device to let the thread sleep", || {
+            self.drain();
+            self.device().flush();
+            if self.device().pending() {
+                return None;
+            }
+            let nap = self.device().arm().map(Duration::from_nanos);
+            let mut sleep = Sleep { interests: Vec::new(), nap, since: Instant::now() };
+            self.device().interests(&mut |interest| sleep.interests.push(interest));
+            assert!(
+                !H::SLEEPS || nap.is_some() || !sleep.interests.is_empty(),
+                "nothing would wake the thread"
+            );
+            if !self.device().pending() && !self.harness.is_ready(&sleep.interests) {
+                return Some(sleep);
+            }
+            self.device().disarm();
+            None
+        })
+    }
+
+    /// Sleeps on, until something ends it.
+    fn wake_up(&mut self, sleep: Sleep, what: &str) {
+        wait_for(what, || {
+            let has_napped = sleep.nap.is_some_and(|nap| sleep.since.elapsed() >= nap);
+            (!H::SLEEPS || has_napped || self.harness.is_ready(&sleep.interests)).then_some(())
+        });
+        self.device().disarm();
+    }
+
     /// Receives until nothing comes.
     fn drain(&mut self) {
         while self.harness.device().receive(&mut self.burst) > 0 {
@@ -191,6 +238,13 @@ impl<H: Harness> Bench<H> {
             (self.harness.in_use() == self.idle_in_use).then_some(())
         });
     }
+}
+
+/// A thread that sleeps until a descriptor is ready, or the nap over.
+struct Sleep {
+    interests: Vec<Interest>,
+    nap: Option<Duration>,
+    since: Instant,
 }
 
 fn is_from_peer<F: Frame>(frame: &F) -> bool {

@@ -43,7 +43,8 @@ pub trait Device {
 
     /// An empty frame with room for `len` bytes of payload behind at least [`Frame::HEADROOM`] bytes of
     /// headroom. It may hold less where buffers are smaller, never 0; the caller looks at
-    /// [`Frame::tailroom`]. `None` if the pool is dry: the caller tries again after frames came home.
+    /// [`Frame::tailroom`], and chains more of them up to [`Caps::fill_len_max`]. `None` if the pool is dry: the caller
+    /// tries again after frames came home.
     fn alloc(&mut self, len: usize) -> Option<Self::Frame>;
 
     /// A frame whose bytes are the application's, sent from where they are.

@@ -124,6 +124,12 @@ impl Pool {
         [&self.small, &self.large].iter().map(|class| class.in_use() * class.buffer_len).sum()
     }
 
+    /// The most bytes that a frame of [`alloc`](Pool::alloc) has room for.
+    pub fn alloc_len_max(&self) -> usize {
+        let largest = self.small.buffer_len.max(self.large.buffer_len);
+        largest - HeapFrame::HEADROOM
+    }
+
     /// Bytes of all small buffers that there may be: what every received packet starts in, or can.
     pub fn small_len_max(&self) -> usize {
         self.small.buffer_len.saturating_mul(self.small.count_max)
@@ -247,7 +253,8 @@ impl Slab {
     #[inline(never)]
     fn foreign(&self, range: Range<usize>) -> &[u8] {
         match &self.home {
-            Home::Foreign(bytes) => &bytes[range],
+            // Its owner may show fewer bytes than when it was wrapped: never a panic, as `SharedBytes` has it.
+            Home::Foreign(bytes) => bytes.get(range).unwrap_or(&[]),
             Home::Pool(_) => &self.bytes[range],
         }
     }
@@ -388,6 +395,22 @@ mod tests {
         let large = pool.alloc(30_000).unwrap();
         assert!(large.tailroom() >= 65_536);
         assert_eq!(pool.alloc(30_000).unwrap().tailroom(), 2048 - HeapFrame::HEADROOM);
+    }
+
+    #[test]
+    fn an_owner_whose_bytes_shrink_reads_as_empty() {
+        struct Fickle(Rc<Cell<bool>>);
+        impl AsRef<[u8]> for Fickle {
+            fn as_ref(&self) -> &[u8] {
+                if self.0.get() { b"" } else { b"bytes" }
+            }
+        }
+        let is_gone = Rc::new(Cell::new(false));
+        let mut frame = Pool::wrap(SharedBytes::from_owner(Fickle(Rc::clone(&is_gone)))).unwrap();
+        frame.trim_front(1);
+        assert_eq!(frame.bytes(), b"ytes");
+        is_gone.set(true);
+        assert_eq!(frame.bytes(), b"");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use hayase_device::headers::ETHERNET_LEN;
 use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
 use hayase_device::{Burst, Caps, Device, Interest, Offloads, SharedBytes, TxMeta};
 use hayase_stack::Config;
@@ -44,8 +45,16 @@ impl Satellite {
         let fabric = Arc::clone(&seat.fabric);
         let real = fabric.uplink(owner)?;
         let pool = Pool::new(PoolConfig::default());
+        // Frames are copied into the other core's buffers, headers and all.
+        let packet_len_max = real.caps.fill_len_max.saturating_sub(ETHERNET_LEN);
         let mut satellite = Satellite {
-            caps: Caps { queue: seat.core as u16, held_len_max: pool.small_len_max(), ..real.caps },
+            caps: Caps {
+                queue: seat.core as u16,
+                held_len_max: pool.small_len_max(),
+                mtu: real.caps.mtu.min(packet_len_max),
+                tso_len_max: real.caps.tso_len_max.min(packet_len_max),
+                ..real.caps
+            },
             available: real.caps.offloads | Offloads::SG,
             mac: real.mac,
             pool,
@@ -126,14 +135,18 @@ mod tests {
     use crate::steering::fabric::seats;
     use crate::steering::{AcceptPolicy, Station, Steered};
     use hayase_device::conformance::PEER_MAC;
-    use hayase_device::conformance::packet::{Ip, Packet, assert_pieces};
+    use hayase_device::conformance::packet::{Ip, Packet, assert_pieces, raw};
     use hayase_device::{Frame, RxMeta};
     use hayase_wire::{EndConfig, Wire, WireConfig, WireDevice};
 
     /// A core with a wire, whose other end leaves nothing undone or everything, and one without.
     fn bed(peer: Offloads) -> (Steered<WireDevice>, Satellite, WireDevice) {
         let config = WireConfig::default();
-        let (real, peer) = Wire::pair(WireConfig { b: EndConfig { offloads: peer, ..config.b }, ..config });
+        bed_on(WireConfig { b: EndConfig { offloads: peer, ..config.b }, ..config })
+    }
+
+    fn bed_on(config: WireConfig) -> (Steered<WireDevice>, Satellite, WireDevice) {
+        let (real, peer) = Wire::pair(config);
         let mut seats = seats(2, 1, AcceptPolicy::Local).unwrap().into_iter();
         let (mut first, mut second) = (seats.next().unwrap(), seats.next().unwrap());
         let station = Station::new(&mut first, &real, &Config::default());
@@ -164,6 +177,27 @@ mod tests {
 
     fn packet(satellite: &Satellite) -> Packet {
         Packet::tcp(Ip::V4, 10_500).between(satellite.mac(), PEER_MAC)
+    }
+
+    /// A jumbo interface without scatter-gather, whose buffers hold less.
+    #[test]
+    fn packets_are_as_large_as_the_other_cores_buffers() {
+        let WireConfig { a, b, .. } = WireConfig::default();
+        let none = |end| EndConfig { offloads: Offloads::NONE, ..end };
+        let pool = PoolConfig { large_len: 2048, ..PoolConfig::default() };
+        let config = WireConfig { a: none(a), b: none(b), pool, mtu: 9000, ..WireConfig::default() };
+        let (mut real, mut satellite, mut peer) = bed_on(config);
+        let mtu = satellite.caps().mtu;
+        assert!((1500..2048).contains(&mtu), "{mtu}");
+        let bytes = raw(satellite.mac(), PEER_MAC, ETHERNET_LEN + mtu);
+        let mut frame = satellite.alloc(bytes.len()).unwrap();
+        frame.extend(bytes.len()).unwrap().copy_from_slice(&bytes);
+        satellite.transmit(frame, TxMeta::default());
+        assert_eq!(real.gather(), 1);
+        real.flush();
+        let mut burst = Burst::new(1);
+        peer.receive(&mut burst);
+        assert_eq!(burst.drain().next().unwrap().0.bytes(), bytes);
     }
 
     #[test]

@@ -276,11 +276,12 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         if frame.is_unique() {
             return Some(frame);
         }
-        let len = frame.total_len();
-        let mut copy = self.device.alloc(len)?;
-        let copied = chain::copy(&frame, 0, copy.extend(len)?);
-        debug_assert_eq!(copied, len);
-        Some(copy)
+        let mut offset = 0;
+        self.build(frame.total_len(), |out| {
+            let copied = chain::copy(&frame, offset, out);
+            debug_assert_eq!(copied, out.len());
+            offset += copied;
+        })
     }
 
     /// Sends packets that waited for a neighbour's address.
@@ -312,7 +313,7 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         let mtu = self.link.datagram_mtu(envelope.dst, packet_len, self.now);
         if packet_len <= mtu {
             let network = NetworkHeader::new(&envelope, len, self.take_ident() as u16);
-            let mut frame = self.fill(&mut source, len)?;
+            let mut frame = self.build(len, |out| source.read(out)).ok_or(Unsent::Full)?;
             let headers_len = self.headers_len(envelope.src);
             let headers = frame.prepend(headers_len).ok_or(Unsent::Full)?;
             network.emit(&mut headers[..headers_len], hop.mac, self.station());
@@ -343,7 +344,7 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
                 header.fragment_offset = piece.offset;
                 header.more_fragments = piece.more;
             }
-            let mut frame = self.fill(source, piece.len)?;
+            let mut frame = self.build(piece.len, |out| source.read(out)).ok_or(Unsent::Full)?;
             if extra > 0 {
                 let header = ipv6::FragmentHeader {
                     next_header: protocol,
@@ -363,16 +364,37 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         Ok(())
     }
 
-    /// A frame with the next `len` bytes of `source`.
-    fn fill<'b>(
-        &mut self,
-        source: &mut Gather<'b, impl Iterator<Item = &'b [u8]>>,
-        len: usize,
-    ) -> Result<F, Unsent> {
-        let mut frame = self.device.alloc(len).ok_or(Unsent::Full)?;
-        // One buffer holds what the MTU lets pass, unless the pool is down to its smallest ones.
-        source.read(frame.extend(len).ok_or(Unsent::Full)?);
-        Ok(frame)
+    /// A frame of `len` bytes that `write` writes in turn, in several fragments where buffers are smaller. `None` if none
+    /// is left, or only such small ones that more would be needed than a frame may have.
+    #[inline]
+    fn build(&mut self, len: usize, mut write: impl FnMut(&mut [u8])) -> Option<F> {
+        let mut frame = self.device.alloc(len)?;
+        if let Some(out) = frame.extend(len) {
+            write(out);
+            return Some(frame);
+        }
+        self.build_chain(frame, len, write)
+    }
+
+    /// As `build`, from a first fragment on that is too small.
+    #[cold]
+    fn build_chain(&mut self, first: F, len: usize, mut write: impl FnMut(&mut [u8])) -> Option<F> {
+        let (mut chain, mut left): (Option<F>, _) = (None, len);
+        let mut next = Some(first);
+        for _ in 0..self.link.caps.fragments_max {
+            let mut frame = next.take().or_else(|| self.device.alloc(left))?;
+            let held = left.min(frame.tailroom());
+            write(frame.extend(held)?);
+            left -= held;
+            match &mut chain {
+                Some(chain) => chain.chain(frame),
+                None => chain = Some(frame),
+            }
+            if left == 0 {
+                return chain;
+            }
+        }
+        None
     }
 }
 

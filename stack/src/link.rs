@@ -18,7 +18,7 @@ use crate::membership::Membership;
 use crate::random::Random;
 use crate::timetable::Timetable;
 use crate::usual::Own;
-use crate::wire::{Mac, VlanId, ethernet};
+use crate::wire::{Mac, VlanId, ethernet, ipv4, ipv6};
 
 /// Frames that this host sends to itself and that wait for the next turn.
 const LOOPBACK_COUNT_MAX: usize = 1024;
@@ -46,6 +46,8 @@ pub(crate) struct Link<F> {
     pub(crate) neighbors: Neighbors<Waiting<F>>,
     /// What routers said of paths.
     pub(crate) path_mtus: PathMtus,
+    /// The longest packets of datagrams, of IPv4 and of IPv6: the link takes them, and the device's buffers hold them.
+    datagram_mtus: [usize; 2],
     /// What is to be done without anybody asking.
     pub(crate) duties: Timetable<Duty>,
     /// The MTU of the device; that of the link may be smaller.
@@ -77,6 +79,7 @@ impl<F: Frame> Link<F> {
             discovered: Discovered::default(),
             neighbors: Neighbors::new(mac, config.neighbors_max, random.next()),
             path_mtus: PathMtus::new(random.table_keys()[2]),
+            datagram_mtus: datagram_mtus(&in_vlan(caps, config.vlan)),
             duties: Timetable::new(),
             mtu_max: in_vlan(caps, config.vlan).mtu,
             membership: Membership::new(),
@@ -105,6 +108,7 @@ impl<F: Frame> Link<F> {
         let caps = in_vlan(caps, self.vlan);
         self.set_mtu(narrowed.unwrap_or(caps.mtu));
         self.caps = Caps { mtu: self.caps.mtu, ..caps };
+        self.datagram_mtus = datagram_mtus(&self.caps);
     }
 
     /// The link takes packets of this length from now on.
@@ -114,6 +118,7 @@ impl<F: Frame> Link<F> {
             self.neighbors.void_ids();
         }
         self.caps.mtu = mtu;
+        self.datagram_mtus = datagram_mtus(&self.caps);
     }
 
     /// Adds an address and the route to its network.
@@ -246,11 +251,13 @@ impl<F: Frame> Link<F> {
     /// The longest packet that a datagram may be sent in. `len`: of the packet, were it one.
     #[inline]
     pub(crate) fn datagram_mtu(&self, dst: IpAddr, len: usize, now: Instant) -> usize {
+        let [v4, v6] = self.datagram_mtus;
         match dst {
             IpAddr::V6(dst) if len > path_mtus::MTU_MIN => {
-                self.path_mtus.get(dst, now).map_or(self.caps.mtu, |mtu| mtu.min(self.caps.mtu))
+                self.path_mtus.get(dst, now).map_or(v6, |mtu| mtu.min(v6))
             }
-            _ => self.caps.mtu,
+            IpAddr::V6(_) => v6,
+            IpAddr::V4(_) => v4,
         }
     }
 
@@ -295,6 +302,10 @@ impl<F: Frame> Link<F> {
         }
         has_room
     }
+}
+
+fn datagram_mtus(caps: &Caps) -> [usize; 2] {
+    [ipv4::LEN, ipv6::LEN].map(|header_len| caps.mtu.min(caps.fill_len_max.saturating_add(header_len)))
 }
 
 /// What a device can do with frames that have a tag: it counts that as part of the packet.

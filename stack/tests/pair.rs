@@ -2,13 +2,16 @@
 
 mod common;
 
+use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
 
 use common::{Net, pattern};
 use hayase_device::Offloads;
+use hayase_device::heap::PoolConfig;
 use hayase_stack::wire::VlanId;
-use hayase_stack::{Config, Drop, Error, State};
+use hayase_stack::{Config, Drop, Error, State, UdpId};
+use hayase_wire::{EndConfig, WireConfig};
 
 const MIXTURES: [Offloads; 4] = [Offloads::NONE, Offloads::ALL, Offloads::TX_CHECKSUM, Offloads::RX_CHECKSUM];
 
@@ -181,6 +184,58 @@ fn udp_carries_small_large_and_empty_datagrams() {
             assert!(buf[..len] == data[..]);
         }
         net.assert_frames_home();
+    }
+}
+
+/// Two hosts on jumbo frames, with buffers of which none holds one.
+fn small_buffers(offloads: Offloads) -> Net {
+    let pool = PoolConfig { large_len: 2048, ..PoolConfig::default() };
+    let WireConfig { a, b, .. } = WireConfig::default();
+    let (a, b) = (EndConfig { offloads, ..a }, EndConfig { offloads, ..b });
+    Net::on_wire(WireConfig { a, b, pool, mtu: 9000, ..WireConfig::default() }, Config::default())
+}
+
+fn udp_crosses(net: &mut Net, from: UdpId, at: UdpId, to: &str, len: usize) {
+    let (data, mut buf) = (pattern(len), vec![0; 70_000]);
+    let to = SocketAddr::new(to.parse().unwrap(), 2000);
+    net.a.udp_send(net.now, from, &data, &to.to_string());
+    net.settle();
+    let received = net.b.stack.udp_recv(at, &mut buf);
+    assert!(
+        matches!(received, Poll::Ready(Ok((found, _))) if found == len),
+        "{len} bytes to {to}: {received:?}"
+    );
+    assert!(buf[..len] == data[..], "{len} bytes to {to}");
+}
+
+/// With scatter-gather a packet takes several buffers; without, IP cuts it to what one holds.
+#[test]
+fn datagrams_and_pings_that_no_buffer_holds_arrive() {
+    for offloads in [Offloads::NONE, Offloads::TX_CHECKSUM, Offloads::SG, Offloads::ALL] {
+        let mut net = small_buffers(offloads);
+        let a = net.a.stack.udp_bind("[::]:1000".parse().unwrap()).unwrap();
+        let b = net.b.stack.udp_bind("[::]:2000".parse().unwrap()).unwrap();
+        for to in ["10.0.0.2", "fd00::2"] {
+            let cut_before = net.a.counter("IpFragOKs");
+            for len in [1871, 1872, 1912, 1913, 4000, 8900] {
+                udp_crosses(&mut net, a, b, to, len);
+            }
+            let cut = net.a.counter("IpFragOKs") - cut_before;
+            let is_gathered = offloads.contains(Offloads::SG);
+            assert_eq!(cut, if is_gathered { 0 } else { 3 }, "{offloads} to {to}: packets cut");
+            udp_crosses(&mut net, a, b, to, 20_000);
+            udp_crosses(&mut net, a, b, to, 65_000);
+            let id = net.a.stack.echo_open().unwrap();
+            for len in [1500, 8000, 20_000] {
+                net.a.ping(net.now, id, to, &pattern(len));
+                net.settle();
+                assert!(
+                    matches!(net.a.stack.echo_recv(id), Poll::Ready(Ok(reply)) if reply.len == len),
+                    "{offloads} to {to}: a ping of {len} bytes"
+                );
+            }
+        }
+        net.assert_clean();
     }
 }
 

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use hayase_tests::pattern::pattern;
 use hayase_tests::site::{OUR_INTERFACE, PORT, listens_at};
 use hayase_tests::{Device, Family, Namespace, Offloads, Process, Site, binary, kernel, rights};
 
@@ -85,12 +86,42 @@ fn without_trust_the_sender_must_fill_in_checksums() {
     });
 }
 
+fn make_jumbo(site: &Site) {
+    for interface in [OUR_INTERFACE, "hy0"] {
+        site.namespace.ip(&["link", "set", interface, "mtu", "9000"]);
+    }
+}
+
+/// A chunk holds 3,904 bytes of a packet: larger ones go in several, or in fragments of IP where there is no
+/// scatter-gather.
+#[test]
+fn datagrams_larger_than_a_chunk_come_back_whole() {
+    for (family, offloads) in
+        [(Family::V4, Offloads::All), (Family::V6, Offloads::All), (Family::V4, Offloads::None)]
+    {
+        Site::run(Device::Xdp, family, offloads, |site| {
+            make_jumbo(site);
+            let _server = site.serve("echo", &["--udp"]);
+            let socket = kernel::udp(&site.namespace, site.hayase(PORT));
+            let mut buffer = vec![0; 65_536];
+            for size in [3896, 3897, 4000, 8000, 8972, 20_000, 60_000] {
+                let datagram = pattern(size);
+                socket.send(&datagram).unwrap();
+                let count = kernel::receive(&socket, &mut buffer);
+                let count = count.unwrap_or_else(|error| panic!("size {size}: {error}"));
+                assert!(buffer[..count] == datagram, "size {size} came back as {count} other bytes");
+            }
+            let mut ping = Command::new("ping");
+            ping.args(["-c", "1", "-W", "5", "-s", "8000", &site.hayase(PORT).ip().to_string()]);
+            Process::spawn_in(&site.namespace, &mut ping).wait(LIMIT).success();
+        });
+    }
+}
+
 #[test]
 fn jumbo_frames_travel_in_fragments() {
     on_xdp(|site| {
-        for interface in [OUR_INTERFACE, "hy0"] {
-            site.namespace.ip(&["link", "set", interface, "mtu", "9000"]);
-        }
+        make_jumbo(site);
         let _server = site.serve("echo", &[]);
         kernel::echo_of_pattern(&site.connect(), 10_000_000);
     });

@@ -178,11 +178,13 @@ impl DpdkQueue {
     /// What the device is like with these offloads in force.
     pub(crate) fn caps(&self, offloads: Offloads) -> Caps {
         let or = |offload, with, without| if offloads.intersects(offload) { with } else { without };
+        let fragments_max = or(Offloads::SG, self.fragments_max, 1);
         Caps {
             offloads,
             mtu: self.mtu,
             tso_len_max: or(Offloads::TSO, TSO_LEN_MAX.max(self.mtu), self.mtu),
-            fragments_max: or(Offloads::SG, self.fragments_max, 1),
+            fragments_max,
+            fill_len_max: fragments_max * (LARGE_LEN as usize - DpdkFrame::HEADROOM),
             queue: self.seat.lane.number(),
             queues: self.queues,
             held_len_max: self.held_len_max,

@@ -17,7 +17,7 @@ use crate::{NetmapError, NetmapFrame};
 /// The most fragments of a frame: more than a jumbo frame of the stack's has.
 const FRAGMENTS_MAX: usize = 16;
 
-/// How long a thread may sleep without a look at a port that does not move, in nanoseconds: its descriptor would
+/// How long a thread may sleep without a look at rings that do not move, in nanoseconds: their descriptor would
 /// wake at once, with nothing but an error to tell.
 const STALLED_SLEEP: u64 = 10_000_000;
 
@@ -36,9 +36,8 @@ pub(crate) struct Setup {
     pub(crate) queues: u16,
 }
 
-/// A pair of rings that was bound.
+/// Rings that were bound together. Of the transmit rings, a device uses its first pair's.
 pub(crate) struct PairSetup {
-    transmit: RingView,
     receive: RingView,
     has_offsets: bool,
 }
@@ -50,7 +49,7 @@ impl PairSetup {
         has_offsets: bool,
     ) -> io::Result<PairSetup> {
         let binding = Binding::new(region, bound)?;
-        Ok(PairSetup { transmit: binding.transmit_ring()?, receive: binding.receive_ring()?, has_offsets })
+        Ok(PairSetup { receive: binding.receive_ring()?, has_offsets })
     }
 }
 
@@ -68,8 +67,6 @@ pub struct NetmapDevice {
     first: usize,
     transmitter: Transmitter,
     memory: Rc<Memory>,
-    /// The kernel refused to synchronise: the interface is down, or gone.
-    stalled: bool,
     rx_errors: u64,
 }
 
@@ -79,6 +76,8 @@ impl NetmapDevice {
         setup: Setup,
         kernel: Box<dyn Kernel>,
     ) -> Result<NetmapDevice, NetmapError> {
+        let malformed = |error| NetmapError::io(format!("use the rings of netmap port {name}"), error);
+        let transmit = setup.binding.transmit_ring().map_err(malformed)?;
         let memory = Memory::new(setup.region, setup.binding, kernel);
         if memory.extra_count() <= RECEIVE_RESERVE {
             return Err(NetmapError::NoBuffers(name));
@@ -88,21 +87,20 @@ impl NetmapDevice {
             return Err(NetmapError::MtuTooLarge { port: name, mtu: setup.mtu, mtu_max });
         }
         let mut pairs = setup.pairs.into_iter();
-        let malformed = |error| NetmapError::io(format!("use the rings of netmap port {name}"), error);
         let first = pairs.next().ok_or_else(|| malformed(io::ErrorKind::InvalidInput.into()))?;
         let rules = SlotRules {
             keeps_buffer: setup.keeps_buffer,
             offset_max: if first.has_offsets { NetmapFrame::HEADROOM } else { 0 },
             frame_slots_max: (setup.mtu + ETHERNET_LEN).div_ceil(memory.buffer_len()) as u32,
         };
-        let transmitter = Transmitter::new(first.transmit, rules, &memory).map_err(malformed)?;
+        let transmitter = Transmitter::new(transmit, rules, &memory).map_err(malformed)?;
         let others = pairs.map(|pair| Receiver::new(pair.receive));
         let mut device = NetmapDevice {
             mac: setup.mac,
             caps: Caps {
                 queue: setup.queue,
                 queues: setup.queues,
-                held_len_max: memory.extra_count() * memory.buffer_len(),
+                held_len_max: (memory.extra_count() - RECEIVE_RESERVE) * memory.buffer_len(),
                 ..Caps::ethernet(setup.mtu)
             },
             available: setup.offloads & if setup.takes_chains { Offloads::SG } else { Offloads::NONE },
@@ -110,7 +108,6 @@ impl NetmapDevice {
             first: 0,
             transmitter,
             memory,
-            stalled: false,
             rx_errors: 0,
             name,
         };
@@ -132,7 +129,11 @@ impl NetmapDevice {
     /// Whether the kernel refuses to move frames: the interface is down, or gone. Nothing is received then, and what
     /// is transmitted waits, as far as there is room.
     pub fn is_stalled(&self) -> bool {
-        self.stalled
+        (0..self.receivers.len()).all(|pair| self.is_pair_stalled(pair))
+    }
+
+    fn is_pair_stalled(&self, pair: usize) -> bool {
+        self.receivers[pair].stalled || pair == 0 && self.transmitter.stalled
     }
 
     /// Whether a frame has a length and a number of fragments that can be, and asks for nothing.
@@ -143,18 +144,18 @@ impl NetmapDevice {
             && (frame.next().is_none() || frame.fragments().take(fragments_max + 1).count() <= fragments_max)
     }
 
-    /// Notes what came of a system call. Each time that a port stops moving counts once.
-    fn note(&mut self, result: io::Result<()>) -> bool {
-        let failed = result.is_err();
-        self.rx_errors += u64::from(failed && !self.stalled);
-        self.stalled = failed;
-        !failed
+    /// Notes what came of a system call. Each time that a pair of rings stops moving counts once.
+    fn note(&mut self, pair: usize, note: impl FnOnce(&mut NetmapDevice)) {
+        let was_stalled = self.is_pair_stalled(pair);
+        note(self);
+        self.rx_errors += u64::from(self.is_pair_stalled(pair) && !was_stalled);
     }
 
     /// Hands over what is queued, and takes back what the kernel has sent.
     fn synchronise_transmit(&mut self) {
         let result = self.memory.kernel().sync_transmit(0);
-        if self.note(result) {
+        self.note(0, |device| device.transmitter.stalled = result.is_err());
+        if !self.transmitter.stalled {
             self.transmitter.synchronised();
             self.transmitter.reclaim(&self.memory);
         }
@@ -179,6 +180,8 @@ impl Device for NetmapDevice {
     fn set_offloads(&mut self, wanted: Offloads) -> Offloads {
         self.caps.offloads = wanted & self.available;
         self.caps.fragments_max = if self.caps.offloads.contains(Offloads::SG) { FRAGMENTS_MAX } else { 1 };
+        let room = self.memory.buffer_len().saturating_sub(NetmapFrame::HEADROOM);
+        self.caps.fill_len_max = self.caps.fragments_max * room;
         self.caps.offloads
     }
 
@@ -195,7 +198,7 @@ impl Device for NetmapDevice {
             // One system call a turn, and none while the last one's frames are not even all taken.
             if (self.receivers[pair].ready() as usize) < burst.room() {
                 let result = self.memory.kernel().sync_receive(pair);
-                self.note(result);
+                self.note(pair, |device| device.receivers[pair].stalled = result.is_err());
             }
             self.receivers[pair].receive(&self.memory, burst);
         }
@@ -240,22 +243,21 @@ impl Device for NetmapDevice {
         if self.receivers.iter().any(|receiver| receiver.ready() > 0) {
             return true;
         }
-        let readable = |pair| self.memory.kernel().is_readable(pair);
-        !self.stalled && (self.transmitter.is_waiting() || (0..self.receivers.len()).any(readable))
+        let readable = |pair| !self.is_pair_stalled(pair) && self.memory.kernel().is_readable(pair);
+        !self.transmitter.stalled && self.transmitter.is_waiting() || (0..self.receivers.len()).any(readable)
     }
 
     fn interests(&self, interest: &mut dyn FnMut(Interest)) {
-        if self.stalled {
-            return;
-        }
-        for pair in 0..self.receivers.len() {
+        let moving = |pair: &usize| !self.is_pair_stalled(*pair);
+        for pair in (0..self.receivers.len()).filter(moving) {
             let writable = pair == 0 && self.transmitter.room() == 0;
             interest(Interest { fd: self.memory.kernel().descriptor(pair), readable: true, writable });
         }
     }
 
     fn arm(&mut self) -> Option<u64> {
-        self.stalled.then_some(STALLED_SLEEP)
+        let is_stalled = (0..self.receivers.len()).any(|pair| self.is_pair_stalled(pair));
+        is_stalled.then_some(STALLED_SLEEP)
     }
 
     fn drops(&self, count: &mut dyn FnMut(&'static str, u64)) {

@@ -13,11 +13,8 @@ pub enum NetmapError {
     NoModule(io::Error),
     /// The process may not open `/dev/netmap`.
     NotPermitted(io::Error),
-    /// The module speaks another version of the interface.
-    Version {
-        /// The version that the module speaks.
-        theirs: u16,
-    },
+    /// The module refuses the request: it may speak another version of the interface.
+    Version(io::Error),
     /// There is no network interface of this name.
     NoInterface(String),
     /// The network interface is down.
@@ -60,10 +57,10 @@ impl NetmapError {
         }
     }
 
-    /// The error of binding a port; `version` is what the kernel says that it speaks.
-    pub(crate) fn of_bind(port: &str, version: u16, source: io::Error) -> NetmapError {
+    /// The error of binding a port.
+    pub(crate) fn of_bind(port: &str, source: io::Error) -> NetmapError {
         match source.raw_os_error() {
-            _ if version != netmap_sys::API => NetmapError::Version { theirs: version },
+            Some(libc::EINVAL) => NetmapError::Version(source),
             Some(libc::EBUSY) => NetmapError::Busy(port.into()),
             Some(libc::ENXIO | libc::ENODEV) => NetmapError::NoInterface(port.into()),
             Some(libc::ENOMEM) => NetmapError::NoBuffers(port.into()),
@@ -89,10 +86,10 @@ impl fmt::Display for NetmapError {
             NetmapError::NotPermitted(_) => f.write_str(
                 "cannot open /dev/netmap: run as root, or have root give you the device: `chown $USER /dev/netmap`",
             ),
-            NetmapError::Version { theirs } => write!(
+            NetmapError::Version(source) => write!(
                 f,
-                "the loaded netmap module speaks version {theirs} of its interface, and this program version {}: \
-                 load one built from today's sources",
+                "the netmap module refuses what this program asks for ({source}): `dmesg` says why; if it may be that \
+                 the module speaks another version of its interface than {}, load one built from today's sources",
                 netmap_sys::API
             ),
             NetmapError::NoInterface(name) => {
@@ -126,6 +123,7 @@ impl Error for NetmapError {
         match self {
             NetmapError::NoModule(source)
             | NetmapError::NotPermitted(source)
+            | NetmapError::Version(source)
             | NetmapError::Io { source, .. } => Some(source),
             _ => None,
         }
@@ -137,7 +135,7 @@ mod unit {
     use super::*;
 
     fn of_errno(errno: i32) -> NetmapError {
-        NetmapError::of_bind("eth1", netmap_sys::API, io::Error::from_raw_os_error(errno))
+        NetmapError::of_bind("eth1", io::Error::from_raw_os_error(errno))
     }
 
     #[test]
@@ -149,7 +147,7 @@ mod unit {
             (of_errno(libc::ENXIO), "ip link"),
             (of_errno(libc::ENOMEM), "buf_num"),
             (of_errno(libc::EIO), "bind netmap port eth1"),
-            (NetmapError::of_bind("eth1", 11, io::Error::from_raw_os_error(libc::EINVAL)), "version 11"),
+            (of_errno(libc::EINVAL), "`dmesg` says why"),
             (NetmapError::Down("eth1".into()), "ip link set dev eth1 up"),
             (NetmapError::MtuTooLarge { port: "eth1".into(), mtu: 9000, mtu_max: 1500 }, "eth1 mtu 9000"),
         ] {

@@ -23,7 +23,9 @@ const HOST_RINGS: u16 = 1;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) interfaces: usize,
+    /// Receive rings.
     pub(crate) rings: u16,
+    pub(crate) tx_rings: u16,
     pub(crate) slots: u32,
     pub(crate) extra: u32,
     pub(crate) offset_mask: u64,
@@ -31,7 +33,7 @@ pub(crate) struct Shape {
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape { interfaces: 1, rings: 1, slots: 64, extra: 256, offset_mask: 0 }
+        Shape { interfaces: 1, rings: 1, tx_rings: 1, slots: 64, extra: 256, offset_mask: 0 }
     }
 }
 
@@ -46,7 +48,7 @@ pub(crate) struct Image {
 impl Image {
     pub(crate) fn new(shape: Shape) -> Image {
         let ring_len = size_of::<Ring>() + shape.slots as usize * size_of::<Slot>();
-        let rings = 2 * usize::from(shape.rings + HOST_RINGS);
+        let rings = usize::from(shape.tx_rings + shape.rings + 2 * HOST_RINGS);
         let interface_len = (size_of::<Interface>() + rings * size_of::<isize>()).next_multiple_of(128);
         let rings_at = shape.interfaces * interface_len;
         let structures = rings_at + shape.interfaces * rings * ring_len.next_multiple_of(128);
@@ -73,7 +75,7 @@ impl Image {
 
     fn put_interface(&mut self, at: usize, shape: Shape, rings: &[usize]) {
         for (field, value) in [
-            (offset_of!(Interface, ni_tx_rings), u32::from(shape.rings)),
+            (offset_of!(Interface, ni_tx_rings), u32::from(shape.tx_rings)),
             (offset_of!(Interface, ni_rx_rings), u32::from(shape.rings)),
             (offset_of!(Interface, ni_host_tx_rings), u32::from(HOST_RINGS)),
             (offset_of!(Interface, ni_host_rx_rings), u32::from(HOST_RINGS)),
@@ -83,7 +85,7 @@ impl Image {
         for (index, ring) in rings.iter().enumerate() {
             let table = at + size_of::<Interface>() + index * size_of::<isize>();
             self.put(table, &((ring - at) as isize).to_ne_bytes());
-            self.put_ring(*ring, shape, index >= rings.len() / 2);
+            self.put_ring(*ring, shape, index >= usize::from(shape.tx_rings + HOST_RINGS));
         }
         let mut head = 0;
         for _ in 0..shape.extra {
@@ -95,7 +97,7 @@ impl Image {
         self.bound.push(NmreqRegister {
             offset: at as u64,
             memsize: self.bytes.len() as u64,
-            tx_rings: shape.rings,
+            tx_rings: shape.tx_rings,
             rx_rings: shape.rings,
             extra_bufs: shape.extra,
             ..NmreqRegister::default()
@@ -144,7 +146,7 @@ impl KernelRing {
 
     /// A transmit ring, those of the host behind those of the hardware.
     fn transmit(region: &Rc<Region>, bound: &NmreqRegister, ringid: u16) -> KernelRing {
-        let bound = NmreqRegister { ringid, tx_rings: bound.tx_rings + HOST_RINGS, ..*bound };
+        let bound = NmreqRegister { ringid, ..*bound };
         KernelRing::new(
             Binding::new(region, &bound).and_then(|binding| binding.transmit_ring()).expect("a ring"),
         )
@@ -202,6 +204,8 @@ pub(crate) struct Nic {
     /// Whether slots come back one synchronisation late.
     pub(crate) lags: bool,
     pub(crate) down: bool,
+    /// A receive ring that alone does not move.
+    pub(crate) stuck: Option<usize>,
     /// System calls so far.
     pub(crate) calls: usize,
 }
@@ -227,11 +231,21 @@ impl Nic {
             receive_offset: 0,
             lags: false,
             down: false,
+            stuck: None,
             calls: 0,
         }
     }
 
+    /// What `poll` says of the transmit ring: it synchronises, and tells of slots behind `cur`.
+    pub(crate) fn is_writable(&mut self) -> bool {
+        self.synchronise_transmit();
+        self.transmit.ring.cur() != self.transmit.ring.tail()
+    }
+
     fn synchronise_transmit(&mut self) {
+        let ring = &self.transmit.ring;
+        let from_head = |slot| distance(ring.head(), slot, ring.count());
+        assert!(from_head(ring.cur()) <= from_head(ring.tail()), "netmap would reset the ring");
         let before = self.transmit.at;
         while self.transmit.at != self.transmit.ring.head() && self.sent.len() < self.wire_max {
             let at = self.transmit.at;
@@ -321,7 +335,7 @@ impl Kernel for NicKernel {
     fn sync_receive(&self, pair: usize) -> io::Result<()> {
         let mut nic = self.0.borrow_mut();
         nic.calls += 1;
-        if nic.down {
+        if nic.down || nic.stuck == Some(pair) {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         nic.synchronise_receive(pair);
@@ -385,6 +399,13 @@ impl Pipe {
                 to.tail = from.at;
             }
         }
+    }
+
+    /// What `poll` says of an end's transmit ring: it synchronises, and tells of slots behind `cur`.
+    pub(crate) fn is_writable(&mut self, end: usize) -> bool {
+        self.sync_transmit(end);
+        let ring = &self.ends[end].transmit.ring;
+        ring.cur() != ring.tail()
     }
 
     fn sync_receive(&mut self, end: usize) {

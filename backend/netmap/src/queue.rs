@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use hayase_device::{Frame, Offloads};
 use netmap_sys::{
-    API, NR_EXCLUSIVE, NR_REG_ONE_NIC, NmreqHeader, NmreqOptOffsets, NmreqOption, NmreqRegister,
-    PORT_NAME_LEN, REQ_OPT_OFFSETS, REQ_REGISTER,
+    API, NR_EXCLUSIVE, NR_REG_ONE_NIC, NR_RX_RINGS_ONLY, NmreqHeader, NmreqOptOffsets, NmreqOption,
+    NmreqRegister, PORT_NAME_LEN, REQ_OPT_OFFSETS, REQ_REGISTER,
 };
 
 use crate::device::{NetmapDevice, PairSetup, Setup};
@@ -55,7 +55,7 @@ impl Default for NetmapConfig {
     }
 }
 
-/// A pair of rings, bound to a descriptor.
+/// A pair of rings, or a receive ring without a partner, bound to a descriptor.
 #[derive(Debug)]
 struct Pair {
     file: File,
@@ -73,7 +73,8 @@ pub struct NetmapQueue {
     queues: u16,
 }
 
-/// Binds a port: as many queues as are wanted and it has pairs of rings for. Never empty.
+/// Binds a port: as many queues as are wanted and it has pairs of rings for. Never empty. Receive rings beyond the pairs
+/// are dealt out as well, since flows arrive on them.
 ///
 /// # Errors
 /// A [`NetmapError`] that says what to do: without the module, without the right, if there is no such port or
@@ -82,37 +83,56 @@ pub fn open(config: &NetmapConfig) -> Result<Vec<NetmapQueue>, NetmapError> {
     let port = PortName::parse(&config.port)?;
     port.check_interface(config.mtu)?;
     let wanted = config.queues.max(1);
-    let first = bind(&port, config, 0, config.buffers)?;
-    let rings = first.bound.rx_rings.max(1);
-    let queues = wanted.min(rings);
+    let first = bind(&port, config, Wanted { ring: 0, buffers: config.buffers, receives_only: false })?;
+    let queues = wanted.min(first.bound.rx_rings).min(first.bound.tx_rings).max(1);
+    let others = others(queues, first.bound.tx_rings, first.bound.rx_rings, config.buffers);
     let queue =
         |queue| NetmapQueue { port: port.clone(), config: config.clone(), pairs: vec![], queue, queues };
     let mut opened: Vec<_> = (0..queues).map(queue).collect();
     opened[0].pairs.push(first);
-    for ring in 1..rings {
-        let buffers = if ring < queues { config.buffers } else { 0 };
-        opened[usize::from(ring % queues)].pairs.push(bind(&port, config, ring, buffers)?);
+    for wanted in others {
+        opened[usize::from(wanted.ring % queues)].pairs.push(bind(&port, config, wanted)?);
     }
     Ok(opened)
 }
 
+/// What to bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wanted {
+    ring: u16,
+    /// Extra buffers.
+    buffers: u32,
+    /// Without the transmit ring of this number.
+    receives_only: bool,
+}
+
+/// The rings to bind after the first pair. Where a port has fewer transmit rings, netmap would give the first one out
+/// again, and refuse that to us as to anybody else: it is bound already.
+fn others(queues: u16, tx_rings: u16, rx_rings: u16, buffers: u32) -> impl Iterator<Item = Wanted> {
+    (1..rx_rings).map(move |ring| Wanted {
+        ring,
+        buffers: if ring < queues { buffers } else { 0 },
+        receives_only: ring >= tx_rings,
+    })
+}
+
 /// Binds one pair of rings, with offsets where the port has them and we can use them.
-fn bind(port: &PortName, config: &NetmapConfig, ring: u16, buffers: u32) -> Result<Pair, NetmapError> {
+fn bind(port: &PortName, config: &NetmapConfig, wanted: Wanted) -> Result<Pair, NetmapError> {
     let file = OpenOptions::new().read(true).write(true).open(netmap_sys::DEVICE);
     let file = file.map_err(NetmapError::of_open)?;
     let mut header = header(port.as_str());
     // On a NIC nobody sees how frames lie in their buffers. The other end of a pipe or the switch does, and its
     // program may not know of offsets.
     if port.kind() == PortKind::Nic {
-        let (mut bound, mut offsets) = (request(port, config, ring, buffers), offsets());
+        let (mut bound, mut offsets) = (request(port, config, wanted), offsets());
         if sys::control(&file, &mut header, &mut bound, Some(&mut offsets)).is_ok() {
             return Ok(Pair { file, bound, has_offsets: true });
         }
     }
-    let mut bound = request(port, config, ring, buffers);
+    let mut bound = request(port, config, wanted);
     match sys::control(&file, &mut header, &mut bound, None) {
         Ok(()) => Ok(Pair { file, bound, has_offsets: false }),
-        Err(error) => Err(NetmapError::of_bind(port.as_str(), header.version, error)),
+        Err(error) => Err(NetmapError::of_bind(port.as_str(), error)),
     }
 }
 
@@ -122,15 +142,15 @@ fn header(port: &str) -> NmreqHeader {
     NmreqHeader { version: API, reqtype: REQ_REGISTER, reserved: 0, name, options: 0, body: 0 }
 }
 
-fn request(port: &PortName, config: &NetmapConfig, ring: u16, buffers: u32) -> NmreqRegister {
+fn request(port: &PortName, config: &NetmapConfig, wanted: Wanted) -> NmreqRegister {
     let rings = if port.kind() == PortKind::Pipe { config.queues.max(1) } else { 0 };
     NmreqRegister {
         tx_rings: rings,
         rx_rings: rings,
-        ringid: ring,
+        ringid: wanted.ring,
         mode: NR_REG_ONE_NIC,
-        extra_bufs: buffers,
-        flags: NR_EXCLUSIVE,
+        extra_bufs: wanted.buffers,
+        flags: NR_EXCLUSIVE | if wanted.receives_only { NR_RX_RINGS_ONLY } else { 0 },
         ..NmreqRegister::default()
     }
 }
@@ -203,5 +223,23 @@ impl Kernel for Descriptors {
 
     fn descriptor(&self, pair: usize) -> RawFd {
         self.0[pair].as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn receive_rings_without_a_partner_are_bound_alone() {
+        let config = NetmapConfig { port: "eth1".into(), ..NetmapConfig::default() };
+        let port = PortName::parse("eth1").expect("a name");
+        let flags = |wanted| request(&port, &config, wanted).flags;
+        // Four receive rings, two transmit rings, and so two queues.
+        let others: Vec<_> = others(2, 2, 4, 7).collect();
+        let rings: Vec<_> =
+            others.iter().map(|wanted| (wanted.ring, wanted.buffers, flags(*wanted))).collect();
+        let alone = NR_EXCLUSIVE | NR_RX_RINGS_ONLY;
+        assert_eq!(rings, [(1, 7, NR_EXCLUSIVE), (2, 0, alone), (3, 0, alone)]);
     }
 }

@@ -14,6 +14,8 @@ use crate::sys::RingView;
 #[derive(Debug)]
 pub(crate) struct Receiver {
     ring: RingView,
+    /// The kernel refused to synchronise.
+    pub(crate) stalled: bool,
     /// Frames that made no sense.
     pub(crate) errors: u64,
     /// Frames that there was no buffer for.
@@ -28,7 +30,7 @@ enum Loss {
 
 impl Receiver {
     pub(crate) fn new(ring: RingView) -> Receiver {
-        Receiver { ring, errors: 0, no_buffer: 0 }
+        Receiver { ring, stalled: false, errors: 0, no_buffer: 0 }
     }
 
     /// How many slots hold something.

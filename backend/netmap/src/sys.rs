@@ -66,11 +66,11 @@ impl Region {
         Region { base, len, layout, release: unmap }.laid_out(bound)
     }
 
-    /// Learns from a ring that was bound where the buffers are. Of the others the interface says nothing.
+    /// Learns from the transmit ring that was bound where the buffers are. Of the others the interface says nothing.
     fn laid_out(mut self, bound: &NmreqRegister) -> io::Result<Rc<Region>> {
         let interface = usize::try_from(bound.offset).map_err(|_| malformed("an interface"))?;
         self.field::<Interface>(interface)?;
-        (_, self.layout) = self.ring_header(interface, transmit_ring(bound))?;
+        (_, self.layout) = self.ring_header(interface, bound.ringid.into())?;
         Ok(Rc::new(self))
     }
 
@@ -158,11 +158,6 @@ unsafe fn unmap(base: NonNull<u8>, len: usize) {
     unsafe { libc::munmap(base.as_ptr().cast(), len) };
 }
 
-/// The transmit ring of a pair that was bound. Where there are fewer than receive rings, pairs share the last one.
-fn transmit_ring(bound: &NmreqRegister) -> usize {
-    usize::from(bound.ringid.min(bound.tx_rings.saturating_sub(1)))
-}
-
 fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the memory of netmap makes no sense: {what}"))
 }
@@ -191,7 +186,7 @@ impl Binding {
 
     /// The transmit ring that was bound.
     pub(crate) fn transmit_ring(&self) -> io::Result<RingView> {
-        RingView::new(&self.region, self.at, transmit_ring(&self.bound))
+        RingView::new(&self.region, self.at, self.bound.ringid.into())
     }
 
     /// The receive ring that was bound.
@@ -314,6 +309,13 @@ impl RingView {
         }
     }
 
+    /// Has `poll` wake for slots behind `slot` only, not for what lies between `head` and it.
+    #[inline]
+    pub(crate) fn wake_behind(&self, slot: u32) {
+        // SAFETY: as in `head`; this field is ours to write.
+        unsafe { (&raw mut (*self.header.as_ptr()).cur).write_volatile(slot) };
+    }
+
     #[inline]
     fn slot_at(&self, slot: u32) -> NonNull<Slot> {
         assert!(slot < self.count, "a slot beyond the ring");
@@ -369,8 +371,7 @@ impl RingView {
     }
 }
 
-/// Binds rings of a port to an open [`netmap_sys::DEVICE`]. On failure too, the header tells which version the
-/// kernel speaks, and the option whether it was the reason.
+/// Binds rings of a port to an open [`netmap_sys::DEVICE`]. On failure too, the option tells whether it was the reason.
 pub(crate) fn control(
     netmap: &File,
     header: &mut NmreqHeader,
@@ -385,7 +386,7 @@ pub(crate) fn control(
     check(unsafe { libc::ioctl(netmap.as_raw_fd(), NIOCCTRL as _, std::ptr::from_mut(header)) })
 }
 
-/// Asks an open [`netmap_sys::DEVICE`] about a port. On failure too, the header tells which version the kernel speaks.
+/// Asks an open [`netmap_sys::DEVICE`] about a port.
 pub(crate) fn ask(netmap: &File, header: &mut NmreqHeader, body: &mut NmreqPortInfoGet) -> io::Result<()> {
     header.body = std::ptr::from_mut(body).expose_provenance() as u64;
     // SAFETY: as in `control`; the request about a port reads and writes one `NmreqPortInfoGet`, and there are no options.
@@ -470,6 +471,12 @@ pub(crate) mod testing {
     }
 
     impl RingView {
+        /// The slot behind which `poll` wakes.
+        pub(crate) fn cur(&self) -> u32 {
+            // SAFETY: as in `head`.
+            unsafe { (&raw const (*self.header.as_ptr()).cur).read_volatile() % self.count }
+        }
+
         /// Writes a slot, as the kernel does.
         pub(crate) fn set_slot(&self, at: u32, slot: Slot) {
             self.write(at, slot);

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use hayase_device::conformance::packet::{Ip, Packet, raw};
-use hayase_device::conformance::{Arrived, Harness, PEER_MAC, run};
-use hayase_device::{Burst, Device, Frame, Offloads, SharedBytes, TxMeta};
+use hayase_device::conformance::{self, Arrived, Harness, PEER_MAC, run};
+use hayase_device::{Burst, Device, Frame, Interest, Offloads, SharedBytes, TxMeta};
 use netmap_sys::{Interface, NS_BUF_CHANGED, NS_MOREFRAG, NmreqRegister, Ring, Slot};
 
 use crate::device::{PairSetup, Setup};
@@ -150,6 +150,14 @@ impl Harness for NicLink {
     fn in_use(&self) -> usize {
         self.device.in_use()
     }
+
+    fn is_ready(&mut self, interests: &[Interest]) -> bool {
+        let kernel = NicKernel(Rc::clone(&self.nic));
+        interests.iter().any(|interest| {
+            interest.readable && kernel.is_readable(interest.fd as usize)
+                || interest.writable && self.nic.borrow_mut().is_writable()
+        })
+    }
 }
 
 /// Two devices at the ends of one link.
@@ -157,6 +165,8 @@ struct Ends {
     device: NetmapDevice,
     peer: NetmapDevice,
     inbox: VecDeque<Arrived>,
+    /// What a real one has not.
+    fake: Option<Rc<RefCell<Pipe>>>,
 }
 
 impl Ends {
@@ -169,7 +179,8 @@ impl Ends {
             let kernel = PipeKernel { pipe: Rc::clone(&pipe), end };
             device(&image, &region, options, end, Box::new(kernel))
         };
-        let ends = Ends { device: end(0), peer: end(1), inbox: VecDeque::new() };
+        let fake = Some(Rc::clone(&pipe));
+        let ends = Ends { device: end(0), peer: end(1), inbox: VecDeque::new(), fake };
         (ends, pipe, region, image)
     }
 }
@@ -213,6 +224,15 @@ impl Harness for Ends {
 
     fn in_use(&self) -> usize {
         self.device.in_use()
+    }
+
+    fn is_ready(&mut self, interests: &[Interest]) -> bool {
+        let Some(pipe) = &self.fake else { return conformance::is_ready(interests) };
+        let kernel = PipeKernel { pipe: Rc::clone(pipe), end: 0 };
+        interests.iter().any(|interest| {
+            interest.readable && kernel.is_readable(0)
+                || interest.writable && pipe.borrow_mut().is_writable(0)
+        })
     }
 }
 
@@ -470,6 +490,8 @@ fn acknowledgements_come_in_though_senders_took_everything() {
     let mut link = NicLink::new(Shape::default(), Options::default());
     let hoard: Vec<_> = std::iter::from_fn(|| link.device.alloc(1)).collect();
     assert_eq!(link.device.in_use(), hoard.len());
+    let held: usize = hoard.iter().map(Frame::capacity).sum();
+    assert_eq!(link.device.caps().held_len_max, held, "what sockets may hold is what senders can take");
     for _ in 0..RECEIVE_RESERVE {
         link.arrives(&raw(PEER_MAC, [2; 6], 60));
     }
@@ -532,6 +554,60 @@ fn an_interface_that_goes_down_is_left_alone_and_comes_back() {
     link.device.flush();
     assert!(!link.device.is_stalled() && link.device.arm().is_none() && link.device.room() > 0);
     assert_eq!(link.nic.borrow().sent.len(), 63, "what waited has gone");
+    link.assert_whole();
+}
+
+/// One queue of a NIC may fail alone: the others go on, and are slept on.
+#[test]
+fn a_ring_that_fails_alone_is_told_once() {
+    let mut link = NicLink::new(Shape { rings: 2, ..Shape::default() }, Options::default());
+    link.nic.borrow_mut().stuck = Some(0);
+    for round in 1..=3 {
+        let bytes = raw([2; 6], PEER_MAC, 60 + round);
+        link.nic.borrow_mut().arriving[1].push_back(bytes.clone());
+        assert!(link.device.pending(), "the other ring has something");
+        let frame = link.receive().remove(0);
+        assert_eq!(frame.bytes(), bytes);
+        link.send(frame);
+    }
+    assert_eq!((link.nic.borrow().sent.len(), link.drops("rx_errors")), (3, 1), "told once");
+    assert!(!link.device.is_stalled() && link.device.arm().is_some());
+    let mut descriptors = Vec::new();
+    link.device.interests(&mut |interest| descriptors.push(interest.fd));
+    assert_eq!(descriptors, [1], "the first would wake at once");
+    link.nic.borrow_mut().stuck = None;
+    link.receive();
+    assert!(link.device.arm().is_none());
+    link.assert_whole();
+}
+
+/// A few slots are left over, which hold no frame of this MTU.
+#[test]
+fn a_full_ring_leaves_its_descriptor_quiet_until_there_is_room_for_more() {
+    let shape = Shape { offset_mask: OFFSETS, ..Shape::default() };
+    let mut link = NicLink::new(shape, Options { mtu: JUMBO_MTU, ..Options::default() });
+    link.nic.borrow_mut().wire_max = 0;
+    let bytes = raw([2; 6], PEER_MAC, 60);
+    for _ in 0..58 {
+        let frame = link.frame(&bytes);
+        link.send(frame);
+    }
+    let mut last = link.frame(&bytes);
+    (0..2).for_each(|_| last.chain(link.frame(&bytes)));
+    link.send(last);
+    // Of 63 slots two are left, and a frame may need five.
+    for (taken, room) in [(1, 0), (2, 0), (3, 1)] {
+        assert_eq!(link.device.room(), 0);
+        assert!(!link.nic.borrow_mut().is_writable(), "awake although nothing changes");
+        link.nic.borrow_mut().wire_max = taken;
+        assert!(link.nic.borrow_mut().is_writable(), "a slot came back");
+        link.receive();
+        assert_eq!(link.device.room(), room);
+    }
+    link.nic.borrow_mut().wire_max = usize::MAX;
+    let frame = link.frame(&bytes);
+    link.send(frame);
+    assert_eq!(link.nic.borrow().sent.len(), 60);
     link.assert_whole();
 }
 
@@ -612,12 +688,13 @@ fn frames_of_another_device_are_copied() {
 
 #[test]
 fn a_binding_of_another_pair_than_the_first_is_found() {
-    let mut image = Image::new(Shape { rings: 2, ..Shape::default() });
+    let mut image = Image::new(Shape { rings: 2, tx_rings: 2, ..Shape::default() });
     image.bytes[size_of::<Interface>()..][..8].fill(0);
     image.bound[0].ringid = 1;
     let region = image.region();
-    let pair = PairSetup::new(&region, &image.bound[0], false);
-    assert!(pair.is_ok(), "what is not bound has no offset");
+    let binding = Binding::new(&region, &image.bound[0]).expect("a binding");
+    assert!(binding.transmit_ring().is_ok(), "what is not bound has no offset");
+    assert!(PairSetup::new(&region, &image.bound[0], false).is_ok());
 }
 
 #[test]
@@ -676,7 +753,7 @@ fn open_one(port: &str, mtu: usize) -> Result<NetmapDevice, NetmapError> {
 
 fn open_ends(device: &str, peer: &str, mtu: usize) -> Ends {
     let [device, peer] = [device, peer].map(|port| open_one(port, mtu).expect("the port opens"));
-    Ends { device, peer, inbox: VecDeque::new() }
+    Ends { device, peer, inbox: VecDeque::new(), fake: None }
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(crate) struct Transmitter {
     tail: u32,
     /// Whether the kernel has not seen `head` yet.
     waiting: bool,
+    /// The kernel refused to synchronise.
+    pub(crate) stalled: bool,
     /// Frames given beyond our room, or that no buffer was left for.
     pub(crate) dropped: u64,
     /// Frames that were refused.
@@ -54,7 +56,18 @@ impl Transmitter {
         let lent: Vec<_> = ring.take_ids()?.into_iter().map(|id| memory.adopt(id)).collect();
         lent.iter().for_each(|buffer| buffer.lend());
         let (head, tail) = (ring.head(), ring.tail());
-        Ok(Transmitter { ring, rules, lent, done: head, head, tail, waiting: false, dropped: 0, errors: 0 })
+        Ok(Transmitter {
+            ring,
+            rules,
+            lent,
+            done: head,
+            head,
+            tail,
+            waiting: false,
+            stalled: false,
+            dropped: 0,
+            errors: 0,
+        })
     }
 
     fn free(&self) -> u32 {
@@ -157,6 +170,10 @@ impl Transmitter {
         while distance(self.done, self.head, count) > out {
             self.take_back(self.done, memory);
             self.done = advance(self.done, 1, count);
+        }
+        if self.room() == 0 {
+            // What is free holds no frame: to be woken for it would be no sleep.
+            self.ring.wake_behind(self.tail);
         }
     }
 

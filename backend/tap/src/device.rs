@@ -226,11 +226,13 @@ fn whole_rx_checksum(offloads: Offloads) -> Offloads {
 
 fn caps(mtu: usize, offloads: Offloads, pool: &Pool) -> Caps {
     let or = |offload, with, without| if offloads.intersects(offload) { with } else { without };
+    let fragments_max = or(Offloads::SG, FRAGMENTS_MAX, 1);
     Caps {
         offloads,
         mtu,
         tso_len_max: or(Offloads::TSO, TSO_LEN_MAX, mtu),
-        fragments_max: or(Offloads::SG, FRAGMENTS_MAX, 1),
+        fragments_max,
+        fill_len_max: fragments_max * pool.alloc_len_max(),
         queue: 0,
         queues: 1,
         held_len_max: pool.small_len_max(),

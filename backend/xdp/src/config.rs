@@ -30,13 +30,17 @@ pub struct XdpConfig {
     pub trust: bool,
     /// The offloads that may be used, as far as there are any.
     pub offloads: Offloads,
-    /// Chunks of memory of each device, of 2 KiB, or 4 KiB where the MTU asks for it. They are locked in memory.
+    /// Chunks of memory of each device, of 2 KiB, or 4 KiB where the MTU asks for it. They are locked in memory. There are
+    /// [at least some](Self::CHUNK_COUNT_MIN) for each of its queues.
     pub chunk_count: usize,
 }
 
 impl XdpConfig {
     /// 32 MiB a device at Ethernet's MTU: two rings full, and as much again for what sockets hold.
     pub const CHUNK_COUNT: usize = 16_384;
+
+    /// The fewest chunks for each queue of a device. Half of them wait for packets: as many as a turn takes.
+    pub const CHUNK_COUNT_MIN: usize = 128;
 }
 
 impl Default for XdpConfig {
@@ -70,8 +74,9 @@ pub enum Mode {
 
 /// Packets that are left to the kernel although they arrive on a queue of ours.
 ///
-/// As soon as anything is kept, both sides live on the link: ARP, neighbour discovery and ICMP errors reach the
-/// kernel as well as us, and what is neither IP nor ARP reaches the kernel only.
+/// As soon as anything is kept, both sides live on the link: ARP, neighbour discovery, ICMP errors and queries for
+/// multicast listeners reach the kernel as well as us; what else is said of groups, and what is neither IP nor ARP,
+/// reaches the kernel only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Keep {
     /// TCP to these ports.

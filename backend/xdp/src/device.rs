@@ -12,11 +12,11 @@ use hayase_device::{
 
 use crate::config::Mode;
 use crate::error::XdpError;
-use crate::frame::{self, XdpFrame};
+use crate::frame::{self, FRONT, XdpFrame};
 use crate::neighbours::Neighbours;
 use crate::open::{Attachment, Facts, XdpQueue};
 use crate::pool::Pool;
-use crate::sys::{Channel, Kicked};
+use crate::sys::{Channel, Kicked, Statistics};
 use crate::trust;
 
 /// After this many looks at the queues, there is one at what comes seldom.
@@ -33,6 +33,7 @@ pub struct XdpDevice {
     /// Dropped before the pool is closed, so that what the kernel still has is never given out again.
     channels: Vec<Receiving>,
     pool: Pool,
+    chunk_len: usize,
     caps: Caps,
     available: Offloads,
     facts: Facts,
@@ -83,11 +84,13 @@ impl XdpDevice {
     pub(crate) fn new(queue: XdpQueue) -> Result<XdpDevice, XdpError> {
         let XdpQueue { endpoints, part, neighbours, attachment, facts } = queue;
         let (layout, count) = (part.layout(), part.chunk_count());
+        let chunk_len = layout.1;
         let pool = Pool::new(part);
         // From here on it is closed as a device is, if it does not become one.
         let mut device = XdpDevice {
             channels: Vec::new(),
             pool,
+            chunk_len,
             caps: Caps { queue: facts.device, queues: facts.device_count, ..Caps::ethernet(facts.mtu) },
             available: available(&facts),
             neighbours,
@@ -105,7 +108,7 @@ impl XdpDevice {
         for (queue, endpoint) in endpoints {
             device.redirect(queue, Channel::new(endpoint, layout, lent_max))?;
         }
-        device.caps.held_len_max = (count - device.ready_count()) * layout.1;
+        device.caps.held_len_max = (count - device.ready_count()) * chunk_len;
         device.set_offloads(Offloads::ALL);
         Ok(device)
     }
@@ -280,6 +283,13 @@ fn whole(partial: &mut Option<XdpFrame>, fragment: XdpFrame, continued: bool) ->
     if continued { None } else { partial.take() }
 }
 
+/// Packets that the kernel threw away, and those of which it had no chunk for. Where it copies, the latter are in both of its
+/// counts; with zero copy it counts how often the driver found no chunk, which loses nothing by itself.
+fn lost(statistics: &Statistics, mode: Mode) -> (u64, u64) {
+    let without_chunk = if mode == Mode::ZeroCopy { 0 } else { statistics.rx_fill_ring_empty_descs };
+    (statistics.rx_dropped.saturating_sub(without_chunk) + statistics.rx_ring_full, without_chunk)
+}
+
 fn field_end(request: TxChecksum) -> usize {
     usize::from(request.start) + usize::from(request.offset) + 2
 }
@@ -311,6 +321,7 @@ impl Device for XdpDevice {
         self.caps.offloads = (wanted & self.available).consistent();
         let has_fragments = self.caps.offloads.contains(Offloads::SG);
         self.caps.fragments_max = if has_fragments { self.facts.fragments_max } else { 1 };
+        self.caps.fill_len_max = self.caps.fragments_max * (self.chunk_len - FRONT);
         self.caps.offloads
     }
 
@@ -408,10 +419,8 @@ impl Device for XdpDevice {
         let statistics = self.channels.iter().map(|receiving| receiving.channel.statistics());
         let (mut rx, mut no_buffer, mut tx) = (0, 0, 0);
         for statistics in statistics {
-            // In copy mode, a packet without a chunk is in both counts.
-            no_buffer += statistics.rx_fill_ring_empty_descs;
-            rx += statistics.rx_dropped.saturating_sub(statistics.rx_fill_ring_empty_descs);
-            rx += statistics.rx_ring_full;
+            let (dropped, without_chunk) = lost(&statistics, self.facts.mode);
+            (rx, no_buffer) = (rx + dropped, no_buffer + without_chunk);
             tx += statistics.tx_invalid_descs;
         }
         let strange: u64 = self.channels.iter().map(|receiving| receiving.channel.strange).sum();
@@ -427,6 +436,21 @@ impl Device for XdpDevice {
 #[cfg(test)]
 mod unit {
     use super::*;
+
+    #[test]
+    fn looks_for_chunks_are_no_packets_where_nothing_is_copied() {
+        let statistics = Statistics {
+            rx_dropped: 10,
+            rx_invalid_descs: 0,
+            tx_invalid_descs: 0,
+            rx_ring_full: 3,
+            rx_fill_ring_empty_descs: 7,
+            tx_ring_empty_descs: 0,
+        };
+        assert_eq!(lost(&statistics, Mode::Copy), (6, 7));
+        assert_eq!(lost(&statistics, Mode::Skb), (6, 7));
+        assert_eq!(lost(&statistics, Mode::ZeroCopy), (13, 0));
+    }
 
     #[test]
     fn a_kernel_that_takes_nothing_is_asked_less_and_less() {

@@ -163,11 +163,13 @@ impl fmt::Display for XdpError {
                 f,
                 "interface {interface} cannot do mode={mode} ({source}): leave `mode` out to have the best that its \
                  driver knows{}",
-                if mtu_may_be_why(source) { "; its MTU may be too large for it" } else { "" }
+                mtu_hint(interface, source)
             ),
-            XdpError::NoMode { interface, mode: None, source } => {
-                write!(f, "interface {interface} can do AF_XDP in no mode ({source})")
-            }
+            XdpError::NoMode { interface, mode: None, source } => write!(
+                f,
+                "interface {interface} can do AF_XDP in no mode ({source}){}",
+                mtu_hint(interface, source)
+            ),
             XdpError::MemoryLimit { len, source } => write!(
                 f,
                 "cannot lock {} MiB of memory ({source}): raise the limit with `ulimit -l {}`, or run with \
@@ -183,9 +185,18 @@ impl fmt::Display for XdpError {
     }
 }
 
-/// The drivers' way to say that a packet would not fit their pages.
-fn mtu_may_be_why(source: &io::Error) -> bool {
-    matches!(source.raw_os_error(), Some(libc::ERANGE | libc::EINVAL))
+/// What to do where the MTU may be why: the drivers' way to say that a packet would not fit their pages, and ours that it
+/// would not fit a chunk.
+fn mtu_hint(interface: &str, source: &io::Error) -> String {
+    match source.raw_os_error() {
+        Some(libc::ERANGE | libc::EINVAL) => {
+            format!("; its MTU may be too large for it: try `ip link set dev {interface} mtu 1500`")
+        }
+        Some(libc::EMSGSIZE) => format!(
+            "; packets as large as its MTU need Linux 6.6 or newer: `ip link set dev {interface} mtu 1500`"
+        ),
+        _ => String::new(),
+    }
 }
 
 impl Error for XdpError {
@@ -198,6 +209,26 @@ impl Error for XdpError {
             | XdpError::Program { source, .. }
             | XdpError::Io { source, .. } => Some(source),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_mtu_may_be_why_the_refusal_says_what_to_do() {
+        let said = |mode, errno| {
+            let source = io::Error::from_raw_os_error(errno);
+            XdpError::NoMode { interface: "eth1".into(), mode, source }.to_string()
+        };
+        for mode in [None, Some(Mode::Copy), Some(Mode::ZeroCopy)] {
+            for errno in [libc::EMSGSIZE, libc::ERANGE, libc::EINVAL] {
+                assert!(said(mode, errno).contains("ip link set dev eth1 mtu 1500"), "{}", said(mode, errno));
+            }
+            assert!(said(mode, libc::EMSGSIZE).contains("Linux 6.6"));
+            assert!(!said(mode, libc::EPERM).contains("mtu") && !said(mode, libc::EPERM).contains("root"));
         }
     }
 }

@@ -27,6 +27,7 @@ mod device;
 mod error;
 mod frame;
 mod interface;
+mod ladder;
 mod neighbours;
 mod open;
 mod pool;

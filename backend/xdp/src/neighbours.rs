@@ -63,6 +63,7 @@ impl Neighbours {
     }
 }
 
+const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
 const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
 const LOAD_BYTE_AT_X: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_IND) as u16;
@@ -73,34 +74,58 @@ const IF_NOT_BELOW: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
 const IF_ABOVE: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
-/// Accepts what the program gives to both: see [`program`](crate::program).
-///
-/// A jump's two distances are counted from the instruction behind it.
-fn filter() -> [Filter; 20] {
-    let load = |code, k| Filter { code, jt: 0, jf: 0, k };
+/// Whether a packet came with a VLAN tag, which the kernel has taken off.
+const IS_TAGGED: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG_PRESENT) as u32;
+
+/// Accepts what the program gives to both: see [`program`](crate::program). What comes with a tag is another network's.
+fn filter() -> [Filter; 27] {
+    // Places to jump to.
+    const NEXT: u8 = 0;
+    const V6: u8 = 12;
+    const OPTIONS: u8 = 20;
+    const REJECT: u8 = 25;
+    const ACCEPT: u8 = 26;
+    let load = |code, k| Filter { code, jt: NEXT, jf: NEXT, k };
     let jump = |code, k, jt, jf| Filter { code, jt, jf, k };
-    [
+    let mut filter = [
+        load(LOAD_WORD, IS_TAGGED),
+        jump(IF_EQUAL, 0, NEXT, REJECT),
         load(LOAD_HALF, 12),
-        jump(IF_EQUAL, libc::ETH_P_ARP as u32, 17, 0),
-        jump(IF_EQUAL, libc::ETH_P_IP as u32, 0, 7),
+        jump(IF_EQUAL, libc::ETH_P_ARP as u32, ACCEPT, NEXT),
+        jump(IF_EQUAL, libc::ETH_P_IP as u32, NEXT, V6),
         load(LOAD_BYTE, 23),
-        jump(IF_EQUAL, libc::IPPROTO_ICMP as u32, 0, 13),
+        jump(IF_EQUAL, libc::IPPROTO_ICMP as u32, NEXT, REJECT),
         load(LOAD_HEADER_LEN, 14),
         load(LOAD_BYTE_AT_X, 14),
-        jump(IF_EQUAL, 3, 11, 0),
-        jump(IF_EQUAL, 11, 10, 0),
-        jump(IF_EQUAL, 12, 9, 8),
-        jump(IF_EQUAL, libc::ETH_P_IPV6 as u32, 0, 7),
+        jump(IF_EQUAL, 3, ACCEPT, NEXT),
+        jump(IF_EQUAL, 11, ACCEPT, NEXT),
+        jump(IF_EQUAL, 12, ACCEPT, REJECT),
+        // V6
+        jump(IF_EQUAL, libc::ETH_P_IPV6 as u32, NEXT, REJECT),
         load(LOAD_BYTE, 20),
-        jump(IF_EQUAL, libc::IPPROTO_ICMPV6 as u32, 0, 5),
+        jump(IF_EQUAL, libc::IPPROTO_ICMPV6 as u32, NEXT, OPTIONS),
         load(LOAD_BYTE, 54),
-        jump(IF_ABOVE, 137, 3, 0),
-        jump(IF_NOT_BELOW, 133, 3, 0),
-        jump(IF_ABOVE, 4, 1, 0),
-        jump(IF_NOT_BELOW, 1, 1, 0),
+        jump(IF_ABOVE, 137, REJECT, NEXT),
+        jump(IF_NOT_BELOW, 133, ACCEPT, NEXT),
+        jump(IF_ABOVE, 4, REJECT, NEXT),
+        jump(IF_NOT_BELOW, 1, ACCEPT, REJECT),
+        // OPTIONS: eight bytes of them, and then a query for listeners.
+        jump(IF_EQUAL, libc::IPPROTO_HOPOPTS as u32, NEXT, REJECT),
+        load(LOAD_HALF, 54),
+        jump(IF_EQUAL, (libc::IPPROTO_ICMPV6 as u32) << 8, NEXT, REJECT),
+        load(LOAD_BYTE, 62),
+        jump(IF_EQUAL, 130, ACCEPT, REJECT),
+        // REJECT
         load(RETURN, 0),
+        // ACCEPT
         load(RETURN, u32::MAX),
-    ]
+    ];
+    // A jump's two distances are counted from the instruction behind it.
+    for (next, instruction) in (1..).zip(&mut filter) {
+        instruction.jt = instruction.jt.saturating_sub(next);
+        instruction.jf = instruction.jf.saturating_sub(next);
+    }
+    filter
 }
 
 #[cfg(test)]
@@ -109,12 +134,17 @@ mod tests {
 
     /// Runs the filter as the kernel does.
     fn accepts(frame: &[u8]) -> bool {
+        accepts_with(frame, false)
+    }
+
+    fn accepts_with(frame: &[u8], is_tagged: bool) -> bool {
         let (mut at, mut a, mut x, filter) = (0, 0, 0, filter());
         loop {
             let Filter { code, jt, jf, k } = filter[at];
             let branch = |taken| usize::from(if taken { jt } else { jf });
             at += 1;
             match code {
+                LOAD_WORD if k == IS_TAGGED => a = u32::from(is_tagged),
                 LOAD_HALF => a = u32::from(u16::from_be_bytes([frame[k as usize], frame[k as usize + 1]])),
                 LOAD_BYTE => a = u32::from(frame[k as usize]),
                 LOAD_BYTE_AT_X => a = u32::from(frame[(x + k) as usize]),
@@ -148,6 +178,7 @@ mod tests {
         let mut arp = vec![0; 42];
         arp[12..14].copy_from_slice(&[0x08, 0x06]);
         assert!(accepts(&arp));
+        assert!(!accepts_with(&arp, true), "of another network");
         arp[13] = 0x07;
         assert!(!accepts(&arp), "an unknown type");
         for kind in 0..=u8::MAX {
@@ -157,6 +188,11 @@ mod tests {
             }
             assert_eq!(accepts(&ipv6(58, kind)), matches!(kind, 1..=4 | 133..=137), "ICMPv6 {kind}");
             assert!(!accepts(&ipv6(17, kind)));
+            let mut listeners = ipv6(0, 58);
+            listeners[62] = kind;
+            assert_eq!(accepts(&listeners), kind == 130, "ICMPv6 {kind} behind a router alert");
+            listeners[55] = 1;
+            assert!(!accepts(&listeners), "longer options");
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::config::{Mode, XdpConfig};
 use crate::device::XdpDevice;
 use crate::error::XdpError;
 use crate::interface::Interface;
+use crate::ladder::{self, Binding, Failure};
 use crate::neighbours::Neighbours;
 use crate::program::assemble;
 use crate::rss;
@@ -95,22 +96,25 @@ pub fn open(config: &XdpConfig) -> Result<Vec<XdpQueue>, XdpError> {
     let plan = Plan { config, interface: &interface, queues: &queues, mtu, device_count };
     // First of all, because it tells of missing rights best.
     let map = plan.map()?;
-    let bound = plan.bind()?;
-    let (attachment, mode) = plan.attach(map, &bound)?;
+    let region = plan.region()?;
+    let (bound, link, mode) = plan.climb(&map, &region)?;
+    let parts = region.divide(plan.chunk_len(), plan.chunk_count());
+    let attachment = Attachment { map, _link: link, _filters: plan.filters()? };
+    let Binding { copy, fragments } = bound.binding;
     let facts = Facts {
         interface: interface.name.clone(),
         mac: config.mac.unwrap_or(interface.mac),
         mtu,
         mode,
         // Of what a driver does by itself with such a request, the kernel does not tell a socket.
-        checksum: bound.metadata && bound.copy,
-        fragments_max: if bound.fragments && bound.copy { FRAGMENTS_MAX } else { 1 },
+        checksum: bound.metadata && copy,
+        fragments_max: if fragments && copy { FRAGMENTS_MAX } else { 1 },
         config: config.clone(),
         rss: rss::ask(&interface.name, &queues, device_count),
         device: 0,
         device_count: device_count as u16,
     };
-    deal(bound, &interface, Arc::new(attachment), &facts)
+    deal(bound.endpoints, parts, &interface, Arc::new(attachment), &facts)
 }
 
 fn chosen_queues(config: &XdpConfig, interface: &Interface) -> Result<Vec<u32>, XdpError> {
@@ -140,13 +144,14 @@ fn chosen_mtu(config: &XdpConfig, interface: &Interface) -> Result<usize, XdpErr
 
 /// Deals endpoints and memory out to the devices, in turn.
 fn deal(
-    bound: Bound,
+    endpoints: Endpoints,
+    parts: Vec<Part>,
     interface: &Interface,
     attachment: Arc<Attachment>,
     facts: &Facts,
 ) -> Result<Vec<XdpQueue>, XdpError> {
     let mut queues: Vec<_> = (0..)
-        .zip(bound.parts)
+        .zip(parts)
         .map(|(device, part)| XdpQueue {
             endpoints: Vec::new(),
             part,
@@ -156,7 +161,7 @@ fn deal(
         })
         .collect();
     let count = queues.len();
-    for (index, endpoint) in bound.endpoints.into_iter().enumerate() {
+    for (index, endpoint) in endpoints.into_iter().enumerate() {
         queues[index % count].endpoints.push(endpoint);
     }
     if !facts.config.keep.is_empty() {
@@ -180,37 +185,26 @@ type Endpoints = Vec<(u32, Endpoint)>;
 /// What was opened, and how.
 struct Bound {
     endpoints: Endpoints,
-    parts: Vec<Part>,
-    copy: bool,
-    fragments: bool,
+    binding: Binding,
+    /// Whether packets may have requests in front.
     metadata: bool,
 }
 
 impl Plan<'_> {
-    /// Binds all queues, in the best way that works for all of them.
-    fn bind(&self) -> Result<Bound, XdpError> {
-        let ways: &[bool] = match self.config.mode {
-            Some(Mode::ZeroCopy) => &[false],
-            Some(Mode::Copy | Mode::Skb) => &[true],
-            None => &[false, true],
-        };
-        let region = Region::map(self.memory_len());
-        let region = region.map_err(|error| self.bind_error(self.queues[0], error))?;
-        let mut refusal = None;
-        for &copy in ways {
-            for fragments in [true, false] {
-                match self.bind_all(&region, copy, fragments) {
-                    Ok((endpoints, metadata)) => {
-                        let parts = region.divide(self.chunk_len(), self.chunk_count());
-                        return Ok(Bound { endpoints, parts, copy, fragments, metadata });
-                    }
-                    Err((_, error)) if is_refusal(&error) => refusal = Some(error),
-                    Err((queue, error)) => return Err(self.bind_error(queue, error)),
-                }
-            }
-        }
-        let source = refusal.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EOPNOTSUPP));
-        Err(XdpError::NoMode { interface: self.interface.name.clone(), mode: self.config.mode, source })
+    /// Binds all queues and attaches the program, in the best way that works for all of them.
+    fn climb(&self, map: &Map, region: &Region) -> Result<(Bound, Link, Mode), XdpError> {
+        let untried = self.no_mode(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+        ladder::climb(
+            &ladder::modes(self.config.mode),
+            untried,
+            |binding| self.bind(region, binding),
+            |bound, mode| self.attach(map, bound, mode),
+        )
+    }
+
+    /// The memory of all devices.
+    fn region(&self) -> Result<Region, XdpError> {
+        Region::map(self.memory_len()).map_err(|error| self.bind_error(self.queues[0], error))
     }
 
     /// A chunk takes a whole packet if it can; a larger one comes in fragments.
@@ -221,39 +215,57 @@ impl Plan<'_> {
 
     /// Chunks of each device.
     fn chunk_count(&self) -> usize {
-        self.config.chunk_count.max(1)
+        let queues = self.queues.len().div_ceil(self.device_count);
+        self.config.chunk_count.max(XdpConfig::CHUNK_COUNT_MIN * queues)
     }
 
-    /// Memory of all devices, in bytes.
+    /// Memory of all devices, in bytes. What no machine has is more than the kernel gives.
     fn memory_len(&self) -> usize {
-        self.chunk_len() * self.chunk_count() * self.device_count
+        self.chunk_len().saturating_mul(self.chunk_count()).saturating_mul(self.device_count)
     }
 
-    /// Binds all queues in one way. Also returns whether packets may have requests in front. An error comes with the queue
-    /// that it is about.
-    fn bind_all(
-        &self,
-        region: &Region,
-        copy: bool,
-        fragments: bool,
-    ) -> Result<(Endpoints, bool), (u32, io::Error)> {
+    /// Binds all queues in one way.
+    fn bind(&self, region: &Region, binding: Binding) -> Result<Bound, Failure> {
         let chunk_len = self.chunk_len();
-        let first = self.queues[0];
-        let of_first = |error| (first, error);
-        if !fragments && self.mtu + LINK_HEADER_LEN + KERNEL_HEADROOM > chunk_len {
-            return Err(of_first(io::Error::from_raw_os_error(libc::EMSGSIZE)));
+        if !binding.fragments && self.mtu + LINK_HEADER_LEN + KERNEL_HEADROOM > chunk_len {
+            return Err(self.refusal_to_bind(self.queues[0], io::Error::from_raw_os_error(libc::EMSGSIZE)));
         }
-        let (owner, metadata) = open_owner(region, chunk_len).map_err(of_first)?;
-        let how = |queue| Bind { interface_index: self.interface.index, queue, copy, fragments };
-        patiently(|| owner.bind(how(first))).map_err(of_first)?;
-        let mut endpoints = vec![(first, owner)];
-        for &queue in &self.queues[1..] {
-            let endpoint = Endpoint::open(None, LENS).map_err(|error| (queue, error))?;
-            let bind = || endpoint.bind_sharing(how(queue), endpoints[0].1.socket());
-            patiently(bind).map_err(|error| (queue, error))?;
+        let mut endpoints = Endpoints::new();
+        let mut metadata = false;
+        for &queue in self.queues {
+            let opened = if endpoints.is_empty() {
+                // Memory that was locked just now, by the way before or a process that is gone, is not given back at once.
+                patiently(|| open_owner(region, chunk_len)).map(|(owner, has_metadata)| {
+                    metadata = has_metadata;
+                    owner
+                })
+            } else {
+                Endpoint::open(None, LENS)
+            };
+            let endpoint = opened.map_err(|error| Failure::Final(self.bind_error(queue, error)))?;
+            let Binding { copy, fragments } = binding;
+            let how = Bind { interface_index: self.interface.index, queue, copy, fragments };
+            let bind = || match endpoints.first() {
+                None => endpoint.bind(how),
+                Some((_, owner)) => endpoint.bind_sharing(how, owner.socket()),
+            };
+            patiently(bind).map_err(|error| self.refusal_to_bind(queue, error))?;
             endpoints.push((queue, endpoint));
         }
-        Ok((endpoints, metadata))
+        Ok(Bound { endpoints, binding, metadata })
+    }
+
+    /// A driver has words of its own for what it does not do: "not permitted" among them, although the rights were proved
+    /// by the socket and its memory.
+    fn refusal_to_bind(&self, queue: u32, error: io::Error) -> Failure {
+        if is_taken(&error) {
+            return Failure::Final(self.bind_error(queue, error));
+        }
+        Failure::Refused(self.no_mode(error))
+    }
+
+    fn no_mode(&self, source: io::Error) -> XdpError {
+        XdpError::NoMode { interface: self.interface.name.clone(), mode: self.config.mode, source }
     }
 
     fn bind_error(&self, queue: u32, error: io::Error) -> XdpError {
@@ -273,40 +285,23 @@ impl Plan<'_> {
         Map::new(last + 1).map_err(|error| XdpError::of_call("make a BPF map of sockets", error))
     }
 
-    /// Loads the program and attaches it, where the mode is free in the best way that works.
-    fn attach(&self, map: Map, bound: &Bound) -> Result<(Attachment, Mode), XdpError> {
+    /// Loads the program and attaches it.
+    fn attach(&self, map: &Map, bound: &Bound, mode: Mode) -> Result<Link, Failure> {
         let code = assemble(&self.config.keep, map.fd());
-        let program =
-            sys::load(&code, bound.fragments).map_err(|(source, log)| match source.raw_os_error() {
+        let program = sys::load(&code, bound.binding.fragments).map_err(|(source, log)| {
+            Failure::Final(match source.raw_os_error() {
                 Some(libc::EPERM) => XdpError::of_call("load an XDP program", source),
                 _ => XdpError::Program { log, source },
-            })?;
-        let driver_mode = if bound.copy { Mode::Copy } else { Mode::ZeroCopy };
-        let driver = || (FLAG_DRIVER, driver_mode);
-        let ways = match self.config.mode {
-            Some(Mode::Skb) => vec![(FLAG_SKB, Mode::Skb)],
-            None if bound.copy => vec![driver(), (FLAG_SKB, Mode::Skb)],
-            _ => vec![driver()],
-        };
-        let mut refusal = None;
-        for (flags, mode) in ways {
-            match patiently(|| sys::attach(&program, self.interface.index, flags)) {
-                Ok(link) => return Ok((Attachment { map, _link: link, _filters: self.filters()? }, mode)),
-                Err(error) if is_taken(&error) => return Err(self.attach_error(error)),
-                Err(error) => refusal = Some(error),
+            })
+        })?;
+        let flags = if mode == Mode::Skb { FLAG_SKB } else { FLAG_DRIVER };
+        patiently(|| sys::attach(&program, self.interface.index, flags)).map_err(|error| {
+            match error.raw_os_error() {
+                _ if is_taken(&error) => Failure::Final(XdpError::ProgramTaken(self.interface.name.clone())),
+                Some(libc::EPERM) => Failure::Refused(XdpError::of_call("attach an XDP program", error)),
+                _ => Failure::Refused(self.no_mode(error)),
             }
-        }
-        let source = refusal.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EOPNOTSUPP));
-        Err(self.attach_error(source))
-    }
-
-    fn attach_error(&self, source: io::Error) -> XdpError {
-        let interface = self.interface.name.clone();
-        match source.raw_os_error() {
-            _ if is_taken(&source) => XdpError::ProgramTaken(interface),
-            Some(libc::EPERM) => XdpError::of_call("attach an XDP program", source),
-            _ => XdpError::NoMode { interface, mode: self.config.mode, source },
-        }
+        })
     }
 
     /// Opens the NIC's filters for groups, which IPv6 finds its neighbours by, and for our address if it is not the
@@ -335,22 +330,22 @@ fn open_owner(region: &Region, chunk_len: usize) -> io::Result<(Endpoint, bool)>
     }
 }
 
-/// Whether the driver or the kernel cannot do it in this way, and maybe can in another.
-fn is_refusal(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL | libc::EMSGSIZE))
-}
-
 /// Whether somebody else has the queue, or the interface's one place for a program.
 fn is_taken(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
 }
 
-/// Tries again for a while what is taken.
+/// Whether it may work in a moment: what is taken, or locked beyond the limit, is given back after its owner is gone.
+fn may_pass(error: &io::Error) -> bool {
+    is_taken(error) || error.raw_os_error() == Some(libc::ENOBUFS)
+}
+
+/// Tries again for a while.
 fn patiently<T>(attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let deadline = Instant::now() + RELEASE_TIMEOUT;
     loop {
         match attempt() {
-            Err(error) if is_taken(&error) && Instant::now() < deadline => thread::sleep(RELEASE_NAP),
+            Err(error) if may_pass(&error) && Instant::now() < deadline => thread::sleep(RELEASE_NAP),
             result => return result,
         }
     }

@@ -25,7 +25,9 @@ const QUEUE_INDEX: i16 = 16;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 
+const HOP_BY_HOP: i32 = 0;
 const ICMP: i32 = 1;
+const IGMP: i32 = 2;
 const TCP: i32 = 6;
 const UDP: i32 = 17;
 const ICMPV6: i32 = 58;
@@ -250,6 +252,8 @@ fn sort_v4(asm: &mut Assembler, keep: &[Keep]) {
     asm.add(TRANSPORT, 14);
     asm.need(TRANSPORT, 4, Label::Redirect);
     asm.jump_if(PROTOCOL, If::Equal, ICMP, Label::Icmp);
+    // Queries for groups: the kernel is in some, and we in none that anybody asks for.
+    asm.jump_if(PROTOCOL, If::Equal, IGMP, Label::Pass);
     asm.jump(Label::Transport);
 }
 
@@ -269,6 +273,23 @@ fn sort_v6(asm: &mut Assembler, keep: &[Keep]) {
     asm.add(TRANSPORT, 54);
     asm.need(TRANSPORT, 4, Label::Redirect);
     asm.jump_if(PROTOCOL, If::Equal, ICMPV6, Label::Icmpv6);
+    sort_listeners(asm);
+}
+
+/// Passes what is said of groups: a switch that looks into it would keep neighbour discovery from a kernel that never
+/// answers. It stands behind a hop-by-hop header with a router alert, of eight bytes (RFC 3810 §5).
+fn sort_listeners(asm: &mut Assembler) {
+    let other = asm.local();
+    asm.jump_if(PROTOCOL, If::Differs, HOP_BY_HOP, other);
+    asm.need(TRANSPORT, 12, Label::Redirect);
+    asm.load_be16(SCRATCH, TRANSPORT, 0);
+    asm.jump_if(SCRATCH, If::Differs, ICMPV6 << 8, Label::Redirect);
+    asm.load(Width::Byte, SCRATCH, TRANSPORT, 8);
+    // Query, report, done (RFC 2710); report of version 2.
+    pass_range(asm, 130, 132);
+    pass_range(asm, 143, 143);
+    asm.jump(Label::Redirect);
+    asm.place(other);
 }
 
 /// Jumps to `to` unless the packet has these bytes at `offset`.

@@ -12,7 +12,7 @@ use hayase_device::conformance::{Arrived, Harness, PEER_MAC, run, skip};
 use hayase_device::{Burst, Device, Frame, Offloads, RxChecksum, RxMeta, TxChecksum, TxMeta, TxSegmentation};
 
 use crate::interface::Interface;
-use crate::sys::testing::{enter_new_network_namespace, packet_socket};
+use crate::sys::testing::{enter_new_network_namespace, limit_locked_memory, packet_socket};
 use crate::{Keep, Mode, XdpConfig, XdpDevice, XdpError, XdpFrame, open};
 
 /// Small enough to run dry.
@@ -230,12 +230,14 @@ fn conforms_in_skb_mode() {
 #[test]
 fn conforms_with_other_mixtures_of_offloads() {
     in_a_namespace(1, || {
-        peer_fills_in_checksums();
-        for list in ["none", "tx-checksum", "rx-checksum", "sg"] {
+        let runs = |list: &str| {
             println!("offloads {list}");
             let offloads = list.parse().expect("a list");
             run(|| Link::new(&XdpConfig { offloads, trust: true, ..config() }));
-        }
+        };
+        runs("rx-checksum");
+        peer_fills_in_checksums();
+        ["none", "tx-checksum", "sg"].into_iter().for_each(runs);
     });
 }
 
@@ -347,6 +349,18 @@ fn a_device_sends_from_its_own_thread_through_its_own_queue() {
 }
 
 #[test]
+fn a_device_of_too_few_chunks_gets_as_many_as_it_needs() {
+    in_a_namespace(3, || {
+        let mut devices = open_several(&XdpConfig { chunk_count: 1, ..config() }, 2);
+        assert!(devices.iter().all(|device| device.ready_count() >= 64));
+        send_flows(&devices[0], 50);
+        flows_at(&mut devices, 50);
+        let error = open(&XdpConfig { chunk_count: usize::MAX, ..config() }).map(drop).unwrap_err();
+        assert!(matches!(error, XdpError::MemoryLimit { .. }), "{error}");
+    });
+}
+
+#[test]
 fn queues_that_are_not_taken_stay_with_the_kernel() {
     in_a_namespace(2, || {
         let mut device = open_one(&XdpConfig { queues: Some(1..=1), ..config() });
@@ -436,28 +450,32 @@ fn neighbours_and_errors_reach_both() {
     in_a_namespace(1, || {
         let mut link = Link::new(&XdpConfig { keep: vec![Keep::Arp], ..config() });
         let mac = link.device.mac();
-        let arp = [
-            &[0xff; 6][..],
-            &PEER_MAC,
-            &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
-            &PEER_MAC,
-            &[192, 0, 2, 1],
-            &[0; 6],
-            &[192, 0, 2, 2],
-        ]
-        .concat();
+        let arp = arp_request();
         let mut unreachable = Packet::udp(Ip::V4, 40).between(PEER_MAC, mac).build();
         (unreachable[23], unreachable[34], unreachable[35]) = (1, 3, 4);
         let mut solicitation = Packet::udp(Ip::V6, 40).between(PEER_MAC, mac).build();
         (solicitation[20], solicitation[54]) = (58, 135);
         let mut kernel =
             File::from(packet_socket(Interface::look("x0").expect("it exists").index).expect("a socket"));
-        for bytes in [arp, unreachable, solicitation] {
+        let mut listeners = Packet::udp(Ip::V6, 40).between(PEER_MAC, mac).build();
+        (listeners[20], listeners[54], listeners[55], listeners[62]) = (0, 58, 0, 130);
+        for bytes in [arp, unreachable, solicitation, listeners.clone()] {
             link.peer.send(&bytes, TxMeta::default());
             assert_eq!(receive_until(&mut link.device, |found| found == bytes), bytes);
             let mut seen = vec![0; 2000];
             let len = wait_for("the kernel's copy", || kernel.read(&mut seen).ok());
             assert_eq!(seen[VNET_LEN..len], bytes);
+        }
+        listeners[62] = 143;
+        let mut groups = Packet::udp(Ip::V4, 40).between(PEER_MAC, mac).build();
+        (groups[23], groups[34]) = (2, 0x11);
+        for bytes in [listeners, groups] {
+            link.peer.send(&bytes, TxMeta::default());
+            assert_eq!(
+                who_has_now(&mut link.device, &mut kernel, &bytes),
+                Some(true),
+                "of groups: {bytes:?}"
+            );
         }
         let mut echo = Packet::udp(Ip::V4, 40).between(PEER_MAC, mac).build();
         (echo[23], echo[34]) = (1, 8);
@@ -467,6 +485,34 @@ fn neighbours_and_errors_reach_both() {
             Some(false),
             "echo is ours unless it is kept"
         );
+    });
+}
+
+fn arp_request() -> Vec<u8> {
+    [
+        &[0xff; 6][..],
+        &PEER_MAC,
+        &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
+        &PEER_MAC,
+        &[192, 0, 2, 1],
+        &[0; 6],
+        &[192, 0, 2, 2],
+    ]
+    .concat()
+}
+
+/// The kernel takes the tag off before its packet sockets see the frame.
+#[test]
+fn neighbours_of_other_networks_are_not_ours() {
+    in_a_namespace(1, || {
+        let mut link = Link::new(&XdpConfig { keep: vec![Keep::Arp], ..config() });
+        let arp = arp_request();
+        let tagged = [&arp[..12], &[0x81, 0, 0, 5], &arp[12..]].concat();
+        link.peer.send(&tagged, TxMeta::default());
+        let mut marker = arp;
+        marker[31] = 77;
+        link.peer.send(&marker, TxMeta::default());
+        assert_eq!(receive_until(&mut link.device, |found| found.get(6..12) == Some(&PEER_MAC[..])), marker);
     });
 }
 
@@ -522,6 +568,22 @@ fn a_queue_can_be_had_again_at_once_and_by_one_only() {
         assert!(matches!(error, XdpError::Busy { queue: 0, .. }), "{error}");
         drop(device);
         open_one(&config());
+    });
+}
+
+/// A veth refuses zero copy, and the memory that was locked for that is given back somewhat later, as is that of a device
+/// that is gone.
+#[test]
+fn as_much_locked_memory_as_the_error_names_is_enough() {
+    in_a_namespace(1, || {
+        let len = 1024 * 2048;
+        limit_locked_memory(len).expect("a thread may give up a right");
+        for _ in 0..3 {
+            open_one(&XdpConfig { chunk_count: 1024, ..config() });
+        }
+        let error = open(&XdpConfig { chunk_count: 1026, ..config() }).map(drop).unwrap_err();
+        assert!(matches!(error, XdpError::MemoryLimit { .. }), "{error}");
+        assert!(error.to_string().contains("`ulimit -l 2052`"), "{error}");
     });
 }
 

@@ -15,10 +15,13 @@ type Check<H> = fn(&mut Bench<H>);
 pub(super) fn all<H: Harness>() -> Vec<(&'static str, Check<H>)> {
     let checks: Box<[(&'static str, Check<H>)]> = Box::new([
         ("fresh frames have room", fresh_frames_have_room),
+        ("a frame can be filled as far as is promised", fill_len_is_kept),
         ("a frame's capacity is its buffer's, whatever is done to it", capacity_stays),
         ("frames of every length cross unchanged and in order", every_length_crosses),
         ("receive honours the burst's room", receive_honours_the_bursts_room),
         ("pending agrees with receive", pending_agrees_with_receive),
+        ("a thread that sleeps is woken by the next frame", sleep_ends_with_the_next_frame),
+        ("a thread may sleep though the queue is full", a_full_queue_lets_the_thread_sleep),
         ("frames of no possible length are refused", impossible_lengths_are_refused),
         ("room counts, and what exceeds it is counted", room_counts),
         ("a second handle survives transmit", second_handle_survives),
@@ -28,6 +31,7 @@ pub(super) fn all<H: Harness>() -> Vec<(&'static str, Check<H>)> {
         ("super-segments are cut, or handed over as such", super_segments_are_cut),
         ("senseless requests are refused", senseless_requests_are_refused),
         ("only right checksums are called verified", only_right_checksums_are_verified),
+        ("right checksums are called verified where that is claimed", right_checksums_are_verified),
         ("what the peer's hardware was asked for is done or told", peer_offloads_are_honoured),
         ("nothing is claimed or taken with offloads off", offloads_off),
         ("a dry pool degrades and recovers", dry_pool_degrades_and_recovers),
@@ -42,6 +46,18 @@ fn fresh_frames_have_room<H: Harness>(bench: &mut Bench<H>) {
         assert!(frame.headroom() >= DeviceFrame::<H>::HEADROOM, "headroom for {len} bytes");
         assert!(frame.tailroom() >= len.clamp(1, 1448), "tailroom for {len} bytes: {}", frame.tailroom());
         assert!(frame.is_empty() && frame.is_unique() && frame.next().is_none());
+    }
+}
+
+fn fill_len_is_kept<H: Harness>(bench: &mut Bench<H>) {
+    let caps = *bench.device().caps();
+    let mut left = caps.fill_len_max.min(65_535);
+    let mut fragments = Vec::new();
+    while left > 0 {
+        assert!(fragments.len() < caps.fragments_max, "{left} bytes are left, and no fragment is");
+        let frame = bench.device().alloc(left).expect("the pool has a buffer");
+        left -= frame.tailroom().min(left);
+        fragments.push(frame);
     }
 }
 
@@ -165,16 +181,47 @@ fn impossible_lengths_are_refused<H: Harness>(bench: &mut Bench<H>) {
 /// More frames than any reasonable queue holds.
 const FRAMES_MAX: usize = 3000;
 
-fn room_counts<H: Harness>(bench: &mut Bench<H>) {
+/// Fills the transmit queue. Returns how many frames that took; `None` if the link is as fast as the sender.
+fn fill_queue<H: Harness>(bench: &mut Bench<H>) -> Option<usize> {
     let frame = packet::raw(bench.mac(), PEER_MAC, 60);
     let mut sent = 0;
     while bench.device().room() > 0 && sent < FRAMES_MAX {
         bench.transmit_bytes(&frame, TxMeta::default());
         sent += 1;
     }
-    if sent == FRAMES_MAX {
-        return; // The link is as fast as the sender.
+    (sent < FRAMES_MAX).then_some(sent)
+}
+
+/// What is named to sleep on must agree with what is received.
+fn sleep_ends_with_the_next_frame<H: Harness>(bench: &mut Bench<H>) {
+    let mac = bench.mac();
+    for len in [60, 1000] {
+        let sleep = bench.fall_asleep();
+        let bytes = packet::raw(PEER_MAC, mac, len);
+        bench.harness.peer_send(&bytes, TxMeta::default());
+        bench.wake_up(sleep, "a frame to wake the thread");
+        let (frame, _) = bench.expect_at_device();
+        assert_eq!(bytes_of(&frame), bytes);
     }
+}
+
+/// A descriptor that is ready while nothing changes burns a processor for as long as the peer stands still.
+fn a_full_queue_lets_the_thread_sleep<H: Harness>(bench: &mut Bench<H>) {
+    let Some(sent) = fill_queue(bench) else { return };
+    let sleep = bench.fall_asleep();
+    for _ in 0..sent {
+        bench.expect_at_peer();
+    }
+    bench.wake_up(sleep, "room to wake the thread");
+    wait_for("room for as many frames as before", || {
+        bench.device().flush();
+        (bench.device().room() >= sent).then_some(())
+    });
+}
+
+fn room_counts<H: Harness>(bench: &mut Bench<H>) {
+    let frame = packet::raw(bench.mac(), PEER_MAC, 60);
+    let Some(sent) = fill_queue(bench) else { return };
     let before = bench.drops();
     let excess = bench.frame(&frame);
     bench.device().transmit(excess, TxMeta::default());
@@ -382,6 +429,27 @@ fn only_right_checksums_are_verified<H: Harness>(bench: &mut Bench<H>) {
             let (frame, meta) = bench.expect_at_device();
             assert_eq!(bytes_of(&frame), wrong, "software counts bad packets, so it must see them");
             assert_eq!(meta.checksum, RxChecksum::Unverified);
+        }
+    }
+}
+
+/// Who claims it and never says it makes software do the work all the same. Some know only of checksums that their sender
+/// left to hardware, so the peer must be one that does.
+fn right_checksums_are_verified<H: Harness>(bench: &mut Bench<H>) {
+    let (mac, in_force, peer) = (bench.mac(), bench.offloads(), bench.harness.peer_offloads());
+    for ip in [Ip::V4, Ip::V6] {
+        for packet in [Packet::tcp(ip, 300), Packet::udp(ip, 300)] {
+            let packet = packet.between(PEER_MAC, mac);
+            let (asked_of_peer, of_us) = checksum_offloads(&packet);
+            if !in_force.contains(of_us) || !peer.contains(asked_of_peer) {
+                continue;
+            }
+            bench.harness.peer_send(&packet.build(), TxMeta::default());
+            let complete = receive_one(bench).meta.checksum;
+            bench.harness.peer_send(&packet.build_partial(), packet.checksum_meta());
+            let left_out = receive_one(bench).meta.checksum;
+            let what = if packet.tcp { "TCP" } else { "UDP" };
+            assert!([complete, left_out].contains(&RxChecksum::Verified), "never said of {what} over {ip:?}");
         }
     }
 }

@@ -31,7 +31,7 @@ fn netmap_error(error: NetmapError) -> io::Error {
         NetmapError::NoModule(_) | NetmapError::NoInterface(_) => io::ErrorKind::NotFound,
         NetmapError::Down(_) => io::ErrorKind::NetworkDown,
         NetmapError::NotPermitted(_) => io::ErrorKind::PermissionDenied,
-        NetmapError::Version { .. } => io::ErrorKind::Unsupported,
+        NetmapError::Version(_) => io::ErrorKind::Unsupported,
         NetmapError::Busy(_) => io::ErrorKind::ResourceBusy,
         NetmapError::NoBuffers(_) => io::ErrorKind::OutOfMemory,
         NetmapError::Io { source, .. } => source.kind(),

@@ -86,7 +86,7 @@ impl Host {
         self.stack.echo_send(now, id, to, 7, payload, &mut self.device).unwrap();
     }
 
-    fn counter(&self, name: &str) -> u64 {
+    pub(crate) fn counter(&self, name: &str) -> u64 {
         self.stack.counters().iter().find(|(n, _)| *n == name).unwrap().1
     }
 }
@@ -98,12 +98,16 @@ impl Net {
 
     pub(crate) fn with_config(a: Offloads, b: Offloads, stack: Config) -> Net {
         let defaults = WireConfig::default();
-        let config = WireConfig {
+        let wire = WireConfig {
             a: EndConfig { offloads: a, ..defaults.a },
             b: EndConfig { offloads: b, ..defaults.b },
             ..defaults
         };
-        let (a, b) = Wire::pair(config);
+        Net::on_wire(wire, stack)
+    }
+
+    pub(crate) fn on_wire(wire: WireConfig, stack: Config) -> Net {
+        let (a, b) = Wire::pair(wire);
         let now = Instant::from_millis(1);
         Net {
             a: Host::new(a, 1, now, stack.clone()),

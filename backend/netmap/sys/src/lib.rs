@@ -223,6 +223,8 @@ pub const NR_REG_ONE_NIC: u32 = 4;
 pub const NR_EXCLUSIVE: u64 = 0x800;
 /// `poll` returns received slots to the kernel even if it is not asked about reading.
 pub const NR_DO_RX_POLL: u64 = 0x1_0000;
+/// Of a pair, the receive ring only.
+pub const NR_RX_RINGS_ONLY: u64 = 0x2000;
 /// `poll` transmits only if it is asked about writing.
 pub const NR_NO_TX_POLL: u64 = 0x2_0000;
 

@@ -17,7 +17,7 @@ pub(crate) use net::{
     Filter, FlowHash, IfRequest, Ifreq, NAME_LEN_MAX, attach_filter, bind_packet, channel_counts, flow_hash,
     hash_fields, ignore_outgoing, interface, join_all_multicast, join_unicast, socket,
 };
-pub(crate) use socket::{Bind, Endpoint, RingLens, Umem};
+pub(crate) use socket::{Bind, Endpoint, RingLens, Statistics, Umem};
 
 use std::io;
 

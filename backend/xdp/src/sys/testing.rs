@@ -7,6 +7,8 @@ use super::check;
 use super::net::{bind_packet, socket};
 
 const PACKET_VNET_HDR: libc::c_int = 15;
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+const CAP_IPC_LOCK: u32 = 14;
 
 /// Moves the calling thread, and what it opens from now on, to a new, empty network namespace. It ends with the last
 /// of them.
@@ -25,4 +27,26 @@ pub(crate) fn packet_socket(interface_index: u32) -> io::Result<OwnedFd> {
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_PACKET, PACKET_VNET_HDR, value, len) })?;
     bind_packet(fd.as_fd(), interface_index)?;
     Ok(fd)
+}
+
+/// Limits the memory that the calling thread may have locked, in bytes. The limit is the process's; the right not to mind it
+/// is given up by this thread only.
+pub(crate) fn limit_locked_memory(len: usize) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a `struct rlimit` that is ours alone for the call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) })?;
+    limit.rlim_cur = len as libc::rlim_t;
+    // SAFETY: the pointer is to a `struct rlimit` that lives through the call.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) })?;
+    // `struct __user_cap_header_struct`, and twice `struct __user_cap_data_struct`: effective, permitted, inheritable.
+    let mut header = [CAPABILITY_VERSION, 0];
+    let mut sets = [0_u32; 6];
+    // SAFETY: of this version, the call reads the two words of the header, which it may correct, and writes the six of the sets; pid 0 is the
+    // calling thread.
+    let got = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    check(got as i32)?;
+    sets[0] &= !(1 << CAP_IPC_LOCK);
+    // SAFETY: of this version, as before, but the six words of the sets are read.
+    let set = unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) };
+    check(set as i32)
 }
