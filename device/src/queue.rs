@@ -1,6 +1,7 @@
 //! Received frames in a row, on their way from a device to the stack.
 
 use alloc::vec::Vec;
+use core::mem::forget;
 
 use crate::RxMeta;
 use crate::hint::usually;
@@ -39,7 +40,11 @@ impl<F> FrameQueue<F> {
     #[inline(always)]
     pub fn push_back(&mut self, frame: F, meta: RxMeta) {
         match usually(self.places.get_mut(self.tail)) {
-            Some(place) => *place = Some((frame, meta)),
+            Some(place) => {
+                debug_assert!(place.is_none());
+                // What is not there need not be dropped, nor looked for.
+                forget(place.replace((frame, meta)));
+            }
             None => return self.push_beyond(frame, meta),
         }
         self.tail += 1;

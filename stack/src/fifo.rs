@@ -61,8 +61,8 @@ impl<T> Fifo<T> {
     pub(crate) fn push_front(&mut self, value: T) -> &mut T {
         debug_assert!(self.is_empty());
         // What is not there need not be dropped, nor looked for.
-        mem::forget(self.front.take());
-        self.front.insert(value)
+        mem::forget(self.front.replace(value));
+        self.front.as_mut().expect("it was put there just now")
     }
 
     #[inline(never)]
