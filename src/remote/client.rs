@@ -20,13 +20,13 @@ use super::intake::Connector;
 use super::message::{Accepted, Command, Completion};
 use super::output::{Line, Output};
 use super::table::Table;
-use super::{BATCH_LEN, RING_LEN, RING_LEN_LOW, mirror, moving, registry, ring};
+use super::{BATCH_LEN, LARGE_LEN, RING_LEN, RING_LEN_LOW, mirror, moving, registry, ring};
 use crate::door::{Farewell, ShardId};
 use crate::mailbox;
 use crate::wakers::{Kept, Notify, Side, WaitsIn, Wakers};
 
-/// Memory for copies of what is written, taken in pieces of this many bytes.
-const PIECE_LEN: usize = 64 * 1024;
+/// Memory that small writes share on their way, which is all the time that they are in it.
+const SHARED_WRITES_LEN: usize = 64 * 1024;
 
 /// See the [module](super).
 pub(crate) struct Client {
@@ -404,9 +404,13 @@ impl State {
         self.outbox.push_back(command);
     }
 
-    /// A copy of bytes in memory that is taken in large pieces.
+    /// A copy of bytes that are written. The stack holds large ones until the peer has acknowledged them: they keep nobody
+    /// else's memory.
     pub(super) fn copy(&mut self, bytes: &[u8]) -> Bytes {
-        copy_into(&mut self.memory, bytes)
+        if bytes.len() >= LARGE_LEN {
+            return Bytes::copy_from_slice(bytes);
+        }
+        copy_into(&mut self.memory, SHARED_WRITES_LEN, bytes)
     }
 
     fn publish(&mut self) -> usize {
@@ -474,10 +478,10 @@ impl State {
     }
 }
 
-/// A copy of bytes in memory that is taken in large pieces.
-pub(super) fn copy_into(memory: &mut BytesMut, bytes: &[u8]) -> Bytes {
+/// A copy of bytes in memory of which `shared_len` bytes are taken at a time.
+pub(super) fn copy_into(memory: &mut BytesMut, shared_len: usize, bytes: &[u8]) -> Bytes {
     if memory.capacity() < bytes.len() {
-        memory.reserve(PIECE_LEN.max(bytes.len()));
+        memory.reserve(shared_len.max(bytes.len()));
     }
     memory.extend_from_slice(bytes);
     memory.split().freeze()

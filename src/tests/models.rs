@@ -353,6 +353,36 @@ fn many_small_writes_are_bounded_and_kept_in_order() {
 }
 
 #[test]
+fn many_small_pieces_wait_in_order_for_a_slow_reader() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (mut stream, mut peer) = connected(server).await;
+            stream.set_nodelay(true).unwrap();
+            let data = pattern(60_000);
+            let (mut sent, mut lens) = (0, [1, 53, 54, 300, 2047, 2048, 5000, 1, 1].into_iter().cycle());
+            while sent < data.len() {
+                let len = lens.next().unwrap().min(data.len() - sent);
+                stream.write_all(&data[sent..sent + len]).await.unwrap();
+                sent += len;
+                // So that they come one by one.
+                sleep(Duration::from_micros(200)).await;
+            }
+            stream.shutdown().await.unwrap();
+            let mut received = vec![0; 25_000];
+            assert_eq!(peer.peek(&mut received).await.unwrap(), 25_000);
+            assert!(received == data[..25_000], "peeked");
+            peer.read_exact(&mut received[..10_001]).await.unwrap();
+            received.truncate(10_001);
+            for _ in 0..5 {
+                received.extend_from_slice(&peer.read_lease(1000).await.unwrap());
+            }
+            peer.read_to_end(&mut received).await.unwrap();
+            assert!(received == data, "{} bytes", received.len());
+        });
+    }
+}
+
+#[test]
 fn connections_that_nobody_accepted_are_reset_with_their_listener() {
     for model in APART {
         run(model, |_, server| async move {

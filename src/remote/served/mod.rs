@@ -39,7 +39,9 @@ pub(super) struct Sockets {
     lingering: BTreeMap<(Instant, u32), TcpId>,
     /// The time of the turn.
     pub(super) now: Instant,
+    /// Memory of messages with few bytes, which share it, and of one with many.
     memory: BytesMut,
+    large: BytesMut,
     /// Where a few received bytes go before they are part of a message.
     small: Vec<u8>,
     datagram: Vec<u8>,
