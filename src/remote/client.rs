@@ -367,8 +367,10 @@ impl Client {
         drop(removed);
     }
 
-    /// Publishes what is left, and then ends it: the stack closes the sockets that are still open.
+    /// Publishes what is left, and then ends it: the stack closes the sockets that are still open, connections according to
+    /// what of them was read.
     pub(super) fn retire(&self) {
+        self.lock().tell_all_read();
         while !self.publish_all() {
             thread::yield_now();
         }
@@ -418,6 +420,14 @@ impl State {
         rings.as_mut().map_or(0, |rings| ring::publish(&mut rings.commands, outbox))
     }
 
+    fn tell_all_read(&mut self) {
+        let State { mirrors, outbox, .. } = self;
+        for id in mirrors.tcp.names(mirror::Tcp::has_untold) {
+            let total = mirrors.tcp.get(id).map(mirror::Tcp::read_total);
+            outbox.extend(total.map(|total| Command::Read { id, total }));
+        }
+    }
+
     fn take_completions(&mut self) -> usize {
         let Some(rings) = &mut self.rings else { return 0 };
         let count = rings.completions.slots();
@@ -448,8 +458,8 @@ impl State {
         let read = match socket {
             Socket::Tcp(id) => mirrors.tcp.remove(id).map(|tcp| tcp.read_total()),
             Socket::Listener(id) => mirrors.listeners.remove(id).map(|listener| {
-                for Accepted { id, .. } in listener.accepted {
-                    self.abort(id);
+                for accepted in listener.accepted.into_iter().flatten() {
+                    self.abort(accepted.id);
                 }
                 0
             }),
@@ -535,7 +545,7 @@ impl Mirrors {
                 let send_off = self.tcp.remove(id).map(|mirror| moving::send_off(id, mirror, *to));
                 outbox.extend(send_off);
             }
-            Completion::Accepted { listener, accepted } => self.accept(listener, *accepted, outbox),
+            Completion::Accepted { listener, accepted } => self.accept(listener, accepted, outbox),
             Completion::Datagram(datagram) => {
                 let id = datagram.id;
                 self.update_udp(id, Ready::READABLE, |udp| udp.unread.push_back(*datagram));
@@ -565,16 +575,21 @@ impl Mirrors {
         }
     }
 
-    fn accept(&mut self, listener: ListenerId, accepted: Accepted, outbox: &mut VecDeque<Command>) {
-        match self.listeners.get_mut(listener) {
-            Some(known) => {
-                self.tcp.insert(accepted.id, mirror::Tcp::new(false, Some(accepted.addresses)));
-                known.accepted.push_back(accepted);
-                self.note(Socket::Listener(listener), Ready::READABLE);
-            }
+    fn accept(
+        &mut self,
+        listener: ListenerId,
+        accepted: io::Result<Box<Accepted>>,
+        outbox: &mut VecDeque<Command>,
+    ) {
+        let Some(known) = self.listeners.get_mut(listener) else {
             // Connections that nobody accepted are reset with their listener.
-            None => outbox.push_back(Command::Abort(accepted.id)),
+            return outbox.extend(accepted.ok().map(|accepted| Command::Abort(accepted.id)));
+        };
+        if let Ok(accepted) = &accepted {
+            self.tcp.insert(accepted.id, mirror::Tcp::new(false, Some(accepted.addresses)));
         }
+        known.accepted.push_back(accepted);
+        self.note(Socket::Listener(listener), Ready::READABLE);
     }
 }
 

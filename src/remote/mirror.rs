@@ -113,6 +113,11 @@ impl Tcp {
         Some(self.read_total)
     }
 
+    /// Whether more has been read than the stack knows of.
+    pub(super) fn has_untold(&self) -> bool {
+        self.read_total > self.told_total
+    }
+
     pub(super) fn read_total(&self) -> u64 {
         self.read_total
     }
@@ -278,7 +283,8 @@ fn copy(chunk: &Chunk, buf: &mut [u8]) -> usize {
 /// A listener.
 #[derive(Debug, Default)]
 pub(super) struct Listener {
-    pub(super) accepted: VecDeque<Accepted>,
+    /// Connections, and why there was none.
+    pub(super) accepted: VecDeque<io::Result<Box<Accepted>>>,
 }
 
 /// A UDP socket.
@@ -311,13 +317,9 @@ impl Udp {
         ready
     }
 
-    /// The next datagram, or an error that came before.
-    pub(super) fn next(&mut self) -> Poll<io::Result<&Datagram>> {
-        match (self.error.take(), self.unread.front()) {
-            (Some(error), _) => Poll::Ready(Err(error)),
-            (None, Some(datagram)) => Poll::Ready(Ok(datagram)),
-            (None, None) => Poll::Pending,
-        }
+    /// The next datagram.
+    pub(super) fn next(&self) -> Poll<&Datagram> {
+        self.unread.front().map_or(Poll::Pending, Poll::Ready)
     }
 }
 

@@ -66,7 +66,8 @@ impl Sockets {
             self.close(door, Socket::Listener(id), 0);
         }
         for id in self.tcp.names(|tcp| tcp.client == client && !tcp.closing) {
-            self.close(door, Socket::Tcp(id), 0);
+            let read = self.tcp.get(id).map_or(0, |tcp| tcp.read_total);
+            self.close(door, Socket::Tcp(id), read);
         }
         for id in self.udp.names(|udp| udp.client == client) {
             self.close(door, Socket::Udp(id), 0);
