@@ -64,8 +64,9 @@ impl Ring {
             self.bell_armed = true;
         }
         self.completed.clear();
-        self.completed.resize(interests.len(), false);
-        for (index, interest) in interests.iter().enumerate() {
+        // A negative number is no descriptor, as in `poll`. A poll of it would fail at once, and keep the thread awake.
+        self.completed.extend(interests.iter().map(|interest| interest.fd < 0));
+        for (index, interest) in interests.iter().enumerate().filter(|(_, interest)| interest.fd >= 0) {
             let mut flags = PollFlags::empty();
             flags.set(PollFlags::IN, interest.readable);
             flags.set(PollFlags::OUT, interest.writable);
@@ -131,5 +132,26 @@ impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fd = iter::once(self.ring.as_raw_fd());
         f.debug_set().entries(fd).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::time::Instant;
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_descriptor_keeps_nobody_awake() {
+        // Where io_uring is forbidden there is nothing to test.
+        let Ok(mut ring) = Ring::new() else { return };
+        let bell = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        let none = Interest { fd: -1, readable: true, writable: false };
+        let (begin, time) = (Instant::now(), Duration::from_millis(20));
+        ring.park(bell.as_fd(), &[none], Some(time)).unwrap();
+        assert!(begin.elapsed() >= time, "it slept {:?}", begin.elapsed());
     }
 }
