@@ -134,24 +134,3 @@ impl fmt::Debug for Ring {
         f.debug_set().entries(fd).finish()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::os::fd::AsFd;
-    use std::time::Instant;
-
-    use rustix::event::{EventfdFlags, eventfd};
-
-    use super::*;
-
-    #[test]
-    fn what_is_no_descriptor_keeps_nobody_awake() {
-        // Where io_uring is forbidden there is nothing to test.
-        let Ok(mut ring) = Ring::new() else { return };
-        let bell = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
-        let none = Interest { fd: -1, readable: true, writable: false };
-        let (begin, time) = (Instant::now(), Duration::from_millis(20));
-        ring.park(bell.as_fd(), &[none], Some(time)).unwrap();
-        assert!(begin.elapsed() >= time, "it slept {:?}", begin.elapsed());
-    }
-}
