@@ -10,23 +10,21 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread::{self, ThreadId};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hayase_executor::{Handle, TaskWaker};
 use hayase_stack::{ListenerId, Ready, Socket, TcpId, UdpId};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::desk::Desk;
 use super::intake::Connector;
+use super::memory::Memory;
 use super::message::{Accepted, Command, Completion};
 use super::output::{Line, Output};
 use super::table::Table;
-use super::{BATCH_LEN, LARGE_LEN, RING_LEN, RING_LEN_LOW, mirror, moving, registry, ring};
+use super::{BATCH_LEN, RING_LEN, RING_LEN_LOW, mirror, moving, registry, ring};
 use crate::door::{Farewell, ShardId};
 use crate::mailbox;
 use crate::wakers::{Kept, Notify, Side, WaitsIn, Wakers};
-
-/// Memory that small writes share on their way, which is all the time that they are in it.
-const SHARED_WRITES_LEN: usize = 64 * 1024;
 
 /// See the [module](super).
 pub(crate) struct Client {
@@ -60,7 +58,8 @@ pub(super) struct State {
     pub(super) mirrors: Mirrors,
     /// Changes with everything that somebody may be waiting for.
     version: u64,
-    memory: BytesMut,
+    /// For copies of what is written.
+    memory: Memory,
 }
 
 struct Rings {
@@ -90,7 +89,7 @@ impl Client {
             outbox: VecDeque::new(),
             mirrors: Mirrors::default(),
             version: 0,
-            memory: BytesMut::new(),
+            memory: Memory::default(),
         };
         let client = Arc::new(Client {
             id: mailbox::name()?,
@@ -406,13 +405,9 @@ impl State {
         self.outbox.push_back(command);
     }
 
-    /// A copy of bytes that are written. The stack holds large ones until the peer has acknowledged them: they keep nobody
-    /// else's memory.
+    /// A copy of bytes that are written. The stack holds large ones until the peer has acknowledged them.
     pub(super) fn copy(&mut self, bytes: &[u8]) -> Bytes {
-        if bytes.len() >= LARGE_LEN {
-            return Bytes::copy_from_slice(bytes);
-        }
-        copy_into(&mut self.memory, SHARED_WRITES_LEN, bytes)
+        self.memory.copy(bytes)
     }
 
     fn publish(&mut self) -> usize {
@@ -486,15 +481,6 @@ impl State {
         self.outbox.extend(is_known.then_some(Command::Abort(id)));
         is_known
     }
-}
-
-/// A copy of bytes in memory of which `shared_len` bytes are taken at a time.
-pub(super) fn copy_into(memory: &mut BytesMut, shared_len: usize, bytes: &[u8]) -> Bytes {
-    if memory.capacity() < bytes.len() {
-        memory.reserve(shared_len.max(bytes.len()));
-    }
-    memory.extend_from_slice(bytes);
-    memory.split().freeze()
 }
 
 impl Mirrors {

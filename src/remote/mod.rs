@@ -26,7 +26,7 @@
 //! The memory that bytes take is as bounded as they are, in whatever pieces a peer sends them. Small ones that travel share
 //! memory, and those that have to wait do not: behind others of their connection, they are put together in memory of their
 //! own ([`mirror::Tcp::push`]), as are those that the stack does not take ([`chunk::Chunk::apart`]). The first of a
-//! connection stays where it came, and keeps [`SHARED_LEN`] at most. So do all others take twice their number at most.
+//! connection stays where it came, and keeps [`SHARED_LEN`] at most. All others take twice their number at most.
 
 mod chunk;
 mod client;
@@ -34,6 +34,7 @@ mod desk;
 mod door;
 mod intake;
 mod link;
+mod memory;
 mod message;
 mod mirror;
 mod moving;
@@ -62,8 +63,7 @@ const BATCH_LEN: usize = 16;
 /// From here on, bytes have memory of their own: they are held and not copied, by readers and by the stack.
 const LARGE_LEN: usize = 2048;
 
-/// Memory that fewer received bytes than that share. One of them keeps all of it: no more than a connection may have in any
-/// case.
+/// Memory that fewer bytes than that share. One of them keeps all of it: no more than a connection may have in any case.
 const SHARED_LEN: usize = RECEIVE_MIN as usize;
 
 /// Bytes of a connection that are on their way to its reader, beside the stack's own buffer.

@@ -13,6 +13,7 @@ use hayase_stack::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
 use hayase_time::Instant;
 
 use super::client::Client;
+use super::memory::Memory;
 use super::output::Output;
 use super::table::Table;
 use crate::door::Door;
@@ -39,8 +40,8 @@ pub(super) struct Sockets {
     lingering: BTreeMap<(Instant, u32), TcpId>,
     /// The time of the turn.
     pub(super) now: Instant,
-    /// Memory of messages with few bytes, which share it, and of one with many.
-    memory: BytesMut,
+    memory: Memory,
+    /// Where many received bytes go before it is known how many.
     large: BytesMut,
     /// Where a few received bytes go before they are part of a message.
     small: Vec<u8>,

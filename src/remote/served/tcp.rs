@@ -15,9 +15,9 @@ use super::urgent::Urgent;
 use crate::door::{Door, Farewell};
 use crate::error::io_error;
 use crate::remote::chunk::Chunk;
-use crate::remote::client::copy_into;
+use crate::remote::memory::Memory;
 use crate::remote::message::Completion;
-use crate::remote::{LARGE_LEN, SEND_MAX, SHARED_LEN, cost};
+use crate::remote::{LARGE_LEN, SEND_MAX, cost};
 use crate::wakers::Notify;
 
 /// What one read takes by way of a small buffer: most requests, and the end of everything else.
@@ -333,7 +333,7 @@ impl Sockets {
                 Poll::Ready(Ok(0)) => return self.end(id),
                 Poll::Ready(Ok(len)) if len < len_max => {
                     let memory = &mut self.memory;
-                    let chunk = Chunk::copy(&self.small[..len], |bytes| copy_into(memory, SHARED_LEN, bytes));
+                    let chunk = Chunk::copy(&self.small[..len], |bytes| memory.copy(bytes));
                     self.pass_on(id, chunk);
                     // Only an end or an error can be behind it.
                     if !ready.intersects(Ready::READ_CLOSED | Ready::ERROR) {
@@ -378,18 +378,18 @@ impl Sockets {
         room: u64,
     ) -> (Chunk, Option<io::Error>) {
         let more = room.min(PIECE_LEN as u64) as usize - len;
-        let memory = &mut self.large;
-        memory.reserve(PIECE_LEN);
-        memory.extend_from_slice(&self.small[..len]);
+        let large = &mut self.large;
+        large.reserve(PIECE_LEN);
+        large.extend_from_slice(&self.small[..len]);
         let mut failure = None;
         if more > 0 {
             // An end behind it is met by the next round.
-            let mut sink = |bytes: &[u8]| memory.extend_from_slice(bytes);
+            let mut sink = |bytes: &[u8]| large.extend_from_slice(bytes);
             if let Poll::Ready(Err(error)) = door.tcp_read_with(id, Notify::NEVER, more, &mut sink) {
                 failure = Some(error);
             }
         }
-        (take_filled(memory), failure)
+        (take_filled(large, &mut self.memory), failure)
     }
 
     #[inline]
@@ -467,13 +467,13 @@ impl Sockets {
     }
 }
 
-/// What was read into `memory`: with that, if it fills half of it and more, and else in as much as it needs.
-fn take_filled(memory: &mut BytesMut) -> Chunk {
-    if memory.len() >= memory.capacity() / 2 {
-        return Chunk::Shared(memory.split().freeze());
+/// What was read into `large`: with that, if it fills half of it and more, and else in `memory`.
+fn take_filled(large: &mut BytesMut, memory: &mut Memory) -> Chunk {
+    if large.len() >= large.capacity() / 2 {
+        return Chunk::Shared(large.split().freeze());
     }
-    let chunk = Chunk::copy(memory, Bytes::copy_from_slice);
-    memory.clear();
+    let chunk = Chunk::copy(large, |bytes| memory.copy(bytes));
+    large.clear();
     chunk
 }
 
@@ -516,16 +516,16 @@ mod tests {
 
     #[test]
     fn what_fills_less_than_half_takes_no_more_than_it_needs() {
-        let mut memory = BytesMut::with_capacity(PIECE_LEN);
-        let place = memory.as_ptr();
+        let (mut large, mut memory) = (BytesMut::with_capacity(PIECE_LEN), Memory::default());
+        let place = large.as_ptr();
         for len in [100, 2048, PIECE_LEN / 2 - 1] {
-            memory.resize(len, 7);
-            let chunk = take_filled(&mut memory);
-            assert_eq!((chunk.len(), memory.len(), memory.capacity()), (len, 0, PIECE_LEN));
+            large.resize(len, 7);
+            let chunk = take_filled(&mut large, &mut memory);
+            assert_eq!((chunk.len(), large.len(), large.capacity()), (len, 0, PIECE_LEN));
             assert_ne!(chunk.as_ptr(), place, "{len} bytes keep {PIECE_LEN}");
         }
-        memory.resize(PIECE_LEN / 2, 7);
-        let chunk = take_filled(&mut memory);
+        large.resize(PIECE_LEN / 2, 7);
+        let chunk = take_filled(&mut large, &mut memory);
         assert_eq!((chunk.len(), chunk.as_ptr()), (PIECE_LEN / 2, place), "copied");
     }
 
