@@ -2,7 +2,8 @@
 //!
 //! No async function is awaited here. Two hosts on a wire, a server that answers what it is asked, and a
 //! client that asks a thousand times; a game, a simulation or another runtime would do its own work between
-//! the turns, and sleep on [`Reactor::interests`] until [`Reactor::deadline`].
+//! the turns, and sleep on [`Reactor::interests`] until [`Reactor::deadline`], between [`Reactor::arm`] and
+//! [`Reactor::disarm`].
 
 use std::io::{self, ErrorKind};
 use std::task::{Context, Poll, Waker};

@@ -285,6 +285,8 @@ struct Entry {
     gate: Gate,
     /// The shard at the other end of the wire, if the device is one.
     peer: Cell<Option<ShardId>>,
+    /// The shard, or the client of one, is of this thread, and not just used here.
+    is_own: bool,
 }
 
 type Doors = RefCell<Vec<Option<Entry>>>;
@@ -345,16 +347,20 @@ fn with_entry<T>(id: ShardId, f: impl FnOnce(&Entry) -> T) -> Option<T> {
 fn open_remote(id: ShardId) -> io::Result<Gate> {
     let gate = remote::door(id).ok_or_else(|| mailbox::absent(id))?;
     // Where the table is in use or gone, the door is opened anew the next time.
-    let _ = adopt(id, gate.clone());
+    let _ = put_remote(id, gate.clone(), false);
     Ok(gate)
 }
 
-/// Puts a door to a shard of another thread into this thread's table.
+/// Puts a door to a shard of another thread into this thread's table, whose client this thread is.
 ///
 /// # Errors
 /// If the table is in use further up the call stack, or the thread ends.
 pub(crate) fn adopt(id: ShardId, gate: Gate) -> io::Result<()> {
-    let entry = Entry { id, gate, peer: Cell::new(remote::peer(id)) };
+    put_remote(id, gate, true)
+}
+
+fn put_remote(id: ShardId, gate: Gate, is_own: bool) -> io::Result<()> {
+    let entry = Entry { id, gate, peer: Cell::new(remote::peer(id)), is_own };
     let before = change(|doors| put(doors, id, entry))?;
     drop(before);
     Ok(())
@@ -396,9 +402,9 @@ pub(crate) fn peer(id: ShardId) -> Option<ShardId> {
     with_entry(id, |entry| entry.peer.get()).unwrap_or_else(|| remote::peer(id))
 }
 
-/// Whether the shard is one of this thread.
+/// Whether the shard is one of this thread. One that it only may use, as every thread may a remote one, is not.
 pub(crate) fn is_here(id: ShardId) -> bool {
-    enter(id, |_| ()).is_ok()
+    with_entry(id, |entry| entry.is_own).unwrap_or(false)
 }
 
 /// Puts a door into this thread's table; `make` is told the name under which it will be found.
@@ -408,7 +414,7 @@ pub(crate) fn is_here(id: ShardId) -> bool {
 pub(crate) fn install(make: impl FnOnce(ShardId) -> Gate) -> io::Result<ShardId> {
     let id = mailbox::open()?;
     let installed = change(|doors| {
-        let entry = Entry { id, gate: make(id), peer: Cell::new(None) };
+        let entry = Entry { id, gate: make(id), peer: Cell::new(None), is_own: true };
         put(doors, id, entry)
     });
     match installed {

@@ -190,10 +190,11 @@ impl Host {
     }
 
     /// Makes this host the current one until the returned value is dropped. For code that is not async; do
-    /// not hold it across an `await`, where other tasks would see it: [`scope`](Self::scope) is for that.
+    /// not hold it across an `await`, where other tasks would see it: [`scope`](Self::scope) is for that. Of several such values,
+    /// drop the last first.
     #[must_use = "the host is current only as long as this value lives"]
     pub fn enter(self) -> Entered {
-        Entered { before: CURRENT.replace(Some(self.shard)), here: PhantomData }
+        choose(Some(self.shard))
     }
 
     /// The addresses that are in use, with the prefixes of their networks.
@@ -389,14 +390,24 @@ pin_project! {
     #[must_use = "futures do nothing unless awaited"]
     pub struct Scope<F> {
         host: Option<ShardId>,
+        // `None` only while it is being dropped.
         #[pin]
-        future: F,
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for Scope<F> {
+        /// The destructors of a future that is cancelled are its code as well.
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let _entered = choose(*this.host);
+            this.future.set(None);
+        }
     }
 }
 
 impl<F> Scope<F> {
     pub(crate) fn new(host: Option<ShardId>, future: F) -> Scope<F> {
-        Scope { host, future }
+        Scope { host, future: Some(future) }
     }
 }
 
@@ -405,9 +416,13 @@ impl<F: Future> Future for Scope<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _entered = Entered { before: CURRENT.replace(*this.host), here: PhantomData };
-        this.future.poll(cx)
+        let _entered = choose(*this.host);
+        this.future.as_pin_mut().expect("nobody polls what is being dropped").poll(cx)
     }
+}
+
+fn choose(host: Option<ShardId>) -> Entered {
+    Entered { before: CURRENT.replace(host), here: PhantomData }
 }
 
 /// The host that the running task has inherited or chosen; `None` for the thread's default.
@@ -417,7 +432,7 @@ pub(crate) fn chosen() -> Option<ShardId> {
 
 /// Runs with no host chosen, as tasks expect to be run.
 pub(crate) fn forget_chosen() -> Entered {
-    Entered { before: CURRENT.replace(None), here: PhantomData }
+    choose(None)
 }
 
 /// Runs `future` as a task of a host.

@@ -71,7 +71,7 @@ pub(crate) fn part(id: ShardId) {
     let _ = HOSTS.try_with(|hosts| hosts.borrow_mut().retain(|(known, _)| *known != id));
 }
 
-/// Whether a host can be used on this thread.
+/// Whether a host is one of this thread.
 pub(crate) fn is_here(id: ShardId) -> bool {
     of(id).is_some() || door::is_here(id)
 }

@@ -9,6 +9,8 @@
 
 mod slices;
 
+pub(crate) use slices::write_each;
+
 use std::cell::{Cell, RefCell, RefMut};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};

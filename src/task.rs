@@ -23,8 +23,9 @@ where
 
 /// Runs the future that `make` returns as a task of core `core` of this runtime.
 ///
-/// `make` travels there, the future does not and need not be `Send`. Sockets of this core are of no use on
-/// another one.
+/// `make` travels there, the future does not and need not be `Send`. Its host is the default of that core, also where the
+/// spawner has chosen one, unless both are on one core. Sockets of this core are of no use on another one, unless the stack
+/// has a thread of its own ([`Model`](crate::Model)).
 ///
 /// ```
 /// let runtime = hayase::Runtime::builder().device("wire".parse()?).cores(2).build()?;
@@ -50,7 +51,7 @@ where
 {
     let host = chosen();
     hayase_executor::spawn_on(core, move || {
-        // The spawner's host means something on its own thread only.
+        // The spawner's host is one of its own thread, whether or not its sockets would work on others.
         let host = host.filter(|host| several::is_here(*host));
         Scope::new(host, async { make().await })
     })

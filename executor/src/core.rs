@@ -100,13 +100,13 @@ impl Core {
         !self.tasks.borrow().is_asleep() || !self.mailbox.is_empty()
     }
 
-    /// Drops all tasks, on this thread, which must have entered the core. Their wakers are numbers, and mean nothing from
-    /// now on.
+    /// Drops all tasks, on this thread, which must have entered the core. Their wakers are numbers, and mean nothing after
+    /// that: not before, when destructors may wake tasks of another core that has got the same number.
     pub(crate) fn close(&self) {
         self.closing.set(true);
-        numbers::release(self.number);
         self.cancel_all();
         self.mailbox.close();
+        numbers::release(self.number);
         let timers = mem::replace(&mut *self.timers.borrow_mut(), Wheel::new(self.now()));
         drop(timers);
     }

@@ -101,8 +101,10 @@ impl Executor {
 
     /// Announces that a foreign loop is about to sleep. `None` if it should turn instead.
     ///
-    /// While the returned value lives, a wake makes its descriptor readable. The loop sleeps on it, on the descriptors
-    /// of the reactor, and no longer than [`deadline`](Self::deadline) and the reactor's; then it calls
+    /// While the returned value lives, a wake makes its descriptor readable. The loop calls the reactor's
+    /// [`arm`](Reactor::arm), and does not sleep if it is [`pending`](Reactor::pending) then. It sleeps on the value's
+    /// descriptor, on those of the reactor, and no longer than [`deadline`](Self::deadline), the reactor's, and what `arm` has
+    /// returned; then it calls the reactor's [`disarm`](Reactor::disarm), whether it slept or not, and
     /// [`unpark`](Self::unpark).
     pub fn prepare_park(&self) -> Option<Parked<'_>> {
         let parked = self.core.mailbox.park()?;
@@ -116,7 +118,7 @@ impl Executor {
     }
 
     /// Makes this executor the current one of the thread, so that `spawn`, `sleep` and the like work, until the
-    /// returned value is dropped.
+    /// returned value is dropped. Of several such values, drop the last first.
     #[must_use = "the executor is current only as long as this value lives"]
     pub fn enter(&self) -> Enter<'_> {
         Enter { _entered: current::enter(self.core.clone()), executor: PhantomData }

@@ -191,6 +191,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_no_descriptor_keeps_nobody_awake() {
+        let bell = Mailbox::new(0).unwrap();
+        let none = Interest { fd: -1, readable: true, writable: false };
+        for mut park in ways() {
+            let (start, time) = (Instant::now(), Duration::from_millis(5));
+            park.park(bell.as_fd(), &[none], Some(time)).unwrap();
+            assert!(start.elapsed() >= time, "{}: {:?}", park.name(), start.elapsed());
+        }
+    }
+
     /// The number of a closed descriptor goes to the next that is opened: the sleeper must watch the new file, and
     /// must not keep the old one open.
     #[test]

@@ -9,7 +9,7 @@ use hayase_time::Instant;
 /// Its number only has to be valid until the thread wakes up: nothing stays registered from one sleep to the next.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Interest {
-    /// The descriptor.
+    /// The descriptor. A negative number is none.
     pub fd: i32,
     /// Wake up when it can be read.
     pub readable: bool,

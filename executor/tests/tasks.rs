@@ -202,6 +202,32 @@ fn a_panicking_destructor_ends_its_task_only() {
     drop(executor);
 }
 
+/// The destructor's panic is the outcome. The output, which nobody gets, has one as well.
+#[test]
+fn a_destructor_and_an_output_that_panic_end_their_task_only() {
+    struct Panics(&'static str);
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("{}", self.0);
+        }
+    }
+    /// A future whose destructor panics after it has ended.
+    struct Ends {
+        _last: Panics,
+    }
+    impl Future for Ends {
+        type Output = Panics;
+        fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Panics> {
+            Poll::Ready(Panics("output"))
+        }
+    }
+    executor().block_on(&(), async {
+        let error = spawn(Ends { _last: Panics("future") }).await.map(std::mem::forget).unwrap_err();
+        assert_eq!(error.to_string(), "the task panicked: future");
+        assert_eq!(spawn(async { 7 }).await.unwrap(), 7);
+    });
+}
+
 #[test]
 fn a_panic_of_the_root_leaves_the_executor_usable() {
     let executor = executor();

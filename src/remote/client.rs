@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread::{self, ThreadId};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hayase_executor::{Handle, TaskWaker};
 use hayase_stack::{ListenerId, Ready, Socket, TcpId, UdpId};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::desk::Desk;
 use super::intake::Connector;
+use super::memory::Memory;
 use super::message::{Accepted, Command, Completion};
 use super::output::{Line, Output};
 use super::table::Table;
@@ -24,9 +25,6 @@ use super::{BATCH_LEN, RING_LEN, RING_LEN_LOW, mirror, moving, registry, ring};
 use crate::door::{Farewell, ShardId};
 use crate::mailbox;
 use crate::wakers::{Kept, Notify, Side, WaitsIn, Wakers};
-
-/// Memory for copies of what is written, taken in pieces of this many bytes.
-const PIECE_LEN: usize = 64 * 1024;
 
 /// See the [module](super).
 pub(crate) struct Client {
@@ -60,7 +58,8 @@ pub(super) struct State {
     pub(super) mirrors: Mirrors,
     /// Changes with everything that somebody may be waiting for.
     version: u64,
-    memory: BytesMut,
+    /// For copies of what is written.
+    memory: Memory,
 }
 
 struct Rings {
@@ -90,7 +89,7 @@ impl Client {
             outbox: VecDeque::new(),
             mirrors: Mirrors::default(),
             version: 0,
-            memory: BytesMut::new(),
+            memory: Memory::default(),
         };
         let client = Arc::new(Client {
             id: mailbox::name()?,
@@ -367,8 +366,10 @@ impl Client {
         drop(removed);
     }
 
-    /// Publishes what is left, and then ends it: the stack closes the sockets that are still open.
+    /// Publishes what is left, and then ends it: the stack closes the sockets that are still open, connections according to
+    /// what of them was read.
     pub(super) fn retire(&self) {
+        self.lock().tell_all_read();
         while !self.publish_all() {
             thread::yield_now();
         }
@@ -404,14 +405,22 @@ impl State {
         self.outbox.push_back(command);
     }
 
-    /// A copy of bytes in memory that is taken in large pieces.
+    /// A copy of bytes that are written. The stack holds large ones until the peer has acknowledged them.
     pub(super) fn copy(&mut self, bytes: &[u8]) -> Bytes {
-        copy_into(&mut self.memory, bytes)
+        self.memory.copy(bytes)
     }
 
     fn publish(&mut self) -> usize {
         let State { rings, outbox, .. } = self;
         rings.as_mut().map_or(0, |rings| ring::publish(&mut rings.commands, outbox))
+    }
+
+    fn tell_all_read(&mut self) {
+        let State { mirrors, outbox, .. } = self;
+        for id in mirrors.tcp.names(mirror::Tcp::has_untold) {
+            let total = mirrors.tcp.get(id).map(mirror::Tcp::read_total);
+            outbox.extend(total.map(|total| Command::Read { id, total }));
+        }
     }
 
     fn take_completions(&mut self) -> usize {
@@ -444,8 +453,8 @@ impl State {
         let read = match socket {
             Socket::Tcp(id) => mirrors.tcp.remove(id).map(|tcp| tcp.read_total()),
             Socket::Listener(id) => mirrors.listeners.remove(id).map(|listener| {
-                for Accepted { id, .. } in listener.accepted {
-                    self.abort(id);
+                for accepted in listener.accepted.into_iter().flatten() {
+                    self.abort(accepted.id);
                 }
                 0
             }),
@@ -472,15 +481,6 @@ impl State {
         self.outbox.extend(is_known.then_some(Command::Abort(id)));
         is_known
     }
-}
-
-/// A copy of bytes in memory that is taken in large pieces.
-pub(super) fn copy_into(memory: &mut BytesMut, bytes: &[u8]) -> Bytes {
-    if memory.capacity() < bytes.len() {
-        memory.reserve(PIECE_LEN.max(bytes.len()));
-    }
-    memory.extend_from_slice(bytes);
-    memory.split().freeze()
 }
 
 impl Mirrors {
@@ -531,7 +531,7 @@ impl Mirrors {
                 let send_off = self.tcp.remove(id).map(|mirror| moving::send_off(id, mirror, *to));
                 outbox.extend(send_off);
             }
-            Completion::Accepted { listener, accepted } => self.accept(listener, *accepted, outbox),
+            Completion::Accepted { listener, accepted } => self.accept(listener, accepted, outbox),
             Completion::Datagram(datagram) => {
                 let id = datagram.id;
                 self.update_udp(id, Ready::READABLE, |udp| udp.unread.push_back(*datagram));
@@ -561,16 +561,21 @@ impl Mirrors {
         }
     }
 
-    fn accept(&mut self, listener: ListenerId, accepted: Accepted, outbox: &mut VecDeque<Command>) {
-        match self.listeners.get_mut(listener) {
-            Some(known) => {
-                self.tcp.insert(accepted.id, mirror::Tcp::new(false, Some(accepted.addresses)));
-                known.accepted.push_back(accepted);
-                self.note(Socket::Listener(listener), Ready::READABLE);
-            }
+    fn accept(
+        &mut self,
+        listener: ListenerId,
+        accepted: io::Result<Box<Accepted>>,
+        outbox: &mut VecDeque<Command>,
+    ) {
+        let Some(known) = self.listeners.get_mut(listener) else {
             // Connections that nobody accepted are reset with their listener.
-            None => outbox.push_back(Command::Abort(accepted.id)),
+            return outbox.extend(accepted.ok().map(|accepted| Command::Abort(accepted.id)));
+        };
+        if let Ok(accepted) = &accepted {
+            self.tcp.insert(accepted.id, mirror::Tcp::new(false, Some(accepted.addresses)));
         }
+        known.accepted.push_back(accepted);
+        self.note(Socket::Listener(listener), Ready::READABLE);
     }
 }
 

@@ -35,6 +35,7 @@ impl<'a> Desk<'a> {
             Command::Accepted(id) => sockets.accepted(*door, id),
             Command::Send(datagram) => sockets.send(*door, *datagram),
             Command::HeardUrgent(id) => sockets.heard_urgent(id),
+            Command::HeardFailure(id) => sockets.heard_failure(*door, id),
             Command::Received(id) => sockets.received(*door, id),
             Command::EchoReceived(id) => sockets.echo_received(*door, id),
             Command::Run(op) => op(self),

@@ -23,6 +23,7 @@ use super::{DATAGRAMS_MAX, SEND_MAX, mirror};
 use crate::counters::Counters;
 use crate::door::{Door, Farewell};
 use crate::error::io_error;
+use crate::shard::write_each;
 use crate::steering::Moved;
 use crate::wakers::{Notify, Side};
 
@@ -157,6 +158,13 @@ impl State {
         paid
     }
 
+    /// An ICMP error, if there is one. The next may come then.
+    fn take_failure(&mut self, id: UdpId) -> io::Result<()> {
+        let Some(error) = self.udp(id)?.error.take() else { return Ok(()) };
+        self.push(Command::HeardFailure(id));
+        Err(error)
+    }
+
     /// Sends a datagram, unless too many are under way.
     fn send(&mut self, id: UdpId, bytes: &[u8], to: Option<SocketAddr>) -> Poll<io::Result<usize>> {
         let udp = self.udp(id)?;
@@ -164,10 +172,11 @@ impl State {
             check_destination(local, to).map_err(io_error)?;
         }
         // What befell a datagram to somebody else is no reason not to send this one.
-        let unsent = udp.unsent.take_if(|unsent| unsent.to == to).map(|unsent| unsent.error);
-        if let Some(error) = unsent.or_else(|| udp.error.take()) {
-            return Poll::Ready(Err(error));
+        if let Some(unsent) = udp.unsent.take_if(|unsent| unsent.to == to) {
+            return Poll::Ready(Err(unsent.error));
         }
+        self.take_failure(id)?;
+        let udp = self.udp(id)?;
         if to.is_none() && udp.peer.is_none() {
             return Poll::Ready(Err(io_error(Error::NotConnected)));
         }
@@ -222,7 +231,7 @@ impl Door for RemoteDoor {
             let listener = state.mirrors.listeners.get_mut(id).ok_or_else(closed)?;
             let Some(accepted) = listener.accepted.pop_front() else { return Poll::Pending };
             state.push(Command::Accepted(id));
-            Poll::Ready(Ok((accepted.id, accepted.addresses.peer)))
+            Poll::Ready(accepted.map(|accepted| (accepted.id, accepted.addresses.peer)))
         })
     }
 
@@ -323,19 +332,8 @@ impl Door for RemoteDoor {
         notify: Notify<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.client.poll(self.away, (id, Side::Write, notify), |state| {
-            let mut written = 0;
-            for buf in bufs.iter().filter(|buf| !buf.is_empty()) {
-                match state.write(id, buf) {
-                    Poll::Ready(Ok(len)) if len == buf.len() => written += len,
-                    Poll::Ready(Ok(len)) => return Poll::Ready(Ok(written + len)),
-                    // What was taken comes first; the next write meets the same obstacle.
-                    _ if written > 0 => break,
-                    stopped => return stopped,
-                }
-            }
-            Poll::Ready(Ok(written))
-        })
+        self.client
+            .poll(self.away, (id, Side::Write, notify), |state| write_each(bufs, |buf| state.write(id, buf)))
     }
 
     /// The bytes belong to this thread, so that the stack's gets a copy.
@@ -496,8 +494,9 @@ impl Door for RemoteDoor {
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
         self.client.poll(self.away, (id, Side::Read, notify), |state| {
+            state.take_failure(id)?;
             let udp = state.udp(id)?;
-            let received = udp.next().map(|datagram| datagram?.copy_to(buf));
+            let received = udp.next().map(|datagram| datagram.copy_to(buf));
             if let Poll::Ready(Ok(_)) = received {
                 udp.unread.pop_front();
                 state.push(Command::Received(id));
@@ -513,7 +512,8 @@ impl Door for RemoteDoor {
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
         self.client.poll(self.away, (id, Side::Read, notify), |state| {
-            state.udp(id)?.next().map(|datagram| datagram?.copy_to(buf))
+            state.take_failure(id)?;
+            state.udp(id)?.next().map(|datagram| datagram.copy_to(buf))
         })
     }
 

@@ -21,12 +21,14 @@ pub(super) enum Command {
     Abort(TcpId),
     /// The handle is gone. For a connection, `read` is as in [`Command::Read`].
     Close { socket: Socket, read: u64 },
-    /// A connection was accepted: the next one may be taken from the stack.
+    /// A connection was accepted, or an error told: the next one may be taken from the stack.
     Accepted(ListenerId),
     /// Send a datagram.
     Send(Box<Datagram>),
     /// A datagram was received: the next one may be taken from the stack.
     Received(UdpId),
+    /// An ICMP error was told to the program: the next one may be passed on.
+    HeardFailure(UdpId),
     /// An answer to an echo request was received: the next one may be taken from the stack.
     EchoReceived(EchoId),
     /// What is urgent was taken note of: the next place may be told.
@@ -49,8 +51,8 @@ pub(super) enum Completion {
     Failed { id: TcpId, error: io::Error },
     /// The connection is open.
     Connected(TcpId),
-    /// A connection came in.
-    Accepted { listener: ListenerId, accepted: Box<Accepted> },
+    /// A connection came in, or none could be taken.
+    Accepted { listener: ListenerId, accepted: io::Result<Box<Accepted>> },
     /// A datagram came in.
     Datagram(Box<Datagram>),
     /// Datagrams were sent.

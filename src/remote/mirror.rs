@@ -9,8 +9,11 @@ use hayase_stack::{EchoReply, Error, Ready};
 
 use super::chunk::Chunk;
 use super::message::{Accepted, Addresses, Datagram, Unsent};
-use super::{DATAGRAMS_MAX, RECEIVE_MAX, RECEIVE_MIN, SEND_COST_MIN, SEND_MAX, cost};
+use super::{DATAGRAMS_MAX, LARGE_LEN, RECEIVE_MAX, RECEIVE_MIN, SEND_COST_MIN, SEND_MAX, cost};
 use crate::error::io_error;
+
+/// Chunks for which a connection keeps places although nothing waits: as many as [`RECEIVE_MIN`] bytes have.
+const PLACES_MAX: usize = RECEIVE_MIN as usize / size_of::<Chunk>();
 
 /// A connection.
 #[derive(Debug)]
@@ -67,9 +70,24 @@ impl Tcp {
         self.unread.iter().map(|chunk| chunk.len() as u64).sum()
     }
 
+    /// Takes what came in. What is small and has to wait behind others goes where that takes no more memory than it is worth:
+    /// a peer chooses how small, and a reader how long.
     #[inline]
     pub(super) fn push(&mut self, chunk: Chunk) {
-        self.unread.push_back(chunk);
+        if self.unread.is_empty() || chunk.len() >= LARGE_LEN {
+            self.unread.push_back(chunk);
+        } else {
+            self.push_small(&chunk);
+        }
+    }
+
+    /// The first is left alone: it is where it came, and a part of it may have been read.
+    fn push_small(&mut self, chunk: &[u8]) {
+        let has_last = self.unread.len() > 1;
+        let appended = self.unread.back_mut().is_some_and(|last| has_last && last.append(chunk));
+        if !appended {
+            self.unread.push_back(Chunk::keep(chunk));
+        }
     }
 
     pub(super) fn fail(&mut self, error: io::Error) {
@@ -83,12 +101,21 @@ impl Tcp {
     /// held short: or everybody would wait for ever, the stack to be told and the reader for bytes.
     #[inline]
     pub(super) fn news(&mut self) -> Option<u64> {
-        let worth = if self.unread.is_empty() { RECEIVE_MIN / 2 } else { RECEIVE_MAX / 4 };
+        let is_empty = self.unread.is_empty();
+        if is_empty && self.unread.capacity() > PLACES_MAX {
+            self.unread = VecDeque::new();
+        }
+        let worth = if is_empty { RECEIVE_MIN / 2 } else { RECEIVE_MAX / 4 };
         if self.read_total - self.told_total < worth {
             return None;
         }
         self.told_total = self.read_total;
         Some(self.read_total)
+    }
+
+    /// Whether more has been read than the stack knows of.
+    pub(super) fn has_untold(&self) -> bool {
+        self.read_total > self.told_total
     }
 
     pub(super) fn read_total(&self) -> u64 {
@@ -119,6 +146,9 @@ impl Tcp {
         }
         let mut filled = 0;
         for chunk in &self.unread {
+            if filled == buf.len() {
+                break;
+            }
             filled += copy(chunk, &mut buf[filled..]);
         }
         Poll::Ready(Ok(filled))
@@ -253,7 +283,8 @@ fn copy(chunk: &Chunk, buf: &mut [u8]) -> usize {
 /// A listener.
 #[derive(Debug, Default)]
 pub(super) struct Listener {
-    pub(super) accepted: VecDeque<Accepted>,
+    /// Connections, and why there was none.
+    pub(super) accepted: VecDeque<io::Result<Box<Accepted>>>,
 }
 
 /// A UDP socket.
@@ -286,13 +317,9 @@ impl Udp {
         ready
     }
 
-    /// The next datagram, or an error that came before.
-    pub(super) fn next(&mut self) -> Poll<io::Result<&Datagram>> {
-        match (self.error.take(), self.unread.front()) {
-            (Some(error), _) => Poll::Ready(Err(error)),
-            (None, Some(datagram)) => Poll::Ready(Ok(datagram)),
-            (None, None) => Poll::Pending,
-        }
+    /// The next datagram.
+    pub(super) fn next(&self) -> Poll<&Datagram> {
+        self.unread.front().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -314,7 +341,10 @@ pub(super) struct Echo {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::remote::chunk::INLINE_LEN;
 
     fn read(tcp: &mut Tcp, len: usize) -> Option<u64> {
         let mut buf = vec![0; len];
@@ -340,5 +370,68 @@ mod tests {
         assert_eq!(read(&mut tcp, 4 * 1024), Some(64 * 1024));
         assert_eq!(read(&mut tcp, 63 * 1024), None);
         assert_eq!(read(&mut tcp, 1024), Some(128 * 1024));
+    }
+
+    /// What lies in memory that it alone keeps, and the places.
+    fn memory_len(tcp: &Tcp) -> usize {
+        let kept = |chunk: &Chunk| match chunk {
+            Chunk::Kept(bytes) => bytes.capacity(),
+            Chunk::Shared(bytes) => bytes.len(),
+            Chunk::Inline { .. } => 0,
+        };
+        tcp.unread.iter().map(kept).sum::<usize>() + tcp.unread.capacity() * size_of::<Chunk>()
+    }
+
+    /// A peer chooses the pieces, and the reader need not read.
+    #[test]
+    fn unread_bytes_take_twice_their_number_however_small_they_come() {
+        for lens in [&[1][..], &[30], &[54], &[53, 54], &[1, 2048], &[2047], &[2047, 2048, 1]] {
+            let (mut tcp, mut sent) = (Tcp::new(false, None), Vec::new());
+            for len in lens.iter().cycle() {
+                let bytes: Vec<u8> = (sent.len()..sent.len() + len).map(|at| (at % 251) as u8).collect();
+                sent.extend_from_slice(&bytes);
+                tcp.push(Chunk::copy(&bytes, Bytes::copy_from_slice));
+                if sent.len() > RECEIVE_MAX as usize {
+                    break;
+                }
+            }
+            let taken = memory_len(&tcp);
+            assert!(taken <= 2 * sent.len() + RECEIVE_MIN as usize, "{taken} bytes for pieces of {lens:?}");
+            let mut received = vec![0; sent.len()];
+            assert!(matches!(tcp.peek(&mut received), Poll::Ready(Ok(len)) if len == sent.len()));
+            assert!(received == sent, "peeked, of pieces of {lens:?}");
+            received.fill(0);
+            read(&mut tcp, 10);
+            let rest = tcp.read(0, |unread| unread.read(&mut received[10..]));
+            assert!(matches!(rest, Poll::Ready(Ok(len)) if len == sent.len() - 10));
+            assert!(received[10..] == sent[10..], "read, of pieces of {lens:?}");
+            tcp.news();
+            assert!(memory_len(&tcp) <= RECEIVE_MIN as usize, "nothing is left of pieces of {lens:?}");
+        }
+    }
+
+    #[test]
+    fn few_bytes_that_wait_keep_nothing_but_themselves() {
+        let mut tcp = Tcp::new(false, None);
+        let shared = Bytes::from(vec![7; 1000]);
+        tcp.push(Chunk::Inline { start: 0, end: 1, bytes: [0; INLINE_LEN] });
+        for len in [1, 54, 500] {
+            tcp.push(Chunk::Shared(shared.slice(..len)));
+        }
+        assert!(shared.is_unique(), "what was shared is kept");
+        read(&mut tcp, 556);
+    }
+
+    #[test]
+    fn leases_of_what_was_put_together_go_to_its_end() {
+        let mut tcp = Tcp::new(false, None);
+        for number in 0..200 {
+            tcp.push(Chunk::Inline { start: 0, end: 1, bytes: [number; INLINE_LEN] });
+        }
+        let mut leased = Vec::new();
+        while let Poll::Ready(Ok(Some(chunk))) = tcp.read(None, |unread| unread.take(60)) {
+            leased.extend_from_slice(&chunk.into_bytes());
+        }
+        assert!(leased.iter().copied().eq(0..200));
     }
 }

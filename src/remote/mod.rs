@@ -22,6 +22,11 @@
 //! and not read; beyond, they stay in the stack, whose window closes. It holds at most [`SEND_MAX`] bytes that were
 //! written and not taken by the stack; beyond, a write waits. Connections are taken ahead of `accept`, and datagrams
 //! ahead of `recv`, up to [`ACCEPT_MAX`] and [`DATAGRAMS_MAX`].
+//!
+//! The memory that bytes take is as bounded as they are, in whatever pieces a peer sends them. Small ones that travel share
+//! memory, and those that have to wait do not: behind others of their connection, they are put together in memory of their
+//! own ([`mirror::Tcp::push`]), as are those that the stack does not take ([`chunk::Chunk::apart`]). The first of a
+//! connection stays where it came, and keeps [`SHARED_LEN`] at most. All others take twice their number at most.
 
 mod chunk;
 mod client;
@@ -29,6 +34,7 @@ mod desk;
 mod door;
 mod intake;
 mod link;
+mod memory;
 mod message;
 mod mirror;
 mod moving;
@@ -53,6 +59,12 @@ const RING_LEN_LOW: usize = RING_LEN / 2;
 /// Messages that are published before the turn ends: so that both threads have something to do at the same time, and
 /// not one after the other.
 const BATCH_LEN: usize = 16;
+
+/// From here on, bytes have memory of their own: they are held and not copied, by readers and by the stack.
+const LARGE_LEN: usize = 2048;
+
+/// Memory that fewer bytes than that share. One of them keeps all of it: no more than a connection may have in any case.
+const SHARED_LEN: usize = RECEIVE_MIN as usize;
 
 /// Bytes of a connection that are on their way to its reader, beside the stack's own buffer.
 const RECEIVE_MAX: u64 = 256 * 1024;

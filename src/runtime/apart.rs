@@ -6,12 +6,11 @@ use std::thread::{self, JoinHandle};
 
 use hayase_executor::{AbortHandle, Config, Executor, Handle};
 use hayase_stack::Config as StackConfig;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use super::cpus::{Bound, Cpus};
 use super::device::Queue;
 use super::model::Model;
 use super::network;
-use super::workers::pin;
 use crate::door;
 use crate::host::Host;
 use crate::reactor::Reactor;
@@ -26,14 +25,14 @@ use crate::remote::Connector;
 pub(super) struct Placement {
     model: Model,
     cores: usize,
-    allowed: CpuSet,
+    cpus: Cpus,
     executor: Config,
 }
 
 impl Placement {
     /// For this thread, which is core 0, and the others of its runtime.
-    pub(super) fn new(model: Model, cores: usize, executor: &Config) -> io::Result<Placement> {
-        Ok(Placement { model, cores, allowed: sched_getaffinity(None)?, executor: executor.clone() })
+    pub(super) fn new(model: Model, cores: usize, cpus: Cpus, executor: &Config) -> Placement {
+        Placement { model, cores, cpus, executor: executor.clone() }
     }
 
     /// The queue of core `core`, with its stack where the model wants it.
@@ -88,8 +87,8 @@ struct Served {
 pub(crate) struct StackThread {
     thread: Option<JoinHandle<()>>,
     stop: AbortHandle,
-    /// The CPUs of the thread that has started it, before that was bound to one.
-    unpinned: Option<CpuSet>,
+    /// Where the thread that has started it is, if that is for this to say.
+    _bound: Option<Bound>,
 }
 
 impl StackThread {
@@ -107,12 +106,10 @@ impl StackThread {
         let died = |_| Err(io::Error::other(format!("the stack of core {core} died while it started")));
         let served = outcome.recv().unwrap_or_else(died)?;
         // Several cores are bound to their CPUs whatever the model. Last, because threads inherit it.
-        let unpinned = (placement.cores == 1).then_some(placement.allowed);
-        if unpinned.is_some() {
-            pin(&placement.allowed, core)?;
-        }
+        let is_alone = placement.cores == 1;
+        let bound = is_alone.then(|| placement.cpus.bind_for_now(core)).transpose()?;
         let stop = served.stop.clone();
-        Ok((StackThread { thread: Some(thread), stop, unpinned }, served))
+        Ok((StackThread { thread: Some(thread), stop, _bound: bound }, served))
     }
 }
 
@@ -123,10 +120,6 @@ impl Drop for StackThread {
             && !thread::panicking()
         {
             std::panic::resume_unwind(panic);
-        }
-        if let Some(cpus) = self.unpinned.take() {
-            // The thread was allowed on these CPUs before; if that has changed, it stays where it is.
-            let _ = sched_setaffinity(None, &cpus);
         }
     }
 }
@@ -140,7 +133,10 @@ fn run(
     started: &SyncSender<io::Result<Served>>,
 ) {
     let mut reactor = Reactor::new();
-    let executor = pin(&placement.allowed, placement.cpu_of_stack(core))
+    let cpu = placement.cpu_of_stack(core);
+    let executor = placement
+        .cpus
+        .bind(cpu)
         .and_then(|()| Executor::builder().config(placement.executor.clone()).build());
     let executor = match executor {
         Ok(executor) => executor,

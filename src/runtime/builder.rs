@@ -10,6 +10,7 @@ use hayase_stack::Congestion;
 
 use super::Runtime;
 use super::apart::Placement;
+use super::cpus::Cpus;
 use super::device::{self, Queue};
 use super::devices;
 use super::model::Model;
@@ -43,6 +44,7 @@ pub struct Builder {
     devices: Vec<DeviceSpec>,
     cores: usize,
     model: Model,
+    bound: bool,
     spin: Option<Duration>,
     executor: Config,
     network: Choices,
@@ -57,6 +59,7 @@ impl Default for Builder {
             devices: Vec::new(),
             cores: 1,
             model: Model::default(),
+            bound: true,
             spin: None,
             executor: Config::default(),
             network: Choices::default(),
@@ -96,8 +99,8 @@ impl Builder {
         self
     }
 
-    /// Runs this many cores, each an executor and a stack on a thread of its own and, with more than one, pinned to
-    /// a CPU. Core 0 is the thread that calls [`Runtime::block_on`]. All have the same addresses; nothing is shared
+    /// Runs this many cores, each an executor and a stack on a thread of its own and, with more than one,
+    /// [bound](Self::bound) to a CPU. Core 0 is the thread that calls [`Runtime::block_on`]. All have the same addresses; nothing is shared
     /// on the path of a packet. The default is 1.
     ///
     /// On a device with a queue pair for each core, each core has its own; where there are fewer, the cores without one
@@ -112,10 +115,23 @@ impl Builder {
 
     /// Where the stack of each core runs: on the thread of its tasks, which is the default, or on one of its own.
     ///
-    /// With [`Model::Split`] a core takes two CPUs, and its threads are bound to them as far as there are so many;
+    /// With [`Model::Split`] a core takes two CPUs, and its threads are [bound](Self::bound) to them as far as there are so
+    /// many;
     /// with [`Model::Merge`] two threads share one, and neither spins.
     pub fn model(mut self, model: Model) -> Builder {
         self.model = model;
+        self
+    }
+
+    /// Whether the threads of a runtime with several are bound to a CPU each, of those where the calling thread is allowed.
+    /// They are, unless this says otherwise. A single core on the thread of its stack is not.
+    ///
+    /// Core 0 is the thread that calls [`build`](Self::build), and is bound from then until the runtime is dropped. So are
+    /// threads that a bound one starts, since threads inherit this; but cores of another runtime are bound among the same CPUs
+    /// as this one's. Start those that are to run beside the cores before `build`: an executor with threads of its own, such as
+    /// tokio's; or say `false` here, or give them their CPUs (`sched_setaffinity`).
+    pub fn bound(mut self, bound: bool) -> Builder {
+        self.bound = bound;
         self
     }
 
@@ -200,9 +216,13 @@ impl Builder {
         let executor = Executor::builder().config(self.executor.clone()).core(&cores, 0).build()?;
         let mut reactor = Reactor::new();
         let (hosts, queues) = attach(&self, &mut reactor, &executor.handle())?;
-        let workers = Workers::start(&cores, &self.executor, &self.network, queues)?;
+        let workers = Workers::start(&cores, &self.cpus()?, &self.executor, &self.network, queues)?;
         settle_addresses(&reactor, &self.learning()?)?;
         Ok(Runtime { executor: Some(executor), reactor, workers, hosts })
+    }
+
+    fn cpus(&self) -> io::Result<Cpus> {
+        if self.bound { Cpus::allowed() } else { Ok(Cpus::free()) }
     }
 
     /// Whether the addresses are to come from the link alone, for each device.
@@ -248,7 +268,7 @@ impl Builder {
         handle: &Handle,
         devices: Vec<Vec<Queue>>,
     ) -> Attached {
-        let placement = Placement::new(self.model, self.cores, &self.executor)?;
+        let placement = Placement::new(self.model, self.cores, self.cpus()?, &self.executor);
         let count = devices.len();
         let place =
             |(core, queues)| devices::as_one(placement.clone().place(core, devices::together(queues)), count);

@@ -2,6 +2,7 @@
 
 mod apart;
 mod builder;
+mod cpus;
 mod device;
 mod devices;
 mod model;
@@ -105,7 +106,7 @@ impl Runtime {
     }
 
     /// Makes this runtime the current one of the thread, so that `spawn` and `sleep` work outside of
-    /// `block_on`, and sockets are opened on its host.
+    /// `block_on`, and sockets are opened on its host. Of several such values, drop the last first.
     #[must_use = "the runtime is current only as long as this value lives"]
     pub fn enter(&self) -> Enter<'_> {
         Enter { _host: host::default_to(self.host()), _executor: self.executor().enter() }

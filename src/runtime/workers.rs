@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 
 use hayase_executor::{Config, Cores, Executor};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use super::cpus::{Bound, Cpus};
 use super::device::Queue;
 use super::network::{Choices, attach, linger, turn_until};
 use crate::reactor::Reactor;
@@ -19,34 +19,33 @@ use crate::reactor::Reactor;
 pub(super) struct Workers {
     threads: Vec<JoinHandle<()>>,
     stop: Arc<Stop>,
-    /// The CPUs of this thread before it was pinned.
-    unpinned: Option<CpuSet>,
+    /// Where this thread is, until they have ended.
+    bound: Option<Bound>,
 }
 
 impl Workers {
-    /// Starts cores 1 and up, and pins them and this thread, which is core 0. A single core is not pinned. The first of
+    /// Starts cores 1 and up, and binds them and this thread, which is core 0, to CPUs. A single core is not bound. The first of
     /// `queues` is for core 1, and so on; a core without one runs tasks without network.
     pub(super) fn start(
         cores: &Cores,
+        cpus: &Cpus,
         config: &Config,
         choices: &Choices,
         queues: Vec<Queue>,
     ) -> io::Result<Workers> {
-        let mut workers = Workers { threads: Vec::new(), stop: Arc::default(), unpinned: None };
+        let mut workers = Workers { threads: Vec::new(), stop: Arc::default(), bound: None };
         if cores.count() == 1 {
             return Ok(workers);
         }
-        let allowed = sched_getaffinity(None)?;
         let mut queues = queues.into_iter();
         for core in 1..cores.count() {
             let (cores, config, choices) = (cores.clone(), config.clone(), choices.clone());
-            let stop = Arc::clone(&workers.stop);
-            let worker = Worker { core, cores, config, choices, queue: queues.next(), allowed, stop };
+            let (cpus, stop) = (cpus.clone(), Arc::clone(&workers.stop));
+            let worker = Worker { core, cores, cpus, config, choices, queue: queues.next(), stop };
             workers.threads.push(worker.start()?);
         }
         // Last, because threads inherit it.
-        pin(&allowed, 0)?;
-        workers.unpinned = Some(allowed);
+        workers.bound = Some(cpus.bind_for_now(0)?);
         Ok(workers)
     }
 
@@ -67,10 +66,7 @@ impl Workers {
                 std::panic::resume_unwind(panic);
             }
         }
-        if let Some(cpus) = self.unpinned.take() {
-            // The thread was allowed on these CPUs before; if that has changed, it stays where it is.
-            let _ = sched_setaffinity(None, &cpus);
-        }
+        self.bound = None;
     }
 }
 
@@ -86,10 +82,10 @@ impl Drop for Workers {
 struct Worker {
     core: usize,
     cores: Cores,
+    cpus: Cpus,
     config: Config,
     choices: Choices,
     queue: Option<Queue>,
-    allowed: CpuSet,
     stop: Arc<Stop>,
 }
 
@@ -125,7 +121,7 @@ impl Worker {
     }
 
     fn build(&mut self) -> io::Result<(Executor, Reactor)> {
-        pin(&self.allowed, self.core)?;
+        self.cpus.bind(self.core)?;
         let executor =
             Executor::builder().config(self.config.clone()).core(&self.cores, self.core).build()?;
         let mut reactor = Reactor::new();
@@ -134,15 +130,6 @@ impl Worker {
         }
         Ok((executor, reactor))
     }
-}
-
-/// Binds this thread to the n-th of the allowed CPUs, from 0; behind the last comes the first.
-pub(super) fn pin(allowed: &CpuSet, n: usize) -> io::Result<()> {
-    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
-    let Some(cpu) = cpus.get(n % cpus.len().max(1)) else { return Ok(()) };
-    let mut one = CpuSet::new();
-    one.set(*cpu);
-    Ok(sched_setaffinity(None, &one)?)
 }
 
 /// The end of the workers, which they wait for.

@@ -9,25 +9,34 @@ use hayase_time::Instant;
 
 use super::Core;
 
+/// Writes slices one after the other, until one does not go whole.
+#[inline]
+pub(crate) fn write_each<E>(
+    bufs: &[IoSlice<'_>],
+    mut write: impl FnMut(&[u8]) -> Poll<Result<usize, E>>,
+) -> Poll<Result<usize, E>> {
+    let mut written = 0;
+    for buf in bufs.iter().filter(|buf| !buf.is_empty()) {
+        match write(buf) {
+            Poll::Ready(Ok(len)) if len == buf.len() => written += len,
+            Poll::Ready(Ok(len)) => return Poll::Ready(Ok(written + len)),
+            // What was taken comes first; the next write meets the same obstacle.
+            _ if written > 0 => break,
+            stopped => return stopped,
+        }
+    }
+    Poll::Ready(Ok(written))
+}
+
 impl<D: Device> Core<D> {
-    /// Hands slices to the stack one after the other, until one does not go whole.
+    /// Hands slices to the stack.
     pub(super) fn write_vectored(
         &mut self,
         now: Instant,
         id: TcpId,
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Error>> {
-        let mut written = 0;
-        for buf in bufs.iter().filter(|buf| !buf.is_empty()) {
-            match self.stack.tcp_write(now, id, buf, &mut self.device) {
-                Poll::Ready(Ok(len)) if len == buf.len() => written += len,
-                Poll::Ready(Ok(len)) => return Poll::Ready(Ok(written + len)),
-                // What was taken comes first; the next write meets the same obstacle.
-                _ if written > 0 => break,
-                stopped => return stopped,
-            }
-        }
-        Poll::Ready(Ok(written))
+        write_each(bufs, |buf| self.stack.tcp_write(now, id, buf, &mut self.device))
     }
 
     /// Fills slices one after the other with what is there.

@@ -1,7 +1,7 @@
 //! What is particular to the kernel's sockets.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -316,4 +316,53 @@ fn fast_open_is_refused_and_nothing_is_left_of_the_attempt() {
         accepted.unwrap().0.read_exact(&mut buf).await.unwrap();
         assert_eq!(&buf, b"then");
     });
+}
+
+/// In a process of its own, which may open few descriptors: the limit is everybody's.
+#[test]
+fn accept_says_that_there_are_no_descriptors_and_goes_on_when_there_are() {
+    const NAME: &str = "tests::kernel::accept_says_that_there_are_no_descriptors_and_goes_on_when_there_are";
+    const FEW: &str = "HAYASE_TEST_HAS_FEW_DESCRIPTORS";
+    if std::env::var_os(FEW).is_none() {
+        let program = std::env::current_exe().unwrap();
+        let script = "ulimit -n 64 && exec \"$0\" --exact \"$1\" --nocapture";
+        let mut shell = std::process::Command::new("sh");
+        let status = shell.args(["-c", script]).arg(program).arg(NAME).env(FEW, "1").status().unwrap();
+        return assert!(status.success(), "{status}");
+    }
+    run(|_, server| async move {
+        let (listener, addr) = super::listen(server).await;
+        let open = || fs::File::open("/dev/null");
+        let mut files: Vec<_> = std::iter::from_fn(|| open().ok()).collect();
+        drop(files.pop());
+        let _stream = TcpStream::connect(addr).await.unwrap();
+        let refused = timeout(Duration::from_secs(5), listener.accept()).await.expect("somebody is told");
+        let error = refused.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::MFILE.raw_os_error()), "{error}");
+        drop(files);
+        let accept = async {
+            // It may have been tried once more before there were any.
+            while listener.accept().await.is_err() {}
+        };
+        timeout(Duration::from_secs(5), accept).await.expect("the connection has waited");
+    });
+}
+
+/// What was read is no reason to reset, also where a message about it would not have been worth it yet.
+#[test]
+fn a_stream_that_outlives_its_runtime_is_closed_and_not_reset() {
+    for model in Model::ALL {
+        let runtime = Runtime::builder().device(DeviceSpec::Kernel).model(model).build().unwrap();
+        let (mut peer, stream) = runtime.block_on(async {
+            let (listener, addr) = super::listen(runtime.host()).await;
+            let mut peer = std::net::TcpStream::connect(addr).unwrap();
+            peer.write_all(b"heard").unwrap();
+            let mut stream = listener.accept().await.unwrap().0;
+            stream.read_exact(&mut [0; 5]).await.unwrap();
+            (peer, stream)
+        });
+        drop(runtime);
+        assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "model {model}");
+        drop(stream);
+    }
 }

@@ -24,6 +24,7 @@ macro_rules! everywhere {
 }
 
 mod cancel;
+mod cpus;
 mod drained;
 pub(crate) mod interfaces;
 #[cfg(feature = "kernel")]

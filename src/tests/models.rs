@@ -353,6 +353,36 @@ fn many_small_writes_are_bounded_and_kept_in_order() {
 }
 
 #[test]
+fn many_small_pieces_wait_in_order_for_a_slow_reader() {
+    for model in APART {
+        run(model, |_, server| async move {
+            let (mut stream, mut peer) = connected(server).await;
+            stream.set_nodelay(true).unwrap();
+            let data = pattern(60_000);
+            let (mut sent, mut lens) = (0, [1, 53, 54, 300, 2047, 2048, 5000, 1, 1].into_iter().cycle());
+            while sent < data.len() {
+                let len = lens.next().unwrap().min(data.len() - sent);
+                stream.write_all(&data[sent..sent + len]).await.unwrap();
+                sent += len;
+                // So that they come one by one.
+                sleep(Duration::from_micros(200)).await;
+            }
+            stream.shutdown().await.unwrap();
+            let mut received = vec![0; 25_000];
+            assert_eq!(peer.peek(&mut received).await.unwrap(), 25_000);
+            assert!(received == data[..25_000], "peeked");
+            peer.read_exact(&mut received[..10_001]).await.unwrap();
+            received.truncate(10_001);
+            for _ in 0..5 {
+                received.extend_from_slice(&peer.read_lease(1000).await.unwrap());
+            }
+            peer.read_to_end(&mut received).await.unwrap();
+            assert!(received == data, "{} bytes", received.len());
+        });
+    }
+}
+
+#[test]
 fn connections_that_nobody_accepted_are_reset_with_their_listener() {
     for model in APART {
         run(model, |_, server| async move {
@@ -399,11 +429,16 @@ fn datagrams_wait_for_their_readers_up_to_a_limit() {
                 sender.send_to(&number.to_be_bytes(), (SERVER, 7)).await.unwrap();
             }
             sleep(Duration::from_millis(20)).await;
-            for number in 0..100u16 {
-                let mut buf = [0; 8];
-                let (len, _) = socket.recv_from(&mut buf).await.unwrap();
-                assert_eq!(&buf[..len], number.to_be_bytes());
+            let (mut buf, mut numbers) = ([0; 2], Vec::new());
+            while let Ok(received) = timeout(Duration::from_millis(50), socket.recv_from(&mut buf)).await {
+                assert_eq!(received.unwrap().0, 2);
+                numbers.push(u16::from_be_bytes(buf));
             }
+            // Those that are under way and those of the stack, the first of all; and then there is room again.
+            let count = numbers.len() as u16;
+            assert!((64..64 + 128).contains(&count) && numbers.iter().copied().eq(0..count), "{numbers:?}");
+            sender.send_to(b"x", (SERVER, 7)).await.unwrap();
+            assert_eq!(socket.recv_from(&mut buf).await.unwrap().0, 1);
         });
     }
 }
@@ -463,6 +498,27 @@ fn a_connection_of_a_single_core_has_nowhere_to_go() {
         });
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("single core"), "{error}");
+    }
+}
+
+/// Also where it has used the other one: sockets work on every thread.
+#[test]
+fn a_task_on_another_core_is_on_the_host_of_that() {
+    for model in Model::ALL {
+        let wire = DeviceSpec::Wire(WireSpec::default());
+        let runtime = Runtime::builder().device(wire).model(model).cores(2).build().unwrap();
+        let (here, peer) = server_and_client(&runtime);
+        let there = move || async move {
+            let _ = here.addresses();
+            Host::current().unwrap()
+        };
+        let theirs = runtime.block_on(async { crate::spawn_on(1, there).unwrap().await.unwrap() });
+        assert_ne!(theirs, here);
+        let chosen =
+            |host: Host| runtime.block_on(host.scope(async { crate::spawn_on(1, there).unwrap().await }));
+        assert_eq!((chosen(here).unwrap(), chosen(peer).unwrap()), (theirs, theirs), "model {model}");
+        let same = runtime.block_on(peer.scope(async { crate::spawn_on(0, there).unwrap().await }));
+        assert_eq!(same.unwrap(), peer);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Runtimes, hosts and reactors.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -68,6 +70,39 @@ fn tasks_inherit_their_host() {
     let _client = client.enter();
     assert_eq!(runtime.block_on(async { Host::current().unwrap() }), client);
     assert_eq!(Host::current().unwrap(), client);
+}
+
+#[test]
+fn what_a_cancelled_future_drops_has_its_host() {
+    struct Last(Rc<Cell<Option<Host>>>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.0.set(Host::current().ok());
+        }
+    }
+    async fn wait(last: Last) {
+        let _last = last;
+        std::future::pending::<()>().await;
+    }
+    let runtime = on_a_wire();
+    let client = runtime.peer().unwrap();
+    let seen = Rc::new(Cell::new(None));
+    let last = || Last(Rc::clone(&seen));
+    runtime.block_on(async {
+        let task = client.spawn(wait(last()));
+        crate::task::yield_now().await;
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert_eq!(seen.take(), Some(client));
+        let scoped = client.scope(wait(last()));
+        assert!(crate::time::timeout(std::time::Duration::from_millis(1), scoped).await.is_err());
+        assert_eq!(seen.take(), Some(client));
+        drop(client.scope(wait(last())));
+        assert_eq!(seen.take(), Some(client), "never polled");
+        drop(client.spawn(wait(last())));
+    });
+    drop(runtime);
+    assert_eq!(seen.take(), Some(client));
 }
 
 #[test]

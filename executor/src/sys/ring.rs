@@ -64,8 +64,9 @@ impl Ring {
             self.bell_armed = true;
         }
         self.completed.clear();
-        self.completed.resize(interests.len(), false);
-        for (index, interest) in interests.iter().enumerate() {
+        // A negative number is no descriptor, as in `poll`. A poll of it would fail at once, and keep the thread awake.
+        self.completed.extend(interests.iter().map(|interest| interest.fd < 0));
+        for (index, interest) in interests.iter().enumerate().filter(|(_, interest)| interest.fd >= 0) {
             let mut flags = PollFlags::empty();
             flags.set(PollFlags::IN, interest.readable);
             flags.set(PollFlags::OUT, interest.writable);

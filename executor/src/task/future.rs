@@ -90,7 +90,13 @@ fn end<F: Future>(
     slot: &mut Option<Arc<Slot<F::Output>>>,
     output: Result<F::Output, JoinError>,
 ) {
-    let outcome = contain(|| future.set(None)).map_err(JoinError::panicked).and(output);
+    let outcome = match contain(|| future.set(None)) {
+        Ok(()) => output,
+        Err(payload) => {
+            let _ = contain(|| drop(output));
+            Err(JoinError::panicked(payload))
+        }
+    };
     let slot = slot.take();
     // Nobody is left to tell of a panic in the destructor of an output that nobody wants, or in a waker; the panic hook has
     // told it.

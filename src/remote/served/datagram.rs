@@ -1,9 +1,10 @@
 //! Datagrams, and echo requests.
 
 use std::collections::VecDeque;
+use std::io;
 use std::task::Poll;
 
-use hayase_stack::{EchoId, Socket, UdpId};
+use hayase_stack::{EchoId, UdpId};
 
 use super::Sockets;
 use crate::door::Door;
@@ -16,6 +17,8 @@ pub(super) struct Udp {
     pub(super) client: usize,
     /// Datagrams that were taken from the stack and not received by anybody.
     waiting: usize,
+    /// The client was passed an ICMP error, and has told nobody. Until then all others are one with it.
+    has_failed: bool,
     /// Those that the device had no room for. At most [`DATAGRAMS_MAX`].
     unsent: VecDeque<Datagram>,
 }
@@ -29,7 +32,7 @@ pub(super) struct Echo {
 
 impl Sockets {
     pub(in crate::remote) fn serve_udp(&mut self, id: UdpId, client: usize) {
-        self.udp.insert(id, Udp { client, waiting: 0, unsent: VecDeque::new() });
+        self.udp.insert(id, Udp { client, waiting: 0, has_failed: false, unsent: VecDeque::new() });
     }
 
     pub(in crate::remote) fn serve_echo(&mut self, id: EchoId, client: usize) {
@@ -65,7 +68,7 @@ impl Sockets {
         }
         let client = udp.client;
         if let Some(error) = earlier {
-            self.tell(client, Completion::UdpFailed { id, error });
+            self.fail_udp(id, error);
         }
         if let Some(unsent) = unsent {
             self.tell(client, Completion::Unsent { id, unsent });
@@ -83,9 +86,7 @@ impl Sockets {
             match door.udp_recv(id, Notify::NEVER, &mut self.datagram) {
                 Poll::Pending => return,
                 Poll::Ready(Err(error)) => {
-                    let client = udp.client;
-                    self.tell(client, Completion::UdpFailed { id, error });
-                    if door.ready(Socket::Udp(id)).is_err() {
+                    if !self.fail_udp(id, error) {
                         return;
                     }
                 }
@@ -98,6 +99,23 @@ impl Sockets {
                     );
                 }
             }
+        }
+    }
+
+    /// Passes an ICMP error on, unless one is under way. Returns whether it did.
+    fn fail_udp(&mut self, id: UdpId, error: io::Error) -> bool {
+        let Some(udp) = self.udp.get_mut(id).filter(|udp| !udp.has_failed) else { return false };
+        udp.has_failed = true;
+        let client = udp.client;
+        self.tell(client, Completion::UdpFailed { id, error });
+        true
+    }
+
+    /// Somebody was told of an ICMP error.
+    pub(in crate::remote) fn heard_failure(&mut self, door: &dyn Door, id: UdpId) {
+        if let Some(udp) = self.udp.get_mut(id) {
+            udp.has_failed = false;
+            self.udp_changed(door, id);
         }
     }
 

@@ -13,6 +13,7 @@ use hayase_stack::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
 use hayase_time::Instant;
 
 use super::client::Client;
+use super::memory::Memory;
 use super::output::Output;
 use super::table::Table;
 use crate::door::Door;
@@ -39,7 +40,9 @@ pub(super) struct Sockets {
     lingering: BTreeMap<(Instant, u32), TcpId>,
     /// The time of the turn.
     pub(super) now: Instant,
-    memory: BytesMut,
+    memory: Memory,
+    /// Where many received bytes go before it is known how many.
+    large: BytesMut,
     /// Where a few received bytes go before they are part of a message.
     small: Vec<u8>,
     datagram: Vec<u8>,
@@ -64,7 +67,8 @@ impl Sockets {
             self.close(door, Socket::Listener(id), 0);
         }
         for id in self.tcp.names(|tcp| tcp.client == client && !tcp.closing) {
-            self.close(door, Socket::Tcp(id), 0);
+            let read = self.tcp.get(id).map_or(0, |tcp| tcp.read_total);
+            self.close(door, Socket::Tcp(id), read);
         }
         for id in self.udp.names(|udp| udp.client == client) {
             self.close(door, Socket::Udp(id), 0);

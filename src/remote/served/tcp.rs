@@ -5,6 +5,7 @@ use std::io;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::{Buf, Bytes, BytesMut};
 use hayase_device::SharedBytes;
 use hayase_stack::{Error, Ready, Socket, TcpId};
 use hayase_time::Instant;
@@ -14,19 +15,16 @@ use super::urgent::Urgent;
 use crate::door::{Door, Farewell};
 use crate::error::io_error;
 use crate::remote::chunk::Chunk;
-use crate::remote::client::copy_into;
+use crate::remote::memory::Memory;
 use crate::remote::message::Completion;
-use crate::remote::{SEND_MAX, cost};
+use crate::remote::{LARGE_LEN, SEND_MAX, cost};
 use crate::wakers::Notify;
 
 /// What one read takes by way of a small buffer: most requests, and the end of everything else.
-pub(super) const SMALL_LEN: usize = 2048;
+pub(super) const SMALL_LEN: usize = LARGE_LEN;
 
 /// What one message carries at most.
-const PIECE_LEN: u64 = 64 * 1024;
-
-/// From here on, the bytes of a write are held and not copied.
-const OWNED_LEN_MIN: usize = 2048;
+const PIECE_LEN: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Tcp {
@@ -131,7 +129,7 @@ impl Sockets {
         }
         match self.tcp.get_mut(id) {
             Some(tcp) if tcp.write_closed => tcp.has_lost = true,
-            Some(tcp) => tcp.unsent.push_back((chunk, paid)),
+            Some(tcp) => tcp.unsent.push_back((chunk.apart(), paid)),
             None => {}
         }
     }
@@ -335,7 +333,7 @@ impl Sockets {
                 Poll::Ready(Ok(0)) => return self.end(id),
                 Poll::Ready(Ok(len)) if len < len_max => {
                     let memory = &mut self.memory;
-                    let chunk = Chunk::copy(&self.small[..len], |bytes| copy_into(memory, bytes));
+                    let chunk = Chunk::copy(&self.small[..len], |bytes| memory.copy(bytes));
                     self.pass_on(id, chunk);
                     // Only an end or an error can be behind it.
                     if !ready.intersects(Ready::READ_CLOSED | Ready::ERROR) {
@@ -379,19 +377,19 @@ impl Sockets {
         len: usize,
         room: u64,
     ) -> (Chunk, Option<io::Error>) {
-        let more = room.min(PIECE_LEN) as usize - len;
-        let memory = &mut self.memory;
-        memory.reserve(len + more);
-        memory.extend_from_slice(&self.small[..len]);
+        let more = room.min(PIECE_LEN as u64) as usize - len;
+        let large = &mut self.large;
+        large.reserve(PIECE_LEN);
+        large.extend_from_slice(&self.small[..len]);
         let mut failure = None;
         if more > 0 {
             // An end behind it is met by the next round.
-            let mut sink = |bytes: &[u8]| memory.extend_from_slice(bytes);
+            let mut sink = |bytes: &[u8]| large.extend_from_slice(bytes);
             if let Poll::Ready(Err(error)) = door.tcp_read_with(id, Notify::NEVER, more, &mut sink) {
                 failure = Some(error);
             }
         }
-        (Chunk::Shared(memory.split().freeze()), failure)
+        (take_filled(large, &mut self.memory), failure)
     }
 
     #[inline]
@@ -469,11 +467,23 @@ impl Sockets {
     }
 }
 
+/// What was read into `large`: with that, if it fills half of it and more, and else in `memory`.
+fn take_filled(large: &mut BytesMut, memory: &mut Memory) -> Chunk {
+    if large.len() >= large.capacity() / 2 {
+        return Chunk::Shared(large.split().freeze());
+    }
+    let chunk = Chunk::copy(large, |bytes| memory.copy(bytes));
+    large.clear();
+    chunk
+}
+
 /// Hands a chunk to the stack. What it does not take is left in the chunk.
 #[inline]
 fn write(door: &dyn Door, id: TcpId, chunk: &mut Chunk) -> Poll<io::Result<()>> {
-    if chunk.len() >= OWNED_LEN_MIN {
-        return write_owned(door, id, chunk);
+    if let Chunk::Shared(bytes) = chunk
+        && bytes.len() >= LARGE_LEN
+    {
+        return write_owned(door, id, bytes);
     }
     while !chunk.is_empty() {
         match door.tcp_write(id, Notify::NEVER, chunk) {
@@ -486,8 +496,7 @@ fn write(door: &dyn Door, id: TcpId, chunk: &mut Chunk) -> Poll<io::Result<()>> 
     Poll::Ready(Ok(()))
 }
 
-fn write_owned(door: &dyn Door, id: TcpId, chunk: &mut Chunk) -> Poll<io::Result<()>> {
-    let Chunk::Shared(bytes) = chunk else { return Poll::Ready(Ok(())) };
+fn write_owned(door: &dyn Door, id: TcpId, bytes: &mut Bytes) -> Poll<io::Result<()>> {
     let mut owned = SharedBytes::from_owner(bytes.clone());
     let written = loop {
         match door.tcp_write_owned(id, Notify::NEVER, &mut owned) {
@@ -497,6 +506,35 @@ fn write_owned(door: &dyn Door, id: TcpId, chunk: &mut Chunk) -> Poll<io::Result
             Poll::Pending => break Poll::Pending,
         }
     };
-    chunk.advance(chunk.len() - owned.len());
+    bytes.advance(bytes.len() - owned.len());
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fills_less_than_half_takes_no_more_than_it_needs() {
+        let (mut large, mut memory) = (BytesMut::with_capacity(PIECE_LEN), Memory::default());
+        let place = large.as_ptr();
+        for len in [100, 2048, PIECE_LEN / 2 - 1] {
+            large.resize(len, 7);
+            let chunk = take_filled(&mut large, &mut memory);
+            assert_eq!((chunk.len(), large.len(), large.capacity()), (len, 0, PIECE_LEN));
+            assert_ne!(chunk.as_ptr(), place, "{len} bytes keep {PIECE_LEN}");
+        }
+        large.resize(PIECE_LEN / 2, 7);
+        let chunk = take_filled(&mut large, &mut memory);
+        assert_eq!((chunk.len(), chunk.as_ptr()), (PIECE_LEN / 2, place), "copied");
+    }
+
+    #[test]
+    fn a_small_write_that_waits_keeps_nobody_elses_memory() {
+        let shared = Bytes::from(vec![7; 4096]);
+        let [small, large] = [100, LARGE_LEN].map(|len| Chunk::Shared(shared.slice(..len)).apart());
+        assert_eq!((small.len(), large.as_ptr()), (100, shared.as_ptr()));
+        drop(large);
+        assert!(shared.is_unique(), "{} bytes keep {}", small.len(), shared.len());
+    }
 }
