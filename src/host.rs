@@ -389,25 +389,46 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "futures do nothing unless awaited"]
     pub struct Scope<F> {
-        host: Option<ShardId>,
-        // `None` only while it is being dropped.
         #[pin]
-        future: Option<F>,
+        future: F,
+        // Behind the future, and so dropped after it.
+        chosen: Chosen,
     }
 
     impl<F> PinnedDrop for Scope<F> {
         /// The destructors of a future that is cancelled are its code as well.
         fn drop(this: Pin<&mut Self>) {
-            let mut this = this.project();
-            let _entered = choose(*this.host);
-            this.future.set(None);
+            this.project().chosen.enter_for_good();
+        }
+    }
+}
+
+/// The host of a [`Scope`]; while that is dropped, the one that was current before.
+#[derive(Debug)]
+struct Chosen {
+    host: Option<ShardId>,
+    is_entered: bool,
+}
+
+impl Chosen {
+    /// Makes the host current until this is dropped.
+    fn enter_for_good(&mut self) {
+        self.host = CURRENT.replace(self.host);
+        self.is_entered = true;
+    }
+}
+
+impl Drop for Chosen {
+    fn drop(&mut self) {
+        if self.is_entered {
+            CURRENT.set(self.host);
         }
     }
 }
 
 impl<F> Scope<F> {
     pub(crate) fn new(host: Option<ShardId>, future: F) -> Scope<F> {
-        Scope { host, future: Some(future) }
+        Scope { future, chosen: Chosen { host, is_entered: false } }
     }
 }
 
@@ -416,8 +437,8 @@ impl<F: Future> Future for Scope<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _entered = choose(*this.host);
-        this.future.as_pin_mut().expect("nobody polls what is being dropped").poll(cx)
+        let _entered = choose(this.chosen.host);
+        this.future.poll(cx)
     }
 }
 
