@@ -7,7 +7,7 @@
 mod info;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
@@ -38,16 +38,16 @@ const READ_LEN: usize = 65_536;
 /// What an IP packet may have: cutting it to the link's MTU is the kernel's affair.
 const PACKET_LEN_MAX: usize = 65_535;
 
-/// Calls of a turn that are answered at once, where they could have waited. Further ones wait for the next turn: a task for
-/// which there is always something would let no other run, and no timer expire.
-const ASKED_COUNT_MAX: usize = 1024;
+/// Calls of a socket in one turn that are answered at once, where they could have waited. Further ones wait for the next turn:
+/// a task for which there is always something would let no other run, and no timer expire.
+const ASKED_COUNT_MAX: usize = 128;
 
 /// The sockets of one thread.
 pub(crate) struct KernelShard {
     sockets: RefCell<Sockets>,
     wakers: RefCell<Wakers>,
-    /// Calls that could have waited, since the turn began.
-    asked_count: Cell<usize>,
+    /// Calls that could have waited, since the turn began, of each socket.
+    asked: RefCell<HashMap<Socket, usize>>,
     /// Sockets for which a call waits for the next turn.
     put_off: RefCell<Vec<Socket>>,
     /// What reads without a buffer of the caller's go through.
@@ -162,7 +162,7 @@ impl KernelShard {
         KernelShard {
             sockets: RefCell::new(sockets),
             wakers: RefCell::default(),
-            asked_count: Cell::new(0),
+            asked: RefCell::default(),
             put_off: RefCell::default(),
             buffer: Cell::default(),
             lingering: RefCell::default(),
@@ -195,9 +195,7 @@ impl KernelShard {
         notify: Notify<'_>,
         op: impl FnOnce(&mut Sockets, Key) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if notify.waker().is_some() && self.asked_count.replace(self.asked_count.get() + 1) >= ASKED_COUNT_MAX
-        {
-            self.put_off.borrow_mut().push(id.socket());
+        if self.is_put_off(id.socket(), &notify) {
             self.wait(id, side, notify);
             return Poll::Pending;
         }
@@ -211,6 +209,21 @@ impl KernelShard {
             self.wait(id, side, notify);
         }
         poll
+    }
+
+    /// Whether a socket has had its share of the turn. Whoever asks is to wait then, and is woken in the next.
+    fn is_put_off(&self, socket: Socket, notify: &Notify<'_>) -> bool {
+        if notify.waker().is_none() {
+            return false;
+        }
+        let mut asked = self.asked.borrow_mut();
+        let count = asked.entry(socket).or_insert(0);
+        *count += 1;
+        let is_put_off = *count > ASKED_COUNT_MAX;
+        if is_put_off {
+            self.put_off.borrow_mut().push(socket);
+        }
+        is_put_off
     }
 
     fn wait<I: Named>(&self, id: I, side: Side, notify: Notify<'_>) {
@@ -297,7 +310,7 @@ impl KernelShard {
 impl Turn for KernelShard {
     fn receive(&self, now: Instant) -> usize {
         self.now.set(now);
-        self.asked_count.set(0);
+        self.asked.borrow_mut().clear();
         if !self.mailbox.is_empty() {
             self.mailbox.take().into_iter().for_each(|farewell| self.bid(farewell));
         }
@@ -611,7 +624,7 @@ impl Door for Rc<KernelShard> {
             Side::Read => ready.is_readable(),
             Side::Write => ready.wakes_writer(),
         };
-        if wanted {
+        if wanted && !self.is_put_off(socket, &notify) {
             return Poll::Ready(Ok(ready));
         }
         match socket {

@@ -91,8 +91,8 @@ pub use hayase_stack::{AddressState, Cidr};
 pub use host::{Entered, Host, Scope};
 pub use reactor::Reactor;
 pub use runtime::{
-    Builder, DeviceSpec, DpdkSpec, LinkSpec, Model, NetmapSpec, ParseModelError, ParseSpecError, Runtime,
-    TapSpec, WireSpec, XdpKeep, XdpMode, XdpSpec,
+    Builder, DeviceSpec, DpdkSpec, Enter, LinkSpec, Model, NetmapSpec, ParseModelError, ParseSpecError,
+    Runtime, TapSpec, WireSpec, XdpKeep, XdpMode, XdpSpec,
 };
 pub use steering::AcceptPolicy;
 pub use task::{spawn, spawn_on};

@@ -156,9 +156,10 @@ impl<I: SocketId> Wide<I> {
     pub(crate) fn towards(&self, remote: SocketAddr) -> io::Result<(&Handle<I>, SocketAddr)> {
         match self {
             Wide::One(handle) => Ok((handle, scope::inward_only(handle.shard(), remote)?)),
+            // Connected, it is on one, too.
             Wide::Each(each) => {
                 let handle = &*each.towards(remote)?.handle;
-                Ok((handle, scope::inward(handle.shard(), remote)))
+                Ok((handle, scope::inward_only(handle.shard(), remote)?))
             }
         }
     }

@@ -308,7 +308,7 @@ impl Udp {
         if !self.unread.is_empty() {
             ready |= Ready::READABLE;
         }
-        if self.sending < DATAGRAMS_MAX || self.unsent.is_some() {
+        if self.sending < DATAGRAMS_MAX {
             ready |= Ready::WRITABLE;
         }
         if self.error.is_some() {

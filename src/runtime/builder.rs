@@ -163,7 +163,7 @@ impl Builder {
         self
     }
 
-    /// Uses these offloads, as far as the device has them, whatever its spec says.
+    /// Uses these offloads, of those that the device has and its spec leaves (`offloads=`).
     pub fn offloads(mut self, offloads: Offloads) -> Builder {
         self.network.offloads = Some(offloads);
         self

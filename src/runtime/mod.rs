@@ -136,6 +136,8 @@ impl Drop for Turning<'_> {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
+        // What destructors of tasks do, they do on this runtime's host.
+        let _default = (host::default_to(self.host()), host::forget_chosen());
         // The other cores' networks may need this one to send.
         self.workers.stop(&self.reactor);
         // Tasks own sockets: they go while the network is still there.

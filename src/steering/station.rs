@@ -161,8 +161,12 @@ impl Station {
             News::Ready(service, core) => self.one_is_ready(service, core),
             News::Opened(service, core) => {
                 self.table.borrow_mut().open(service, core);
-                self.pin_all(service, stack);
-                self.making_way.borrow_mut().push((service, core, now + JOIN_TIME));
+                match service.kind {
+                    Kind::Tcp => self.making_way.borrow_mut().push((service, core, now + JOIN_TIME)),
+                    // Sockets with a peer stay where they are. Most ports are of one core alone.
+                    Kind::Udp if self.sockets.borrow().contains_key(&service) => self.pin_all(service, stack),
+                    Kind::Udp | Kind::Echo => {}
+                }
             }
             News::Closed(service, core) => self.table.borrow_mut().close(service, core),
             News::Pinned(flow, core) => self.table.borrow_mut().pin(flow, core),
@@ -209,8 +213,8 @@ impl Station {
         remote: SocketAddr,
     ) -> Result<(), Error> {
         stack.udp_connect(id, remote)?;
-        let number = stack.udp_local_addr(id)?.port();
-        self.pin_all(Service { kind: Kind::Udp, number }, stack);
+        let source = SocketAddr::new(remote.ip(), remote.port());
+        self.keep(FlowKey { source, destination: stack.udp_local_addr(id)?, udp: true });
         Ok(())
     }
 
@@ -401,11 +405,15 @@ impl Station {
             Kind::Echo => return,
         };
         for (local, remote) in flows {
-            let flow = FlowKey { source: remote, destination: local, udp: service.kind == Kind::Udp };
-            let home = self.table.borrow().home_of_flow(&flow);
-            if home != self.core {
-                self.pin(flow);
-            }
+            self.keep(FlowKey { source: remote, destination: local, udp: service.kind == Kind::Udp });
+        }
+    }
+
+    /// Pins a flow of ours if it would be at home elsewhere.
+    fn keep(&self, flow: FlowKey) {
+        let home = self.table.borrow().home_of_flow(&flow);
+        if home != self.core {
+            self.pin(flow);
         }
     }
 
@@ -433,7 +441,12 @@ impl Station {
             false => !stack.tcp_has_flow(flow.destination, flow.source),
         };
         let over: Vec<_> = self.pinned.borrow_mut().extract_if(.., is_over).collect();
-        over.into_iter().for_each(|flow| self.unpin(flow));
+        for flow in over {
+            // Another core may have it by now.
+            if self.table.borrow().home_of_flow(&flow) == self.core {
+                self.unpin(flow);
+            }
+        }
     }
 
     /// Accepts, and deals what comes here to all cores that listen there, as the policy says.

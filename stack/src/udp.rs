@@ -42,6 +42,9 @@ struct UdpSocket<F> {
     error: Option<Error>,
     /// A sender waits for the device: the socket's place in the list of those.
     blocked_at: Option<usize>,
+    /// The turn in which it last sent, and how many datagrams then.
+    sent_in: u32,
+    sent_count: u32,
     events: Ready,
 }
 
@@ -52,7 +55,7 @@ const DATAGRAM_LEN: usize = 128;
 const PAYLOAD_MAX_V4: usize = 65_507;
 const PAYLOAD_MAX_V6: usize = 65_527;
 
-/// Datagrams that are sent before their sender waits for the next turn, also where no device asks for that: those to this
+/// Datagrams that a socket sends before its sender waits for the next turn, also where no device asks for that: those to this
 /// host itself, and those to a neighbour whose address nobody knows. Or a task that sends without end would let no other
 /// run, and no timer expire.
 const SENT_COUNT_MAX: u32 = 1024;
@@ -67,8 +70,8 @@ pub(crate) struct Udp<F> {
     ready: Vec<u32>,
     /// Sockets whose sender waits for the device.
     blocked: Vec<u32>,
-    /// Datagrams sent in this turn.
-    sent_count: u32,
+    /// The number of the turn.
+    turn: u32,
     /// What all datagrams that wait take.
     memory_len: usize,
 }
@@ -81,7 +84,7 @@ impl<F: Frame> Udp<F> {
             connected: HashMap::with_hasher(FixedState::with_seed(random.table_keys()[1])),
             ready: Vec::new(),
             blocked: Vec::new(),
-            sent_count: 0,
+            turn: 0,
             memory_len: 0,
         }
     }
@@ -114,6 +117,8 @@ impl<F: Frame> Udp<F> {
             memory_len: 0,
             error: None,
             blocked_at: None,
+            sent_in: 0,
+            sent_count: 0,
             events: Ready::EMPTY,
         };
         let (index, generation) = self.sockets.insert(socket).map_err(|_| Error::TooManySockets)?;
@@ -233,21 +238,24 @@ impl<F: Frame> Udp<F> {
         to: Option<SocketAddr>,
         egress: &mut Egress<'_, F, D>,
     ) -> Poll<Result<usize, Error>> {
-        let Udp { sockets, blocked, sent_count, .. } = self;
+        let Udp { sockets, blocked, turn, .. } = self;
         let Some(socket) = sockets.get_generation_mut(id.index, id.generation) else {
             return Poll::Ready(Err(Error::StaleHandle));
         };
         if let Some(error) = socket.error.take() {
             return Poll::Ready(Err(error));
         }
-        let sent = if *sent_count < SENT_COUNT_MAX {
+        if socket.sent_in != *turn {
+            (socket.sent_in, socket.sent_count) = (*turn, 0);
+        }
+        let sent = if socket.sent_count < SENT_COUNT_MAX {
             socket.transmit(bytes, to, egress)
         } else {
             Err(Refusal::Full)
         };
         match sent {
             Ok(()) => {
-                *sent_count += 1;
+                socket.sent_count += 1;
                 Poll::Ready(Ok(bytes.len()))
             }
             Err(Refusal::Full) => {
@@ -343,7 +351,7 @@ impl<F: Frame> Udp<F> {
     /// A turn ends: whoever sends without end has let others run.
     #[inline]
     pub(crate) fn end_turn(&mut self) {
-        self.sent_count = 0;
+        self.turn = self.turn.wrapping_add(1);
     }
 
     /// The device has room again.

@@ -71,12 +71,18 @@ static FILE *log_stream;
 static char *log_text;
 static size_t log_len;
 
-/* From here on, what DPDK logs is kept. One thread at a time, which the caller sees to. */
+/*
+ * From here on, what DPDK logs is kept. One thread at a time, which the caller sees to. The stream is opened once and never
+ * closed: threads of DPDK's own may still be writing to it when the log goes its usual way again.
+ */
 void hayase_log_begin(void)
 {
-	log_stream = open_memstream(&log_text, &log_len);
-	if (log_stream != NULL)
-		rte_openlog_stream(log_stream);
+	if (log_stream == NULL)
+		log_stream = open_memstream(&log_text, &log_len);
+	if (log_stream == NULL)
+		return;
+	rewind(log_stream);
+	rte_openlog_stream(log_stream);
 }
 
 /* Copies the end of what was logged, and lets the log go its usual way again. Returns its length. */
@@ -87,14 +93,12 @@ size_t hayase_log_end(char *into, size_t into_len)
 	if (log_stream == NULL)
 		return 0;
 	rte_openlog_stream(NULL);
-	fclose(log_stream);
-	if (log_text != NULL) {
+	flockfile(log_stream);
+	if (fflush(log_stream) == 0 && log_text != NULL) {
 		len = RTE_MIN(log_len, into_len);
 		memcpy(into, log_text + log_len - len, len);
-		free(log_text);
 	}
-	log_stream = NULL;
-	log_text = NULL;
+	funlockfile(log_stream);
 	return len;
 }
 
@@ -199,7 +203,10 @@ int hayase_port_info(uint16_t port, struct hayase_port_info *info)
 	info->lro_len_max = of_driver.max_lro_pkt_size;
 	info->queues_max = RTE_MIN(of_driver.max_rx_queues, of_driver.max_tx_queues);
 	info->mtu_max = of_driver.max_mtu;
+	/* Of a super-segment, and of any other frame. 0 is unknown. */
 	info->fragments_max = of_driver.tx_desc_lim.nb_seg_max;
+	if (of_driver.tx_desc_lim.nb_mtu_seg_max != 0)
+		info->fragments_max = RTE_MIN(info->fragments_max, of_driver.tx_desc_lim.nb_mtu_seg_max);
 	info->table_len = of_driver.reta_size;
 	info->key_len = of_driver.hash_key_size;
 	return 0;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::Poll;
 
@@ -308,6 +308,12 @@ fn find(slots: &mut [Slot], key: Key) -> Option<&mut Socket> {
 }
 
 #[cold]
+/// Whether what is meant for one address may come to the other: `[::]` takes IPv4 as well.
+fn overlap(one: IpAddr, other: IpAddr) -> bool {
+    let takes = |any: IpAddr, addr: IpAddr| any.is_unspecified() && (any.is_ipv6() || addr.is_ipv4());
+    one == other || takes(one, other) || takes(other, one)
+}
+
 fn stale() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "this socket was closed")
 }
@@ -365,9 +371,7 @@ impl Sockets {
         for socket in self.sockets() {
             let Socket::Listener(listener) = socket else { continue };
             let other = listener.local_addr()?;
-            let overlaps =
-                other.ip() == addr.ip() || other.ip().is_unspecified() || addr.ip().is_unspecified();
-            if overlaps && other.port() == addr.port() {
+            if other.port() == addr.port() && overlap(other.ip(), addr.ip()) {
                 return Ok(true);
             }
         }

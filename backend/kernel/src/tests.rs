@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -219,6 +219,14 @@ fn threads_share_a_port_and_a_thread_does_not() {
     assert_eq!(one.listen(addr, 8).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     let mut alone = Sockets::new(false).unwrap();
     assert_eq!(alone.listen(addr, 8).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    // IPv6 is another port, but for what takes both.
+    let all = one.listen("0.0.0.0:0".parse().unwrap(), 8).unwrap();
+    let port = one.listener(all).unwrap().local_addr().unwrap().port();
+    let mut listen = |addr: IpAddr| one.listen((addr, port).into(), 8).map_err(|error| error.kind());
+    assert!(listen(Ipv6Addr::LOCALHOST.into()).is_ok());
+    for taken in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::UNSPECIFIED.into()] {
+        assert_eq!(listen(taken), Err(io::ErrorKind::AddrInUse));
+    }
 }
 
 /// Two tables are two cores: what comes to one port is for either.

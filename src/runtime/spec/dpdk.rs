@@ -33,7 +33,7 @@ pub struct DpdkSpec {
     pub mtu: usize,
     /// The offloads to be used, as far as the device has them.
     pub offloads: Offloads,
-    /// The longest nap of an idle core whose driver wakes nobody, in milliseconds (`nap=`), 8 if it is not said. A nap is an
+    /// The longest nap of an idle core whose driver wakes nobody, in milliseconds (`nap=`), 16 if it is not said. A nap is an
     /// eighth of the time in which nothing came or went: by so much the next frame may be late. The longer it may be, the
     /// less of a processor an idle core takes.
     pub nap_ms: Option<u16>,

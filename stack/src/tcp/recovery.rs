@@ -453,6 +453,8 @@ impl Recovery {
     pub(super) fn leave_needless(&mut self, una: Seq) {
         if let Some(repair) = &mut self.repair {
             Scoreboard::new(&mut self.flight, &mut repair.account, una).find_all();
+            // Nothing went again in vain, and what is outstanding may well be lost yet.
+            repair.recover = una - 1;
         }
         self.finish();
     }

@@ -88,7 +88,8 @@ fn k_everybody_who_waits_for_the_device_is_woken_once() {
     let to = Some((PEER_V4, 9).into());
     let send = |host: &mut Host, id| host.stack.udp_send(host.now, id, b"x", to, &mut host.device);
     let room = pool.small_count_max;
-    let sent = (0..room).take_while(|_| send(&mut host, sockets[0]).is_ready()).count();
+    let fill = |host: &mut Host, id| (0..room).take_while(|_| send(host, id).is_ready()).count();
+    let sent: usize = sockets.iter().map(|id| fill(&mut host, *id)).sum();
     assert!(sent < room, "the device is full");
     for id in &sockets {
         assert_eq!((send(&mut host, *id), send(&mut host, *id)), (Poll::Pending, Poll::Pending));

@@ -40,7 +40,7 @@ pub(crate) fn describe(error: i32) -> String {
 /// Runs `work` and returns, beside its outcome, the end of what DPDK logged meanwhile. Not for two threads at a time:
 /// callers hold the lock of EAL.
 pub(crate) fn logged<T>(work: impl FnOnce() -> T) -> (T, String) {
-    // SAFETY: the stream is a static of the shim, and callers hold EAL's lock.
+    // SAFETY: the stream is a static of the shim that is never closed, and callers hold EAL's lock.
     unsafe { ffi::hayase_log_begin() };
     let outcome = work();
     let mut text = vec![0; LOG_LEN_MAX];
