@@ -88,3 +88,46 @@ impl<T: Outcome, E> Outcome for Result<T, E> {
         self.as_ref().map_or(true, T::is_failure)
     }
 }
+
+#[cfg(all(test, feature = "kernel"))]
+mod tests {
+    use std::future::pending;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Says how many mains began before this one.
+    fn number(begun: &AtomicUsize) -> usize {
+        begun.fetch_add(1, Ordering::Relaxed)
+    }
+
+    static OF_THREE: AtomicUsize = AtomicUsize::new(0);
+
+    #[crate::main(device = "kernel", cores = 3)]
+    async fn the_second_fails() -> Result<(), &'static str> {
+        match number(&OF_THREE) {
+            1 => Err("no"),
+            _ => pending().await,
+        }
+    }
+
+    #[test]
+    fn one_that_fails_ends_the_others() {
+        assert_eq!(the_second_fails(), Err("no"));
+    }
+
+    static OF_TWO: AtomicUsize = AtomicUsize::new(0);
+
+    #[crate::main(device = "kernel", cores = 2)]
+    async fn each_waits_for_the_other() -> Result<(), &'static str> {
+        number(&OF_TWO);
+        while OF_TWO.load(Ordering::Relaxed) < 2 {
+            crate::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn they_run_at_the_same_time_each_once() {
+        assert_eq!(each_waits_for_the_other(), Ok(()));
+        assert_eq!(number(&OF_TWO), 2);
+    }
+}

@@ -4,7 +4,7 @@ use hayase_device::{Frame, RxMeta};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 /// Frames that wait in one ring: a few bursts. At 1.5 KB each that is less than a megabyte.
-const RING_LEN: usize = 512;
+pub(super) const RING_LEN: usize = 512;
 
 /// Buffers above this length are not kept for the next frame: a super-frame is rare.
 const BUFFER_LEN_KEPT: usize = 4096;

@@ -133,6 +133,7 @@ impl Device for Satellite {
 mod tests {
     use super::*;
     use crate::steering::fabric::seats;
+    use crate::steering::ring::RING_LEN;
     use crate::steering::{AcceptPolicy, Station, Steered};
     use hayase_device::conformance::PEER_MAC;
     use hayase_device::conformance::packet::{Ip, Packet, assert_pieces, raw};
@@ -198,6 +199,28 @@ mod tests {
         let mut burst = Burst::new(1);
         peer.receive(&mut burst);
         assert_eq!(burst.drain().next().unwrap().0.bytes(), bytes);
+    }
+
+    #[test]
+    fn what_the_uplink_has_no_room_for_is_dropped_and_counted() {
+        let (mut real, mut satellite, _peer) = bed(Offloads::ALL);
+        let bytes = raw(satellite.mac(), PEER_MAC, 60);
+        let mut send = |count| {
+            for _ in 0..count {
+                let mut frame = satellite.alloc(bytes.len()).unwrap();
+                frame.extend(bytes.len()).unwrap().copy_from_slice(&bytes);
+                satellite.transmit(frame, TxMeta::default());
+            }
+            let mut drops = Vec::new();
+            satellite.drops(&mut |name, count| drops.push((name, count)));
+            (satellite.room(), drops)
+        };
+        assert_eq!(send(RING_LEN), (0, vec![("tx_dropped", 0)]));
+        assert_eq!(send(3), (0, vec![("tx_dropped", 3)]));
+        // The core with the queue takes them, and there is room again.
+        let taken = real.gather();
+        assert!(taken > 1, "{taken}");
+        assert_eq!(send(1), (taken - 1, vec![("tx_dropped", 3)]));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use hayase_device::{Burst, Caps, Device, Frame, Interest, Offloads, Rss, RxMeta,
 use hayase_stack::Config;
 
 use super::AcceptPolicy;
+use super::arrival::{Arrival, classify};
 use super::ring::{Passed, Receiver, Sender, ring};
 use crate::host::Host;
 use crate::net::{EchoSocket, TcpListener, TcpSocket, TcpStream, UdpSocket};
@@ -51,24 +52,29 @@ struct Nic {
     mac: [u8; 6],
     pool: Pool,
     dropped: u64,
+    /// Segments that came in.
+    segments: u64,
 }
+
+/// The name by which a NIC counts the segments that came in at its queue, whosever they are.
+const SEGMENTS: &str = "rx_segments";
 
 impl Nic {
     fn new(cables: Vec<(Sender, Receiver)>, spreading: Spreading, rss: Option<Rss>, mac: u8) -> Nic {
         let pool = Pool::new(PoolConfig::default());
         let (caps, mac) = (Caps::ethernet(1500), [2, 0, 0, 0, 0, mac]);
-        Nic { cables, spreading, rss, next: 0, caps, mac, pool, dropped: 0 }
+        Nic { cables, spreading, rss, next: 0, caps, mac, pool, dropped: 0, segments: 0 }
     }
 
     fn cable_of(&mut self, frame: &[u8]) -> usize {
-        match (self.spreading, super::arrival::classify(frame), &self.rss) {
+        match (self.spreading, classify(frame), &self.rss) {
             // NICs hash fragments by what all of a packet have in common.
-            (_, super::arrival::Arrival::Fragment(key, _), _) => key.ident as usize % self.cables.len(),
+            (_, Arrival::Fragment(key, _), _) => key.ident as usize % self.cables.len(),
             (Spreading::RoundRobin, ..) => {
                 self.next = (self.next + 1) % self.cables.len();
                 self.next
             }
-            (Spreading::Rss, super::arrival::Arrival::Flow(flow), Some(rss)) => {
+            (Spreading::Rss, Arrival::Flow(flow), Some(rss)) => {
                 usize::from(rss.queue(&flow)) % self.cables.len()
             }
             _ => 0,
@@ -96,6 +102,8 @@ impl Device for Nic {
         for (_, cable) in &mut self.cables {
             while burst.room() > 0 && cable.len() > 0 {
                 cable.take(|parcel| {
+                    let arrival = classify(&parcel.bytes);
+                    self.segments += u64::from(matches!(arrival, Arrival::Flow(flow) if !flow.udp));
                     let mut frame = self.pool.alloc(parcel.bytes.len()).expect("the pool is large");
                     let bytes = frame.extend(parcel.bytes.len()).expect("it fits");
                     bytes.copy_from_slice(&parcel.bytes);
@@ -142,6 +150,7 @@ impl Device for Nic {
 
     fn drops(&self, count: &mut dyn FnMut(&'static str, u64)) {
         count("tx_dropped", self.dropped);
+        count(SEGMENTS, self.segments);
     }
 }
 

@@ -186,8 +186,15 @@ impl Site {
     /// # Panics
     /// If it does not connect.
     pub fn dialled(&self) -> TcpStream {
+        self.dialled_at(kernel_address(self.family))
+    }
+
+    /// The same at another address of the kernel's.
+    ///
+    /// # Panics
+    /// If it does not connect.
+    pub fn dialled_at(&self, to: IpAddr) -> TcpStream {
         let listener = kernel::listen(&self.namespace, self.family);
-        let to = kernel_address(self.family);
         let mut control = self.order(&format!("CONNECT {to} {}", kernel::port(&listener)));
         let stream = kernel::accept(&listener);
         let mut answer = String::new();
@@ -323,14 +330,14 @@ pub fn address(family: Family, number: u8) -> IpAddr {
 /// namespace of its own.
 #[macro_export]
 macro_rules! matrix {
-    ($($(#[$attribute:meta])* fn $name:ident($site:ident) $body:block)*) => {$(
+    (@beside $others:tt $($(#[$attribute:meta])* fn $name:ident($site:ident) $body:block)*) => {$(
         $(#[$attribute])*
         mod $name {
             use super::*;
 
             fn case($site: &$crate::Site) $body
 
-            $crate::matrix! { @cases
+            $crate::matrix! { @cases {
                 v4_offloads_all: Tap, V4, All;
                 v4_offloads_none: Tap, V4, None;
                 v6_offloads_all: Tap, V6, All;
@@ -341,14 +348,30 @@ macro_rules! matrix {
                 v6_kernel: Kernel, V6, All;
                 v4_dpdk: Dpdk, V4, All;
                 v6_dpdk_offloads_none: Dpdk, V6, None;
-            }
+            } }
+            $crate::matrix! { @cases $others }
         }
     )*};
-    (@cases $($case:ident: $device:ident, $family:ident, $offloads:ident;)*) => {$(
+    (@cases { $($case:ident: $device:ident, $family:ident, $offloads:ident;)* }) => {$(
         #[test]
         fn $case() {
             let (device, family) = ($crate::Device::$device, $crate::Family::$family);
             $crate::Site::run(device, family, $crate::Offloads::$offloads, case);
         }
     )*};
+    ($($functions:tt)*) => {
+        $crate::matrix! { @beside {} $($functions)* }
+    };
+}
+
+/// The same, and with every offload and with none over AF_XDP as well. For what takes no time: elsewhere, the half of it
+/// that [`matrix!`] has is enough.
+#[macro_export]
+macro_rules! matrix_in_full {
+    ($($functions:tt)*) => {
+        $crate::matrix! {
+            @beside { v4_xdp_offloads_none: Xdp, V4, None; v6_xdp: Xdp, V6, All; }
+            $($functions)*
+        }
+    };
 }

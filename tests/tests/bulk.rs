@@ -44,4 +44,14 @@ matrix! {
         kernel::echo_of_pattern(&stream, *BYTES);
         report(site, "from the kernel and back", start.elapsed());
     }
+
+    /// The same on a connection that we have opened, to a server of the kernel's.
+    fn from_a_server_of_the_kernel_to_us_and_back(site) {
+        let _alone = site::heavy();
+        let _server = site.serve_control();
+        let stream = site.dialled();
+        let start = Instant::now();
+        kernel::echo_of_pattern(&stream, *BYTES);
+        report(site, "from a server of the kernel and back", start.elapsed());
+    }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hayase_tests::kernel::{self, tcp_state};
 use hayase_tests::pattern::{expect_pattern, pattern, write_pattern};
 use hayase_tests::site::{CONTROL_PORT, kernel_address};
-use hayase_tests::{Site, matrix};
+use hayase_tests::{Site, matrix_in_full};
 
 /// How late something may be that is said to happen at once.
 const SOON: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ fn expect_orderly_end(site: &Site, stream: TcpStream) {
     });
 }
 
-matrix! {
+matrix_in_full! {
     fn close_ends_the_stream_at_once(site) {
         let _server = site.serve_control();
         let mut stream = site.order("CLOSE");

@@ -1,6 +1,6 @@
 //! What the documents say of the code, as far as a test can look.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -108,6 +108,118 @@ fn a_row_that_names_what_is_not_there_has_faults() {
     ] {
         assert_eq!(faults(&good.replace(part, other), &sources).len(), 1, "{other}");
     }
+}
+
+const BENCHMARKS: &str = "docs/BENCHMARKS.md";
+
+/// What documents quote of `benches/baseline`: where, in which words, with a `#` for each figure, and of which stages these
+/// are. Whoever writes other words there writes them here as well.
+const QUOTES: [(&str, &str, &[&str]); 10] = [
+    (
+        BENCHMARKS,
+        ": # with 32 connections, # in software, # with one, # with one among 10,000.",
+        &[
+            "async-round-trip-32",
+            "async-round-trip-32-software-checksum",
+            "async-round-trip-1",
+            "async-round-trip-1-of-10000",
+        ],
+    ),
+    (BENCHMARKS, "| 10,000 | #, the stack alone |", &["stack-round-trip-10000"]),
+    (BENCHMARKS, "with 32 connections the same is #)", &["stack-round-trip-32"]),
+    (
+        BENCHMARKS,
+        "| 1 | # | | | 32 | # | # | | 1 active among 10,000 | # | | | 10,000 | # | |",
+        &[
+            "stack-round-trip-1",
+            "stack-round-trip-32",
+            "stack-round-trip-32-software-checksum",
+            "stack-round-trip-1-of-10000",
+            "stack-round-trip-10000",
+        ],
+    ),
+    (BENCHMARKS, "| ratio | |---|---|---|---| | 1 | # | # |", &["async-round-trip-1", "stack-round-trip-1"]),
+    (BENCHMARKS, "| 32 | # | # | 1.", &["async-round-trip-32", "stack-round-trip-32"]),
+    (
+        BENCHMARKS,
+        "Through the async API it is # (`benches/count async-bulk-64k-owned`",
+        &["async-bulk-64k-owned"],
+    ),
+    (BENCHMARKS, "; # where a write is as long as the longest segment,", &["async-bulk-segment-owned"]),
+    (BENCHMARKS, "Bulk of owned bytes through the async API: # instructions", &["async-bulk-64k-owned"]),
+    (BENCHMARKS, "A connection costs some # instructions from SYN to TIME_WAIT", &["stack-connect-close"]),
+];
+
+/// How far a figure may be from the one that is quoted, as far as a stage may go without a new figure (`benches/gate`).
+const DIFFERENCE_MAX: f64 = 0.02;
+
+/// What each stage costs, by the lines of `benches/baseline`.
+fn baseline() -> BTreeMap<String, f64> {
+    let text = document("benches/baseline");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let stage = |line: &str| {
+        let mut words = line.split_whitespace();
+        Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
+    };
+    lines.filter_map(stage).collect()
+}
+
+/// The figures for which the words have a `#`, if these words are in the text.
+fn figures(text: &str, words: &str) -> Option<Vec<f64>> {
+    let (start, rest) = words.split_once('#')?;
+    let figures_at = |at: usize| {
+        let mut text = &text[at + start.len()..];
+        let figure = |after: &str| {
+            let len = text.find(|character: char| !character.is_ascii_digit() && character != ',')?;
+            let digits = text[..len].trim_end_matches(',');
+            text = text[digits.len()..].strip_prefix(after)?;
+            digits.replace(',', "").parse().ok()
+        };
+        rest.split('#').map(figure).collect()
+    };
+    text.match_indices(start).find_map(|(at, _)| figures_at(at))
+}
+
+/// What is wrong with what a text says of stages.
+fn untrue(text: &str, words: &str, stages: &[&str], baseline: &BTreeMap<String, f64>) -> Vec<String> {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let Some(figures) = figures(&text, words).filter(|figures| figures.len() == stages.len()) else {
+        return vec![format!("nothing like \"{words}\": change QUOTES in tests/tests/docs.rs with it")];
+    };
+    let fault = |(stage, figure): (&&str, f64)| match baseline.get(*stage) {
+        Some(cost) if (figure - cost).abs() <= DIFFERENCE_MAX * cost => None,
+        Some(cost) => Some(format!("{figure} for {stage}, which costs {cost}")),
+        None => Some(format!("{figure} for {stage}, which benches/baseline does not have")),
+    };
+    stages.iter().zip(figures).filter_map(fault).collect()
+}
+
+#[test]
+fn quoted_figures_are_those_of_the_baseline() {
+    let baseline = baseline();
+    assert!(baseline.len() > 30, "only {} stages", baseline.len());
+    let faults = |(path, words, stages): &(&str, &str, &[&str])| {
+        let faults = untrue(&document(path), words, stages, &baseline).into_iter();
+        faults.map(|fault| format!("{path}: {fault}")).collect::<Vec<_>>()
+    };
+    let faults: Vec<_> = QUOTES.iter().flat_map(faults).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn a_figure_that_is_another_has_a_fault() {
+    let baseline = BTreeMap::from([("one".to_owned(), 1000.0), ("two".to_owned(), 2000.0)]);
+    let words = "It takes # with one, # with two";
+    for (text, faults) in [
+        ("It takes some. It takes 1,020 with\none, 1,960\nwith two.", 0),
+        ("It takes 1,021 with one, 2,000 with two", 1),
+        ("It takes 979 with one, 2,041 with two", 2),
+        ("It takes 1,000 with one", 1),
+        ("It takes 1,000, with one, 2,000 with two", 1),
+    ] {
+        assert_eq!(untrue(text, words, &["one", "two"], &baseline).len(), faults, "{text}");
+    }
+    assert_eq!(untrue("It takes 1,000 so", "takes # ", &["three"], &baseline).len(), 1);
 }
 
 /// The first program of README.md, which the facade's own tests compile.

@@ -135,6 +135,9 @@ fn tokio_is_a_choice() {
     let forced = product.filter(|dependency| dependency.name == "tokio" && !dependency.optional);
     none("not optional in the facade", forced.map(|dependency| &dependency.name));
     assert!(!graph.built_with("hayase").contains("tokio"), "the default features of the facade build tokio");
+    // A test behind a feature that nobody asks for is never run.
+    let is_itself = |dependency: &Dependency| dependency.kind == Kind::Dev && dependency.name == "hayase";
+    assert!(facade.dependencies.iter().any(is_itself), "the facade's tests are built without the feature");
 
     // The last is what Hayase is compared with, behind a feature of the command.
     let allowed = ["hayase", "hayase-compat", "hayase-peers"];

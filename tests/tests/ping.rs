@@ -1,13 +1,13 @@
 //! ICMP echo, both ways, up to datagrams of several fragments.
 
 use hayase_tests::site::{hayase_address, kernel_address};
-use hayase_tests::{kernel, matrix, rights};
+use hayase_tests::{kernel, matrix_in_full, rights};
 
 /// From nothing over the largest that fits into a frame (1,472 bytes over IPv4, 1,452 over IPv6) to six
 /// fragments.
 const SIZES: [u16; 9] = [0, 56, 1400, 1452, 1453, 1472, 1473, 4000, 8192];
 
-matrix! {
+matrix_in_full! {
     fn the_kernel_pings_us(site) {
         if !rights::has_program("ping") {
             return;

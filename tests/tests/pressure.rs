@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hayase_tests::kernel::{self, connect_from};
 use hayase_tests::pattern::{expect_pattern, hash_to_end, pattern, pattern_hash, write_pattern};
-use hayase_tests::site::{CONTROL_PORT, INTERFACE, PORT, address};
+use hayase_tests::site::{CONTROL_PORT, INTERFACE, PORT};
 use hayase_tests::{Process, binary, matrix, site};
 
 /// More than the buffers of both ends hold together.
@@ -94,14 +94,17 @@ matrix! {
         kernel::eventually("no connection is left", || (site.connections() == 0).then_some(()));
     }
 
+    /// A client of the kernel's and a server.
     fn a_slow_writer_is_answered_byte_by_byte(site) {
-        let _server = site.serve("echo", &[]);
-        let mut stream = site.connect();
+        let _server = site.serve_control();
+        let mut streams = [site.connect(), site.dialled()];
         for byte in pattern(200) {
-            stream.write_all(&[byte]).unwrap();
-            let mut echoed = [0];
-            stream.read_exact(&mut echoed).unwrap();
-            assert_eq!(echoed, [byte]);
+            for stream in &mut streams {
+                stream.write_all(&[byte]).unwrap();
+                let mut echoed = [0];
+                stream.read_exact(&mut echoed).unwrap();
+                assert_eq!(echoed, [byte]);
+            }
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -137,24 +140,29 @@ matrix! {
         site.check_echo();
     }
 
-    /// A peer that is there one moment and answers nothing the next, in the middle of a transfer to it.
+    /// Peers that are there one moment and answer nothing the next, a client and a server, each in the middle of a transfer
+    /// to it.
     fn a_peer_that_vanishes_disturbs_nobody(site) {
         let _server = site.serve_control();
-        let guest = address(site.family, 3);
-        let prefixed = format!("{guest}/{}", if guest.is_ipv4() { 24 } else { 64 });
-        site.namespace.ip(&["address", "add", &prefixed, "dev", INTERFACE]);
-        // A fresh IPv6 address may be tentative for a moment.
-        let mut stream = kernel::eventually("a connection from the new address", || {
-            connect_from(&site.namespace, (guest, 0).into(), site.hayase(CONTROL_PORT)).ok()
+        let guest = site.add_kernel_address(3);
+        let mut client = connect_from(&site.namespace, (guest, 0).into(), site.hayase(CONTROL_PORT)).unwrap();
+        client.write_all(format!("SEND {LEN}\n").as_bytes()).unwrap();
+        let server = site.dialled_at(guest);
+        thread::scope(|scope| {
+            // Our echo of this is read no further than below, so that there is always more.
+            scope.spawn(|| write_pattern(&server, u64::MAX));
+            for mut stream in [&client, &server] {
+                stream.read_exact(&mut [0; 100_000]).unwrap();
+            }
+            let prefixed = format!("{guest}/{}", if guest.is_ipv4() { 24 } else { 64 });
+            site.namespace.ip(&["address", "del", &prefixed, "dev", INTERFACE]);
+            for _ in 0..5 {
+                site.check_echo();
+                thread::sleep(Duration::from_millis(300));
+            }
+            // Whoever writes here hears of nothing else.
+            server.shutdown(Shutdown::Both).unwrap();
         });
-        stream.write_all(format!("SEND {LEN}\n").as_bytes()).unwrap();
-        stream.read_exact(&mut [0; 100_000]).unwrap();
-
-        site.namespace.ip(&["address", "del", &prefixed, "dev", INTERFACE]);
-        for _ in 0..5 {
-            site.check_echo();
-            thread::sleep(Duration::from_millis(300));
-        }
     }
 
     /// The kernel speaks for processes that are gone: it resets what they had.

@@ -5,11 +5,11 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use hayase_tests::kernel::{self, TcpState};
-use hayase_tests::matrix;
+use hayase_tests::matrix_in_full;
 use hayase_tests::pattern::{expect_pattern, write_pattern};
 use hayase_tests::site::{PORT, listens_at};
 
-matrix! {
+matrix_in_full! {
     fn the_server_says_where_it_listens(site) {
         let server = site.serve("echo", &[]);
         let line = server.line(Duration::ZERO, |line| listens_at(line).is_some());

@@ -4,12 +4,12 @@ use std::io::ErrorKind;
 
 use hayase_tests::pattern::pattern;
 use hayase_tests::site::PORT;
-use hayase_tests::{kernel, matrix};
+use hayase_tests::{kernel, matrix_in_full};
 
 /// Both sides of what fits into one frame, over IPv4 (1,472) and IPv6 (1,452), and several fragments.
 const SIZES: [usize; 9] = [0, 1, 1452, 1453, 1472, 1473, 4000, 9000, 20_000];
 
-matrix! {
+matrix_in_full! {
     fn datagrams_come_back_whole(site) {
         let _server = site.serve("echo", &["--udp"]);
         let socket = kernel::udp(&site.namespace, site.hayase(PORT));

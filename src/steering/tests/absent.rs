@@ -11,6 +11,7 @@ use hayase_wire::{Wire, WireConfig, WireDevice};
 
 use super::*;
 use crate::steering::fabric::seats;
+use crate::steering::ring::RING_LEN;
 
 /// What a program does that starts its servers on other cores and goes on with something else on this one.
 #[test]
@@ -78,5 +79,36 @@ fn a_connection_that_moves_to_a_core_that_ends_is_lost_and_no_more() {
             timeout(Duration::from_secs(5), stream.read(&mut [0; 1])).await.expect("it is answered here");
         assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
         server.scope(TcpListener::bind((SERVER, 81))).await.unwrap();
+    });
+}
+
+/// Whoever sends to a core that does not turn fills the ring to it, and no more than that.
+#[test]
+fn what_a_core_that_does_not_turn_has_no_room_for_is_dropped_and_counted() {
+    const SENT: usize = RING_LEN + 100;
+    let (near, far) = Wire::pair(WireConfig::default());
+    let (other, _cable) = Wire::pair(WireConfig::default());
+    let mut seats = seats(2, 2, AcceptPolicy::Local).unwrap().into_iter();
+    let mut here = core(seats.next().unwrap(), near);
+    let _there = core(seats.next().unwrap(), other);
+    let server = here.hosts().next().unwrap();
+    let client = attach_wire(&mut here, far, CLIENT);
+    let backlog = || server.counters().unwrap().get("CPU_BACKLOG");
+    let executor = Executor::new().unwrap();
+    executor.block_on(&here, async {
+        let port = super::flows::port_of_queue(1);
+        let socket = client.scope(UdpSocket::bind((CLIENT, port))).await.unwrap();
+        for _ in 0..SENT {
+            socket.send_to(b"anybody?", (SERVER, super::flows::PORT)).await.unwrap();
+            // Each goes in a turn of its own: no queue on the way is long enough for all.
+            sleep(Duration::from_micros(1)).await;
+        }
+        let counted = async {
+            while backlog() != Some((SENT - RING_LEN) as u64) {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let counted = timeout(Duration::from_secs(5), counted).await;
+        assert!(counted.is_ok(), "{SENT} sent, and dropped {:?}", backlog());
     });
 }

@@ -6,10 +6,10 @@ use tokio::sync::oneshot;
 use super::*;
 
 /// Both cores have a UDP socket there.
-const PORT: u16 = 5000;
+pub(super) const PORT: u16 = 5000;
 
 /// A port of the client, what comes from which to that one the NIC brings to this queue.
-fn port_of_queue(queue: u16) -> u16 {
+pub(super) fn port_of_queue(queue: u16) -> u16 {
     let flow =
         |port| FlowKey { source: (CLIENT, port).into(), destination: (SERVER, PORT).into(), udp: true };
     (6000..7000).find(|port| Rss::even(2).queue(&flow(*port)) == queue).expect("one in two is")
@@ -101,36 +101,73 @@ fn a_socket_with_a_peer_hears_of_it_whoever_else_has_its_port() {
     }
 }
 
+/// Echoes at a port of the client until the server lets in.
+async fn serve_connections() {
+    let listener = TcpListener::bind((CLIENT, 90)).await.unwrap();
+    drop(spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(spawn(echo_one(stream)));
+        }
+    }));
+    wait_at_the_gate().await;
+}
+
+/// Has the client echo on a new connection, which is returned.
+async fn ask_client() -> TcpStream {
+    // It may not listen yet.
+    let mut stream = loop {
+        match TcpStream::connect((CLIENT, 90)).await {
+            Ok(stream) => break stream,
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}"),
+        }
+        sleep(Duration::from_millis(5)).await;
+    };
+    stream.write_all(b"ping").await.unwrap();
+    let mut buf = [0; 4];
+    stream.read_exact(&mut buf).await.unwrap();
+    assert_eq!(&buf, b"ping");
+    stream
+}
+
 /// A NIC that hashes addresses alone brings everything of a peer to one queue, whatever the port.
 #[test]
 fn every_core_connects_to_a_peer_whose_answers_come_to_one() {
     let rss = Rss::new(&HASH_KEY_MICROSOFT, &[0, 1], HashFields::ADDRESSES);
     let site = site_by(Runtime::builder().cores(2), 2, Spreading::Rss, Some(rss.expect("a table of two")));
-    let client = || async {
-        let listener = TcpListener::bind((CLIENT, 90)).await.unwrap();
-        drop(spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                drop(spawn(echo_one(stream)));
-            }
-        }));
-        wait_at_the_gate().await;
-    };
-    let ask = || async {
-        let mut stream = loop {
-            match TcpStream::connect((CLIENT, 90)).await {
-                Ok(stream) => break stream,
-                Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}"),
-            }
-            sleep(Duration::from_millis(5)).await;
-        };
-        stream.write_all(b"ping").await.unwrap();
-        let mut buf = [0; 4];
-        stream.read_exact(&mut buf).await.unwrap();
-        assert_eq!(&buf, b"ping");
-    };
-    play(site, client, || async move {
+    play(site, serve_connections, || async move {
         for core in [0, 1] {
-            spawn_on(core, ask).unwrap().await.unwrap();
+            spawn_on(core, || async { drop(ask_client().await) }).unwrap().await.unwrap();
+        }
+        let gate = let_in().await;
+        drop(gate.accept().await.unwrap());
+    });
+}
+
+/// Where the NIC hashes ports as well, each core chooses one to which the answers come: no segment comes in at one core
+/// that the stack of another gets.
+#[test]
+fn what_a_connection_is_answered_is_passed_to_no_other_core() {
+    const CONNECTIONS: u64 = 20;
+    let ask = |core: u16| async move {
+        for _ in 0..CONNECTIONS {
+            let local = ask_client().await.local_addr().unwrap();
+            let flow = FlowKey { source: (CLIENT, 90).into(), destination: local, udp: false };
+            assert_eq!(Rss::even(2).queue(&flow), core, "answers to {local}");
+        }
+    };
+    let count = || async {
+        let counters = Host::current().unwrap().counters().unwrap();
+        [SEGMENTS, "TcpInSegs"].map(|name| counters.get(name).unwrap())
+    };
+    let site = site(2, 2, Spreading::Rss, AcceptPolicy::Local);
+    play(site, serve_connections, || async move {
+        for core in [0, 1] {
+            spawn_on(usize::from(core), move || ask(core)).unwrap().await.unwrap();
+        }
+        for core in [0, 1] {
+            let [came, taken] = spawn_on(core, count).unwrap().await.unwrap();
+            // A SYN-ACK and an echo at least.
+            assert!(came == taken && came >= 2 * CONNECTIONS, "core {core}: {came} came in, {taken} taken");
         }
         let gate = let_in().await;
         drop(gate.accept().await.unwrap());
