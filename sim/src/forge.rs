@@ -5,6 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use hayase::device::checksum::{checksum, pseudo_header};
 use hayase::device::headers::{ICMPV6, TCP};
 
+const IPV4: [u8; 2] = [0x08, 0x00];
+const IPV6: [u8; 2] = [0x86, 0xdd];
+
+/// Congestion experienced.
+const CE: u16 = 0b11;
+
 const ICMP: u8 = 1;
 const TTL: u8 = 64;
 
@@ -112,6 +118,38 @@ pub(crate) fn too_big(frame: &[u8], mtu: usize, router_mac: [u8; 6]) -> Option<V
     Some(ethernet(router_mac, sender_mac, &answer))
 }
 
+/// `frame` as a router sends it on whose queue is long, if its sender understands what that says (RFC 3168 §5) and no
+/// other router has said it.
+pub(crate) fn marked(frame: &[u8]) -> Option<Vec<u8>> {
+    let mut marked = frame.to_vec();
+    let packet = marked.get_mut(14..)?;
+    match packet.first()? >> 4 {
+        4 if frame[12..14] == IPV4 => {
+            let [tos, sum] = [0, 10].map(|at| at..at + 2);
+            let before = u16::from_be_bytes(packet.get(tos.clone())?.try_into().ok()?);
+            let old = u16::from_be_bytes(packet.get(sum.clone())?.try_into().ok()?);
+            let after = mark(before, 0)?;
+            // RFC 1624: a sum that was wrong is still.
+            let added = u32::from(!old) + u32::from(!before) + u32::from(after);
+            let folded = (added & 0xffff) + (added >> 16);
+            let new = !((folded & 0xffff) + (folded >> 16)) as u16;
+            packet[tos].copy_from_slice(&after.to_be_bytes());
+            packet[sum].copy_from_slice(&new.to_be_bytes());
+        }
+        6 if frame[12..14] == IPV6 => {
+            let before = u16::from_be_bytes(packet.get(..2)?.try_into().ok()?);
+            packet[..2].copy_from_slice(&mark(before, 4)?.to_be_bytes());
+        }
+        _ => return None,
+    }
+    Some(marked)
+}
+
+/// The first word of a packet with its ECN field, which begins at the bit `at`, full, if there is one bit of it.
+fn mark(word: u16, at: u32) -> Option<u16> {
+    matches!(word >> at & CE, 1 | 2).then_some(word | CE << at)
+}
+
 /// Whether an IP packet tells of an error by ICMP.
 fn is_icmp_error(packet: &[u8]) -> bool {
     let Some(first) = packet.first() else { return false };
@@ -165,7 +203,7 @@ fn ip(src: IpAddr, dst: IpAddr, protocol: u8, transport: &[u8]) -> Vec<u8> {
 }
 
 fn ethernet(src: [u8; 6], dst: [u8; 6], packet: &[u8]) -> Vec<u8> {
-    let ethertype = if packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] };
+    let ethertype = if packet[0] >> 4 == 4 { IPV4 } else { IPV6 };
     [&dst[..], &src, &ethertype, packet].concat()
 }
 
@@ -194,6 +232,41 @@ mod tests {
             }
         }
         assert_eq!(too_big(&[0; 60], 1300, [6; 6]), None);
+    }
+
+    #[test]
+    fn a_router_marks_who_understands_it() {
+        for (src, dst) in [("10.7.0.1:5", "10.7.0.2:80"), ("[fd00:7::1]:5", "[fd00:7::2]:80")] {
+            let plain =
+                TcpForge::new(src.parse().unwrap(), dst.parse().unwrap()).frame([2; 6], [4; 6], &[1; 99]);
+            let with_ecn = |ecn: u8| {
+                let mut frame = plain.clone();
+                if frame[14] >> 4 == 6 {
+                    frame[15] |= ecn << 4;
+                    return frame;
+                }
+                frame[15] |= 0xb8 | ecn;
+                frame[24..26].fill(0);
+                let sum = checksum(&frame[14..34]).to_be_bytes();
+                frame[24..26].copy_from_slice(&sum);
+                frame
+            };
+            for ecn in [1, 2] {
+                assert!(marked(&with_ecn(ecn)).unwrap() == with_ecn(3), "{ecn} from {src}");
+            }
+            for ecn in [0, 3] {
+                assert_eq!(marked(&with_ecn(ecn)), None, "{ecn} from {src}");
+            }
+            // What was damaged before is seen to be.
+            let mut damaged = with_ecn(2);
+            damaged[22] ^= 1;
+            let damaged = marked(&damaged).unwrap();
+            assert!(damaged[14] >> 4 == 6 || checksum(&damaged[14..34]) != 0);
+            for len in 0..16 {
+                assert_eq!(marked(&with_ecn(2)[..len]), None, "{len} bytes");
+            }
+        }
+        assert_eq!(marked(&[0x45; 60]), None, "no IP packet");
     }
 
     #[test]

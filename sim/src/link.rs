@@ -7,8 +7,8 @@ use crate::random::Random;
 
 /// One direction of a cable, and all that can be wrong with it. Probabilities go from 0 to 1.
 ///
-/// A frame meets, in this order: the cut, the MTUs, the queue and the rate, loss, duplication, damage, reordering, and
-/// the delay.
+/// A frame meets, in this order: the cut, the MTUs, the queue with its marks and the rate, loss, duplication, damage,
+/// reordering, and the delay.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,6 +27,9 @@ pub struct Link {
     pub rate: Option<u64>,
     /// Bytes that wait for the rate, what is being sent included. What does not fit is dropped.
     pub queue_len: usize,
+    /// Bytes that wait for the rate, beyond which the packets of who understands ECN are marked as having met
+    /// congestion (RFC 3168 §5). Those of others wait in the queue as without it. `None`: nothing is marked.
+    pub mark_len: Option<usize>,
     /// Frames that are lost, each by itself.
     pub loss: f64,
     /// Losses that come in bursts.
@@ -69,6 +72,7 @@ impl Default for Link {
             jitter: Duration::ZERO,
             rate: None,
             queue_len: 256 * 1024,
+            mark_len: None,
             loss: 0.0,
             burst_loss: None,
             duplicate: 0.0,
@@ -140,6 +144,9 @@ impl fmt::Display for Link {
         }
         if let Some(rate) = self.rate {
             write!(f, ", {} Mbit/s, queue {} B", rate as f64 / 1e6, self.queue_len)?;
+            if let Some(mark_len) = self.mark_len {
+                write!(f, ", marked from {mark_len} B on")?;
+            }
         }
         for (name, probability) in [
             ("loss", self.loss),
@@ -184,6 +191,8 @@ mod tests {
         let text = "delay 1ms, jitter 5µs, reordering 25 % by 3 frames, bursts of loss (begin 0.1, end 0.5, lose 1), \
                     silent MTU 1300, cut";
         assert_eq!(link.to_string(), text);
+        let link = Link { mark_len: Some(9000), ..Link::with_rate(8_000_000, Duration::from_millis(1)) };
+        assert_eq!(link.to_string(), "delay 1ms, 8 Mbit/s, queue 32768 B, marked from 9000 B on");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hayase::device::headers::ETHERNET_LEN;
 use hayase::time::Instant;
 
+use crate::forge;
 use crate::link::Link;
 use crate::random::Random;
 use crate::topology::Node;
@@ -122,6 +123,8 @@ pub struct PipeStats {
     pub damaged: u64,
     /// Held back until others had overtaken them.
     pub reordered: u64,
+    /// Marked as having met congestion.
+    pub marked: u64,
 }
 
 impl PipeStats {
@@ -187,10 +190,12 @@ impl Pipe {
     /// Takes a frame, and schedules what becomes of it.
     pub(crate) fn send(&mut self, now: Instant, packet: Packet, schedule: &mut Schedule) -> Fate {
         self.stats.entered += 1;
+        let is_congested = self.link.mark_len.is_some_and(|len| self.waiting_len(now) > len as u128);
         let departs_at = match self.admit(now, packet.bytes.len()) {
             Ok(departs_at) => departs_at,
             Err(fate) => return fate,
         };
+        let packet = if is_congested { self.mark(packet) } else { packet };
         if self.loses() {
             self.stats.lost += 1;
             return Fate::Lost;
@@ -255,6 +260,13 @@ impl Pipe {
         }
         self.busy_until = self.busy_until.max(now).after_nanos(time_of(len as u128, rate));
         Some(self.busy_until)
+    }
+
+    /// Tells the receiver that the queue is long, if the sender wants that told. It is still what the sender sent.
+    fn mark(&mut self, packet: Packet) -> Packet {
+        let Some(bytes) = forge::marked(&packet.bytes) else { return packet };
+        self.stats.marked += 1;
+        Packet { bytes: bytes.into(), ..packet }
     }
 
     fn loses(&mut self) -> bool {
@@ -336,6 +348,7 @@ fn time_of(len: u128, rate: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TcpForge;
     use crate::link::BurstLoss;
 
     fn pipe(link: Link) -> Pipe {
@@ -409,6 +422,30 @@ mod tests {
         let latest = arrived.iter().enumerate().map(late).max();
         // Others that are held back do not count as overtaking.
         assert!(latest.is_some_and(|latest| (2..=6).contains(&latest)), "{latest:?}");
+    }
+
+    #[test]
+    fn a_long_queue_marks_who_understands_it() {
+        let [from, to] = ["[fd00:7::1]:5", "[fd00:7::2]:80"].map(|addr| addr.parse().unwrap());
+        let plain = TcpForge::new(from, to).frame([2; 6], [4; 6], &[7; 926]);
+        let mut capable = plain.clone();
+        capable[15] |= 2 << 4;
+        // Ten frames of 1000 bytes at once: the first four find no more than 3000 in the queue.
+        let link = Link { mark_len: Some(3000), ..Link::with_rate(8_000_000, Duration::from_millis(1)) };
+        for (frame, marks) in [(&capable, 6), (&plain, 0)] {
+            let (mut pipe, mut schedule) = (pipe(link.clone()), Schedule::default());
+            for _ in 0..10 {
+                let packet = Packet { bytes: frame.as_slice().into(), origin: Origin::Genuine };
+                assert_eq!(pipe.send(Instant::ZERO, packet, &mut schedule), Fate::Sent);
+            }
+            let mut seen = Vec::new();
+            while let Some(Event::Arrive { packet, .. }) = schedule.pop(Instant::MAX) {
+                assert_eq!(packet.origin, Origin::Genuine);
+                seen.push(packet.bytes[15] >> 4 & 3 == 3);
+            }
+            assert_eq!((pipe.stats.marked, seen.len()), (marks, 10));
+            assert!(seen.iter().rev().take(marks as usize).all(|is_marked| *is_marked), "{seen:?}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use hayase_executor::{Interest, Reactor as _, VirtualClock};
 
 use crate::flow::Ledger;
 use crate::network::Network;
-use crate::oracle::books::{self, Books};
+use crate::oracle::books::{self, Books, Memory};
 use crate::oracle::{Violation, uphold};
 use crate::random::Random;
 use crate::station::DeviceConfig;
@@ -167,8 +167,13 @@ impl World {
             let connections = host.tcp_connections().expect("the host is on this thread");
             network.observers.sweep(now, index, &connections, &self.plan.stack);
             let station = &network.stations[index];
-            let (len, count) = (station.memory_len(), connections.len());
-            uphold(books::memory_is_bounded(&station.name, len, count, &self.plan.stack));
+            uphold(books::memory_is_bounded(&Memory {
+                name: &station.name,
+                len: station.memory_len(),
+                connections: &connections,
+                config: &self.plan.stack,
+                device: &self.plan.device,
+            }));
         }
     }
 

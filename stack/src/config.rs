@@ -25,9 +25,12 @@ pub struct Config {
     pub backlog_max: usize,
     /// Half-open connections per listener (Linux's `tcp_max_syn_backlog`).
     pub syn_backlog_max: usize,
-    /// Whether a listener with so many answers further SYNs by cookies, and keeps nothing of them (RFC 4987 §3.6,
-    /// Linux's `tcp_syncookies`). Without, the oldest makes room: a flood then shortens the time that a peer has for its
-    /// handshake.
+    /// Half-open connections of all listeners together, some 512 bytes each: a flood that goes to every port takes no
+    /// more than one that goes to a few. A listener that finds so many is as good as full itself.
+    pub half_open_max: usize,
+    /// Whether a listener that finds so many, of its own or of all, answers further SYNs by cookies, and keeps nothing of
+    /// them (RFC 4987 §3.6, Linux's `tcp_syncookies`). Without, an old one makes room: a flood then shortens the time that
+    /// a peer has for its handshake.
     pub syn_cookies: bool,
     /// Servers whose Fast Open cookie, or trouble with such, is remembered (RFC 7413 §4.1.3).
     pub fastopen_peers_max: usize,
@@ -149,6 +152,7 @@ impl Default for Config {
             echo_sockets_max: 256,
             backlog_max: 4096,
             syn_backlog_max: 1024,
+            half_open_max: 16_384,
             syn_cookies: true,
             fastopen_peers_max: 256,
             memory_len_max: 64 * 1024 * 1024,

@@ -206,7 +206,7 @@ counters! {
         TcpClose = "TCP_CLOSE",
         /// The listener's accept queue is full.
         ListenOverflow = "TCP_LISTEN_OVERFLOW",
-        /// The oldest half-open connection made room for a newer one.
+        /// An old half-open connection made room for a newer one.
         SynQueueOverflow = "TCP_REQQ_OVERFLOW",
         /// The limit on connections is reached.
         TooManySockets = "TOO_MANY_SOCKETS",

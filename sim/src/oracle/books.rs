@@ -1,17 +1,19 @@
 //! What must add up: frames, counters, memory.
 
 use hayase::counters::Counters;
+use hayase::device::Frame;
+use hayase::device::headers::ETHERNET_LEN;
+use hayase::device::heap::{HeapFrame, PoolConfig};
 use hayase::stack::{Config, Drop};
 
+use super::stall::Connection;
 use super::{SegmentCount, Verdict, Violation};
 use crate::pipe::PipeStats;
+use crate::station::DeviceConfig;
 
-/// What a connection may keep however much there is of others: the stack's least amounts of what is in order, beyond a
-/// hole, and to be sent, in buffers that are not full.
-const CONNECTION_LEN: usize = 2 * (64 + 64 + 16) * 1024;
-
-/// The rings of a device, each way, and what is under way in a turn.
-const RINGS_LEN: usize = 4 * 1024 * 2048;
+/// Frames that no socket keeps: the rings of a device, each way, what waits for neighbours, and what is under way in a
+/// turn.
+const PASSING_COUNT: usize = 4 * 1024;
 
 /// What a host says of itself, and what was seen of it.
 #[derive(Debug)]
@@ -71,19 +73,61 @@ pub(crate) fn frames_are_home(name: &str, out: usize) -> Verdict {
     }
 }
 
-/// What the buffers of a host take is within what its configuration allows.
-pub(crate) fn memory_is_bounded(name: &str, len: usize, connections: usize, config: &Config) -> Verdict {
-    let shared = config.memory_len_max + config.reassembly_len_max + RINGS_LEN;
-    let budget = shared + connections * CONNECTION_LEN;
-    if len <= budget {
+/// The buffers of a host, and what it keeps them for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory<'a> {
+    pub(crate) name: &'a str,
+    /// Bytes of buffers that are not in their pools.
+    pub(crate) len: usize,
+    pub(crate) connections: &'a [Connection],
+    pub(crate) config: &'a Config,
+    pub(crate) device: &'a DeviceConfig,
+}
+
+impl Memory<'_> {
+    /// The most that it may be, by what the stack promises (ARCHITECTURE, "Limits"): three steps, beyond each of which
+    /// a connection adds no more than the step leaves it, and the last call before a step may have gone beyond it by all
+    /// that one connection has to send.
+    fn len_max(&self) -> usize {
+        let (pool, count) = (&self.device.pool, self.connections.len());
+        let held_len_max = pool.small_len.saturating_mul(pool.small_count_max);
+        let budget = self.config.memory_len_max.min(held_len_max / 2);
+        let segment = buffer_len(pool, self.device.mtu + ETHERNET_LEN);
+        // Limits are of bytes to be sent, and twice as many of their buffers; and who is below one adds a buffer more.
+        let send = |len: usize| 2 * len + buffer_len(pool, len);
+        let steps = [
+            (budget, 64 * 1024 + segment + 16 * 1024 + segment + send(16 * 1024)),
+            (budget / 2 * 3, segment + send(1500)),
+            (budget / 4 * 7, send(1500)),
+        ];
+        let kept = steps.map(|(held, each)| held + count * each).into_iter().min().unwrap_or(0);
+        let written =
+            self.connections.iter().map(|(.., info)| (info.unacked + info.notsent_bytes) as usize).max();
+        let reassembly = self.config.reassembly_len_max.min(held_len_max / 16);
+        kept + send(written.unwrap_or(0)) + reassembly + PASSING_COUNT * segment
+    }
+}
+
+/// What a frame of this length takes.
+fn buffer_len(pool: &PoolConfig, len: usize) -> usize {
+    if HeapFrame::HEADROOM + len <= pool.small_len { pool.small_len } else { pool.large_len }
+}
+
+/// What the buffers of a host take is within what the stack promises.
+pub(crate) fn memory_is_bounded(memory: &Memory<'_>) -> Verdict {
+    let (len_max, Memory { name, len, .. }) = (memory.len_max(), memory);
+    if *len <= len_max {
         return Ok(());
     }
-    let text = format!("{name} holds {len} bytes for {connections} connections; its budget is {budget}");
+    let count = memory.connections.len();
+    let text = format!("{name} holds {len} bytes for {count} connections; the most is {len_max}");
     Err(Violation::new("memory stays within its budget", text))
 }
 
 #[cfg(test)]
 mod tests {
+    use hayase::device::Offloads;
+
     use super::*;
     use crate::{Link, Sim};
 
@@ -128,12 +172,68 @@ mod tests {
         assert!(frames_are_home("client", 1).is_err() && frames_are_home("client", 0).is_ok());
     }
 
+    /// Connections that have so much to send, after a little traffic.
+    fn connections(count: usize, written: u32) -> Vec<Connection> {
+        let found = std::cell::RefCell::new(Vec::new());
+        Sim::builder().link(Link::default()).run(|sim| {
+            let found = &found;
+            async move {
+                let listener =
+                    sim.server().scope(hayase::net::TcpListener::bind("10.7.0.2:80")).await.unwrap();
+                let stream = hayase::net::TcpStream::connect("10.7.0.2:80").await.unwrap();
+                found.replace(sim.client().tcp_connections().unwrap());
+                drop((stream, listener));
+            }
+        });
+        let mut one = found.into_inner().remove(0);
+        (one.2.unacked, one.2.notsent_bytes) = (written / 2, written / 2);
+        vec![one; count]
+    }
+
     #[test]
     fn too_much_memory_is_seen() {
+        const KIB: usize = 1024;
         let mut config = Config::default();
-        config.memory_len_max = 1 << 20;
-        let budget = (1 << 20) + config.reassembly_len_max + RINGS_LEN + 2 * CONNECTION_LEN;
-        assert_eq!(memory_is_bounded("server", budget, 2, &config), Ok(()));
-        assert!(memory_is_bounded("server", budget + 1, 2, &config).is_err());
+        (config.memory_len_max, config.reassembly_len_max) = (1 << 20, 64 * KIB);
+        let device = DeviceConfig { mtu: 1500, offloads: Offloads::NONE, pool: PoolConfig::DEFAULT };
+        let passing = (8 << 20) + 64 * KIB + 2 * KIB;
+        // One may keep 80 KiB to be read and 16 to be sent; of many none more than a few segments.
+        let large_len = PoolConfig::DEFAULT.large_len;
+        for (count, kept) in [
+            (0, 1 << 20),
+            (1, (1 << 20) + (80 + 4 + 32) * KIB + large_len),
+            (100, (1536 + 200) * KIB + 100 * (3000 + 2 * KIB)),
+            (1000, 1792 * KIB + 1000 * (3000 + 2 * KIB)),
+        ] {
+            let connections = connections(count, 0);
+            let right = Memory {
+                name: "server",
+                len: kept + passing,
+                connections: &connections,
+                config: &config,
+                device: &device,
+            };
+            assert_eq!(memory_is_bounded(&right), Ok(()), "{count}");
+            assert!(memory_is_bounded(&Memory { len: right.len + 1, ..right }).is_err(), "{count}");
+        }
+        // What was written while there was room is kept.
+        let written = connections(1, 1 << 20);
+        let kept = (1 << 20) + (80 + 4 + 32) * KIB + 2 * large_len + (2 << 20);
+        let right = Memory {
+            name: "client",
+            len: kept + passing - 2 * KIB,
+            connections: &written,
+            config: &config,
+            device: &device,
+        };
+        assert_eq!(memory_is_bounded(&right), Ok(()));
+        assert!(memory_is_bounded(&Memory { len: right.len + 1, ..right }).is_err());
+        // A device with little memory, of which it may hold half.
+        let pool = PoolConfig { small_count_max: 64, ..PoolConfig::DEFAULT };
+        let device = DeviceConfig { pool, ..device };
+        let len = 64 * KIB + 8 * KIB + (8 << 20) + 2 * KIB;
+        let right = Memory { name: "server", len, connections: &[], config: &config, device: &device };
+        assert_eq!(memory_is_bounded(&right), Ok(()));
+        assert!(memory_is_bounded(&Memory { len: right.len + 1, ..right }).is_err());
     }
 }

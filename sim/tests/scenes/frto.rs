@@ -1,4 +1,5 @@
-//! F-RTO (RFC 5682): delays that look like losses, and losses. Timestamps are off, which would tell at once.
+//! Delays that look like losses, and losses: F-RTO (RFC 5682) where timestamps are off, and the Eifel detection
+//! (RFC 3522) where they tell at once.
 
 use std::io;
 use std::time::Duration;
@@ -23,9 +24,9 @@ const TIMEOUTS: &str = "TcpExtTCPTimeouts";
 const SPURIOUS: &str = "TcpExtTCPSpuriousRTOs";
 
 /// A path that holds more than the peer's window lets out: its queue stays empty, and nothing is lost by it.
-fn world(sack: bool) -> Builder {
+fn world(sack: bool, timestamps: bool) -> Builder {
     let mut config = Config::default();
-    (config.sack, config.timestamps) = (sack, false);
+    (config.sack, config.timestamps) = (sack, timestamps);
     (config.receive_buffer_len, config.receive_buffer_len_max) = (WINDOW, WINDOW);
     let link = Link { queue_len: 8 << 20, ..Link::with_rate(100_000_000, DELAY) };
     Sim::builder().link(link).stack(config).seeds(SEEDS)
@@ -38,13 +39,13 @@ struct Transfer {
 }
 
 impl Transfer {
-    async fn begin(sim: &Sim, sack: bool) -> Transfer {
+    async fn begin(sim: &Sim, sack: bool, timestamps: bool) -> Transfer {
         let (flow, mut random) = (sim.flow(), sim.random());
         let receiver = receive(sim, listen(sim).await, &flow);
         let mut stream = TcpStream::connect(SERVER).await.unwrap();
         stream.set_congestion(*random.pick(&[Congestion::NewReno, Congestion::Cubic])).unwrap();
         let info = stream.info().unwrap();
-        assert_eq!((info.sack, info.timestamps), (sack, false));
+        assert_eq!((info.sack, info.timestamps), (sack, timestamps));
         let sender = sim.client().spawn(async move { flow.send(&mut stream, LEN).await });
         sleep(millis(300) + random.time(millis(600))).await;
         Transfer { sender, receiver }
@@ -64,11 +65,11 @@ fn window(sim: &Sim) -> u32 {
 /// For a round trip, all that sets out in one direction takes up to 0.85 s longer, so that the timer runs out once or
 /// twice. That is found out to have been needless: the window is what it was, hardly anything goes twice, and the transfer is
 /// over as soon as the path allows.
-fn a_spike_of_delay(sack: bool) {
-    world(sack).run(move |sim| async move {
-        let transfer = Transfer::begin(&sim, sack).await;
+fn a_spike_of_delay(sack: bool, timestamps: bool, spike_min: Duration) {
+    world(sack, timestamps).run(move |sim| async move {
+        let transfer = Transfer::begin(&sim, sack, timestamps).await;
         let mut random = sim.random();
-        let (spike, is_forth) = (millis(350) + random.time(millis(500)), random.chance(0.5));
+        let (spike, is_forth) = (spike_min + random.time(millis(850) - spike_min), random.chance(0.5));
         let take = |delay: Duration| {
             let change = |link: &mut Link| link.delay = delay;
             if is_forth { sim.cable(0).change_forth(change) } else { sim.cable(0).change_back(change) }
@@ -94,12 +95,19 @@ fn a_spike_of_delay(sack: bool) {
 
 #[test]
 fn a_spike_of_delay_is_seen_through_without_sack() {
-    a_spike_of_delay(false);
+    a_spike_of_delay(false, false, millis(350));
 }
 
 #[test]
 fn a_spike_of_delay_is_seen_through_with_sack() {
-    a_spike_of_delay(true);
+    a_spike_of_delay(true, false, millis(350));
+}
+
+#[test]
+fn a_spike_of_delay_is_told_by_timestamps() {
+    // They make the timeout longer, since each segment is timed.
+    a_spike_of_delay(false, true, millis(500));
+    a_spike_of_delay(true, true, millis(500));
 }
 
 /// Nothing gets through for up to 1.5 s, neither data nor acknowledgements, and the timer runs out rightly: nobody takes that
@@ -107,8 +115,8 @@ fn a_spike_of_delay_is_seen_through_with_sack() {
 #[test]
 fn a_loss_is_not_taken_for_a_delay() {
     for sack in [false, true] {
-        world(sack).run(move |sim| async move {
-            let transfer = Transfer::begin(&sim, sack).await;
+        world(sack, false).run(move |sim| async move {
+            let transfer = Transfer::begin(&sim, sack, false).await;
             let mut random = sim.random();
             let before = window(&sim);
             sim.cable(0).cut();

@@ -20,7 +20,7 @@ pub(super) struct Listener {
     backlog: usize,
     /// Half-open connections, oldest first. Entries that finished or died are skipped when they come up.
     half_open: VecDeque<TcpId>,
-    pub(super) half_open_count: usize,
+    half_open_count: usize,
     /// Until then an ACK may bring back a cookie.
     pub(super) cookies_until: Instant,
     /// For connections that are accepted before their handshake is over.
@@ -36,30 +36,18 @@ impl Listener {
         self.accept_queue.len() < self.backlog
     }
 
-    /// Whether as many connections are half open as may be.
-    pub(super) fn is_flooded(&self, config: &Config) -> bool {
-        self.half_open_count >= config.syn_backlog_max
-    }
-
-    /// Notes a half-open connection; returns the oldest if there are too many now.
-    pub(super) fn push_half_open(
-        &mut self,
-        id: TcpId,
-        config: &Config,
-        is_open: impl Fn(TcpId) -> bool,
-    ) -> Option<TcpId> {
+    fn push_half_open(&mut self, id: TcpId, config: &Config, is_open: impl Fn(TcpId) -> bool) {
         // Drop what is no longer half open from the front, so that the queue does not outgrow its limit.
         while self.half_open.front().is_some_and(|oldest| !is_open(*oldest)) {
             self.half_open.pop_front();
         }
         self.half_open.push_back(id);
-        self.half_open_count += 1;
         if self.half_open.len() > 2 * config.syn_backlog_max {
             self.half_open.retain(|id| is_open(*id));
         }
-        if self.half_open_count <= config.syn_backlog_max {
-            return None;
-        }
+    }
+
+    fn pop_half_open(&mut self, is_open: impl Fn(TcpId) -> bool) -> Option<TcpId> {
         while let Some(oldest) = self.half_open.pop_front() {
             if is_open(oldest) {
                 return Some(oldest);
@@ -79,11 +67,20 @@ impl Listener {
 pub(super) struct Listeners {
     slab: Slab<Listener>,
     bound: Bound,
+    /// Half-open connections of all of them.
+    half_open_count: usize,
+    /// Where the search for one to give up goes on.
+    look_at: u32,
 }
 
 impl Listeners {
     pub(super) fn new(config: &Config, random: &Random) -> Listeners {
-        Listeners { slab: Slab::new(config.listeners_max), bound: Bound::new(random) }
+        Listeners {
+            slab: Slab::new(config.listeners_max),
+            bound: Bound::new(random),
+            half_open_count: 0,
+            look_at: 0,
+        }
     }
 
     /// # Errors
@@ -111,6 +108,60 @@ impl Listeners {
         self.slab.get_generation(id.index, id.generation)?;
         let listener = self.slab.remove(id.index)?;
         self.bound.remove(listener.local, id.index);
+        self.half_open_count -= listener.half_open_count;
+        Some(listener)
+    }
+
+    /// Whether as many connections are half open as may be, at this listener or at all.
+    pub(super) fn is_flooded(&self, id: ListenerId, config: &Config) -> bool {
+        let count = self.get(id).map_or(0, |listener| listener.half_open_count);
+        count >= config.syn_backlog_max || self.half_open_count >= config.half_open_max
+    }
+
+    /// Notes a half-open connection of a listener; returns an old one if there are too many now: the oldest of this
+    /// listener, if they are its own.
+    pub(super) fn push_half_open(
+        &mut self,
+        id: ListenerId,
+        child: TcpId,
+        config: &Config,
+        is_open: impl Fn(TcpId) -> bool,
+    ) -> Option<TcpId> {
+        self.begin_half_open(id);
+        let all = self.half_open_count;
+        let listener = self.get_mut(id)?;
+        listener.push_half_open(child, config, &is_open);
+        if listener.half_open_count > config.syn_backlog_max {
+            return listener.pop_half_open(is_open);
+        }
+        if all > config.half_open_max { self.pop_half_open(is_open) } else { None }
+    }
+
+    /// One listener after the other gives up all that it has, so that none is spared and the search seldom goes far.
+    fn pop_half_open(&mut self, is_open: impl Fn(TcpId) -> bool) -> Option<TcpId> {
+        for _ in 0..=self.slab.slot_count() {
+            let listener = self.slab.get_mut(self.look_at);
+            if let Some(oldest) = listener.and_then(|listener| listener.pop_half_open(&is_open)) {
+                return Some(oldest);
+            }
+            self.look_at = if self.look_at + 1 < self.slab.slot_count() { self.look_at + 1 } else { 0 };
+        }
+        None
+    }
+
+    /// A listener has one half-open connection more.
+    pub(super) fn begin_half_open(&mut self, id: ListenerId) {
+        if let Some(listener) = self.get_mut(id) {
+            listener.half_open_count += 1;
+            self.half_open_count += 1;
+        }
+    }
+
+    /// A connection of a listener is not half open any more.
+    pub(super) fn end_half_open(&mut self, id: ListenerId) -> Option<&mut Listener> {
+        let listener = self.slab.get_generation_mut(id.index, id.generation)?;
+        listener.half_open_count -= 1;
+        self.half_open_count -= 1;
         Some(listener)
     }
 

@@ -68,8 +68,8 @@ impl<F: Frame> Tcp<F> {
         predecessor: Option<Seq>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Drop> {
-        let listener = self.listeners.get(id).filter(|listener| listener.has_room());
-        let is_flooded = listener.ok_or(Drop::ListenOverflow)?.is_flooded(turn.config);
+        self.listeners.get(id).filter(|listener| listener.has_room()).ok_or(Drop::ListenOverflow)?;
+        let is_flooded = self.listeners.is_flooded(id, turn.config);
         // A predecessor's sequence numbers bind this one's: no place for a cookie.
         if is_flooded && turn.config.syn_cookies && predecessor.is_none() {
             self.answer_by_cookie(tuple, id, &segment, turn);
@@ -105,11 +105,7 @@ impl<F: Frame> Tcp<F> {
         let is_half_open = |id: TcpId| {
             connections.get_generation(id.index, id.generation).is_some_and(|c| c.state == State::SynReceived)
         };
-        let evicted = self
-            .listeners
-            .get_mut(id)
-            .and_then(|listener| listener.push_half_open(child, turn.config, is_half_open));
-        if let Some(evicted) = evicted {
+        if let Some(evicted) = self.listeners.push_half_open(id, child, turn.config, is_half_open) {
             turn.counters.drop(Drop::SynQueueOverflow);
             if let Some(connection) = self.connections.get_mut(evicted.index) {
                 connection.enter_closed(None);
@@ -131,8 +127,7 @@ impl<F: Frame> Tcp<F> {
         if connection.state == State::Closed {
             return self.abandon_half_open(index);
         }
-        let Some(listener) = self.listeners.get_mut(id) else { return };
-        listener.half_open_count -= 1;
+        let Some(listener) = self.listeners.end_half_open(id) else { return };
         listener.accept_queue.push_back(TcpId { index, generation });
         connection.owned = true;
         turn.counters.count(Count::PassiveOpens);
@@ -142,8 +137,8 @@ impl<F: Frame> Tcp<F> {
     /// A half-open connection died.
     pub(super) fn abandon_half_open(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index) else { return };
-        if let Some(listener) = connection.listener.take().and_then(|id| self.listeners.get_mut(id)) {
-            listener.half_open_count -= 1;
+        if let Some(id) = connection.listener.take() {
+            self.listeners.end_half_open(id);
         }
     }
 

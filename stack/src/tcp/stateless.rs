@@ -9,6 +9,7 @@ use super::connection::{Connection, Opening, window_scale};
 use super::cookie::{self, Cookie};
 use super::ecn::{self, Ecn};
 use super::flow::Tuple;
+use super::listener::Listener;
 use super::open::opening;
 use super::rtt::Rtt;
 use super::segment::{Reply, Segment};
@@ -101,17 +102,11 @@ impl<F: Frame> Tcp<F> {
         segment: Segment<'_, F>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Drop> {
-        let listener = connection.listener.and_then(|id| self.listeners.get_mut(id));
         // With a full accept queue the peer tries again: its data is not acknowledged.
-        let listener = listener.filter(|listener| listener.has_room()).ok_or(Drop::ListenOverflow)?;
-        listener.half_open_count += 1;
-        let id = connection.listener;
-        let Some(index) = self.insert(connection) else {
-            if let Some(listener) = id.and_then(|id| self.listeners.get_mut(id)) {
-                listener.half_open_count -= 1;
-            }
-            return Err(Drop::TooManySockets);
-        };
+        let has_room = |id: &ListenerId| self.listeners.get(*id).is_some_and(Listener::has_room);
+        let id = connection.listener.filter(has_room).ok_or(Drop::ListenOverflow)?;
+        let index = self.insert(connection).ok_or(Drop::TooManySockets)?;
+        self.listeners.begin_half_open(id);
         turn.counters.count(Count::SyncookiesRecv);
         let received = self.connection_receive(index, segment, turn);
         if let Some(connection) = self.connections.get_mut(index) {

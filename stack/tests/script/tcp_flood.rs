@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use hayase_stack::{Config, Count, Drop, State, TcpInfo};
+use hayase_stack::{Config, Count, Drop, ListenerId, State, TcpInfo};
 
 use crate::codec::{self, Body, Heard, Ip, Payload, SYN};
 use crate::dsl::{Script, Segment, ack, data, modern_syn, rst, syn, syn_ack};
@@ -89,6 +89,98 @@ fn f6_without_cookies_the_oldest_makes_room() {
     t.peer(ack(1));
     t.accept();
     assert_eq!(count(&t, Count::SyncookiesSent), 0);
+}
+
+/// Listeners beside the first, on the ports behind it; all of them.
+fn listen_on(t: &mut Script, count: u16) -> Vec<ListenerId> {
+    let ip = t.stack_addr.ip();
+    let mut listen = |port| t.host.stack.tcp_listen(SocketAddr::new(ip, port), 16).unwrap();
+    let more: Vec<_> = (81..80 + count).map(&mut listen).collect();
+    t.listener.into_iter().chain(more).collect()
+}
+
+/// A flood that visits every listener, `each` SYNs long at each of them.
+fn flood_all(t: &mut Script, listeners: u16, each: u32, half_open_max: usize) {
+    t.host.stack.add_route("0.0.0.0/0".parse().unwrap(), PEER_V4).unwrap();
+    for n in 0..listeners {
+        t.stack_addr.set_port(80 + n);
+        flood(t, u32::from(n) * each..u32::from(n + 1) * each);
+        let kept = usize::from(n + 1) * each as usize;
+        assert_eq!(t.host.stack.tcp_count(), kept.min(half_open_max), "{n} listeners");
+    }
+}
+
+#[test]
+fn f6_all_listeners_together_keep_no_more_than_their_limit() {
+    let Config { listeners_max, half_open_max, syn_backlog_max, .. } = Config::default();
+    assert!(half_open_max < listeners_max * syn_backlog_max);
+    let mut t = Script::listening();
+    listen_on(&mut t, listeners_max as u16);
+    flood_all(&mut t, listeners_max as u16, 17, half_open_max);
+    let refused = (listeners_max * 17 - half_open_max) as u64;
+    assert_eq!(count(&t, Count::SyncookiesSent), refused, "none for as long as there was room");
+    assert_eq!(t.host.dropped(Drop::SynQueueOverflow), 0);
+    // A client of a listener that keeps a few is served.
+    t.stack_addr.set_port(80);
+    t.reborn(4001, 1);
+    let mut t = t.established(modern_syn());
+    t.peer(data(1..1001));
+    assert_eq!((t.read(), count(&t, Count::SyncookiesRecv)), (1000, 1));
+    assert_eq!(t.host.stack.tcp_count(), half_open_max + 1);
+}
+
+#[test]
+fn f6_what_is_over_counts_for_no_listener() {
+    let mut t = Script::listening_with({
+        let mut config = Config::default();
+        config.half_open_max = 60;
+        config
+    });
+    let listeners = listen_on(&mut t, 20);
+    flood_all(&mut t, 20, 3, 60);
+    // A listener that goes takes its own along, and one that finished its handshake is none.
+    t.host.stack.close_listener(t.host.now, listeners[19]);
+    t.host.turn();
+    assert_eq!(t.host.stack.tcp_count(), 57);
+    t.host.drain();
+    t.stack_addr.set_port(80);
+    for port in 4001..4003 {
+        t.reborn(port, 1);
+        t = t.established(modern_syn());
+    }
+    t.reborn(4003, 1);
+    for (port, kept) in [(5000, 60), (5001, 61), (5002, 62), (5003, 62)] {
+        t.reborn(port, 1);
+        t.peer(modern_syn());
+        t.expect(syn_ack());
+        assert_eq!(t.host.stack.tcp_count(), kept);
+    }
+    assert_eq!(count(&t, Count::SyncookiesSent), 1);
+    // Those that nobody finished die of age, and there is room again.
+    t.host.wait(Duration::from_secs(200));
+    t.host.drain();
+    assert_eq!(t.host.stack.tcp_count(), 2);
+    t.stack_addr.set_port(90);
+    flood(&mut t, 0..60);
+    assert_eq!((t.host.stack.tcp_count(), count(&t, Count::SyncookiesSent)), (62, 1));
+}
+
+#[test]
+fn f6_without_cookies_one_of_any_listener_makes_room() {
+    let mut t = Script::listening_with({
+        let mut config = Config::default();
+        (config.syn_cookies, config.half_open_max) = (false, 60);
+        config
+    });
+    listen_on(&mut t, 200);
+    flood_all(&mut t, 200, 3, 60);
+    assert_eq!((t.host.dropped(Drop::SynQueueOverflow), count(&t, Count::SyncookiesSent)), (540, 0));
+    // The first listener has none by now, and is served.
+    t.stack_addr.set_port(80);
+    t.reborn(4001, 1);
+    let mut t = t.established(modern_syn());
+    t.peer(data(1..1001));
+    assert_eq!((t.read(), t.host.stack.tcp_count()), (1000, 60));
 }
 
 #[test]

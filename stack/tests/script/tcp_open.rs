@@ -513,6 +513,35 @@ fn must_48_dscp_can_be_set_and_the_ecn_bits_are_not_the_applications() {
     }
 }
 
+/// All code points, one after the other on one connection; what is sent again goes as what is sent then. Of itself the
+/// stack changes none (SHLD-23).
+#[test]
+fn shld_21_dscp_can_be_changed_and_shld_22_goes_out_unchanged() {
+    for (stack, peer) in [(STACK_V4, PEER_V4), (STACK_V6, PEER_V6)] {
+        let mut t = Script::listening_on(Host::new(), stack, peer).established(modern_syn());
+        let id = t.id();
+        for dscp in (0..64).rev() {
+            // Each packet that the host hears is asked for it.
+            t.host.tos = dscp << 2;
+            t.host.stack.tcp_set_tos(id, t.host.tos).unwrap();
+            let at = t.seen;
+            t.write(10);
+            t.expect(data(at..at + 10));
+            if dscp % 16 == 1 {
+                t.wait_for(Duration::from_secs(1), data(at..at + 10));
+            }
+            let next = t.nxt;
+            t.peer(data(next..next + 10));
+            t.wait_for(Duration::from_millis(100), ack(next + 10));
+        }
+        let end = t.seen;
+        t.host.tos = 0xb8;
+        t.host.stack.tcp_set_tos(id, t.host.tos).unwrap();
+        t.shutdown();
+        t.expect(fin(end));
+    }
+}
+
 // MUST-49
 #[test]
 fn must_49_the_hop_limit_can_be_set() {
