@@ -50,12 +50,12 @@ impl<F: Frame> Connection<F> {
         }
     }
 
-    /// Whether `len` bytes, all that was never sent, may go as one segment that is not full.
+    /// Whether `len` bytes, all that was never sent, may go as one segment.
     #[inline(always)]
     fn is_one_segment(&self, len: u32) -> bool {
         let window = self.congestion.cwnd().min(self.snd_wnd);
         // None at all becomes more than any segment.
-        likely(len.wrapping_sub(1) < self.mss - 1)
+        likely(len.wrapping_sub(1) < self.mss)
             && likely(self.flight() + len <= window)
             && likely(self.is_worth_sending(len, len))
     }
@@ -106,7 +106,11 @@ impl<F: Frame> Connection<F> {
         self.last_sent_at = now;
         self.acknowledgement_sent();
         self.recovery.flight.send(end, now);
-        self.small_out = true;
+        if likely(len < self.mss) {
+            self.small_out = true;
+        } else {
+            self.note_small(len, self.flight() == 0);
+        }
         self.snd_nxt = end;
         if likely(self.deadlines.retransmit == Instant::MAX) {
             self.loss_timer = LossTimer::Timeout;
