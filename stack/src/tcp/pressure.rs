@@ -75,6 +75,10 @@ impl Pressure {
 /// Connections that are looked at, for one segment, for what they could let go of.
 const LOOKS_MAX: usize = 16;
 
+/// Doublings of the timeout after which a peer is one that takes nothing: three seconds from 0.2 s on. One timeout is loss, and a
+/// window is shut for a while where a reader is slow.
+const STUCK_BACKOFF: u8 = 4;
+
 /// So many entries of that list are not worth a look at whether they still count.
 const DISORDERED_COUNT_MIN: usize = 64;
 
@@ -176,9 +180,10 @@ impl<F: Frame> Tcp<F> {
 }
 
 impl<F: Frame> Connection<F> {
-    /// Whether something waits for a peer that does not acknowledge, or whose window has no room for a segment.
+    /// Whether something has waited for some seconds for a peer that does not acknowledge, or whose window has no room: the
+    /// timer ran out for it, or its window was probed, time and again.
     fn is_stuck(&self) -> bool {
-        !self.send.is_empty() && (self.retries > 0 || self.snd_wnd < self.mss)
+        !self.send.is_empty() && self.backoff >= STUCK_BACKOFF
     }
 
     /// Lets go of what waits out of order, the highest first, down to so many bytes of buffers. Returns how many segments

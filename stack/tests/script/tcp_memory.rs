@@ -160,6 +160,9 @@ fn who_holds_all_buffers_with_a_shut_window_makes_way() {
         t.peer(ack(1));
         let _ = t.try_write(1000);
         t.drain();
+        // For some seconds each of them may be slow.
+        t.wait(ms(300));
+        t.drain();
     }
     assert!(t.host.stack.config().memory_len_max / 4 * 7 < 80 * 2048, "they would hold all");
     t.window = u16::MAX;
