@@ -147,8 +147,6 @@ pub(crate) struct Connection<F> {
     /// ACKs owed beyond that one: a peer without SACK finds its loss by counting duplicates (RFC 5681 §4.2).
     pub(super) duplicates_owed: u8,
     pub(super) nodelay: bool,
-    /// A segment that was not full has gone since nothing was outstanding, and may be on its way.
-    pub(super) small_out: bool,
     /// The application shut down writing: a FIN follows the queue.
     pub(super) fin_queued: bool,
     /// The peer's FIN was received.
@@ -250,7 +248,6 @@ impl<F: Frame> Connection<F> {
             ack_debt: AckDebt::None,
             duplicates_owed: 0,
             nodelay: false,
-            small_out: false,
             fin_queued: false,
             fin_received: false,
             force: false,

@@ -88,8 +88,7 @@ luggage! {
         rtt: Rtt, congestion: Controller, recovery: Recovery, backoff: u8, retries: u8, last_sent_at: Instant,
         pace_at: Instant, tally: Tally,
         deadlines: Deadlines, loss_timer: LossTimer,
-        ack_debt: AckDebt, duplicates_owed: u8, nodelay: bool, small_out: bool, fin_queued: bool, fin_received: bool,
-        force: bool,
+        ack_debt: AckDebt, duplicates_owed: u8, nodelay: bool, fin_queued: bool, fin_received: bool, force: bool,
         window_due: bool,
         rare: Option<Box<Rare>>,
     }

@@ -205,8 +205,8 @@ impl<F: Frame> Connection<F> {
         }
         let usable = self.usable_window();
         let mut len = unsent.min(usable).min(segment_max);
-        if len > self.mss && (len < unsent || self.holds_small()) {
-            // The device cuts whole segments; the rest waits for the window, for the next one, or for Nagle.
+        if len > self.mss && len < unsent {
+            // The device cuts whole segments; the rest waits for the window or for the next one.
             len -= len % self.mss;
         }
         if len == 0 || !(self.force || self.is_worth_sending(len, unsent)) {
@@ -257,22 +257,8 @@ impl<F: Frame> Connection<F> {
     pub(super) fn is_worth_sending(&self, len: u32, unsent: u32) -> bool {
         let is_all = len == unsent;
         len >= self.mss
-            || (is_all && (self.nodelay || !self.holds_small() || self.is_first_early()))
+            || (is_all && (self.nodelay || self.fin_queued || self.flight() == 0 || self.is_first_early()))
             || len >= self.max_snd_wnd / 2 && !is_all
-    }
-
-    /// Whether Nagle holds back a segment that is not full: while another such is out, and not behind full ones (Minshall's
-    /// variation, RFC 9293 Appendix A.3, as in Linux). The end of a long answer waits for no delayed ACK.
-    #[inline]
-    pub(super) fn holds_small(&self) -> bool {
-        self.small_out && !self.nodelay && !self.fin_queued && self.flight() > 0
-    }
-
-    /// `len` bytes that are new were sent, while something was outstanding or nothing.
-    #[inline]
-    pub(super) fn note_small(&mut self, len: u32, was_idle: bool) {
-        let is_small = len < self.mss || !len.is_multiple_of(self.mss);
-        self.small_out = is_small || (self.small_out && !was_idle);
     }
 
     /// The FIN, once everything in front of it is out.
@@ -389,9 +375,6 @@ impl<F: Frame> Connection<F> {
             self.recovery.flight.send(end, now);
         }
         let was_idle = self.flight() == 0;
-        if !plan.retransmission {
-            self.note_small(len, was_idle);
-        }
         self.snd_nxt = self.snd_nxt.max(end);
         if self.congestion.is_model_based() {
             self.note_sent_to_model(end - plan.seq, was_idle, now);
@@ -419,7 +402,6 @@ impl<F: Frame> Connection<F> {
         self.last_sent_at = now;
         self.acknowledgement_sent();
         self.recovery.flight.send(self.snd_nxt, now);
-        self.note_small(self.snd_nxt - first, first == self.snd_una);
         let is_first = first == self.snd_una || self.deadlines.retransmit == Instant::MAX;
         if is_first {
             self.arm_timeout(now, config);

@@ -76,8 +76,8 @@ impl<F: Frame> Connection<F> {
         {
             let unsent = self.unsent_len();
             let len = unsent.min(self.usable_window()).min(segment_max);
-            // The device cuts whole segments; the rest waits for the window, for the next one, or for Nagle.
-            let len = if len < unsent || self.holds_small() { len - len % mss } else { len };
+            // The device cuts whole segments; the rest waits for the window or for the next one.
+            let len = if len < unsent { len - len % mss } else { len };
             if len <= mss {
                 break;
             }

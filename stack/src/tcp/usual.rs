@@ -106,11 +106,6 @@ impl<F: Frame> Connection<F> {
         self.last_sent_at = now;
         self.acknowledgement_sent();
         self.recovery.flight.send(end, now);
-        if likely(len < self.mss) {
-            self.small_out = true;
-        } else {
-            self.note_small(len, self.flight() == 0);
-        }
         self.snd_nxt = end;
         if likely(self.deadlines.retransmit == Instant::MAX) {
             self.loss_timer = LossTimer::Timeout;

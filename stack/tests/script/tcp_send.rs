@@ -118,20 +118,6 @@ fn nagle_lets_full_segments_go() {
     t.expect(data(1462..1472));
 }
 
-/// Appendix A.3: else it would wait for an ACK that is delayed, since one full segment alone asks for none.
-#[test]
-fn nagle_lets_the_end_of_an_answer_go_behind_its_full_segments() {
-    let mut t = Script::server();
-    t.write(2000);
-    t.expect(data(1..1461));
-    t.expect(data(1461..2001));
-    t.write(2000);
-    t.expect(data(2001..3461));
-    t.silence();
-    t.peer(ack(3461));
-    t.expect(data(3461..4001));
-}
-
 #[test]
 fn must_17_nagle_can_be_switched_off() {
     let mut t = Script::server();
