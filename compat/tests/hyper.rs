@@ -1,5 +1,7 @@
 //! hyper, both ends, on a wire between two hosts.
 
+mod common;
+
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,35 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{AsyncRead, AsyncWrite};
 use hayase::Host;
-use hayase::net::{TcpListener, TcpStream};
+use hayase::net::TcpStream;
 use hayase_compat::{FuturesIo, HayaseExecutor, HayaseIo, HayaseTimer};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response, Version};
+use hyper::{Response, Version};
 
-const SERVER: &str = "10.7.0.2:80";
-
-/// Answers with what was asked.
-async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
-    Ok(Response::new(Full::new(body.unwrap_or_default())))
-}
-
-fn body(len: usize) -> Bytes {
-    (0..len).map(|i| (i * 7 + i / 251) as u8).collect()
-}
-
-fn request(body: &Bytes) -> Request<Full<Bytes>> {
-    Request::post("http://10.7.0.2/").header("host", "10.7.0.2").body(Full::new(body.clone())).unwrap()
-}
-
-async fn listen(server: Host) -> TcpListener {
-    server.scope(TcpListener::bind(SERVER)).await.unwrap()
-}
+use common::{SERVER, body, echo, listen, request};
 
 #[hayase::test]
 async fn http1_keeps_connections_and_bytes(_client: Host, server: Host) {

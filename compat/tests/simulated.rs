@@ -1,38 +1,23 @@
 //! hyper inside a simulation: on virtual time, over paths that lose, and the same run for the same seed.
 
+mod common;
+
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hayase::Host;
 use hayase::net::{TcpListener, TcpStream};
 use hayase_compat::{HayaseExecutor, HayaseIo, HayaseTimer};
 use hayase_sim::{Link, Sim, Trace};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
+use hyper::Version;
 use hyper::service::service_fn;
-use hyper::{Request, Response, Version};
 
-const SERVER: &str = "10.7.0.2:80";
+use common::{SERVER, body, echo, listen, request};
 
 fn lossy() -> Link {
     Link { loss: 0.03, ..Link::with_rate(10_000_000, Duration::from_millis(20)) }
-}
-
-/// Answers with what was asked.
-async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
-    Ok(Response::new(Full::new(body.unwrap_or_default())))
-}
-
-fn body(len: usize) -> Bytes {
-    (0..len).map(|i| (i * 7 + i / 251) as u8).collect()
-}
-
-fn request(body: &Bytes) -> Request<Full<Bytes>> {
-    Request::post("http://10.7.0.2/").header("host", "10.7.0.2").body(Full::new(body.clone())).unwrap()
 }
 
 /// All questions to a neighbour may be lost; then it tries again.
@@ -43,10 +28,6 @@ async fn connect() -> TcpStream {
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::HostUnreachable, "{error}"),
         }
     }
-}
-
-async fn listen(server: Host) -> TcpListener {
-    server.scope(TcpListener::bind(SERVER)).await.unwrap()
 }
 
 /// Serves one connection. The header `date` would be of the system's clock, and no two runs the same.
