@@ -2,6 +2,7 @@
 
 use core::{iter, mem};
 
+use crate::hint::likely;
 use crate::{FrameQueue, RxMeta};
 
 /// Received frames, each with what the device knows about it, in order of arrival.
@@ -54,33 +55,44 @@ impl<F> Burst<F> {
 
     /// Takes as many frames off the front of a queue as fit, and returns how many: all of them at once, by
     /// exchanging queue and burst, where that is possible.
-    #[inline]
+    #[inline(always)]
     pub fn take_from(&mut self, queue: &mut FrameQueue<F>) -> usize {
-        if self.frames.is_empty() && queue.len() <= self.limit {
+        if likely(self.frames.is_empty()) && likely(queue.len() <= self.limit) {
             mem::swap(&mut self.frames, queue);
             return self.frames.len();
         }
+        self.take_some(queue)
+    }
+
+    #[inline(never)]
+    fn take_some(&mut self, queue: &mut FrameQueue<F>) -> usize {
         let count = self.room().min(queue.len());
-        self.frames.extend(iter::from_fn(|| queue.pop_front()).take(count));
+        self.frames
+            .extend(iter::from_fn(|| queue.pop_front().map(|(frame, &meta)| (frame, meta))).take(count));
         count
     }
 
     /// The frame that arrived first.
     #[inline]
-    pub fn front(&self) -> Option<&(F, RxMeta)> {
+    pub fn front(&self) -> Option<(&F, RxMeta)> {
         self.frames.front()
     }
 
-    /// Takes out the frame that arrived first.
+    /// All frames, in order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = (&F, RxMeta)> {
+        self.frames.iter()
+    }
+
+    /// Takes out the frame that arrived first, and shows what the device knows about it.
     #[inline]
-    pub fn pop_front(&mut self) -> Option<(F, RxMeta)> {
+    pub fn pop_front(&mut self) -> Option<(F, &RxMeta)> {
         self.frames.pop_front()
     }
 
     /// Takes the frames out, in order of arrival. What the iterator is not asked for stays.
     #[inline]
     pub fn drain(&mut self) -> impl Iterator<Item = (F, RxMeta)> + '_ {
-        iter::from_fn(|| self.frames.pop_front())
+        iter::from_fn(|| self.frames.pop_front().map(|(frame, &meta)| (frame, meta)))
     }
 }
 

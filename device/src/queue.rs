@@ -13,9 +13,16 @@ use crate::hint::usually;
 #[derive(Debug)]
 pub struct FrameQueue<F> {
     /// Taken up to `head` and from `tail` on.
-    places: Vec<Option<(F, RxMeta)>>,
+    places: Vec<Place<F>>,
     head: usize,
     tail: usize,
+}
+
+/// Room for a frame. What is known of it stands beside it, so that neither is put together with the other to be moved.
+#[derive(Debug)]
+struct Place<F> {
+    frame: Option<F>,
+    meta: RxMeta,
 }
 
 impl<F> FrameQueue<F> {
@@ -39,45 +46,59 @@ impl<F> FrameQueue<F> {
     /// Adds a frame.
     #[inline(always)]
     pub fn push_back(&mut self, frame: F, meta: RxMeta) {
-        match usually(self.places.get_mut(self.tail)) {
-            Some(place) => {
-                debug_assert!(place.is_none());
+        // A loop and no other call, so that the frame stays where it is until it has a place: in registers.
+        loop {
+            if let Some(place) = usually(self.places.get_mut(self.tail)) {
+                debug_assert!(place.frame.is_none());
+                let RxMeta { checksum, segment_len, flow_hash } = meta;
+                (place.meta.checksum, place.meta.segment_len, place.meta.flow_hash) =
+                    (checksum, segment_len, flow_hash);
                 // What is not there need not be dropped, nor looked for.
-                forget(place.replace((frame, meta)));
+                forget(place.frame.replace(frame));
+                self.tail += 1;
+                return;
             }
-            None => return self.push_beyond(frame, meta),
+            self.make_room();
         }
-        self.tail += 1;
     }
 
+    /// There is a place more at the end.
     #[inline(never)]
-    fn push_beyond(&mut self, frame: F, meta: RxMeta) {
+    fn make_room(&mut self) {
         // At least half of what is moved is room, so that each frame is moved once.
         if self.head > self.places.len() / 2 {
             self.places.rotate_left(self.head);
             (self.head, self.tail) = (0, self.tail - self.head);
-            return self.push_back(frame, meta);
+        } else {
+            self.places.push(Place { frame: None, meta: RxMeta::default() });
         }
-        self.places.push(Some((frame, meta)));
-        self.tail = self.places.len();
     }
 
     /// The frame that came first.
     #[inline(always)]
-    pub fn front(&self) -> Option<&(F, RxMeta)> {
-        if self.is_empty() { None } else { self.places.get(self.head)?.as_ref() }
+    pub fn front(&self) -> Option<(&F, RxMeta)> {
+        let place = if self.is_empty() { None } else { self.places.get(self.head) }?;
+        Some((place.frame.as_ref()?, place.meta))
     }
 
-    /// Takes out the frame that came first.
+    /// All frames, the one that came first before the others.
+    pub fn iter(&self) -> impl Iterator<Item = (&F, RxMeta)> {
+        let places = self.places.get(self.head..self.tail).unwrap_or_default();
+        places.iter().filter_map(|place| Some((place.frame.as_ref()?, place.meta)))
+    }
+
+    /// Takes out the frame that came first, and shows what is known of it.
     #[inline(always)]
-    pub fn pop_front(&mut self) -> Option<(F, RxMeta)> {
+    pub fn pop_front(&mut self) -> Option<(F, &RxMeta)> {
         // What was taken out, and what was never filled, is `None`: the end need not be known.
-        let taken = self.places.get_mut(self.head).and_then(Option::take);
-        match taken {
-            Some(_) => self.head += 1,
-            None => (self.head, self.tail) = (0, 0),
+        if let Some(place) = self.places.get_mut(self.head)
+            && let Some(frame) = place.frame.take()
+        {
+            self.head += 1;
+            return Some((frame, &place.meta));
         }
-        taken
+        (self.head, self.tail) = (0, 0);
+        None
     }
 }
 
@@ -113,6 +134,7 @@ mod tests {
             }
             for _ in 0..round % 6 + usize::from(round > 500) {
                 assert_eq!(queue.front().map(|(number, _)| *number), model.front().copied());
+                assert!(queue.iter().map(|(number, _)| number).eq(&model));
                 assert_eq!(queue.pop_front().map(|(number, _)| number), model.pop_front());
             }
             assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));

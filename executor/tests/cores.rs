@@ -136,9 +136,14 @@ fn ping_pong(parking: Parking) {
             })
         };
         let threads = [play(0), play(1)];
-        let start = Instant::now();
+        // Others may have the processors, and slow the game down; a wake that is lost stops it.
+        let (mut count, mut counted_at) = (0, Instant::now());
         while !threads.iter().all(thread::JoinHandle::is_finished) {
-            assert!(start.elapsed() < LOST, "stuck at {}", game.count.load(Ordering::SeqCst));
+            let now = game.count.load(Ordering::SeqCst);
+            if core::mem::replace(&mut count, now) != now {
+                counted_at = Instant::now();
+            }
+            assert!(counted_at.elapsed() < LOST, "stuck at {count}");
             thread::sleep(Duration::from_millis(1));
         }
         threads.into_iter().for_each(|thread| thread.join().unwrap());
@@ -255,7 +260,10 @@ fn panics_cross_cores_as_values() {
     let worker = Worker::start(&cores, 1);
     let executor = Executor::builder().core(&cores, 0).build().unwrap();
     executor.block_on(&(), async {
-        let error = worker.handle.spawn_on(|| async { panic!("over there") }).await.unwrap_err();
+        let task = worker.handle.spawn_on(|| async { panic!("over there") });
+        let id = task.id();
+        let error = task.await.unwrap_err();
+        assert_eq!(error.id(), id);
         assert_eq!(error.to_string(), "the task panicked: over there");
         let maker: fn() -> std::future::Ready<()> = || panic!("before it began");
         assert!(worker.handle.spawn_on(maker).await.unwrap_err().is_panic());
@@ -391,8 +399,10 @@ fn an_idle_executor_uses_no_cpu() {
         let before = (thread_cpu(), Instant::now());
         executor.block_on(&(), sleep(Duration::from_millis(400)));
         let (cpu, time) = (thread_cpu() - before.0, before.1.elapsed());
-        assert!(cpu * 100 < time, "{parking:?}: {cpu:?} of {time:?}");
-        assert!(executor.metrics().parks < 20, "{:?}", executor.metrics());
+        // What a wake-up costs is a matter of the machine, and how many there are is not. Who spins takes all of the time.
+        assert!(cpu * 10 < time, "{parking:?}: {cpu:?} of {time:?}");
+        let metrics = executor.metrics();
+        assert!(metrics.parks < 20 && metrics.turns < 2_000, "{parking:?}: {metrics:?}");
     }
 }
 
@@ -404,9 +414,10 @@ fn spinning_spins_and_then_sleeps() {
         executor.block_on(&(), sleep(length));
         executor.metrics()
     };
-    let patient = spin_for(Duration::from_secs(10), Duration::from_millis(5));
+    // Long enough for a hundred turns, also if others have the processor for a while.
+    let patient = spin_for(Duration::from_secs(10), Duration::from_millis(50));
     assert!(patient.parks == 0 && patient.idle_turns > 100, "{patient:?}");
-    let weary = spin_for(Duration::from_millis(2), Duration::from_millis(50));
+    let weary = spin_for(Duration::from_millis(20), Duration::from_millis(100));
     assert!(weary.parks > 0 && weary.idle_turns > 100, "{weary:?}");
 }
 

@@ -94,8 +94,9 @@ fn abort_drops_the_future_and_says_so() {
         yield_now().await;
         assert_eq!(dropped.get(), 0);
         task.abort();
+        let id = task.id();
         let error = task.await.unwrap_err();
-        assert!(error.is_cancelled() && !error.is_panic());
+        assert!(error.is_cancelled() && !error.is_panic() && error.id() == id);
         assert_eq!(error.to_string(), "the task was cancelled");
         assert!(error.try_into_panic().is_err());
         assert_eq!(dropped.get(), 1, "the future goes before the result comes");
@@ -531,11 +532,12 @@ fn a_set_joins_in_the_order_of_ending() {
         assert_eq!(order, [10, 20, 30]);
 
         let abort = set.spawn(pending());
-        set.spawn(async { panic!("one of many") });
+        let panics = set.spawn(async { panic!("one of many") });
         abort.abort();
         let mut errors = [set.join_next().await, set.join_next().await].map(|r| r.unwrap().unwrap_err());
         errors.sort_by_key(hayase_executor::JoinError::is_panic);
         assert!(errors[0].is_cancelled() && errors[1].is_panic());
+        assert_eq!(errors.map(|error| error.id()), [abort.id(), panics.id()]);
         assert!(set.is_empty());
 
         set.spawn(pending());

@@ -6,11 +6,10 @@ use std::rc::Rc;
 
 use hayase_device::headers::ETHERNET_LEN;
 use hayase_device::heap::{HeapFrame, Pool};
-use hayase_device::hint::{likely, unlikely, usually};
+use hayase_device::hint::{likely, usually};
 use hayase_device::segment::OffloadError;
 use hayase_device::{
-    Burst, Caps, Device, Frame, FrameQueue, Interest, Offloads, RxMeta, SharedBytes, TxChecksum, TxMeta,
-    TxSegmentation,
+    Burst, Caps, Device, Frame, FrameQueue, Interest, Offloads, RxMeta, SharedBytes, TxMeta,
 };
 
 use crate::WireConfig;
@@ -30,6 +29,8 @@ pub struct WireDevice {
     pool: Pool,
     inbound: Rc<Direction>,
     outbound: Rc<Direction>,
+    /// What is being transmitted, on its way to [`transmit_rest`](Self::transmit_rest).
+    leaving: Option<(HeapFrame, TxMeta)>,
     tx_dropped: u64,
     tx_errors: u64,
 }
@@ -96,6 +97,7 @@ impl WireDevice {
                 pool,
                 inbound: Rc::clone(inbound),
                 outbound: Rc::clone(outbound),
+                leaving: None,
                 tx_dropped: 0,
                 tx_errors: 0,
             }
@@ -110,13 +112,12 @@ impl WireDevice {
 
     /// Everything but a linear frame that passes as it is.
     #[inline(never)]
-    fn transmit_converted(
-        &mut self,
-        frame: HeapFrame,
-        checksum: Option<TxChecksum>,
-        segmentation: Option<TxSegmentation>,
-    ) {
-        let meta = TxMeta { checksum, segmentation };
+    fn transmit_rest(&mut self) {
+        let Some((frame, meta)) = self.leaving.take() else { return };
+        if self.room() == 0 || !self.outbound.plugged.get() {
+            self.tx_dropped += 1;
+            return;
+        }
         let crossing = Crossing {
             mtu: self.caps.mtu,
             sender: self.caps.offloads,
@@ -189,23 +190,21 @@ impl Device for WireDevice {
 
     #[inline(always)]
     fn transmit(&mut self, frame: HeapFrame, meta: TxMeta) {
-        let outbound = &*self.outbound;
-        let mut queue = outbound.queue.borrow_mut();
-        if unlikely(queue.len() >= outbound.frames_max) || unlikely(!outbound.plugged.get()) {
-            self.tx_dropped += 1;
-            return;
-        }
-        let (len, TxMeta { checksum, segmentation }) = (frame.len(), meta);
+        let (outbound, len) = (&*self.outbound, frame.len());
         if likely((ETHERNET_LEN..=ETHERNET_LEN + self.caps.mtu).contains(&len))
             && likely(frame.next().is_none())
-            && likely(segmentation.is_none())
-            && let Some(checksum) = usually(outbound.passage.get().rx_checksum_of(len, checksum))
+            && likely(meta.segmentation.is_none())
+            && let Some(checksum) = usually(outbound.passage.get().rx_checksum_of(len, meta.checksum))
+            && likely(outbound.plugged.get())
+            && let Ok(mut queue) = outbound.queue.try_borrow_mut()
+            && likely(queue.len() < outbound.frames_max)
         {
-            queue.push_back(frame, RxMeta { checksum, ..RxMeta::default() });
-        } else {
-            drop(queue);
-            self.transmit_converted(frame, checksum, segmentation);
+            return queue.push_back(frame, RxMeta { checksum, ..RxMeta::default() });
         }
+        // By way of the device: a frame that is handed to a function lies in memory from the start, also where it is not.
+        // Nothing is left there that would have to be dropped.
+        mem::forget(self.leaving.replace((frame, meta)));
+        self.transmit_rest();
     }
 
     /// Without effect: a wire has no doorbell, frames are there as soon as they are transmitted.

@@ -5,34 +5,48 @@ use std::error::Error;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// The end of a task that returned nothing: it panicked or was cancelled.
-pub struct JoinError(Reason);
+use super::Id;
 
-enum Reason {
+/// The end of a task that returned nothing: it panicked or was cancelled.
+pub struct JoinError {
+    id: Id,
+    reason: Reason,
+}
+
+/// Why a task has returned nothing. Which one that was, its handle knows.
+pub(crate) enum Reason {
     Cancelled,
     /// The lock is never waited for: it makes the payload, which is `Send`, `Sync` as well.
     Panicked(Mutex<Box<dyn Any + Send>>),
 }
 
+impl Reason {
+    pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Reason {
+        Reason::Panicked(Mutex::new(payload))
+    }
+}
+
 impl JoinError {
-    pub(crate) fn cancelled() -> JoinError {
-        JoinError(Reason::Cancelled)
+    pub(super) fn new(id: Id, reason: Reason) -> JoinError {
+        JoinError { id, reason }
     }
 
-    pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> JoinError {
-        JoinError(Reason::Panicked(Mutex::new(payload)))
+    /// What the task was called: as [`JoinHandle::id`](crate::JoinHandle::id).
+    #[must_use]
+    pub fn id(&self) -> Id {
+        self.id
     }
 
     /// Whether the task was aborted, or its executor dropped.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, Reason::Cancelled)
+        matches!(self.reason, Reason::Cancelled)
     }
 
     /// Whether the task panicked.
     #[must_use]
     pub fn is_panic(&self) -> bool {
-        matches!(self.0, Reason::Panicked(_))
+        matches!(self.reason, Reason::Panicked(_))
     }
 
     /// What the task panicked with, to be passed to [`std::panic::resume_unwind`].
@@ -49,7 +63,7 @@ impl JoinError {
     /// # Errors
     /// The error itself if the task did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
-        match self.0 {
+        match self.reason {
             Reason::Panicked(payload) => Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner)),
             Reason::Cancelled => Err(self),
         }
@@ -57,7 +71,7 @@ impl JoinError {
 
     /// The words of the panic, if it was made of words.
     fn message(&self) -> Option<String> {
-        let Reason::Panicked(payload) = &self.0 else { return None };
+        let Reason::Panicked(payload) = &self.reason else { return None };
         let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
         let text = payload.downcast_ref::<&str>().copied();
         text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).map(str::to_owned)
@@ -66,7 +80,7 @@ impl JoinError {
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.0, self.message()) {
+        match (&self.reason, self.message()) {
             (Reason::Cancelled, _) => f.write_str("the task was cancelled"),
             (Reason::Panicked(_), Some(message)) => write!(f, "the task panicked: {message}"),
             (Reason::Panicked(_), None) => f.write_str("the task panicked"),

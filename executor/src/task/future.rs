@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::JoinError;
+use super::error::Reason;
 use super::slot::Slot;
 
 /// A task as the executor sees it.
@@ -66,7 +66,7 @@ impl<F: Future> Task for TaskFuture<F> {
                 Progress::Ended
             }
             Err(payload) => {
-                end(this.future, this.slot, Err(JoinError::panicked(payload)));
+                end(this.future, this.slot, Err(Reason::panicked(payload)));
                 Progress::Panicked
             }
         }
@@ -74,7 +74,7 @@ impl<F: Future> Task for TaskFuture<F> {
 
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();
-        end(this.future, this.slot, Err(JoinError::cancelled()));
+        end(this.future, this.slot, Err(Reason::Cancelled));
     }
 
     fn detach(self: Pin<&mut Self>) {
@@ -88,13 +88,13 @@ impl<F: Future> Task for TaskFuture<F> {
 fn end<F: Future>(
     mut future: Pin<&mut Option<F>>,
     slot: &mut Option<Arc<Slot<F::Output>>>,
-    output: Result<F::Output, JoinError>,
+    output: Result<F::Output, Reason>,
 ) {
     let outcome = match contain(|| future.set(None)) {
         Ok(()) => output,
         Err(payload) => {
             let _ = contain(|| drop(output));
-            Err(JoinError::panicked(payload))
+            Err(Reason::panicked(payload))
         }
     };
     let slot = slot.take();

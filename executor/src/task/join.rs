@@ -58,7 +58,7 @@ impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.slot.poll(cx)
+        self.slot.poll(cx).map_err(|reason| JoinError::new(self.id(), reason))
     }
 }
 

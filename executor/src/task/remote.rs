@@ -4,9 +4,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::Id;
+use super::error::Reason;
 use super::join::{AbortHandle, JoinHandle};
 use super::slot::Slot;
-use super::{Id, JoinError};
 
 /// Aborts a task once it has been made.
 pub(super) struct Later {
@@ -74,7 +75,7 @@ impl<T> Drop for Placement<T> {
     /// The executor went away with the request.
     fn drop(&mut self) {
         if !self.is_placed {
-            self.slot.settle(Err(JoinError::cancelled()));
+            self.slot.settle(Err(Reason::Cancelled));
         }
     }
 }

@@ -6,13 +6,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::JoinError;
+use super::error::Reason;
 
 pub(crate) struct Slot<T>(Mutex<State<T>>);
 
 struct State<T> {
     /// What the task has ended with, until it is taken.
-    outcome: Option<Result<T, JoinError>>,
+    outcome: Option<Result<T, Reason>>,
     has_ended: bool,
     /// Who waits for the end.
     waker: Option<Waker>,
@@ -20,13 +20,13 @@ struct State<T> {
 
 impl<T> State<T> {
     /// If the task has ended, what with, unless that was taken before.
-    fn end(&mut self) -> Option<Option<Result<T, JoinError>>> {
+    fn end(&mut self) -> Option<Option<Result<T, Reason>>> {
         self.has_ended.then(|| self.outcome.take())
     }
 }
 
 /// What a task has ended with, which must not be locked: it may panic.
-fn output<T>(ended: Option<Result<T, JoinError>>) -> Poll<Result<T, JoinError>> {
+fn output<T>(ended: Option<Result<T, Reason>>) -> Poll<Result<T, Reason>> {
     Poll::Ready(ended.expect("a JoinHandle was polled after it returned the output"))
 }
 
@@ -40,7 +40,7 @@ impl<T> Slot<T> {
     }
 
     /// The task has ended.
-    pub(super) fn settle(&self, outcome: Result<T, JoinError>) {
+    pub(super) fn settle(&self, outcome: Result<T, Reason>) {
         let mut state = self.lock();
         state.outcome = Some(outcome);
         state.has_ended = true;
@@ -55,7 +55,7 @@ impl<T> Slot<T> {
         self.lock().has_ended
     }
 
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, Reason>> {
         if let Some(polled) = self.look(cx.waker()) {
             return polled;
         }
@@ -71,7 +71,7 @@ impl<T> Slot<T> {
     }
 
     /// What is there to be said without another waker: the end, or that this one waits already.
-    fn look(&self, waker: &Waker) -> Option<Poll<Result<T, JoinError>>> {
+    fn look(&self, waker: &Waker) -> Option<Poll<Result<T, Reason>>> {
         let mut state = self.lock();
         if let Some(ended) = state.end() {
             drop(state);
