@@ -228,7 +228,7 @@ impl<F: Frame> Link<F> {
     }
 
     /// Sees to it that what has a lifetime is looked at when that ends.
-    fn schedule_expiry(&mut self) {
+    pub(crate) fn schedule_expiry(&mut self) {
         self.duties.retain(|duty| *duty != Duty::Expire);
         let at = self.discovered.deadline().min(self.addresses.deadline());
         if at != Instant::MAX {

@@ -111,8 +111,9 @@ pub struct Config {
     pub routes_max: usize,
     /// Addresses of this host.
     pub addresses_max: usize,
-    /// The VLAN that this host is in (802.1Q): its frames carry a tag with this number, and others are not for it. A tag
-    /// takes four bytes of what the device's MTU leaves. `None`: no tag.
+    /// The VLAN that this host is in (802.1Q): its frames carry a tag with this number, and those with none or another are
+    /// not for it; one that names a priority alone is taken. A tag takes four bytes of what the device's MTU leaves. `None`: no
+    /// tag.
     pub vlan: Option<VlanId>,
     /// How often the link is asked whether another host has an IPv6 address before it is used, a second apart (RFC 4862
     /// §5.4, Linux's `dad_transmits`); 0: it is used at once. `None` leaves it to whoever puts the stack on a device:

@@ -64,6 +64,8 @@ impl<F: Frame> Stack<F> {
         if address.probes_left == 0 {
             let is_preferred = address.preferred_until > now;
             address.state = if is_preferred { AddressState::Preferred } else { AddressState::Deprecated };
+            // The end of being preferred was none before.
+            self.link.schedule_expiry();
             return;
         }
         address.probes_left -= 1;

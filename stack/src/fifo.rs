@@ -8,6 +8,8 @@ use alloc::collections::VecDeque;
 use core::mem;
 use core::ops::Range;
 
+use hayase_device::hint::{likely, unlikely};
+
 /// Elements that there is room for, once there is more than one.
 const REST_MIN: usize = 15;
 
@@ -107,7 +109,7 @@ impl<T> Fifo<T> {
     #[inline(always)]
     pub(crate) fn pop_sole_if(&mut self, is_wanted: impl FnOnce(&T) -> bool) -> Option<T> {
         match &self.front {
-            Some(front) if self.rest.is_none() && is_wanted(front) => self.front.take(),
+            Some(front) if likely(self.rest.is_none()) && is_wanted(front) => self.front.take(),
             _ => None,
         }
     }
@@ -143,21 +145,18 @@ impl<T> Fifo<T> {
         }
     }
 
-    /// The element, if it is the only one.
+    /// Whether there is one element.
     #[inline(always)]
-    pub(crate) fn sole(&self) -> Option<&T> {
-        if self.rest.is_none() { self.front.as_ref() } else { None }
+    pub(crate) fn has_one(&self) -> bool {
+        if unlikely(self.rest.is_some()) {
+            return false;
+        }
+        likely(self.front.is_some())
     }
 
     #[inline]
     pub(crate) fn front(&self) -> Option<&T> {
         self.front.as_ref()
-    }
-
-    /// Takes the element out, if it is the only one and what is wanted.
-    #[inline(always)]
-    pub(crate) fn take_sole(&mut self, is_wanted: impl FnOnce(&T) -> bool) -> Option<T> {
-        if self.rest.is_none() { self.front.take_if(|front| is_wanted(front)) } else { None }
     }
 
     #[inline]
@@ -275,10 +274,11 @@ mod tests {
         assert!(fifo.pop_front().is_none() && fifo.rest.is_none());
         (0..3).for_each(|i| fifo.push_back(i));
         fifo.drop_front();
-        assert!(fifo.take_sole(|_| true).is_none());
+        assert!(fifo.pop_sole().is_none() && !fifo.has_one());
         assert_eq!((fifo.front(), fifo.len()), (Some(&1), 2));
         fifo.drop_front();
-        assert_eq!((fifo.take_sole(|two| *two == 1), fifo.take_sole(|two| *two == 2)), (None, Some(2)));
+        assert_eq!((fifo.pop_sole_if(|two| *two == 1), fifo.has_one()), (None, true));
+        assert_eq!(fifo.pop_sole_if(|two| *two == 2), Some(2));
         fifo.drop_front();
         assert!(fifo.front().is_none() && fifo.rest.is_none());
     }

@@ -1,5 +1,5 @@
-//! What one stack of a host hears of its neighbours, for the others: the answer to a question comes to one queue of the
-//! NIC, whichever stack asked.
+//! What one stack of a host hears of its neighbours and of paths, for the others: the answer to a question comes to one queue
+//! of the NIC, whichever stack asked.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr};
@@ -15,7 +15,7 @@ use crate::wire::ndp::RouterAdvert;
 /// What is kept for the others between two turns. What is beyond is asked for again by whoever needs it.
 const HEARD_COUNT_MAX: usize = 256;
 
-/// Something that ARP or neighbour discovery told one stack, and may tell another.
+/// Something that ARP, neighbour discovery or ICMP told one stack, and may tell another.
 #[derive(Debug, Clone, Copy)]
 pub struct Hearsay(pub(crate) Rumour);
 
@@ -28,6 +28,8 @@ pub(crate) enum Rumour {
     Duplicate(Ipv6Addr),
     /// A router spoke to the link.
     Router { src: Ipv6Addr, advert: RouterAdvert },
+    /// A router on the way to a host said how long datagrams may be. Connections, each of one stack, keep that for themselves.
+    PathMtu { remote: Ipv6Addr, mtu: usize },
 }
 
 /// What was heard since the last look; `None` where nobody wants to know.
@@ -36,7 +38,10 @@ pub(crate) struct Heard(Option<Vec<Hearsay>>);
 
 impl Heard {
     pub(crate) fn note(&mut self, hearsay: Hearsay) {
-        if let Some(heard) = self.0.as_mut().filter(|heard| heard.len() < HEARD_COUNT_MAX) {
+        // Anybody may say of any path that it is narrow: that leaves room for what only the link can say.
+        let is_far = matches!(hearsay.0, Rumour::PathMtu { .. });
+        let count_max = if is_far { HEARD_COUNT_MAX / 4 } else { HEARD_COUNT_MAX };
+        if let Some(heard) = self.0.as_mut().filter(|heard| heard.len() < count_max) {
             heard.push(hearsay);
         }
     }
@@ -49,7 +54,7 @@ impl<F: Frame> Stack<F> {
         self.heard.0.get_or_insert_default();
     }
 
-    /// What ARP and neighbour discovery have told this stack since the last call.
+    /// What ARP, neighbour discovery and ICMP have told this stack since the last call.
     pub fn take_heard(&mut self) -> Vec<Hearsay> {
         match &mut self.heard.0 {
             Some(heard) if !heard.is_empty() => core::mem::take(heard),
@@ -64,6 +69,7 @@ impl<F: Frame> Stack<F> {
             Rumour::Duplicate(addr) => self.link.give_up(addr, now),
             // What there is no room for was counted where it arrived.
             Rumour::Router { src, advert } => drop(self.obey_router(now, src, &advert, device)),
+            Rumour::PathMtu { remote, mtu } => _ = self.link.path_mtus.lower(remote, mtu, now),
         }
     }
 }

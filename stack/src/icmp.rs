@@ -12,6 +12,7 @@ use crate::counters::{Count, Drop};
 use crate::echo::EchoReply;
 use crate::egress::Envelope;
 use crate::error::Error;
+use crate::hearsay::{Hearsay, Rumour};
 use crate::ingress::{Packet, from};
 use crate::stack::Stack;
 use crate::tcp::icmp::Trouble;
@@ -136,8 +137,9 @@ impl<F: Frame> Stack<F> {
         };
         let mut egress = self.egress(now, device);
         let sent = egress.datagram(envelope, &head, from(frame, body_at), body_len, TxMeta::default());
+        sent.map_err(|_| Drop::FullRing)?;
         egress.counters.count(Count::IcmpOut);
-        sent.map_err(|_| Drop::FullRing)
+        Ok(())
     }
 
     fn take_echo_reply(&mut self, packet: &Packet, echo: Echo, total_len: usize) -> Result<(), Drop> {
@@ -206,7 +208,9 @@ impl<F: Frame> Stack<F> {
                 None => false,
             },
             Protocol::ICMPV4 | Protocol::ICMPV6 => match quote.first_chunk::<8>() {
-                Some([_, _, _, _, a, b, _, _]) => {
+                Some([kind @ (icmpv4::ECHO_REQUEST | icmpv6::ECHO_REQUEST), _, _, _, a, b, _, _])
+                    if (*kind == icmpv4::ECHO_REQUEST) == remote.is_ipv4() =>
+                {
                     let ident = u16::from_be_bytes([*a, *b]);
                     match trouble {
                         Trouble::Hard(error) | Trouble::Soft(error) => self.echoes.receive(ident, Err(error)),
@@ -215,7 +219,12 @@ impl<F: Frame> Stack<F> {
                         }
                     }
                 }
-                None => false,
+                // Of what we answer, only the path is remembered.
+                Some([icmpv6::ECHO_REPLY, ..]) if remote.is_ipv6() => match trouble {
+                    Trouble::TooBig { mtu } => self.narrow_path(now, remote, mtu),
+                    Trouble::Hard(_) | Trouble::Soft(_) => false,
+                },
+                _ => false,
             },
             _ => false,
         };
@@ -230,7 +239,9 @@ impl<F: Frame> Stack<F> {
             // Nothing of ours was too big for that.
             return false;
         }
-        self.link.path_mtus.lower(remote, mtu, now);
+        if self.link.path_mtus.lower(remote, mtu, now) {
+            self.heard.note(Hearsay(Rumour::PathMtu { remote, mtu }));
+        }
         true
     }
 

@@ -15,7 +15,7 @@ use crate::stack::Stack;
 use crate::tcp::flow::Tuple;
 use crate::tcp::{Tcp, Turn};
 use crate::usual::{TCP_V4, TCP_V6, tcp_at, tcp_in};
-use crate::wire::tcp::TcpHeader;
+use crate::wire::tcp::{Flags, TcpHeader};
 use crate::wire::{EtherType, Protocol, WireError, ethernet, icmpv6, ipv4, ipv6, pseudo_header, udp};
 
 /// The lower two bits of the type of service; both set: congestion was met (CE, RFC 3168 §5).
@@ -216,7 +216,10 @@ impl<F: Frame> Stack<F> {
         if self.link.is_martian(packet.src) {
             return Err(Drop::IpInvalidSource);
         }
-        let (IpAddr::V4(src), IpAddr::V4(dst)) = (packet.src, packet.dst) else { return Ok(packet) };
+        let (IpAddr::V4(src), IpAddr::V4(dst)) = (packet.src, packet.dst) else {
+            let is_ours = packet.is_group || self.link.is_for_us(packet.dst);
+            return if is_ours { Ok(packet) } else { Err(Drop::IpInAddr) };
+        };
         if !self.link.is_for_us(packet.dst) {
             if !self.link.is_broadcast(dst) {
                 return Err(Drop::IpInAddr);
@@ -230,7 +233,7 @@ impl<F: Frame> Stack<F> {
     }
 
     /// `was_fragment`: it was put together from fragments just now.
-    #[inline]
+    #[inline(never)]
     fn receive_ipv6<D: Device<Frame = F>>(
         &mut self,
         now: Instant,
@@ -241,7 +244,9 @@ impl<F: Frame> Stack<F> {
     ) -> Result<(), Drop> {
         let header = ipv6::parse(frame.bytes(), frame.total_len()).map_err(ip_error)?;
         let dst = IpAddr::V6(header.dst);
-        if !self.link.is_for_us(dst) && !self.link.is_our_group(header.dst) {
+        let is_ours = self.link.is_for_us(dst) || self.link.is_our_group(header.dst);
+        // A connection goes on where its address has gone. Of other segments `check_ends` asks later.
+        if !is_ours && (header.next_header != Protocol::TCP || dst.is_loopback()) {
             return Err(Drop::IpInAddr);
         }
         // The unspecified address is the source of one thing: duplicate address detection.
@@ -301,17 +306,20 @@ impl<F: Frame> Stack<F> {
         for _ in 0..self.reassembly.take_evicted() {
             self.counters.drop(Drop::FragBudget);
         }
-        match result {
+        let reason = match result {
             Ok(whole) => {
                 if whole.is_some() {
                     self.counters.count(Count::ReasmOks);
                 }
-                Ok(whole)
+                return Ok(whole);
             }
-            Err(Refused::Budget | Refused::Count) => Err(Drop::FragBudget),
-            Err(Refused::NoFrames) => Err(Drop::NoMem),
-            Err(_) => Err(Drop::FragInvalid),
-        }
+            Err(Refused::Budget | Refused::Count) => Drop::FragBudget,
+            Err(Refused::NoFrames) => Drop::NoMem,
+            Err(_) => Drop::FragInvalid,
+        };
+        // With this one go the others of its packet.
+        self.counters.add_drops(reason, self.reassembly.take_given_up());
+        Err(reason)
     }
 
     /// Packets whose fragments did not come in time: the sender is told, if the first one is here.
@@ -365,6 +373,11 @@ impl<F: Frame> Stack<F> {
         let (header, header_len) = TcpHeader::parse(bytes).map_err(|_| Drop::TcpInvalid)?;
         if meta.checksum != RxChecksum::Verified && !is_intact(&packet, &frame) {
             return Err(Drop::TcpCsum);
+        }
+        // What opens a connection, also in the place of one that is over, is not for an address that has gone.
+        let is_opening = header.flags.contains(Flags::SYN) && !header.flags.contains(Flags::ACK);
+        if is_opening && !self.link.is_for_us(packet.dst) {
+            return Err(Drop::IpInAddr);
         }
         frame.trim_front(packet.offset + header_len);
         let local = (packet.dst, header.dst_port).into();

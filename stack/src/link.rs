@@ -144,12 +144,15 @@ impl<F: Frame> Link<F> {
         let mut address = Address::new(cidr);
         self.take_up(&mut address, Instant::ZERO);
         self.addresses.push(address);
+        // What went through a router may be on the link now.
+        self.neighbors.void_ids();
         Ok(())
     }
 
     pub(crate) fn remove_address(&mut self, addr: IpAddr) -> Result<(), Error> {
         let removed = self.addresses.remove(addr).ok_or(Error::AddrNotAvailable)?.cidr;
         if !self.addresses.iter().any(|address| address.cidr.network() == removed.network()) {
+            // Connections of that address go on by the way that they know, as long as they do.
             self.routes.remove(removed.network());
         }
         self.forget(addr);
@@ -173,11 +176,16 @@ impl<F: Frame> Link<F> {
         let route = Route { destination, gateway: Some(gateway) };
         self.routes
             .add(route)
-            .map_err(|_| Error::InvalidInput("there is a route to that network, or the table is full"))
+            .map_err(|_| Error::InvalidInput("there is a route to that network, or the table is full"))?;
+        self.neighbors.void_ids();
+        Ok(())
     }
 
     pub(crate) fn remove_route(&mut self, destination: Cidr) -> Result<(), Error> {
-        self.routes.remove(destination).map(|_| ()).ok_or(Error::NetworkUnreachable)
+        self.routes.remove(destination).ok_or(Error::NetworkUnreachable)?;
+        // Connections look up their way anew.
+        self.neighbors.void_ids();
+        Ok(())
     }
 
     /// The addresses that may be used.

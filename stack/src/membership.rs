@@ -141,8 +141,9 @@ impl<F: Frame> Stack<F> {
             payload_len: (mld::ROUTER_ALERT.len() + message.len()) as u16,
         };
         header.emit(network);
-        self.counters.count(Count::IcmpOut);
-        self.send_raw(&[&front[..], &mld::ROUTER_ALERT, message].concat(), device);
+        if self.send_raw(&[&front[..], &mld::ROUTER_ALERT, message].concat(), device) {
+            self.counters.count(Count::IcmpOut);
+        }
     }
 }
 

@@ -175,26 +175,31 @@ impl<F: Frame> Stack<F> {
         };
         header.emit(network);
         icmpv6::Message::Ndp(message).emit(src, dst, body);
-        self.counters.count(Count::IcmpOut);
         let len = FRONT + len;
-        self.send_raw(&bytes[..len], device);
+        if self.send_raw(&bytes[..len], device) {
+            self.counters.count(Count::IcmpOut);
+        }
     }
 
-    /// Sends a frame that was written as if there were no VLANs.
-    pub(crate) fn send_raw<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) {
-        let Some((ether, packet)) = bytes.split_at_checked(ethernet::LEN) else { return };
-        let Ok(header) = ethernet::parse(ether) else { return };
+    /// Sends a frame that was written as if there were no VLANs. Whether there was room and a buffer for it: else it is counted.
+    pub(crate) fn send_raw<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) -> bool {
+        let Some((ether, packet)) = bytes.split_at_checked(ethernet::LEN) else { return false };
+        let Ok(header) = ethernet::parse(ether) else { return false };
         if device.room() == 0 {
-            return self.counters.drop(Drop::FullRing);
+            self.counters.drop(Drop::FullRing);
+            return false;
         }
         let ether_len = self.link.ether_len();
         let len = ether_len + packet.len();
-        let Some(mut frame) = device.alloc(len) else { return self.counters.drop(Drop::NoMem) };
-        if let Some(out) = frame.extend(len) {
-            header.emit_tagged(self.link.vlan, &mut out[..ether_len]);
-            out[ether_len..].copy_from_slice(packet);
-            device.transmit(frame, TxMeta::default());
-        }
+        let mut frame = device.alloc(len);
+        let Some(out) = frame.as_mut().and_then(|frame| frame.extend(len)) else {
+            self.counters.drop(Drop::NoMem);
+            return false;
+        };
+        header.emit_tagged(self.link.vlan, &mut out[..ether_len]);
+        out[ether_len..].copy_from_slice(packet);
+        frame.into_iter().for_each(|frame| device.transmit(frame, TxMeta::default()));
+        true
     }
 
     /// A neighbour's link-layer address came in, from the link.

@@ -11,7 +11,7 @@ use hayase_time::Instant;
 
 use crate::autoconf::START_DELAY_MS;
 use crate::config::Config;
-use crate::counters::Counters;
+use crate::counters::{Count, Counters, Drop};
 use crate::duties::Duty;
 use crate::echo::{EchoReply, Echoes};
 use crate::egress::{Egress, Envelope, Unsent};
@@ -180,7 +180,7 @@ impl<F: Frame> Stack<F> {
     /// else leaves with [`transmit`](Self::transmit).
     #[inline]
     pub fn receive<D: Device<Frame = F>>(&mut self, now: Instant, burst: &mut Burst<F>, device: &mut D) {
-        while let Some((frame, meta)) = burst.pop_front() {
+        while let Some((frame, &meta)) = burst.pop_front() {
             self.receive_frame(now, frame, meta, burst, device);
         }
         if !self.link.loopback.is_empty() {
@@ -458,8 +458,15 @@ impl<F: Frame> Stack<F> {
         let mut egress = Egress::new(now, device, &mut self.link, &mut self.counters);
         let body = core::iter::once(payload);
         match egress.datagram(envelope, &head, body, payload.len(), TxMeta::default()) {
+            Ok(()) => {
+                egress.counters.count(Count::IcmpOut);
+                Ok(())
+            }
             // A request that the device does not take is lost like any other.
-            Ok(()) | Err(Unsent::Full) => Ok(()),
+            Err(Unsent::Full) => {
+                egress.counters.drop(Drop::FullRing);
+                Ok(())
+            }
             Err(Unsent::TooLong) => Err(Error::MessageTooLong),
         }
     }

@@ -10,7 +10,7 @@ use common::{Net, pattern};
 use hayase_device::Offloads;
 use hayase_device::heap::PoolConfig;
 use hayase_stack::wire::VlanId;
-use hayase_stack::{Config, Drop, Error, State, UdpId};
+use hayase_stack::{Config, Drop, Error, Ready, State, UdpId};
 use hayase_wire::{EndConfig, WireConfig};
 
 const MIXTURES: [Offloads; 4] = [Offloads::NONE, Offloads::ALL, Offloads::TX_CHECKSUM, Offloads::RX_CHECKSUM];
@@ -295,4 +295,81 @@ fn readers_who_do_not_read_leave_buffers_for_the_others() {
     let (client, server) = net.connect_v4();
     let data = pattern(100_000);
     assert_eq!(net.transfer(client, server, &data), data, "somebody who reads is served");
+}
+
+/// Many writers with a lot to say: what some have written goes before the rest write, who are then told to go on.
+#[test]
+fn writers_wait_for_what_was_written_before_to_go() {
+    const WRITERS: usize = 20;
+    let chunk = pattern(64 * 1024);
+    let mut net = Net::new(Offloads::ALL, Offloads::ALL);
+    let pairs: Vec<_> = (0..WRITERS).map(|_| net.connect_v4()).collect();
+    let mut written = [0; WRITERS];
+    for turn in 0..5 {
+        let mut in_turn = 0;
+        for (pair, written) in pairs.iter().zip(&mut written) {
+            // Who was turned away asks again when told, as a task does.
+            let is_told = net.a.stack.tcp_ready(pair.0).contains(Ready::WRITABLE);
+            if *written == 0
+                && is_told
+                && let Poll::Ready(len) = net.a.try_write(net.now, pair.0, &chunk)
+            {
+                *written += len.unwrap();
+                in_turn += 1;
+            }
+        }
+        assert_eq!(in_turn, 4, "turn {turn}: 256 KiB");
+        net.settle();
+        for pair in &pairs {
+            net.b.read(net.now, pair.1);
+        }
+        net.step(Duration::from_millis(1));
+    }
+    assert_eq!(written, [chunk.len(); WRITERS]);
+    pairs.into_iter().for_each(|(client, server)| net.close_both(client, server));
+    net.assert_clean();
+}
+
+/// What holds of IPv4 holds of IPv6: a connection goes on where its address has gone, to its end.
+#[test]
+fn a_connection_outlives_its_address() {
+    for (to, address) in [("10.0.0.2:80", "10.0.0.2"), ("[fd00::2]:80", "fd00::2")] {
+        let mut net = Net::new(Offloads::ALL, Offloads::NONE);
+        let (client, server) = net.connect(to);
+        // The network stays.
+        net.b.stack.add_address("10.0.0.3/24".parse().unwrap()).unwrap();
+        net.b.stack.add_address("fd00::3/64".parse().unwrap()).unwrap();
+        net.b.stack.remove_address(address.parse().unwrap()).unwrap();
+        net.loss_per_mille = 20;
+        let data = pattern(300_000);
+        assert_eq!(net.transfer(client, server, &data), data, "{to}");
+        net.loss_per_mille = 0;
+        net.close_both(client, server);
+        assert_eq!(net.b.stack.tcp_state(server), State::Closed, "{to}");
+        // A stranger does not get in by it.
+        net.b.stack.tcp_listen("[::]:81".parse().unwrap(), 1).unwrap();
+        let stranger = to.replace(":80", ":81").parse().unwrap();
+        let stranger = net.a.stack.tcp_connect(net.now, stranger, None).unwrap();
+        net.run_for(Duration::from_secs(1));
+        assert_eq!(net.a.stack.tcp_state(stranger), State::SynSent, "{to}");
+    }
+}
+
+/// A connection that goes through a router takes another one as soon as the routes say so.
+#[test]
+fn a_route_that_changes_moves_connections() {
+    let mut net = Net::new(Offloads::ALL, Offloads::ALL);
+    let everywhere = "0.0.0.0/0".parse().unwrap();
+    net.b.stack.add_address("10.9.0.2/24".parse().unwrap()).unwrap();
+    net.b.stack.add_route(everywhere, "10.9.0.1".parse().unwrap()).unwrap();
+    net.b.stack.add_route("10.0.0.0/24".parse().unwrap(), "10.9.0.1".parse().unwrap()).unwrap_err();
+    net.a.stack.add_route(everywhere, "10.0.0.2".parse().unwrap()).unwrap();
+    let (client, server) = net.connect("10.9.0.2:80");
+    assert_eq!(net.transfer(client, server, &pattern(1000)), pattern(1000));
+    net.a.stack.remove_route(everywhere).unwrap();
+    net.a.stack.add_route(everywhere, "10.0.0.77".parse().unwrap()).unwrap();
+    // Nobody is there, which shows that this is where the segment went.
+    net.a.write(net.now, client, b"lost");
+    net.settle();
+    assert!(net.b.read(net.now, server).is_empty());
 }

@@ -376,6 +376,31 @@ impl Scene {
     }
 }
 
+/// A segment that continues what was said and acknowledges all, with text and a window.
+fn continues(len: u16, window: u16) -> Step {
+    Step::Segment { offset: 0, len, unacked: 0, window, ahead: 0, flags: ACK, ecn: 2 }
+}
+
+/// A timer that probed a shut window runs when it opens, with nothing outstanding: what goes then is the first of its
+/// flight, and paces nothing.
+#[test]
+fn what_goes_when_a_window_opens_is_the_first_of_its_flight() {
+    let mut scene = Scene::new(false, false, false);
+    let steps = [
+        // A round trip that is long enough for pacing.
+        Step::Write(1),
+        Step::Wait(150_000),
+        continues(0, 0),
+        Step::Write(3000),
+        continues(1, u16::MAX),
+        continues(0, u16::MAX),
+        Step::Choose(Congestion::Bbr),
+        Step::Write(1),
+    ];
+    steps.iter().for_each(|step| scene.run(step));
+    scene.assert_alike();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 400,

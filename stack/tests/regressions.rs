@@ -392,6 +392,16 @@ fn nobody_speaks_to_us_from_our_own_address() {
 }
 
 #[test]
+fn replies_beyond_a_turns_share_are_counted_as_dropped() {
+    const SEGMENTS: u32 = 1030;
+    let mut scene = Scene::on(WireConfig { queue_frames_max: 2048, ..WireConfig::default() });
+    // Nobody listens: each is answered by a reset, of which a turn has 1024.
+    (0..SEGMENTS).for_each(|number| scene.send(segment(SYN, number)));
+    assert_eq!(scene.turn().len(), 1024);
+    assert_eq!(scene.stack.counters().dropped(hayase_stack::Drop::FullRing), 6);
+}
+
+#[test]
 fn a_pool_that_stays_dry_ends_the_connection_that_emptied_it() {
     let pool = PoolConfig { small_count_max: 16, large_count_max: 1, ..PoolConfig::default() };
     let offloads = Offloads::NONE;

@@ -1,5 +1,7 @@
 //! Cutting a payload into fragments (RFC 791 §3.2, RFC 8200 §4.5).
 
+use crate::wire::ipv4;
+
 /// Fragment offsets count in units of so many bytes.
 const UNIT: usize = 8;
 
@@ -25,11 +27,13 @@ pub struct Pieces {
 /// Cuts a payload of `payload_len` bytes so that each piece fits a packet of `mtu` bytes behind `header_len`
 /// bytes of headers: 20 for IPv4, 48 for IPv6 with its fragment header. An empty payload is one empty piece.
 ///
-/// `None` if the packet put together again would be longer than 65,535 bytes, or the MTU has no room for
-/// eight bytes behind the headers.
+/// `None` if the packet put together again would be too long (65,535 bytes: in IPv4 with its header, in IPv6 without any), or
+/// the MTU has no room for eight bytes behind the headers.
 pub fn pieces(payload_len: usize, header_len: usize, mtu: usize) -> Option<Pieces> {
     let piece_len = mtu.checked_sub(header_len)? / UNIT * UNIT;
-    let fits = payload_len.checked_add(header_len)? <= usize::from(u16::MAX);
+    let counted_len =
+        if header_len == ipv4::LEN { payload_len.checked_add(header_len)? } else { payload_len };
+    let fits = counted_len <= usize::from(u16::MAX);
     (fits && piece_len > 0).then_some(Pieces { offset: 0, payload_len, piece_len })
 }
 
@@ -71,6 +75,7 @@ mod tests {
     #[test]
     fn limits() {
         assert!(pieces(65_515, 20, 1500).is_some() && pieces(65_516, 20, 1500).is_none());
+        assert!(pieces(65_535, 48, 1500).is_some() && pieces(65_536, 48, 1500).is_none());
         assert!(
             pieces(100, 48, 56).is_some() && pieces(100, 48, 55).is_none() && pieces(100, 48, 40).is_none()
         );

@@ -67,7 +67,8 @@ pub enum Evidence {
     Request,
     /// An ARP reply. It proves something only if there was a question.
     Reply,
-    /// It spoke to others, or of itself unasked (gratuitous ARP). Known hosts may move; unknown ones stay so.
+    /// It spoke to others, or of itself unasked (gratuitous ARP). Known hosts may move; those that are unknown, or asked
+    /// for, stay so.
     Announcement,
     /// A neighbor advertisement, with its flags (RFC 4861 §7.2.5).
     Advert {
@@ -110,8 +111,8 @@ struct Neighbor<P> {
     addr: Option<IpAddr>,
     /// Questions asked since the last answer.
     questions: u8,
-    /// It is said to have another link-layer address than the one that worked: it is asked, whatever progress there is,
-    /// which may be that of packets to the old one.
+    /// It is said to have another link-layer address than the one that worked, or one at all: it is asked, whatever progress
+    /// there is, which may be that of packets to the old one.
     moved: bool,
     /// Runs while a question is due or outstanding.
     timer: Option<TimerKey>,
@@ -306,6 +307,10 @@ impl<P> Neighbors<P> {
         let replaces = !matches!(evidence, Evidence::Advert { override_known: false, .. });
         match (neighbor.mac, mac) {
             (None, None) => return Vec::new(),
+            (None, Some(_)) if evidence == Evidence::Announcement => {
+                self.ask_now(index);
+                return Vec::new();
+            }
             (Some(known), Some(new)) if known != new && !replaces => {
                 // Somebody disagrees: that is reason to doubt, not to believe (RFC 4861 §7.2.5 I).
                 neighbor.fresh_until = neighbor.fresh_until.min(now);
@@ -376,6 +381,20 @@ impl<P> Neighbors<P> {
         neighbor.questions += 1;
         neighbor.timer = Some(self.timers.insert(now + self.retransmit_time, index));
         Some(Output::Solicit { target: neighbor.addr?, unicast: neighbor.mac })
+    }
+
+    /// Somebody who was asked for announces itself. Its answer comes from somebody who has heard the question, and so knows
+    /// where we are; who only announces itself may know another of our address, and would answer that one. So the question
+    /// goes on, once at once, and is not given up for now.
+    fn ask_now(&mut self, index: u32) {
+        let neighbor = &mut self.slots[index as usize];
+        if !mem::replace(&mut neighbor.moved, true) {
+            neighbor.questions = neighbor.questions.saturating_sub(1);
+            if let Some(timer) = neighbor.timer.take() {
+                self.timers.remove(timer);
+            }
+            neighbor.timer = Some(self.timers.insert(Instant::ZERO, index));
+        }
     }
 
     fn stop_asking(&mut self, index: u32) {
@@ -569,6 +588,38 @@ mod tests {
         assert_eq!(outputs(&mut neighbors, at(6.1)), ask(host(1), Some(B)), "it is not believed unasked");
         neighbors.learn(host(1), Some(B), Evidence::Reply, at(6.2));
         assert_eq!(outputs(&mut neighbors, at(10.0)), []);
+    }
+
+    /// A host that came back with another link-layer address, before its peer knows: the peer's announcement must not end
+    /// the question, which is what tells the peer.
+    #[test]
+    fn an_announcement_is_no_answer() {
+        let mut neighbors = table();
+        let id = neighbors.entry(host(1), at(0.0)).unwrap();
+        assert_eq!(neighbors.enqueue(id, 7), None);
+        assert_eq!(outputs(&mut neighbors, at(0.0)), ask(host(1), None), "this one is lost");
+        assert!(neighbors.learn(host(1), Some(A), Evidence::Announcement, at(0.5)).is_empty());
+        assert_eq!(neighbors.mac(id, at(0.5)), None);
+        assert_eq!(
+            outputs(&mut neighbors, at(0.5)),
+            ask(host(1), None),
+            "it is there: it is asked again at once"
+        );
+        neighbors.learn(host(1), Some(A), Evidence::Announcement, at(0.6));
+        assert_eq!(outputs(&mut neighbors, at(0.6)), [], "but not whenever it likes");
+        assert_eq!(neighbors.learn(host(1), Some(A), Evidence::Reply, at(0.7)), [7]);
+    }
+
+    #[test]
+    fn who_announces_itself_is_not_given_up() {
+        let mut neighbors = table();
+        let id = neighbors.entry(host(1), at(0.0)).unwrap();
+        let questions = (0..30).map(|step| outputs(&mut neighbors, at(f64::from(step) * 0.1)).len());
+        assert_eq!(questions.sum::<usize>(), 3);
+        neighbors.learn(host(1), Some(A), Evidence::Announcement, at(2.95));
+        assert_eq!(outputs(&mut neighbors, at(2.95)), ask(host(1), None));
+        neighbors.learn(host(1), Some(A), Evidence::Reply, at(3.0));
+        assert_eq!(neighbors.mac(id, at(3.0)), Some(A));
     }
 
     #[test]

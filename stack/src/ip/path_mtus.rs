@@ -50,14 +50,16 @@ impl PathMtus {
     }
 
     /// A router says what passes. What is more than was known before, or less than can be, is not believed (RFC 8201 §4).
-    pub(crate) fn lower(&mut self, destination: Ipv6Addr, mtu: usize, now: Instant) {
+    /// Returns whether it is news.
+    pub(crate) fn lower(&mut self, destination: Ipv6Addr, mtu: usize, now: Instant) -> bool {
         let known = self.get(destination, now).unwrap_or(u16::MAX.into());
         if !(MTU_MIN..known).contains(&mtu) {
-            return;
+            return false;
         }
         let place = self.place(destination);
         let places = self.places.get_or_insert_with(|| Box::new([None; PLACE_COUNT]));
         places[place] = Some(PathMtu { destination, mtu: mtu as u16, until: now + LIFETIME });
+        true
     }
 }
 
@@ -75,18 +77,18 @@ mod tests {
     fn l6_a_path_only_gets_narrower_and_not_for_ever() {
         let mut paths = PathMtus::new(7);
         for (mtu, known) in [(1279, None), (1400, Some(1400)), (1450, Some(1400)), (1280, Some(1280))] {
-            paths.lower(host(1), mtu, NOW);
+            assert_eq!(paths.lower(host(1), mtu, NOW), [1400, 1280].contains(&mtu), "{mtu}");
             assert_eq!((paths.get(host(1), NOW), paths.get(host(2), NOW)), (known, None), "{mtu}");
         }
         assert_eq!(paths.get(host(1), NOW + LIFETIME), None);
-        paths.lower(host(1), 1450, NOW + LIFETIME);
+        assert!(paths.lower(host(1), 1450, NOW + LIFETIME));
         assert_eq!(paths.get(host(1), NOW + LIFETIME), Some(1450));
     }
 
     #[test]
     fn many_destinations_share_the_places_and_none_is_taken_for_another() {
         let mut paths = PathMtus::new(7);
-        (0..10_000).for_each(|n| paths.lower(host(n), 1300 + n as usize % 100, NOW));
+        (0..10_000).for_each(|n| assert!(paths.lower(host(n), 1300 + n as usize % 100, NOW)));
         let known: alloc::vec::Vec<_> =
             (0..10_000).filter_map(|n| Some((n, paths.get(host(n), NOW)?))).collect();
         assert!((PLACE_COUNT / 2..=PLACE_COUNT).contains(&known.len()), "{}", known.len());

@@ -191,6 +191,7 @@ pub struct Reassembly<F> {
     memory_len: usize,
     memory_len_max: usize,
     evicted_count: u64,
+    given_up_count: u64,
 }
 
 impl<F: Frame> Reassembly<F> {
@@ -204,6 +205,7 @@ impl<F: Frame> Reassembly<F> {
             memory_len: 0,
             memory_len_max,
             evicted_count: 0,
+            given_up_count: 0,
         }
     }
 
@@ -240,7 +242,12 @@ impl<F: Frame> Reassembly<F> {
             return Ok(None);
         }
         let Some(packet) = self.remove(&key) else { return Ok(None) };
-        packet.assemble(alloc).map(Some)
+        let others_count = packet.pieces.len() as u64 - 1;
+        let assembled = packet.assemble(alloc);
+        if assembled.is_err() {
+            self.given_up_count += others_count;
+        }
+        assembled.map(Some)
     }
 
     /// Hands out one packet whose time is over; call it until there is none.
@@ -270,6 +277,11 @@ impl<F: Frame> Reassembly<F> {
     /// How many fragments were thrown away to make room since the last call.
     pub fn take_evicted(&mut self) -> u64 {
         core::mem::take(&mut self.evicted_count)
+    }
+
+    /// How many fragments were thrown away with one that [`receive`](Self::receive) refused, since the last call.
+    pub fn take_given_up(&mut self) -> u64 {
+        core::mem::take(&mut self.given_up_count)
     }
 
     /// Throws out the oldest packets other than this fragment's until the fragment fits.
@@ -306,14 +318,16 @@ impl<F: Frame> Reassembly<F> {
     /// Drops a packet whose fragments overlap. In IPv6 what still comes of it is dropped as well; in IPv4 the
     /// next packet with the same identification may be on its way, and is not to suffer.
     fn give_up(&mut self, key: &Key, ipv4: bool) {
+        let Some(packet) = self.packets.get_mut(key) else { return };
+        self.given_up_count += packet.pieces.len() as u64;
         if ipv4 {
             self.remove(key);
-        } else if let Some(packet) = self.packets.get_mut(key) {
-            self.memory_len -= packet.memory_len;
-            packet.memory_len = 0;
-            packet.pieces = Vec::new();
-            packet.given_up = true;
+            return;
         }
+        self.memory_len -= packet.memory_len;
+        packet.memory_len = 0;
+        packet.pieces = Vec::new();
+        packet.given_up = true;
     }
 
     fn remove(&mut self, key: &Key) -> Option<Packet<F>> {
@@ -639,10 +653,12 @@ mod tests {
         host.v4(1, &good, (0, 16, true), at(0)).unwrap();
         assert_eq!(host.v4(1, &good, (0, 16, true), at(0)).unwrap_err(), Refused::Duplicate);
         assert_eq!(host.v4(1, &[7; 24], (0, 16, true), at(0)).unwrap_err(), Refused::Overlap);
+        assert_eq!(host.reassembly.take_given_up(), 1, "with it goes the one that was there");
         assert!(host.v4(1, &good, (16, 24, false), at(0)).unwrap().is_none(), "a new packet in IPv4");
         host.v6(1, &good, (0, 16, true), at(0)).unwrap();
         assert_eq!(host.v6(1, &good, (0, 16, true), at(0)).unwrap_err(), Refused::Duplicate);
         assert_eq!(host.v6(1, &good, (8, 24, true), at(0)).unwrap_err(), Refused::Overlap);
+        assert_eq!(host.reassembly.take_given_up(), 1);
         assert_eq!(host.v6(1, &good, (16, 24, false), at(0)).unwrap_err(), Refused::GivenUp);
         assert_eq!(host.v6(1, &good, (0, 16, true), at(59)).unwrap_err(), Refused::GivenUp);
         assert_eq!(host.pool.in_use(), 1);

@@ -57,6 +57,7 @@ impl<F: Frame> Connection<F> {
                 // The peer lives, and holds its window shut: probing goes on for as long as it answers (MUST-36).
                 // Not for a connection that nobody owns any more.
                 self.retries = 0;
+                self.count_timeout_over(cx.now);
             }
         }
         if was_shut && self.snd_wnd > 0 {
@@ -64,6 +65,9 @@ impl<F: Frame> Connection<F> {
         }
         let arrived_now = self.recovery.arrived_len(self.snd_una, self.mss);
         report.delivered = (self.snd_una - una + arrived_now).saturating_sub(arrived);
+        if is_echo && report.delivered > 0 {
+            self.count_marked(report.delivered);
+        }
         self.assess(&report, cx);
     }
 
@@ -196,7 +200,7 @@ impl<F: Frame> Connection<F> {
         self.backoff = 0;
     }
 
-    /// A blocked writer is woken once a third of the buffer is free, not for every segment.
+    /// A blocked writer is woken once much of the buffer is free, not for every segment.
     #[inline]
     pub(super) fn wake_writer(&mut self, config: &Config) {
         if unlikely(self.write_blocked) {
@@ -207,9 +211,19 @@ impl<F: Frame> Connection<F> {
     #[inline(never)]
     fn wake_blocked_writer(&mut self, config: &Config) {
         let buffer_len = self.send_buffer_len(config);
-        if self.send.room(buffer_len) >= buffer_len / 3 {
+        if self.send.room(buffer_len) >= self.worthwhile_room(buffer_len, config) {
             self.write_blocked = false;
             self.events |= Ready::WRITABLE;
         }
+    }
+
+    /// A third of the buffer: what else is in it lasts until the writer has come. Not so where the path holds more than may
+    /// be kept for it, and all of it is under way but for what Nagle keeps: whatever is free is missing there.
+    pub(super) fn worthwhile_room(&self, buffer_len: usize, config: &Config) -> usize {
+        let is_too_small = buffer_len >= config.send_buffer_len_max && self.unsent_len() < self.mss;
+        let (third, sixteenth) = (buffer_len / 3, buffer_len / 16);
+        // A segment at least, and never none: a full buffer has no room.
+        let least = if is_too_small { sixteenth.max(third.min(self.mss as usize)) } else { third };
+        least.max(1)
     }
 }

@@ -332,13 +332,14 @@ impl Controller {
         self.model().is_some_and(Bbr::ignores_samples)
     }
 
-    /// The retransmission timer ran out.
-    pub(super) fn on_timeout(&mut self, flight: u32, mss: u32, is_repeated: bool) {
+    /// The retransmission timer ran out. `is_reduced`: over what ssthresh was made smaller for already.
+    pub(super) fn on_timeout(&mut self, flight: u32, mss: u32, is_reduced: bool) {
         let (window, bulk) = self.parts();
         match bulk.algorithm.control() {
             Some(control) => {
-                // A second timeout of the same segment leaves ssthresh alone (RFC 5681 §3.1).
-                if !is_repeated {
+                // A second timeout of the same segment leaves ssthresh alone (RFC 5681 §3.1), and so does, as in Linux, one that
+                // ends fast recovery: what is outstanding by then says more of what was lost than of the path.
+                if !is_reduced {
                     window.ssthresh = control.reduced(window, flight, mss);
                 }
                 control.on_timeout();

@@ -69,8 +69,21 @@ pub(super) struct Listed {
     pub(super) ready: bool,
     /// In the flow table.
     pub(super) flows: bool,
-    /// In the list of connections that hold something out of order.
-    pub(super) disordered: bool,
+    /// In the line of connections that hold something out of order.
+    pub(super) disordered: Place,
+    /// In the line of writers who found no buffers. Who was served may write a segment, however much is held.
+    pub(super) hungry: Place,
+}
+
+/// Where a connection stands in a line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Not in it, or no more: whoever finds it there strikes it.
+    #[default]
+    None,
+    InLine,
+    /// It was its turn a moment ago.
+    Served,
 }
 
 #[derive(Debug)]
@@ -78,6 +91,8 @@ pub(crate) struct Connection<F> {
     pub(super) tuple: Tuple,
     /// [`Tuple::address_sum`].
     pub(super) address_sum: u16,
+    /// [`Tuple::is_v4`]: every segment that leaves asks.
+    pub(super) is_v4: bool,
     pub(super) state: State,
     /// The next hop, remembered so that a segment needs no route lookup.
     pub(super) neighbor: Option<NeighborId>,
@@ -106,8 +121,8 @@ pub(crate) struct Connection<F> {
     pub(super) rcv_wscale: u8,
     /// Bytes that are kept for the application: the largest window.
     pub(super) space_len: u32,
-    /// Bytes received since the last acknowledgement went out.
-    pub(super) unacked_len: u32,
+    /// RCV.NXT from which on the window may be worth opening: what is cheap to look at.
+    pub(super) window_opens_at: Seq,
 
     // Options of both directions
     pub(super) sack_ok: bool,
@@ -164,8 +179,6 @@ pub(crate) struct Connection<F> {
     pub(super) write_blocked: bool,
     /// An acknowledgement proved since the last look that the next hop forwards what we send.
     pub(super) progressed: bool,
-    /// A pool without buffers stopped us.
-    pub(super) starved: bool,
     pub(super) listed: Listed,
     /// The application, or an accept queue, has a handle.
     pub(super) owned: bool,
@@ -206,6 +219,7 @@ impl<F: Frame> Connection<F> {
         Connection {
             tuple: opening.tuple,
             address_sum: opening.tuple.address_sum(),
+            is_v4: opening.tuple.is_v4(),
             state: opening.state,
             neighbor: None,
             ttl: config.ttl,
@@ -222,7 +236,7 @@ impl<F: Frame> Connection<F> {
             rcv_adv: Seq(0),
             rcv_wscale: window_scale(config),
             space_len: config.receive_buffer_len.min(u32::MAX as usize) as u32,
-            unacked_len: 0,
+            window_opens_at: Seq(0),
             sack_ok: config.sack,
             timestamps_ok: config.timestamps,
             window_scaling_ok: config.window_scaling,
@@ -256,7 +270,6 @@ impl<F: Frame> Connection<F> {
             window_due: false,
             write_blocked: false,
             progressed: false,
-            starved: false,
             listed: Listed::default(),
             owned: false,
             listener: None,
@@ -336,7 +349,6 @@ impl<F: Frame> Connection<F> {
             && self.out_of_order.is_none()
             && self.rare().is_none_or(Rare::is_quiet)
             && !self.force
-            && !self.starved
             && self.recovery.ecn.is_quiet()
             // Each of its segments is measured.
             && !self.congestion.is_model_based()
@@ -377,15 +389,25 @@ impl<F: Frame> Connection<F> {
         let room = room.min(u32::from(u16::MAX) << self.rcv_wscale);
         let edge = self.rcv_nxt + room;
         let gain = edge.since(self.rcv_adv);
-        let step = self.mss.min(self.space_len / 2);
-        if gain >= step { edge } else { self.rcv_adv }
+        if gain >= self.window_step() { edge } else { self.rcv_adv }
+    }
+
+    /// By how much the window opens at least.
+    #[inline]
+    pub(super) fn window_step(&self) -> u32 {
+        self.mss.min(self.space_len / 2)
+    }
+
+    /// Bytes received since the last acknowledgement went out.
+    #[inline(always)]
+    pub(super) fn unacked_len(&self) -> u32 {
+        self.rcv_nxt - self.last_ack_sent
     }
 
     /// Whether [`window_edge`](Self::window_edge) may be right of what the peer knows: what is cheap to know.
     #[inline(always)]
     pub(super) fn may_open_window(&self) -> bool {
-        let gain = (self.rcv_nxt + self.space_len) - self.rcv_adv;
-        gain as i32 >= self.mss.min(self.space_len / 2) as i32
+        self.rcv_nxt.at_or_after(self.window_opens_at)
     }
 
     /// Bytes from the next that the application reads to the end of what is urgent (RFC 9293 §3.8.5, MUST-33).
@@ -479,7 +501,6 @@ impl<F: Frame> Connection<F> {
             && (self.state.is_synchronized() || self.is_early())
             // Who was turned away waits until it is worth while: a full buffer is not all that a write may meet.
             && !self.write_blocked
-            && !self.starved
             && self.send.room(self.send_buffer_len(config)) > 0
         {
             ready |= Ready::WRITABLE;
@@ -496,6 +517,7 @@ impl<F: Frame> Connection<F> {
     /// The connection is over. What was received stays readable; everything else goes home.
     pub(super) fn enter_closed(&mut self, error: Option<Error>) {
         self.state = State::Closed;
+        self.listed.hungry = Place::None;
         self.send.clear();
         self.out_of_order = None;
         self.forget_deadlines();

@@ -10,7 +10,7 @@ use super::flow::Tuple;
 use super::output::Output;
 use super::segment::Reply;
 use super::send_queue::Payload;
-use crate::counters::{Count, Drop};
+use crate::counters::Count;
 use crate::egress::{Egress, Envelope, Hop, NetworkHeader};
 use crate::ip::neighbor::NeighborId;
 use crate::seq::Seq;
@@ -87,10 +87,8 @@ where
     D: Device<Frame = F>,
 {
     let Some(hop) = next_hop(|| envelope.dst, cached, egress) else { return Output::Blocked };
-    let Some(frame) = egress.device.alloc(0) else {
-        egress.counters.drop(Drop::NoMem);
-        return Output::Blocked;
-    };
+    // Nothing is lost: whoever wants it sent asks again.
+    let Some(frame) = egress.device.alloc(0) else { return Output::Blocked };
     let payload = Payload::Separate { frame, chain: None, len: 0 };
     match data(envelope, header, payload, hop, u32::from(u16::MAX), egress) {
         Some(()) => Output::Done,

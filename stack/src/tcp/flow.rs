@@ -197,8 +197,8 @@ impl Flow {
     }
 }
 
-/// The fewest places of a table that has any.
-const PLACES_MIN: usize = 16;
+/// The fewest places of a table that has any: 2 KiB, in which some dozens of flows hardly meet.
+const PLACES_MIN: usize = 256;
 
 /// A place in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -392,22 +392,22 @@ mod tests {
     /// Whatever comes and goes, each that is there is found, and the rest is free.
     #[test]
     fn a_crowded_table_forgets_nobody() {
-        let tuples: Vec<Tuple> = (0..96).map(tuple).collect();
+        let tuples: Vec<Tuple> = (0..192).map(tuple).collect();
         let mut flows = Flows::new(&Random::new([7; 32]));
-        let (mut here, mut random) = ([false; 96], Random::new([8; 32]));
+        let (mut here, mut random) = ([false; 192], Random::new([8; 32]));
         for _ in 0..20_000 {
-            let i = random.next() as usize % 96;
+            let i = random.next() as usize % 192;
             here[i] = !here[i];
             if here[i] {
                 flows.insert(&tuples[i], Flow::Connection(i as u32));
             } else {
                 flows.remove(&tuples[i], Flow::Connection(i as u32));
             }
-            let j = random.next() as usize % 96;
+            let j = random.next() as usize % 192;
             let found = flows.find(&tuples[j], |flow| flow == Flow::Connection(j as u32));
             assert_eq!(found.is_some(), here[j]);
         }
-        assert_eq!((flows.places.len(), flows.count), (128, here.iter().filter(|is| **is).count()));
+        assert_eq!((flows.places.len(), flows.count), (256, here.iter().filter(|is| **is).count()));
         assert_eq!(flows.places.iter().filter(|place| **place != Place::FREE).count(), flows.count);
     }
 }

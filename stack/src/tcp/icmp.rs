@@ -1,6 +1,5 @@
 //! What ICMP errors mean to a connection (RFC 1122 §4.2.3.9, RFC 5461, RFC 5927).
 
-use alloc::boxed::Box;
 use core::net::IpAddr;
 
 use hayase_device::Frame;
@@ -58,7 +57,7 @@ impl<F: Frame> Tcp<F> {
                 connection.enter_closed(Some(error));
             }
             Trouble::Hard(error) | Trouble::Soft(error) => {
-                connection.rare_mut().soft_error = Some(Box::new(error));
+                connection.set_soft_error(error);
             }
             Trouble::TooBig { mtu } => connection.packet_too_big(now, seq, mtu, counters),
         }

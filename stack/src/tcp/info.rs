@@ -31,13 +31,16 @@ pub enum CaState {
 /// bytes, also where Linux counts segments, and all times are microseconds.
 ///
 /// Of `struct tcp_info` there is not:
-/// - what would have to be counted with every segment, on ways that do nothing but what they must: `segs_in`, `segs_out`,
-///   `data_segs_in`, `data_segs_out`, `delivered`, `delivered_ce`, `last_data_recv`, `last_ack_recv`, `busy_time`,
-///   `rwnd_limited`, `sndbuf_limited`. The counters of the host have segments and bytes of all connections.
+/// - what would have to be kept with every segment, on ways that do nothing but what they must: `segs_in`, `segs_out`,
+///   `data_segs_in`, `data_segs_out`, `last_data_recv`, `last_ack_recv`. The counters of the host have segments and bytes of
+///   all connections.
+/// - what begins and ends on these ways, with every request and every window: `busy_time`, `rwnd_limited`,
+///   `sndbuf_limited`. What holds a transfer back shows at any time in [`snd_cwnd`](Self::snd_cwnd),
+///   [`snd_wnd`](Self::snd_wnd), [`unacked`](Self::unacked) and [`notsent_bytes`](Self::notsent_bytes).
 /// - what is not there: `rcv_mss`, since acknowledgements go by our own segment size; `reordering`, since the tolerance is a
-///   time (RFC 8985); `max_pacing_rate`, which nobody can set; `last_ack_sent`, which Linux has not either.
-/// - what is counted for the host, not for each connection: `total_rto` and its times, `rehash`, `fastopen_client_fail`, and
-///   whether the peer's segments have said [`ecn`](Self::ecn).
+///   time (RFC 8985); `max_pacing_rate`, which nobody can set; `last_ack_sent` and `fackets`, which Linux has not either.
+/// - what is counted for the host, not for each connection: `rehash`, `fastopen_client_fail`, and what the options say of
+///   data with SYNs, and of whether the peer's segments have said [`ecn`](Self::ecn).
 ///
 /// With the operating system's sockets it is filled from there. What the system counts in segments is then so many times
 /// `snd_mss`; what it does not have is 0.
@@ -116,6 +119,12 @@ pub struct TcpInfo {
     pub dsack_dups: u32,
     /// How often something arrived at the peer later than what was sent after it (RFC 8985).
     pub reord_seen: u32,
+    /// Timeouts of the retransmission timer, that of SYNs included. Where a window was shut, it only probed.
+    pub total_rto: u32,
+    /// How often a timeout was the first since something was acknowledged.
+    pub total_rto_recoveries: u32,
+    /// From those on, the time until something was acknowledged again, where it was.
+    pub total_rto_time_us: u64,
     /// Bytes a second at which data is paced. `None`: as fast as the device takes it.
     pub pacing_rate: Option<u64>,
     /// Bytes a second that arrived in the last round trip that filled the window; with BBR, by the last segment that was
@@ -125,6 +134,10 @@ pub struct TcpInfo {
     pub delivery_rate_app_limited: bool,
     /// Bytes acknowledged by the peer, SYN and FIN included.
     pub bytes_acked: u64,
+    /// Bytes that arrived at the peer, SYN and FIN included: acknowledged, or reported beyond a hole.
+    pub delivered: u64,
+    /// How many of them the peer acknowledged while it said that something had been marked (RFC 3168).
+    pub delivered_ce: u64,
     /// Bytes of data sent, those sent again included.
     pub bytes_sent: u64,
     /// Bytes of data sent again.
@@ -239,6 +252,17 @@ impl<F: Frame> Connection<F> {
         TcpInfo { delivery_rate, delivery_rate_app_limited: is_app_limited, ..info }
     }
 
+    fn info_of_mishaps(&self, info: TcpInfo) -> TcpInfo {
+        let Some(mishaps) = self.mishaps() else { return info };
+        TcpInfo {
+            total_rto: mishaps.rto_count,
+            total_rto_recoveries: mishaps.rto_recovery_count,
+            total_rto_time_us: mishaps.rto_time_us,
+            delivered_ce: mishaps.delivered_ce,
+            ..info
+        }
+    }
+
     fn info_of_loss(&self, info: TcpInfo) -> TcpInfo {
         let is_reduced = self.reduced_until().is_some_and(|until| self.snd_una.before(until));
         // What goes to a closed window is a probe, however often it goes.
@@ -250,12 +274,14 @@ impl<F: Frame> Connection<F> {
             probes: probes.saturating_add(self.probing().map_or(0, |probing| probing.sent)),
             backoff: self.backoff,
             unacked: self.flight(),
+            delivered: self.tally.bytes_acked,
             bytes_sent: self.bytes_sent_once(),
-            ..info
+            ..self.info_of_mishaps(info)
         };
         let Some(repair) = self.recovery.repair() else { return info };
         TcpInfo {
             sacked: self.recovery.sacked_len(),
+            delivered: info.delivered + u64::from(self.recovery.sacked_len()),
             lost: self.recovery.lost_len(),
             retrans: self.recovery.flight.resent_len(self.snd_una),
             total_retrans: repair.total_retrans,

@@ -82,7 +82,7 @@ luggage! {
         tuple: Tuple, state: State, ttl: u8, tos: u8,
         iss: Seq, snd_una: Seq, snd_nxt: Seq, snd_wnd: u32, snd_wl1: Seq, max_snd_wnd: u32,
         snd_wscale: u8, mss: u32,
-        rcv_nxt: Seq, rcv_adv: Seq, rcv_wscale: u8, space_len: u32, unacked_len: u32,
+        rcv_nxt: Seq, rcv_adv: Seq, rcv_wscale: u8, space_len: u32, window_opens_at: Seq,
         sack_ok: bool, timestamps_ok: bool, window_scaling_ok: bool, ts_recent: u32, ts_recent_at: u32,
         last_ack_sent: Seq, ts_offset: u32, challenged_ms: u32,
         rtt: Rtt, congestion: Controller, recovery: Recovery, backoff: u8, retries: u8, last_sent_at: Instant,
@@ -93,8 +93,8 @@ luggage! {
         rare: Option<Box<Rare>>,
     }
     stays {
-        address_sum, neighbor, send, receive, out_of_order, timer, charged_len, steady, write_blocked, progressed,
-        starved, listed, owned, listener, events, reader, watched,
+        address_sum, is_v4, neighbor, send, receive, out_of_order, timer, charged_len, steady, write_blocked, progressed,
+        listed, owned, listener, events, reader, watched,
     }
 }
 
@@ -201,7 +201,8 @@ fn send_queue<F: Frame, D: Device<Frame = F>>(
     let mut queue = SendQueue::new(start);
     // It was within its limits where it comes from, whatever its segments take in buffers here.
     let buffer_len = SEND_LEN_MAX;
-    let filling = Filling { mss: state.mss as usize, tso_len_max: None, buffer_len, is_summed: false };
+    let filling =
+        Filling { mss: state.mss as usize, tso_len_max: None, buffer_len, room_min: 0, is_summed: false };
     let written = queue.write(bytes, state.snd_nxt, filling, device);
     if written == bytes.len() { Ok(queue) } else { Err(Error::TooManySockets) }
 }

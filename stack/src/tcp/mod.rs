@@ -28,6 +28,7 @@ mod keepalive;
 mod listener;
 mod loss;
 pub(crate) mod migrate;
+mod mishaps;
 mod model;
 mod newreno;
 mod open;
@@ -61,6 +62,7 @@ mod user_timeout;
 mod usual;
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
 use hayase_device::hint::{likely, unlikely, usually};
@@ -69,7 +71,7 @@ use hayase_time::Instant;
 
 use self::agenda::{Agenda, Timed};
 use self::challenges::Challenges;
-use self::connection::{AckDebt, Connection, Timer};
+use self::connection::{AckDebt, Connection, Place, Timer};
 use self::fastopen::FastOpens;
 use self::flow::{Flow, Flows, Tuple};
 use self::listener::{Listener, Listeners};
@@ -96,6 +98,9 @@ pub use self::state::State;
 /// Replies that wait for the end of the turn. A flood of segments to closed ports is answered up to here.
 const REPLIES_MAX: usize = 1024;
 
+/// Connections that find no buffer in a turn before no other is asked.
+const MUTE_MAX: usize = 64;
+
 /// All of TCP's state.
 #[derive(Debug)]
 pub(crate) struct Tcp<F> {
@@ -106,11 +111,27 @@ pub(crate) struct Tcp<F> {
     agenda: Agenda,
     /// Connections that hold something out of order, the longest first, and some that did.
     disordered: VecDeque<u32>,
+    /// Writers who found no buffers, the longest first, and some who did.
+    hungry: VecDeque<u32>,
+    /// Writers who were in that line and may write now, since when, where little may be written.
+    served: Vec<(u32, Instant)>,
+    /// Bytes that were written since data was sent last, but for those that took the shortest way, and in how many writes.
+    written_len: usize,
+    written_count: usize,
+    /// Connections that had something to say in this turn, and no buffer to say it in.
+    mute_count: usize,
+    /// There may be something for those in the line. If not, nothing but time, or what is let go of, will help.
+    can_feed: bool,
+    /// When some writers could have a segment although too much is held, and what was held then.
+    spared_at: Instant,
+    spared_at_len: usize,
     /// Where the search for a connection to abort goes on, should it come to that.
     look_at: u32,
     /// Of the account of buffers, what datagrams take.
     datagrams_len: usize,
     replies: VecDeque<Reply>,
+    /// Replies for which there was no room, and which were not counted yet.
+    lost_replies_count: u64,
     challenges: Challenges,
     fast_opens: FastOpens,
     ports: Ports,
@@ -130,9 +151,18 @@ impl<F: Frame> Tcp<F> {
             time_waits: TimeWaits::new(config),
             agenda: Agenda::new(now),
             disordered: VecDeque::new(),
+            hungry: VecDeque::new(),
+            served: Vec::new(),
+            mute_count: 0,
+            written_len: 0,
+            written_count: 0,
+            can_feed: false,
+            spared_at: now,
+            spared_at_len: 0,
             look_at: 0,
             datagrams_len: 0,
             replies: VecDeque::new(),
+            lost_replies_count: 0,
             challenges: Challenges::new(config, random),
             fast_opens: FastOpens::new(config, random),
             ports: Ports::new(),
@@ -219,7 +249,7 @@ impl<F: Frame> Tcp<F> {
             is_marked: turn.is_marked,
         };
         let result = connection.segment_arrives(segment, &mut cx);
-        let is_disordered = connection.out_of_order.is_some() && !connection.listed.disordered;
+        let is_disordered = connection.out_of_order.is_some() && connection.listed.disordered == Place::None;
         if was_half_open && connection.state != State::SynReceived {
             self.leave_half_open(index, turn);
         }
@@ -297,10 +327,15 @@ impl<F: Frame> Tcp<F> {
         }
     }
 
-    fn reply(&mut self, reply: Reply) {
-        if self.replies.len() < REPLIES_MAX {
+    /// Queues a reply for the end of the turn. Whether there was room.
+    fn reply(&mut self, reply: Reply) -> bool {
+        let has_room = self.replies.len() < REPLIES_MAX;
+        if has_room {
             self.replies.push_back(reply);
+        } else {
+            self.lost_replies_count += 1;
         }
+        has_room
     }
 
     /// What any change of a connection may entail: news, work, a timer, its end.
@@ -393,15 +428,21 @@ impl<F: Frame> Tcp<F> {
         let replied = self.transmit_replies(egress, config);
         self.is_stalled = !self.replies.is_empty();
         let mut work = core::mem::take(&mut self.agenda.work);
-        let spoke = work.iter().take_while(|index| self.transmit_one(**index, egress, config)).count();
+        let mut spoke = work.iter().take_while(|index| self.transmit_one(**index, egress, config)).count();
         // Whoever the device turned away is first when it has room again.
         work.drain(..spoke);
-        // Whom a dry pool holds up has done nothing, or it would keep the thread awake.
-        let is_starved = |index: &&u32| self.connections.get(**index).is_some_and(|c| c.starved);
-        let held_up = self.agenda.work.iter().filter(is_starved).count();
         work.append(&mut self.agenda.work);
         self.agenda.work = work;
-        replied + spoke.saturating_sub(held_up)
+        if unlikely(self.is_stalled) {
+            let mute_count = core::mem::take(&mut self.mute_count);
+            spoke -= mute_count;
+            // Not always the same one gets the only buffer that comes home.
+            self.agenda.work.rotate_left(mute_count.min(1));
+        }
+        if unlikely(self.written_len | self.hungry.len() > 0) {
+            self.feed(egress, config);
+        }
+        replied + spoke
     }
 
     /// Sends what one connection has to say. Returns whether the device can take more.
@@ -431,25 +472,34 @@ impl<F: Frame> Tcp<F> {
         let Some(connection) = self.connections.get_mut(index) else { return true };
         connection.open_window();
         let output = connection.output(egress, config);
-        let fed = connection.feed(egress);
-        // Output moves deadlines and may feed a writer; it ends no connection.
+        // Output moves deadlines; it ends no connection.
         self.agenda.announce(connection, index);
         self.agenda.schedule(connection, index);
         match output {
-            Output::Done if fed == Output::Done => {}
+            Output::Done => {}
             Output::Blocked => {
                 connection.listed.work = true;
                 self.is_stalled = true;
+                return egress.device.room() > 0 && self.pass_over(index);
             }
-            // It has more to say, or its pool is dry, which is no reason for others to wait.
-            Output::Done | Output::More => {
+            Output::More => {
                 connection.listed.work = true;
                 self.agenda.work.push(index);
-                self.is_stalled |= output == Output::Done;
             }
         }
-        // What the device refused this one it would refuse all others.
-        output != Output::Blocked
+        true
+    }
+
+    /// There is room, and no buffer: others may have theirs already, in what was written. So this one is asked again behind
+    /// them. Whether there are others left to be asked in this turn. A full device would refuse all of them.
+    #[cold]
+    fn pass_over(&mut self, index: u32) -> bool {
+        if self.mute_count >= MUTE_MAX {
+            return false;
+        }
+        self.mute_count += 1;
+        self.agenda.work.push(index);
+        true
     }
 
     fn transmit_replies<D>(&mut self, egress: &mut Egress<'_, F, D>, config: &Config) -> usize
@@ -457,6 +507,13 @@ impl<F: Frame> Tcp<F> {
         D: Device<Frame = F>,
     {
         let mut sent = 0;
+        if likely(self.replies.is_empty()) {
+            return sent;
+        }
+        // Only where many were to be sent, there may have been too many.
+        if unlikely(self.replies.len() == REPLIES_MAX) {
+            egress.counters.add_drops(Drop::FullRing, core::mem::take(&mut self.lost_replies_count));
+        }
         while let Some(reply) = self.replies.pop_front() {
             if emit::reply(&reply, config.ttl, egress) == Output::Blocked {
                 self.replies.push_front(reply);
@@ -470,19 +527,25 @@ impl<F: Frame> Tcp<F> {
     /// Whether [`transmit`](Self::transmit) would find something to do.
     #[inline]
     pub(crate) fn has_output(&self) -> bool {
-        !self.agenda.work.is_empty() || !self.replies.is_empty()
+        self.has_speech() || !self.hungry.is_empty()
     }
 
     /// The same, of what it can do.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
-        !self.is_stalled && self.has_output()
+        (!self.is_stalled && self.has_speech()) | self.can_feed
     }
 
-    /// Whether the device or its pool holds up what is to be sent.
+    /// Whether connections, or replies to those of none, may have something to send.
+    #[inline]
+    fn has_speech(&self) -> bool {
+        self.agenda.work.len() | self.replies.len() != 0
+    }
+
+    /// Whether the device or its pool holds up what is to be sent, or those who want to write.
     #[inline]
     pub(crate) fn is_stalled(&self) -> bool {
-        self.is_stalled
+        self.is_stalled || !self.hungry.is_empty() && !self.can_feed
     }
 
     #[inline]

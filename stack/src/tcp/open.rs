@@ -48,8 +48,10 @@ impl<F: Frame> Tcp<F> {
                 return self.open_recalled(connection, segment, turn);
             }
             // Second: an ACK draws a reset, and so does anything sent to a closed port.
-            if listener.is_none() || segment.has(Flags::ACK) {
-                Reply::to_nobody(tuple, &segment).into_iter().for_each(|reply| self.reply(reply));
+            if (listener.is_none() || segment.has(Flags::ACK))
+                && let Some(reply) = Reply::to_nobody(tuple, &segment)
+            {
+                self.reply(reply);
             }
             return Err(Drop::NoSocket);
         };

@@ -1,5 +1,8 @@
 //! What leaves a connection at the end of a turn: retransmissions, new data, a FIN, an ACK.
 
+use core::time::Duration;
+
+use hayase_device::hint::likely;
 use hayase_device::{Device, Frame};
 use hayase_time::Instant;
 
@@ -10,7 +13,6 @@ use crate::config::Config;
 use crate::counters::Count;
 use crate::egress::Egress;
 use crate::seq::Seq;
-use crate::socket::Ready;
 use crate::wire::tcp::{Flags, Options, SACK_BLOCKS_MAX, TcpHeader};
 
 /// What a connection sends anew in one turn, in bytes, and what it sends again: a burst's worth. Others come between, the
@@ -66,6 +68,8 @@ impl<F: Frame> Connection<F> {
         self.fit_link(egress.link.caps.mtu);
         if self.has_paused(egress.now, config) {
             self.congestion.on_idle(self.mss);
+            // Nor says what was acknowledged before the pause that the next hop is still there; what came just now does.
+            self.progressed &= self.ack_debt != AckDebt::None;
         }
         self.judge_rest(egress.now, egress.counters, config);
         if self.path_mtu().is_some() {
@@ -166,8 +170,10 @@ impl<F: Frame> Connection<F> {
     /// (RFC 5681 §4.1).
     #[inline]
     pub(super) fn has_paused(&self, now: Instant, config: &Config) -> bool {
-        let idle_ns = now.nanos_since(self.last_sent_at);
-        idle_ns > u64::from(config.rto_min_us) * 1000 && self.flight() == 0 && idle_ns > self.rto_ns(config)
+        // No RTO is shorter than that.
+        let is_recent =
+            self.last_sent_at >= now.saturating_sub(Duration::from_micros(config.rto_min_us.into()));
+        !likely(is_recent) && self.flight() == 0 && now.nanos_since(self.last_sent_at) > self.rto_ns(config)
     }
 
     /// Whether there is anything to send at all, window or not.
@@ -374,13 +380,12 @@ impl<F: Frame> Connection<F> {
         } else {
             self.recovery.flight.send(end, now);
         }
-        let was_idle = self.flight() == 0;
+        let (was_idle, is_behind) = (self.flight() == 0, self.is_behind_others());
         self.snd_nxt = self.snd_nxt.max(end);
         if self.congestion.is_model_based() {
             self.note_sent_to_model(end - plan.seq, was_idle, now);
         }
-        // A timer that probed a shut window is of no use for what goes when it opens.
-        if was_idle || self.deadlines.retransmit == Instant::MAX {
+        if !is_behind {
             self.arm_timeout(now, config);
             if plan.len > self.mss {
                 // The device makes several segments of it.
@@ -397,18 +402,29 @@ impl<F: Frame> Connection<F> {
         self.deadlines.retransmit = now.after_nanos(self.rto_ns(config));
     }
 
-    /// Books a train of new segments from `first` up to SND.NXT, as [`note_sent`](Self::note_sent) would one after the other.
-    pub(super) fn note_train_sent(&mut self, first: Seq, are_several: bool, now: Instant, config: &Config) {
+    /// Books a train of new segments up to SND.NXT, as [`note_sent`](Self::note_sent) would one after the other.
+    pub(super) fn note_train_sent(
+        &mut self,
+        is_behind: bool,
+        are_several: bool,
+        now: Instant,
+        config: &Config,
+    ) {
         self.last_sent_at = now;
         self.acknowledgement_sent();
         self.recovery.flight.send(self.snd_nxt, now);
-        let is_first = first == self.snd_una || self.deadlines.retransmit == Instant::MAX;
-        if is_first {
+        if !is_behind {
             self.arm_timeout(now, config);
         }
-        if !is_first || are_several {
+        if is_behind || are_several {
             self.postpone_probe(now, config);
         }
+    }
+
+    /// Whether what goes now goes behind what is outstanding, and watched. A timer that probed a shut window is of no use
+    /// for what goes when it opens.
+    pub(super) fn is_behind_others(&self) -> bool {
+        self.flight() > 0 && self.deadlines.retransmit != Instant::MAX
     }
 
     /// Books `len` new bytes that were sent while the timer ran.
@@ -503,9 +519,12 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        egress.counters.count(Count::KeepAlive);
         let header = self.header(self.snd_una - 1, egress.now);
-        self.emit_bare(&header, egress)
+        let sent = self.emit_bare(&header, egress);
+        if sent == Output::Done {
+            egress.counters.count(Count::KeepAlive);
+        }
+        sent
     }
 
     fn emit_bare<D>(&mut self, header: &TcpHeader, egress: &mut Egress<'_, F, D>) -> Output
@@ -525,7 +544,6 @@ impl<F: Frame> Connection<F> {
     pub(super) fn acknowledgement_sent(&mut self) {
         self.ack_debt = AckDebt::None;
         self.deadlines.delayed_ack = Instant::MAX;
-        self.unacked_len = 0;
         self.last_ack_sent = self.rcv_nxt;
     }
 
@@ -590,17 +608,6 @@ impl<F: Frame> Connection<F> {
     pub(super) fn open_window(&mut self) {
         self.window_due = false;
         self.rcv_adv = self.window_edge();
-    }
-
-    /// A writer that a dry pool stopped is woken once there are buffers again.
-    pub(super) fn feed<D>(&mut self, egress: &mut Egress<'_, F, D>) -> Output
-    where
-        D: Device<Frame = F>,
-    {
-        if self.starved && egress.device.alloc(1).is_some() {
-            (self.starved, self.write_blocked) = (false, false);
-            self.events |= Ready::WRITABLE;
-        }
-        if self.starved { Output::Blocked } else { Output::Done }
+        self.window_opens_at = self.rcv_adv - self.space_len + self.window_step();
     }
 }

@@ -229,6 +229,8 @@ impl<F: Frame> Connection<F> {
     #[cold]
     fn narrow(&mut self, mtu: usize) {
         self.mss = (mtu.saturating_sub(self.headers_len()) as u32).max(1);
+        // It opens by smaller steps now.
+        self.window_due = true;
         let mss = self.mss;
         if let Some(path) = self.path_mtu_mut() {
             // Nothing longer is tried.
@@ -251,6 +253,7 @@ impl<F: Frame> Connection<F> {
         let mss_before = self.path_mtu().map_or(self.mss, |path| path.mss_before);
         self.rare_mut().path_mtu = Some(Box::new(PathMtu::new(mss_before, now + RAISE_INTERVAL)));
         self.mss = mss;
+        self.window_due = true;
         true
     }
 

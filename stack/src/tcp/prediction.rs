@@ -181,8 +181,11 @@ impl<F: Frame> Connection<F> {
         {
             self.take_timestamp(timestamps, now);
         }
-        self.snd_wnd = u32::from(arrived.window()) << self.snd_wscale;
-        self.max_snd_wnd = self.max_snd_wnd.max(self.snd_wnd);
+        let window = u32::from(arrived.window()) << self.snd_wscale;
+        if unlikely(window != self.snd_wnd) {
+            self.snd_wnd = window;
+            self.max_snd_wnd = self.max_snd_wnd.max(window);
+        }
         self.snd_wl1 = seq;
         Some(Expected { ack, len, echo: timestamps.map_or(0, |timestamps| timestamps.ecr) })
     }
@@ -209,7 +212,10 @@ impl<F: Frame> Connection<F> {
     /// while the connection is steady and the window not full.
     #[inline(always)]
     fn advance_to_end(&mut self, ack: Seq, now: Instant) -> bool {
-        if unlikely(self.fills_window()) || unlikely(!self.send.is_sole_until(ack)) {
+        if unlikely(self.fills_window()) {
+            return false;
+        }
+        if unlikely(!self.send.is_sole_until(ack)) {
             return false;
         }
         let Some(sent_at) = usually(self.recovery.deliver_sole(ack)) else { return false };
@@ -235,9 +241,11 @@ impl<F: Frame> Connection<F> {
     pub(super) fn note_expected(&mut self, len: u32) {
         self.rcv_nxt += len;
         self.tally.bytes_received += u64::from(len);
-        self.unacked_len += len;
         // An ACK for every second full segment (SHLD-19).
-        let is_due = unlikely(self.unacked_len >= 2 * self.mss);
-        self.owe_ack(if is_due { AckDebt::Now } else { AckDebt::Delayed });
+        if unlikely(self.unacked_len() >= 2 * self.mss) {
+            self.ack_debt = AckDebt::Now;
+        } else if likely(self.ack_debt == AckDebt::None) {
+            self.ack_debt = AckDebt::Delayed;
+        }
     }
 }

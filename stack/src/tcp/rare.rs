@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::fastopen::FastOpen;
 use super::info::DeliveryRate;
 use super::keepalive::Probing;
+use super::mishaps::Mishaps;
 use super::path_mtu::PathMtu;
 use super::user_timeout::Patience;
 use crate::error::Error;
@@ -36,14 +37,16 @@ pub(super) struct Rare {
     pub(super) reduced_until: Option<Seq>,
     /// What ended the connection, until the application has heard of it.
     pub(super) hard_error: Option<Box<Error>>,
-    /// What a router said of the path (RFC 9293 §3.9.2.2, MUST-47).
-    pub(super) soft_error: Option<Box<Error>>,
+    /// What a router said of the path (RFC 9293 §3.9.2.2, MUST-47), and how many bytes had been acknowledged by then.
+    pub(super) soft_error: Option<Box<(Error, u64)>>,
     pub(super) probing: Option<Box<Probing>>,
     pub(super) patience: Option<Box<Patience>>,
     /// Data that goes with a SYN, until the handshake is over.
     pub(super) fast_open: Option<Box<FastOpen>>,
     /// Where the path turned out to be narrower than both ends' links.
     pub(super) path_mtu: Option<Box<PathMtu>>,
+    /// Once there was one.
+    pub(super) mishaps: Option<Box<Mishaps>>,
 }
 
 impl Rare {
@@ -64,6 +67,7 @@ impl Rare {
                 patience: None,
                 fast_open: None,
                 path_mtu: None,
+                mishaps: None,
             }
         )
     }
@@ -129,9 +133,15 @@ impl<F> Connection<F> {
         self.rare().is_some_and(|rare| rare.hard_error.is_some())
     }
 
-    /// What a router said of the path.
+    /// What a router said of the path, unless something was acknowledged since, which it has overcome.
     pub(super) fn soft_error(&self) -> Option<Error> {
-        self.rare().and_then(|rare| rare.soft_error.as_deref().copied())
+        let (error, bytes_acked) = self.rare()?.soft_error.as_deref()?;
+        (*bytes_acked == self.tally.bytes_acked).then_some(*error)
+    }
+
+    pub(super) fn set_soft_error(&mut self, error: Error) {
+        let bytes_acked = self.tally.bytes_acked;
+        self.rare_mut().soft_error = Some(Box::new((error, bytes_acked)));
     }
 
     pub(super) fn path_mtu(&self) -> Option<&PathMtu> {
@@ -140,6 +150,15 @@ impl<F> Connection<F> {
 
     pub(super) fn path_mtu_mut(&mut self) -> Option<&mut PathMtu> {
         self.rare.as_mut().and_then(|rare| rare.path_mtu.as_deref_mut())
+    }
+
+    pub(super) fn mishaps(&self) -> Option<&Mishaps> {
+        self.rare.as_ref().and_then(|rare| rare.mishaps.as_deref())
+    }
+
+    /// The same, from now on if it was not there.
+    pub(super) fn mishaps_mut(&mut self) -> &mut Mishaps {
+        self.rare_mut().mishaps.get_or_insert_default()
     }
 
     pub(super) fn fast_open(&self) -> Option<&FastOpen> {

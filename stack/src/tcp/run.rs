@@ -34,7 +34,7 @@ impl<F: Frame> Connection<F> {
         frame.trim_front(LEN);
         self.receive.push_fragment(frame);
         while let Some((frame, meta)) = burst.front()
-            && let Some(len) = follows::<AT, LEN, F>(&head, first + taken, frame, *meta)
+            && let Some(len) = follows::<AT, LEN, F>(&head, first + taken, frame, meta)
             && taken + len <= window
             && let Some((mut frame, _)) = burst.pop_front()
         {

@@ -292,6 +292,7 @@ impl<F: Frame> Connection<F> {
             // Our SYN had to go again, so nothing was measured, and the path may be full.
             self.rtt.assume_slow();
             self.congestion.on_handshake_loss(self.mss);
+            self.count_timeout_over(now);
         }
         (self.backoff, self.retries) = (0, 0);
         if let Some(probing) = self.probing_mut() {
@@ -406,7 +407,7 @@ impl<F: Frame> Connection<F> {
         self.note_received(len);
         // An ACK for every second full segment (SHLD-19), and at once while there are holes (RFC 5681 §4.2).
         let has_holes = self.out_of_order.is_some();
-        self.owe_ack(if has_holes || self.unacked_len >= 2 * self.mss {
+        self.owe_ack(if has_holes || self.unacked_len() >= 2 * self.mss {
             AckDebt::Now
         } else {
             AckDebt::Delayed
@@ -422,7 +423,6 @@ impl<F: Frame> Connection<F> {
         self.rcv_nxt += len;
         self.tally.bytes_received += u64::from(len);
         self.duplicates_owed = 0;
-        self.unacked_len += len;
         self.events |= Ready::READABLE;
     }
 

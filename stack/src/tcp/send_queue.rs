@@ -13,8 +13,9 @@ use hayase_device::{Device, Frame, SharedBytes, copy};
 use crate::fifo::Fifo;
 use crate::seq::Seq;
 
-/// Payloads up to this length are copied behind their headers rather than chained: a fragment costs more.
-const COPY_LEN_MAX: usize = 256;
+/// Payloads up to this length are copied behind their headers rather than chained or held: a fragment costs more. Measured
+/// (docs/BENCHMARKS.md): up to 1,448 bytes copying takes less time, from 2,400 on more.
+const COPY_LEN_MAX: usize = 2048;
 
 /// Writes from this length on fill super-frames where the device can cut them (TSO). Smaller ones would waste
 /// most of a 64 KiB buffer.
@@ -53,6 +54,8 @@ pub(super) struct Filling {
     pub(super) mss: usize,
     pub(super) tso_len_max: Option<usize>,
     pub(super) buffer_len: usize,
+    /// The room that a blocked writer waits for.
+    pub(super) room_min: usize,
     /// The device does no checksums: what is copied is summed on the way.
     pub(super) is_summed: bool,
 }
@@ -195,7 +198,8 @@ impl<F: Frame> SendQueue<F> {
         self.end += len as u32;
     }
 
-    /// Takes bytes of the application's own memory, as far as there is room; returns how many.
+    /// Takes bytes of the application's own memory, as far as there is room; returns how many. None are taken for less room
+    /// than a writer is woken for: pieces that are cut at any place have segments straddle them.
     pub(super) fn write_owned<D: Device<Frame = F>>(
         &mut self,
         bytes: &mut SharedBytes,
@@ -203,7 +207,15 @@ impl<F: Frame> SendQueue<F> {
         filling: Filling,
         device: &mut D,
     ) -> usize {
-        let len = bytes.len().min(self.room(filling.buffer_len));
+        let room = self.room(filling.buffer_len);
+        let unit = filling.tso_len_max.unwrap_or(filling.mss);
+        let len = match bytes.len() {
+            len if len <= room => len,
+            _ if room < filling.room_min => return 0,
+            _ if room < filling.mss => room,
+            _ if room < unit => room - room % filling.mss,
+            _ => room - room % unit,
+        };
         let part = bytes.slice(0..len);
         // A few bytes are cheaper to copy than to keep.
         let frame = if len > COPY_LEN_MAX { device.wrap(&part) } else { None };
@@ -221,7 +233,7 @@ impl<F: Frame> SendQueue<F> {
     /// Whether one frame is all there is, and ends at `una`.
     #[inline(always)]
     pub(super) fn is_sole_until(&self, una: Seq) -> bool {
-        self.end == una && self.entries.sole().is_some()
+        likely(self.end == una) && self.entries.has_one()
     }
 
     /// The one frame there is goes home.
@@ -468,7 +480,8 @@ mod tests {
     fn the_sums_taken_while_copying_are_those_of_the_frames() {
         let mut device = Memory(Pool::new(PoolConfig::default()), Caps::ethernet(1500));
         let mut queue = SendQueue::new(Seq(0));
-        let filling = Filling { mss: 1000, tso_len_max: None, buffer_len: 100_000, is_summed: true };
+        let filling =
+            Filling { mss: 1000, tso_len_max: None, buffer_len: 100_000, room_min: 33_333, is_summed: true };
         let bytes: alloc::vec::Vec<u8> = (0..2500).map(|i| (i * 151 + i / 251) as u8).collect();
         for len in [1, 998, 3, 2001, 77, 2500] {
             assert_eq!(queue.write(&bytes[..len], Seq(0), filling, &mut device), len);
@@ -483,5 +496,36 @@ mod tests {
             sum.add(entry.frame.bytes());
             assert_eq!(entry.sum, Some(sum.value()));
         }
+    }
+
+    /// Of what does not fit: nothing while there is little room, whole segments where there is room for some.
+    #[test]
+    fn an_owned_write_is_cut_between_segments() {
+        let mut device = Memory(Pool::new(PoolConfig::default()), Caps::ethernet(1500));
+        let mut queue = SendQueue::new(Seq(0));
+        let filling = Filling {
+            mss: 1000,
+            tso_len_max: Some(30_000),
+            buffer_len: 100_000,
+            room_min: 33_333,
+            is_summed: false,
+        };
+        let mut bytes = SharedBytes::from(alloc::vec![0; 230_000]);
+        let mut write =
+            |queue: &mut SendQueue<_>| queue.write_owned(&mut bytes, Seq(0), filling, &mut device);
+        assert_eq!((write(&mut queue), write(&mut queue)), (90_000, 0));
+        // 33,000: hardly less than what a writer is woken for, and more than a segment.
+        queue.acknowledge(Seq(23_000));
+        assert_eq!(write(&mut queue), 0);
+        queue.acknowledge(Seq(24_000));
+        assert_eq!(write(&mut queue), 30_000);
+        queue.acknowledge(Seq(120_000));
+        let small = Filling { mss: 999, tso_len_max: Some(200_000), ..filling };
+        let written = queue.write_owned(&mut bytes, Seq(0), small, &mut device);
+        assert_eq!(written, 99_900, "of segments that the device cuts");
+        queue.acknowledge(Seq(219_900));
+        let tiny = Filling { mss: 1000, buffer_len: 700, room_min: 233, ..filling };
+        let written = queue.write_owned(&mut bytes, Seq(0), tiny, &mut device);
+        assert_eq!((written, bytes.len()), (700, 9400), "less than a segment is all there is room for");
     }
 }

@@ -11,9 +11,10 @@ use hayase_time::Instant;
 
 use super::Tcp;
 use super::congestion::Congestion;
-use super::connection::{AckDebt, Connection};
+use super::connection::{AckDebt, Connection, Place};
 use super::info::TcpInfo;
 use super::keepalive::{Keepalive, Probing};
+use super::pressure::{self, Pressure};
 use super::segment::Reply;
 use super::send_queue::Filling;
 use super::state::State;
@@ -22,6 +23,10 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::random::Random;
 use crate::socket::{ListenerId, Ready, TcpId};
+
+/// Bytes that all writers together write before what there is goes out: then they wait for the next turn. Whatever lies longer
+/// leaves the processor's cache before the device reads it, and who never stops writing keeps others from their turn.
+const WRITTEN_LEN_MAX: usize = 256 * 1024;
 
 /// A way to read, from a connection that has something. No closure, so that it can be written out where it is used.
 trait Reading<F> {
@@ -167,9 +172,8 @@ impl<F: Frame> Tcp<F> {
         device: &mut D,
         config: &Config,
     ) -> Poll<Result<usize, Error>> {
-        // A request or a reply, on a connection where nothing else is going on.
+        // A request or a reply, on a connection where nothing else is going on. One segment goes into any buffer.
         if likely(self.agenda.memory_len < config.memory_len_max)
-            && likely(bytes.len() <= config.send_buffer_len)
             && let Some(connection) = usually(self.connections.get_generation_mut(id.index, id.generation))
             && let Some(came) = usually(connection.write_segment(bytes, device))
         {
@@ -216,7 +220,7 @@ impl<F: Frame> Tcp<F> {
         config: &Config,
         write: impl FnOnce(&mut Connection<F>, Filling) -> usize,
     ) -> Poll<Result<usize, Error>> {
-        let send_len_max = self.send_len_max(config);
+        let mut send_len_max = self.send_len_max(config);
         let Some(connection) =
             self.connections.get_generation_mut(id.index, id.generation).filter(|c| c.owned)
         else {
@@ -228,18 +232,55 @@ impl<F: Frame> Tcp<F> {
         if is_empty {
             return Poll::Ready(Ok(0));
         }
+        // What goes with a SYN is written once, or not at all.
+        if self.written_len >= WRITTEN_LEN_MAX && connection.state != State::SynSent {
+            connection.write_blocked = true;
+            self.line_up_writer(id.index, now, config);
+            return Poll::Pending;
+        }
+        if send_len_max <= Pressure::Far.send_len() {
+            // Nearly everything is held: what there is belongs to those who stood in line for it.
+            if connection.listed.hungry == Place::Served {
+                send_len_max = pressure::served_len_max(self.agenda.memory_len, config);
+            } else if !self.hungry.is_empty() {
+                send_len_max = 0;
+            }
+        }
         let buffer_len = connection.send_buffer_len(config).min(send_len_max);
-        let filling = connection.filling(&self.caps, buffer_len);
+        let filling = connection.filling(&self.caps, buffer_len, config);
         let written = write(connection, filling);
         if written == 0 {
             connection.write_blocked = true;
-            // Room, and yet nothing was taken: the pool is dry.
-            connection.starved = connection.send.room(buffer_len) > 0;
-            self.settle(id.index, now, config);
+            // Room, and yet nothing was taken, or nothing in the queue that an acknowledgement could make room of: there are
+            // no buffers.
+            if connection.send.is_empty() || connection.send.room(buffer_len) >= filling.room_min {
+                self.line_up_writer(id.index, now, config);
+            } else {
+                self.settle(id.index, now, config);
+            }
             return Poll::Pending;
         }
+        // Its place in the line, if it had one, is nobody's.
+        connection.listed.hungry = Place::None;
+        self.written_len += written;
+        self.written_count += 1;
         self.agenda.note(connection, id.index);
         Poll::Ready(Ok(written))
+    }
+
+    /// A writer waits for buffers, or for what was written before to go.
+    fn line_up_writer(&mut self, index: u32, now: Instant, config: &Config) {
+        let is_short = self.pressure(config) >= Pressure::Far;
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if is_short && connection.ack_debt == AckDebt::Delayed {
+            // It would wait for what is not to be written now; and the peer holds buffers until it comes.
+            connection.ack_debt = AckDebt::Now;
+        }
+        let is_new = connection.listed.hungry != Place::InLine;
+        self.settle(index, now, config);
+        if is_new {
+            self.note_hungry(index);
+        }
     }
 
     #[inline(always)]
@@ -348,6 +389,12 @@ impl<F: Frame> Tcp<F> {
         if unlikely(connection.is_urgent()) {
             connection.forget_urgent();
         }
+        debug_assert!(
+            connection.may_open_window()
+                || connection.window_due
+                || !connection.state.can_receive()
+                || connection.rcv_adv == connection.window_edge()
+        );
         if unlikely(connection.may_open_window())
             && connection.state.can_receive()
             && connection.rcv_adv != connection.window_edge()
@@ -448,7 +495,9 @@ impl<F: Frame> Tcp<F> {
             connection.enter_closed(Some(Error::ConnectionAborted));
         }
         connection.owned = false;
-        reset.into_iter().for_each(|reset| self.reply(reset));
+        if let Some(reset) = reset {
+            self.reply(reset);
+        }
         self.settle(id.index, now, config);
     }
 
@@ -562,7 +611,11 @@ impl<F: Frame> Tcp<F> {
 
     pub(crate) fn take_error(&mut self, id: TcpId) -> Option<Error> {
         let connection = self.get_mut(id).ok()?;
-        connection.take_error().or_else(|| connection.rare.as_mut()?.soft_error.take().map(|error| *error))
+        connection.take_error().or_else(|| {
+            let error = connection.soft_error();
+            connection.rare.as_mut()?.soft_error = None;
+            error
+        })
     }
 }
 
@@ -579,7 +632,7 @@ impl<F: Frame> Connection<F> {
 
     /// How frames are to be filled for this connection's segments.
     #[inline]
-    fn filling(&self, caps: &hayase_device::Caps, buffer_len: usize) -> Filling {
+    fn filling(&self, caps: &hayase_device::Caps, buffer_len: usize, config: &Config) -> Filling {
         use hayase_device::Offloads;
         let is_v4 = self.tuple.local_ip().is_ipv4();
         let offload = if is_v4 { Offloads::TSO4 } else { Offloads::TSO6 } | Offloads::TX_CHECKSUM_TCP;
@@ -589,7 +642,8 @@ impl<F: Frame> Connection<F> {
         let mss = self.mss as usize;
         let tso = tso.map(|max| (max - max % mss).max(mss));
         let is_summed = !caps.offloads.contains(Offloads::TX_CHECKSUM_TCP);
-        Filling { mss, tso_len_max: tso, buffer_len, is_summed }
+        let room_min = self.worthwhile_room(buffer_len, config);
+        Filling { mss, tso_len_max: tso, buffer_len, room_min, is_summed }
     }
 
     /// Takes a write that is one segment by itself, if nothing is going on but data and nothing is queued. Returns
@@ -646,6 +700,7 @@ impl<F: Frame> Connection<F> {
             return;
         }
         self.fin_queued = true;
+        self.listed.hungry = Place::None;
         self.state = match self.state {
             State::Established => State::FinWait1,
             State::CloseWait => State::LastAck,

@@ -52,8 +52,7 @@ impl<F: Frame> Tcp<F> {
             options.sack_permitted = offer.sack_permitted;
             options.window_scale = offer.window_scale.map(|_| window_scale(turn.config));
         }
-        turn.counters.count(Count::SyncookiesSent);
-        self.reply(Reply {
+        let is_queued = self.reply(Reply {
             tuple,
             seq: cookie.seal(turn.random, &tuple, irs, now),
             ack: Some(irs + 1),
@@ -61,6 +60,10 @@ impl<F: Frame> Tcp<F> {
             window: initial_receive_window(turn.config.receive_buffer_len) as u16,
             options,
         });
+        if !is_queued {
+            return;
+        }
+        turn.counters.count(Count::SyncookiesSent);
         if let Some(listener) = self.listeners.get_mut(id) {
             listener.cookies_until = now + COOKIE_LIFETIME;
         }

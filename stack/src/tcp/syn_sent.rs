@@ -64,6 +64,7 @@ impl<F: Frame> Connection<F> {
         self.snd_wl1 = header.seq;
         self.max_snd_wnd = self.snd_wnd;
         self.rcv_adv = self.rcv_nxt + initial_receive_window(config.receive_buffer_len);
+        self.window_due = true;
     }
 
     fn syn_acknowledged(&mut self, ack: Seq, segment: Segment<'_, F>, cx: &mut Context<'_>) {

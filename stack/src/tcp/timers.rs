@@ -4,6 +4,7 @@ use hayase_device::{Device, Frame};
 use hayase_time::Instant;
 
 use super::connection::{AckDebt, Connection, LossTimer};
+use super::output::Output;
 use super::segment::Reply;
 use super::state::State;
 use crate::config::Config;
@@ -60,6 +61,8 @@ impl<F: Frame> Connection<F> {
         self.retries = self.retries.saturating_add(1);
         self.backoff = self.backoff.saturating_add(1);
         self.neighbor = None;
+        // What was acknowledged before says nothing of the way from now on.
+        self.progressed = false;
         if !self.state.is_synchronized() || self.flight() > 0 || self.has_unsent() {
             // Before anything is sent: where no buffer can be had for it, patience ends as with a silent peer.
             self.loss_timer = LossTimer::Timeout;
@@ -69,6 +72,7 @@ impl<F: Frame> Connection<F> {
         }
         if !self.state.is_synchronized() {
             egress.counters.count(Count::RetransSegs);
+            self.count_timeout(egress.now);
             self.resend_syn();
             return;
         }
@@ -89,8 +93,12 @@ impl<F: Frame> Connection<F> {
 
     /// RFC 6298 §5.4 and RFC 5681 §3.1, of a peer that takes data.
     fn presume_all_lost(&mut self, is_repeated: bool, now: Instant, counters: &mut Counters) {
+        self.count_timeout(now);
         let undo = self.undo_point();
-        self.congestion.on_timeout(self.flight(), self.mss, is_repeated);
+        // Less than FlightSize (RFC 5681 §2): what the peer reported has left the path.
+        let flight = self.flight() - self.recovery.sacked_len();
+        let is_reduced = is_repeated || self.recovery.is_fast();
+        self.congestion.on_timeout(flight, self.mss, is_reduced);
         self.note_reduction();
         let mss = self.mss;
         self.suspect_black_hole(now, counters);
@@ -160,11 +168,13 @@ impl<F: Frame> Connection<F> {
             self.enter_closed(Some(Error::TimedOut));
             return Some(reset);
         }
-        // With a user timeout there may be any number of them.
-        probing.sent = probing.sent.saturating_add(1);
+        let has_left = self.send_keepalive(egress) == Output::Done;
+        let rare = self.rare.as_deref_mut()?;
+        let probing = rare.probing.as_deref_mut()?;
+        // With a user timeout there may be any number of them. Nobody answers one that found no buffer.
+        probing.sent = probing.sent.saturating_add(u8::from(has_left));
         // Every probe has its time, also when this one comes late because the host slept.
         rare.idle_at = Some(probing.due_at().max(now + probing.settings.interval));
-        self.send_keepalive(egress);
         None
     }
 }

@@ -6,7 +6,6 @@
 
 use hayase_device::checksum::Sum;
 use hayase_device::{Device, Frame, Prefix, TxMeta, TxSegmentation};
-use hayase_time::Instant;
 
 use super::connection::Connection;
 use super::emit::checksum_request;
@@ -29,7 +28,7 @@ impl<F: Frame> Connection<F> {
         if !self.steady || self.unsent_len() < 2 * self.mss {
             return;
         }
-        match (self.tuple.is_v4(), self.timestamps_ok) {
+        match (self.is_v4, self.timestamps_ok) {
             (true, true) => self.send_trains::<TCP_V4, { TCP_V4 + 32 }, D>(len_max, egress, config),
             (true, false) => self.send_trains::<TCP_V4, { TCP_V4 + 20 }, D>(len_max, egress, config),
             (false, true) => self.send_trains::<TCP_V6, { TCP_V6 + 32 }, D>(len_max, egress, config),
@@ -68,7 +67,7 @@ impl<F: Frame> Connection<F> {
         let is_paced = self.is_paced(config) || self.congestion.model_rate().is_some();
         let cut = TxSegmentation { segment_len: mss as u16, header_len: LEN as u16, ipv6: AT == TCP_V6 };
         let meta = TxMeta { checksum: checksum_request(egress.offloads(), AT), segmentation: Some(cut) };
-        let is_watched = self.deadlines.retransmit != Instant::MAX;
+        let is_behind = self.is_behind_others();
         let mut count = 0;
         while egress.device.room() > 0
             && self.snd_nxt - first < len_max
@@ -89,7 +88,7 @@ impl<F: Frame> Connection<F> {
             let put = |bytes: &mut [u8], _: Option<&F>| bytes[..LEN].copy_from_slice(&headers);
             let Some(out) = payload.with_headers(LEN, put) else { break };
             egress.device.transmit(out, meta);
-            if is_paced && (is_watched || count > 0) {
+            if is_paced && (is_behind || count > 0) {
                 self.pace(len, now, config);
             }
             self.snd_nxt += len;
@@ -97,7 +96,7 @@ impl<F: Frame> Connection<F> {
         }
         if count > 0 {
             egress.counters.add(Count::OutSegs, count);
-            self.note_train_sent(first, true, now, config);
+            self.note_train_sent(is_behind, true, now, config);
         }
     }
 
@@ -114,14 +113,14 @@ impl<F: Frame> Connection<F> {
         let Some(mut template) = self.template::<AT, LEN, D>(meta.checksum.is_some(), egress) else { return };
         let mut count = egress.device.room().min((len_max.min(self.usable_window()) / mss) as usize);
         let mut index = self.send.index_of(first);
-        let is_watched = self.deadlines.retransmit != Instant::MAX;
+        let is_behind = self.is_behind_others();
         let is_paced = self.is_paced(config) || self.congestion.model_rate().is_some();
         while count > 0 && !(is_paced && self.is_held_back(now, config)) {
             let is_last = self.snd_nxt + mss == self.send.end();
             let Some((frame, sum)) = self.send.whole_at(index, self.snd_nxt, mss) else { break };
             let Some(out) = template.put_before(frame, sum, self.snd_nxt, is_last) else { break };
             egress.device.transmit(out, meta);
-            if is_paced && (is_watched || self.snd_nxt != first) {
+            if is_paced && (is_behind || self.snd_nxt != first) {
                 self.pace(mss, now, config);
             }
             self.snd_nxt += mss;
@@ -131,7 +130,7 @@ impl<F: Frame> Connection<F> {
         let sent = self.snd_nxt - first;
         if sent > 0 {
             egress.counters.add(Count::OutSegs, u64::from(sent / mss));
-            self.note_train_sent(first, sent > mss, now, config);
+            self.note_train_sent(is_behind, sent > mss, now, config);
         }
     }
 

@@ -44,6 +44,7 @@ impl<F: Frame> Connection<F> {
     /// After a timeout something was acknowledged at last.
     #[cold]
     pub(super) fn goes_on(&mut self, now: Instant) {
+        self.count_timeout_over(now);
         let (acked, is_waiting) = (self.tally.bytes_acked, self.flight() > 0);
         if let Some(timeout) = self.user_timeout_mut() {
             // With nothing outstanding it does not stand still, however long it is silent.

@@ -42,7 +42,7 @@ impl<F: Frame> Connection<F> {
         if self.window_due {
             self.open_window();
         }
-        match (likely(self.tuple.is_v4()), likely(self.timestamps_ok)) {
+        match (likely(self.is_v4), likely(self.timestamps_ok)) {
             (true, true) => self.send_last::<TCP_V4, STAMPED_V4, D>(len, egress, config),
             (true, false) => self.send_last::<TCP_V4, PLAIN_V4, D>(len, egress, config),
             (false, true) => self.send_last::<TCP_V6, STAMPED_V6, D>(len, egress, config),
@@ -123,7 +123,7 @@ impl<F: Frame> Connection<F> {
         if self.has_blocks() | self.recovery.ecn.echoes | (self.snd_wnd == 0) {
             return false;
         }
-        match (self.tuple.is_v4(), self.timestamps_ok) {
+        match (self.is_v4, self.timestamps_ok) {
             (true, true) => self.send_plain_ack::<TCP_V4, STAMPED_V4, D>(egress),
             (true, false) => self.send_plain_ack::<TCP_V4, PLAIN_V4, D>(egress),
             (false, true) => self.send_plain_ack::<TCP_V6, STAMPED_V6, D>(egress),

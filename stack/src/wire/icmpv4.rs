@@ -13,7 +13,7 @@ pub const QUOTE_LEN_MAX: usize = 576 - ipv4::LEN - LEN;
 
 const ECHO_REPLY: u8 = 0;
 const UNREACHABLE: u8 = 3;
-const ECHO_REQUEST: u8 = 8;
+pub(crate) const ECHO_REQUEST: u8 = 8;
 const TIME_EXCEEDED: u8 = 11;
 const PARAMETER_PROBLEM: u8 = 12;
 

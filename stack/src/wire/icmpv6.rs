@@ -18,8 +18,8 @@ const UNREACHABLE: u8 = 1;
 const PACKET_TOO_BIG: u8 = 2;
 const TIME_EXCEEDED: u8 = 3;
 const PARAMETER_PROBLEM: u8 = 4;
-const ECHO_REQUEST: u8 = 128;
-const ECHO_REPLY: u8 = 129;
+pub(crate) const ECHO_REQUEST: u8 = 128;
+pub(crate) const ECHO_REPLY: u8 = 129;
 
 /// Why a packet did not arrive: the codes of RFC 4443 §3.1 in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -491,16 +491,25 @@ fn l9_prefixes_that_no_address_can_be_made_of_make_none() {
 /// RFC 4862 §5.5.4
 #[test]
 fn l9_an_address_is_deprecated_and_then_gone() {
-    let mut host = host();
+    for dad_transmits in [0, 1] {
+        is_deprecated_and_then_gone(dad_transmits);
+    }
+}
+
+fn is_deprecated_and_then_gone(dad_transmits: u8) {
+    let mut config = config();
+    config.dad_transmits = Some(dad_transmits);
+    let mut host = Host::with(config, 1500);
     advert().prefix("2001:db8::", 64, AUTONOMOUS, 200, 100).send(&mut host);
     advert().prefix("2001:db8:1::", 64, AUTONOMOUS, FOR_EVER, FOR_EVER).send(&mut host);
+    host.wait(secs(3));
     let (old, new) = (made(&host)[0].0.addr(), made(&host)[1].0.addr());
     let source = |host: &mut Host| {
         let id = host.stack.tcp_connect(host.now, "[2001:db8::77]:80".parse().unwrap(), None).unwrap();
         host.stack.tcp_local_addr(id).unwrap().ip()
     };
     assert_eq!(source(&mut host), old, "the nearer one");
-    host.wait(secs(101));
+    host.wait(secs(98));
     assert_eq!(host.stack.address_state(old), Some(AddressState::Deprecated));
     assert_eq!(source(&mut host), new);
     assert!(host.stack.tcp_listen((old, 80).into(), 1).is_ok(), "still in use");

@@ -450,6 +450,24 @@ fn l6_packet_too_big_has_datagrams_cut_for_the_path() {
     assert!(pieces(&mut host).contains(&whole[0]), "paths change");
 }
 
+/// The router's word comes to one stack of several that are one host, for a datagram of any.
+#[test]
+fn l6_what_a_router_says_of_a_path_is_told_to_the_hosts_other_stacks() {
+    let ((mut one, _), (mut other, id)) = (host(), host());
+    let (payload, to) = (vec![7; 1400], (PEER_V6, 9000));
+    one.stack.share_neighbors();
+    let quoted = IpOut::new(STACK_V6, PEER_V6, UDP).packet(&codec::udp((STACK_V6, 2000), to, &payload));
+    too_big(&mut one, 1300, &quoted);
+    too_big(&mut one, 1400, &quoted);
+    let heard = one.stack.take_heard();
+    assert_eq!(heard.len(), 1, "what is no news is not told");
+    other.udp_send(id, &payload, to);
+    assert_eq!(pieces(&mut other), [(1408, None)]);
+    other.stack.hear(other.now, heard[0], &mut other.device);
+    other.udp_send(id, &payload, to);
+    assert_eq!(pieces(&mut other), [(1248, Some(0)), (160, Some(1248))]);
+}
+
 #[test]
 fn l6_packet_too_big_has_echo_requests_cut_for_the_path() {
     let (mut host, _) = host();
@@ -465,6 +483,23 @@ fn l6_packet_too_big_has_echo_requests_cut_for_the_path() {
         too_big(&mut host, 1300, &IpOut::new(STACK_V6, PEER_V6, ICMPV6).packet(&request));
         ping(&mut host);
         assert_eq!(pieces(&mut host).len(), parts);
+    }
+}
+
+/// Who answers sends as well: else a peer behind a narrow path asks in vain.
+#[test]
+fn l6_packet_too_big_has_echo_replies_cut_for_the_path() {
+    let (mut host, _) = host();
+    let ask = |host: &mut Host| {
+        host.ip(PEER_V6, STACK_V6, ICMPV6, &codec::icmp(PEER_V6, STACK_V6, 128, 0, 7, &[7; 1400]));
+        pieces(host).len()
+    };
+    assert_eq!(ask(&mut host), 1);
+    // What is neither asked nor answered says nothing.
+    for (kind, parts) in [(1, 1), (8, 1), (129, 2)] {
+        let quoted = codec::icmp(STACK_V6, PEER_V6, kind, 0, 7, &[7; 1400]);
+        too_big(&mut host, 1300, &IpOut::new(STACK_V6, PEER_V6, ICMPV6).packet(&quoted));
+        assert_eq!(ask(&mut host), parts, "{kind}");
     }
 }
 

@@ -191,6 +191,16 @@ fn must_47_a_soft_error_is_reported_to_the_application() {
     assert_eq!(t.host.stack.tcp_take_error(id), None);
 }
 
+/// As by Linux: what was overcome is neither reported hours later, nor what a peer is said to have died of.
+#[test]
+fn must_47_a_soft_error_is_forgotten_once_something_is_acknowledged() {
+    let (mut t, isn) = in_flight();
+    icmp_error(&mut t, 3, 1, 0, isn, 1);
+    t.peer(ack(1461));
+    let id = t.id();
+    assert_eq!(t.host.stack.tcp_take_error(id), None);
+}
+
 #[test]
 fn must_54_a_hard_error_ends_an_attempt_to_connect() {
     for code in [2, 3] {

@@ -1,6 +1,8 @@
 //! Buffers that grow with what goes through them. Row N6.
 
-use hayase_stack::{Config, TcpInfo};
+use std::task::Poll;
+
+use hayase_stack::{Config, Ready, TcpInfo};
 
 use crate::dsl::{Script, ack, data, modern_syn, syn, syn_ack};
 use crate::host::ms;
@@ -106,4 +108,34 @@ fn n6_the_send_buffer_holds_two_congestion_windows() {
         most = most.max(held);
     }
     assert!(most > 200 * KIB, "{most}");
+}
+
+/// What has to be acknowledged of a full buffer of 64 KiB before a writer is woken that waits for room in it. The peer has a
+/// window of so many times 128 bytes.
+fn freed_before_woken(window: u16) -> u32 {
+    let mut t = far(small(64 << 10));
+    for _ in 0..6 {
+        let _: Poll<_> = t.try_write(64 * KIB);
+        t.wait(ms(100));
+        t.drain();
+        t.peer(ack(t.seen).window(window));
+    }
+    while t.try_write(64 * KIB).is_ready() {}
+    t.wait(ms(99));
+    t.drain();
+    let (acked, mut freed) = (t.seen - info(&t).unacked, 0);
+    while !t.host.stack.tcp_ready(t.id()).contains(Ready::WRITABLE) {
+        freed += 1448;
+        t.peer(ack(acked + freed).window(window));
+        t.drain();
+    }
+    freed
+}
+
+#[test]
+fn n6_a_writer_is_woken_at_a_third_and_sooner_where_all_is_under_way() {
+    let freed = freed_before_woken(256);
+    assert!((64 * KIB / 3..64 * KIB / 2).contains(&freed), "{freed}, with as much that cannot go");
+    let freed = freed_before_woken(u16::MAX);
+    assert!((64 * KIB / 16..64 * KIB / 12).contains(&freed), "{freed}, with a path that waits for more");
 }

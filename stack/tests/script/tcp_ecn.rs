@@ -226,6 +226,22 @@ fn g4_an_echo_reduces_the_window_once_a_round_trip_and_the_next_data_says_cwr() 
 }
 
 #[test]
+fn n2_what_arrived_with_an_echo_is_told() {
+    let mut t = ecn_server(modern_syn());
+    let len = info(&t).snd_mss;
+    let (mss, at) = (u64::from(len), |n: u32| 1 + n * len);
+    t.write(4 * len);
+    t.drain();
+    t.peer(ack(at(1)));
+    assert_eq!(info(&t).delivered_ce, 0);
+    t.peer(ack(at(3)).and(ECE));
+    assert_eq!((info(&t).delivered_ce, info(&t).delivered), (2 * mss, 1 + 3 * mss));
+    t.peer(ack(at(3)).and(ECE));
+    t.peer(ack(at(4)));
+    assert_eq!((info(&t).delivered_ce, info(&t).delivered), (2 * mss, 1 + 4 * mss));
+}
+
+#[test]
 fn g4_an_ece_that_brings_nothing_and_finds_nothing_outstanding_is_ignored() {
     let mut t = ecn_server(modern_syn());
     let cwnd = info(&t).snd_cwnd;
@@ -281,7 +297,7 @@ fn g3_reassembly_of_what_cannot_say_that_it_was_marked_is_refused_rfc_3168_5_3()
     }
     for bad in [[0, 3, 0], [3, 0, 2], [2, 3, 0]] {
         let (host, got) = fragments(bad);
-        assert_eq!((got, host.dropped(hayase_stack::Drop::FragInvalid)), (None, 1), "{bad:?}");
+        assert_eq!((got, host.dropped(hayase_stack::Drop::FragInvalid)), (None, 3), "{bad:?}");
     }
 }
 

@@ -138,6 +138,43 @@ fn n2_what_goes_again_is_counted_in_bytes() {
     assert_eq!(info(&t).bytes_sent, u64::from(11 * MSS), "neither SYN nor FIN is data");
 }
 
+/// How many there were, how many of them were the first of some, and how many milliseconds those took.
+fn timeouts(t: &Script) -> (u32, u32, u64) {
+    let info = info(t);
+    (info.total_rto, info.total_rto_recoveries, (info.total_rto_time_us + 500) / 1000)
+}
+
+#[test]
+fn n2_timeouts_are_counted_and_how_long_they_took() {
+    let mut t = far_away(Config::default());
+    t.write(MSS);
+    // After 0.3 s, 0.9 s, 2.1 s and 4.5 s.
+    t.wait(Duration::from_secs(5));
+    assert_eq!(timeouts(&t), (4, 1, 0), "it is not over");
+    t.drain();
+    t.peer(ack(1 + MSS));
+    assert_eq!(timeouts(&t), (4, 1, 4700));
+    t.write(MSS);
+    t.wait(ms(1000));
+    let (count, recoveries, took) = timeouts(&t);
+    assert!(count > 4 && (recoveries, took) == (2, 4700), "{count}, {recoveries} times, {took} ms");
+    t.drain();
+    // Segments are shorter by now.
+    let seen = t.seen;
+    t.peer(ack(seen));
+    assert!(timeouts(&t).2 > 4700);
+}
+
+#[test]
+fn n2_timeouts_of_a_syn_are_counted() {
+    let mut t = Script::connecting();
+    t.wait(ms(3500));
+    t.drain();
+    // After 1 s and 3 s.
+    t.peer(syn_ack().ack(1));
+    assert_eq!((info(&t).state, timeouts(&t)), (State::Established, (2, 1, 2500)));
+}
+
 #[test]
 fn n2_a_path_that_reorders_is_told_of() {
     let mut t = far_away(Config::default());
@@ -168,7 +205,7 @@ fn n2_probes_of_a_closed_window_are_no_retransmissions() {
     t.write(1000);
     t.wait(Duration::from_secs(3));
     let shut = info(&t);
-    assert!(shut.probes >= 2 && shut.retransmits == 0, "{shut:?}");
+    assert!(shut.probes >= 2 && shut.retransmits == 0 && shut.total_rto == 0, "{shut:?}");
     assert_eq!(shut.ca_state, CaState::Loss, "what probed is outstanding");
     t.drain();
     t.peer(ack(1).window(0));
@@ -185,6 +222,7 @@ fn n2_what_is_outstanding_reported_and_lost_is_told() {
     t.peer(ack(at(1)).sack(&[(at(3), at(7))]));
     let info = t.host.stack.tcp_info(t.id()).unwrap();
     assert_eq!((info.unacked, info.sacked), (9 * MSS, 4 * MSS));
+    assert_eq!(info.delivered, u64::from(1 + MSS + 4 * MSS), "with the SYN");
     assert_eq!(info.lost + info.total_retrans * MSS, 2 * MSS, "1 and 2, sent again or about to be");
     assert!(info.total_retrans >= 1 && info.snd_ssthresh < 10 * MSS);
 }

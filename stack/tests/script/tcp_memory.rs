@@ -1,9 +1,11 @@
 //! A device with few buffers. Whatever peers send and applications leave unread, some stay free to receive into: or nothing
 //! would ever arrive that lets go of the others.
 
+use std::task::Poll;
+
 use hayase_device::Offloads;
 use hayase_device::heap::PoolConfig;
-use hayase_stack::{Config, Count, Drop, State, TcpId};
+use hayase_stack::{Config, Count, Drop, Ready, State, TcpId};
 
 use crate::codec;
 use crate::dsl::{Script, ack, data, fin, modern_syn, rst};
@@ -132,13 +134,23 @@ fn what_nobody_reads_leaves_buffers_to_close_by() {
         assert!(held < BUFFERS - 4, "{held} of {BUFFERS} buffers");
     }
     assert!(count(&t, Count::RcvQDrop) > 0 && t.host.dropped(Drop::ProtoMem) > 0);
+    // Whoever wants to write waits for a while, but not for somebody to read: that may be the writer itself.
+    let mut written = t.try_write(100);
+    for _ in 0..3 {
+        t.wait(ms(100));
+        t.drain();
+        if written.is_pending() && t.host.stack.tcp_ready(t.id()).contains(Ready::WRITABLE) {
+            written = t.try_write(100);
+        }
+    }
+    assert_eq!(written, Poll::Ready(Ok(100)));
     // Resets are heard.
     t.peer(rst(t.nxt.min(1)));
     assert_eq!(t.state(), State::Closed);
     // Whoever reads makes room for all.
     let mut buf = [0; 4000];
     for id in &ids {
-        while let std::task::Poll::Ready(Ok(1..)) = t.host.stack.tcp_read(t.host.now, *id, &mut buf) {}
+        while let Poll::Ready(Ok(1..)) = t.host.stack.tcp_read(t.host.now, *id, &mut buf) {}
     }
     assert_eq!(t.host.received_in_use(), 0);
     t = another(t, 101).0;

@@ -217,6 +217,14 @@ fn e5_of_two_segments_in_one_ack_the_first_is_echoed() {
     assert_eq!(echo, base + 1, "so that the peer's timer covers the delay");
 }
 
+/// RFC 7323 §3.2 would have it dropped; Linux takes it, for there are middleboxes that strip options.
+#[test]
+fn e5_a_segment_that_has_lost_its_timestamps_is_taken() {
+    let mut t = Script::modern_server();
+    t.peer(data(1..11).without_timestamps());
+    assert_eq!(t.read(), 10);
+}
+
 #[test]
 fn e6_paws_drops_an_older_timestamp_and_acknowledges() {
     let mut t = Script::modern_server();

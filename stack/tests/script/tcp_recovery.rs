@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hayase_device::Offloads;
-use hayase_stack::{Config, Count, Error, State};
+use hayase_stack::{CaState, Config, Count, Error, State};
 
 use crate::dsl::{Got, Script, Segment, ack, modern_syn, syn, syn_ack};
 use crate::host::{Host, PEER_V4, STACK_V4, ms};
@@ -294,6 +294,31 @@ fn d7_a_lost_retransmission_is_found_without_a_timeout() {
     path.t.wait(ms(20));
     assert!(path.heard().contains(&0), "sent before what arrived: lost again");
     assert_eq!(path.count(Count::Timeouts), 0);
+}
+
+/// Segment 1 is lost, and what came behind it is reported 100 ms after segment 0 was acknowledged.
+fn in_recovery(segments: u32) -> Path {
+    let mut path = Path::modern();
+    path.write(segments);
+    path.heard();
+    path.t.wait(RTT);
+    path.ack(1, &[]);
+    path.t.wait(ms(100));
+    path.ack(1, &[(2, 10)]);
+    assert!(path.heard().contains(&1));
+    path
+}
+
+/// As in Linux: RFC 5681 §3.1 speaks of a loss that nothing was known of before.
+#[test]
+fn b4_a_timeout_in_recovery_leaves_the_threshold_where_it_was() {
+    let mut path = in_recovery(40);
+    let info = |path: &Path| path.t.host.stack.tcp_info(path.t.id()).unwrap();
+    let reduced = info(&path).snd_ssthresh;
+    assert!(info(&path).unacked > 12 * path.mss, "new data went out meanwhile");
+    path.t.wait(ms(400));
+    let lost = info(&path);
+    assert_eq!((lost.ca_state, lost.snd_ssthresh, lost.snd_cwnd), (CaState::Loss, reduced, path.mss));
 }
 
 /// RFC 9937: what goes out is in proportion to what arrives.
