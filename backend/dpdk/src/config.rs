@@ -13,6 +13,9 @@ pub(crate) const SMALL_LEN: u16 = 2048 + DpdkFrame::HEADROOM as u16;
 /// Bytes of a buffer for super-segments, headroom included: what 16 bits can say, down to a cache line.
 pub(crate) const LARGE_LEN: u16 = 65_472;
 
+/// Descriptors of each ring, as far as the driver has them.
+pub(crate) const RING_LEN: u16 = 1024;
+
 /// Bytes that an mbuf takes beside its buffer: itself, its private area, its place in the pool.
 const OVERHEAD_LEN: usize = 128 + 128 + 64;
 
@@ -82,6 +85,13 @@ impl DpdkConfig {
         self.name().starts_with("net_virtio_user") && is_on("packed_vq") && is_on("server")
     }
 
+    /// Whether it calls a peer that is there, and has a link when that has answered.
+    pub(crate) fn shakes_hands(&self) -> bool {
+        // It goes by an older name as well.
+        let waits = matches!(self.argument("role"), Some("server" | "master"));
+        self.name().starts_with("net_memif") && !waits
+    }
+
     /// Whether it is an interface of the kernel's, through AF_XDP.
     pub(crate) fn is_af_xdp(&self) -> bool {
         self.name().starts_with("net_af_xdp")
@@ -93,12 +103,16 @@ impl DpdkConfig {
         if self.is_af_xdp() { PAGE_ROOM } else { SMALL_LEN }
     }
 
+    /// Bytes of a queue's buffers that connections may hold, whether they receive or send: those that wait at the device are
+    /// not there to be held.
+    pub(crate) fn held_len_max(&self) -> usize {
+        let received = self.pool.rx_count.saturating_sub(RING_LEN.into()) * usize::from(self.rx_room());
+        received.min(self.pool.small_count * usize::from(SMALL_LEN))
+    }
+
     /// Memory that its queues take, in bytes.
     pub(crate) fn memory_len(&self) -> usize {
-        let PoolConfig { rx_count, small_count, large_count } = self.pool;
-        let pools = [(rx_count, self.rx_room()), (small_count, SMALL_LEN), (large_count, LARGE_LEN)];
-        let lens = pools.map(|(count, room)| count * (usize::from(room) + OVERHEAD_LEN));
-        usize::from(self.queues) * lens.iter().sum::<usize>()
+        usize::from(self.queues) * self.pool.memory_len(self.rx_room())
     }
 }
 
@@ -113,10 +127,23 @@ pub struct PoolConfig {
     pub large_count: usize,
 }
 
+impl PoolConfig {
+    pub(crate) const DEFAULT: PoolConfig =
+        PoolConfig { rx_count: 16_384, small_count: 16_384, large_count: 512 };
+
+    /// Memory that one queue takes whose buffers to receive into have `rx_room` bytes.
+    pub(crate) const fn memory_len(self, rx_room: u16) -> usize {
+        const fn len(room: u16) -> usize {
+            room as usize + OVERHEAD_LEN
+        }
+        self.rx_count * len(rx_room) + self.small_count * len(SMALL_LEN) + self.large_count * len(LARGE_LEN)
+    }
+}
+
 impl Default for PoolConfig {
     /// 40 MiB each of small buffers for receiving and for sending, 32 MiB of large ones.
     fn default() -> PoolConfig {
-        PoolConfig { rx_count: 16_384, small_count: 16_384, large_count: 512 }
+        PoolConfig::DEFAULT
     }
 }
 
@@ -131,5 +158,7 @@ mod unit {
         assert_eq!((vhost.name(), vhost.is_pci()), ("net_vhost0", false));
         assert_eq!((vhost.argument("tso"), vhost.argument("client")), (Some("1"), None));
         assert!(config("0000:01:00.0,representor=0").is_pci() && config("01:00.0").is_pci());
+        assert!(config("net_memif0").shakes_hands() && config("net_memif1,id=0,role=client").shakes_hands());
+        assert!(!config("net_memif0,role=server").shakes_hands() && !vhost.shakes_hands());
     }
 }

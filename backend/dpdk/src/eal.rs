@@ -4,11 +4,16 @@ use std::ffi::CString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fs, thread};
 
+use crate::config::SMALL_LEN;
 use crate::sys::eal as sys;
-use crate::{DpdkConfig, DpdkError};
+use crate::{DpdkConfig, DpdkError, PoolConfig};
 
 /// What EAL's own structures take beside the pools, in bytes.
 const OWN_LEN: usize = 64 << 20;
+
+/// What EAL takes for a device of one queue with the default pools, in bytes. Where huge pages have less, it takes ordinary
+/// memory.
+pub const MEMORY_LEN: usize = PoolConfig::DEFAULT.memory_len(SMALL_LEN) + OWN_LEN;
 
 /// The least that is asked for without huge pages, in bytes: room for a few more devices. It is taken only when it is
 /// touched.
@@ -26,6 +31,9 @@ const MEMORY_OPTIONS: [&str; 8] = [
     "-m",
 ];
 
+/// Options by which the user decides where EAL's threads run. EAL refuses a second one.
+const CORE_OPTIONS: [&str; 3] = ["--lcores", "-l", "-c"];
+
 static EAL: Mutex<Eal> = Mutex::new(Eal { state: State::Stopped, note: None, open: Vec::new() });
 
 /// The process's EAL. Who has its lock may call what is not for two threads at a time.
@@ -40,8 +48,15 @@ pub(crate) struct Eal {
 #[derive(Debug)]
 enum State {
     Stopped,
-    Running(Vec<String>),
-    Failed { arguments: String, log: String },
+    /// With these arguments of the user's, and devices on the PCI bus only if the first one was.
+    Running {
+        eal: Vec<String>,
+        has_pci: bool,
+    },
+    Failed {
+        arguments: String,
+        log: String,
+    },
 }
 
 impl Eal {
@@ -57,10 +72,13 @@ impl Eal {
             State::Failed { arguments, log } => {
                 Err(DpdkError::Eal { arguments: arguments.clone(), log: log.clone() })
             }
-            State::Running(running) if config.eal.is_empty() || *running == config.eal => Ok(()),
-            State::Running(running) => {
-                Err(DpdkError::EalDiffers { running: running.join(" "), wanted: config.eal.join(" ") })
+            State::Running { eal, .. } if !config.eal.is_empty() && *eal != config.eal => {
+                Err(DpdkError::EalDiffers { running: eal.join(" "), wanted: config.eal.join(" ") })
             }
+            State::Running { has_pci: false, .. } if config.is_pci() => {
+                Err(DpdkError::NoPci(config.device.clone()))
+            }
+            State::Running { .. } => Ok(()),
         }
     }
 
@@ -76,7 +94,7 @@ impl Eal {
             raw.collect::<Result<_, _>>().map_err(|_| DpdkError::Argument(arguments.join(" ")))?;
         let (outcome, log) = sys::logged(|| init_on_a_thread(raw));
         if outcome? {
-            self.state = State::Running(config.eal.clone());
+            self.state = State::Running { eal: config.eal.clone(), has_pci: config.is_pci() };
             return Ok(());
         }
         let arguments = arguments[1..].join(" ");
@@ -110,7 +128,7 @@ pub fn memory_note() -> Option<String> {
 
 /// Whether EAL runs.
 pub(crate) fn is_running() -> Result<(), DpdkError> {
-    if matches!(Eal::lock().state, State::Running(_)) { Ok(()) } else { Err(DpdkError::NotStarted) }
+    if matches!(Eal::lock().state, State::Running { .. }) { Ok(()) } else { Err(DpdkError::NotStarted) }
 }
 
 /// EAL binds the thread that starts it to its CPUs for good, so that is one that ends. Whether it started.
@@ -147,6 +165,15 @@ fn check(arguments: &[String]) -> Result<(), DpdkError> {
     }
 }
 
+/// Whether one of these options is among the arguments, in any of the ways to write it: `-m 64`, `-m64`, `--lcores=1`.
+fn sets(arguments: &[String], options: &[&str]) -> bool {
+    let is = |argument: &str, option: &str| match option.starts_with("--") {
+        true => argument.split('=').next() == Some(option),
+        false => argument.starts_with(option),
+    };
+    arguments.iter().any(|argument| options.iter().any(|option| is(argument, option)))
+}
+
 /// What of the machine decides about EAL's arguments.
 #[derive(Debug)]
 struct Machine {
@@ -169,8 +196,7 @@ enum MemoryKind {
 
 impl Machine {
     fn memory(&self, config: &DpdkConfig) -> MemoryKind {
-        let option = |text: &String| text.split('=').next().unwrap_or_default().to_owned();
-        if config.eal.iter().map(option).any(|option| MEMORY_OPTIONS.contains(&option.as_str())) {
+        if sets(&config.eal, &MEMORY_OPTIONS) {
             return MemoryKind::Chosen;
         }
         let needed = config.memory_len() + OWN_LEN;
@@ -181,22 +207,32 @@ impl Machine {
         }
     }
 
-    /// EAL's arguments, the program's name first. The user's come last, and so win.
+    /// EAL's arguments, the program's name first. The user's come last, and so win, but for those that may not be there
+    /// twice: of these ours are left out.
     fn arguments(&self, config: &DpdkConfig) -> Vec<String> {
-        let cpus: Vec<_> = self.cpus.iter().map(usize::to_string).collect();
-        let mut arguments = vec!["hayase".to_owned(), format!("--lcores=0@({})", cpus.join(","))];
+        let mut arguments = vec!["hayase".to_owned()];
+        if !sets(&config.eal, &CORE_OPTIONS) {
+            let cpus: Vec<_> = self.cpus.iter().map(usize::to_string).collect();
+            arguments.push(format!("--lcores=0@({})", cpus.join(",")));
+        }
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(|word| (*word).to_owned()));
         add(&["--no-telemetry", "--log-level=warning"]);
         match config.is_pci() {
             true => add(&["-a", config.device.as_str()]),
             false => add(&["--no-pci"]),
         }
-        match self.memory(config) {
+        let memory = self.memory(config);
+        // Virtual devices are software of this process. Left to itself, EAL takes physical addresses as soon as it can see
+        // them, which is as root with huge pages, and then no other memory can be sent from.
+        if !config.is_pci() || matches!(memory, MemoryKind::Ordinary(_)) {
+            add(&["--iova-mode=va"]);
+        }
+        match memory {
             MemoryKind::Chosen => {}
             // vhost can be told of eight files, not of every page.
             MemoryKind::Huge => add(&["--in-memory", "--single-file-segments"]),
             MemoryKind::Ordinary(len) => {
-                add(&["--no-huge", "--no-shconf", "--iova-mode=va", "-m", &(len >> 20).to_string()]);
+                add(&["--no-huge", "--no-shconf", "-m", &(len >> 20).to_string()]);
             }
         }
         arguments.extend(config.eal.iter().cloned());
@@ -239,17 +275,29 @@ mod unit {
     #[test]
     fn memory_is_what_the_machine_has_and_the_user_wants() {
         let always = "hayase --lcores=0@(0,3) --no-telemetry --log-level=warning";
-        let huge = 1 << 30;
+        let (huge, pci) = (1 << 30, "0000:01:00.0");
         for (device, eal, huge_len, rest) in [
-            ("net_null0", &[][..], 0, "--no-pci --no-huge --no-shconf --iova-mode=va -m 1024"),
-            ("net_null0", &[], huge, "--no-pci --in-memory --single-file-segments"),
-            ("0000:01:00.0", &[], huge, "-a 0000:01:00.0 --in-memory --single-file-segments"),
-            ("net_null0", &["--huge-dir=/mnt"], 0, "--no-pci --huge-dir=/mnt"),
-            ("net_null0", &["-m", "64"], huge, "--no-pci -m 64"),
-            ("net_null0", &["-v"], huge, "--no-pci --in-memory --single-file-segments -v"),
+            ("net_null0", &[][..], 0, "--no-pci --iova-mode=va --no-huge --no-shconf -m 1024"),
+            (pci, &[], 0, "-a 0000:01:00.0 --iova-mode=va --no-huge --no-shconf -m 1024"),
+            ("net_null0", &[], huge, "--no-pci --iova-mode=va --in-memory --single-file-segments"),
+            (pci, &[], huge, "-a 0000:01:00.0 --in-memory --single-file-segments"),
+            ("net_null0", &["--huge-dir=/mnt"], 0, "--no-pci --iova-mode=va --huge-dir=/mnt"),
+            ("net_null0", &["-m", "64"], huge, "--no-pci --iova-mode=va -m 64"),
+            ("net_null0", &["-m64"], huge, "--no-pci --iova-mode=va -m64"),
+            ("net_null0", &["-v"], huge, "--no-pci --iova-mode=va --in-memory --single-file-segments -v"),
         ] {
             assert_eq!(arguments(device, eal, huge_len), format!("{always} {rest}"));
         }
+    }
+
+    #[test]
+    fn the_users_cores_take_the_place_of_ours() {
+        for eal in [&["-l", "1"][..], &["-l1"], &["-c", "0x2"], &["--lcores=1"], &["--lcores", "1"]] {
+            let arguments = arguments("net_null0", eal, 1 << 30);
+            assert!(!arguments.contains("0@(0,3)") && arguments.ends_with(&eal.join(" ")), "{arguments}");
+        }
+        // What merely begins alike.
+        assert!(arguments("net_null0", &["--log-level=debug"], 0).contains("--lcores=0@(0,3)"));
     }
 
     #[test]
@@ -261,7 +309,8 @@ mod unit {
             note.starts_with("2 MiB of huge pages are free") && note.contains("vm.nr_hugepages="),
             "{note}"
         );
-        assert_eq!(machine(1 << 30).note(&config), None);
+        assert_eq!(machine(MEMORY_LEN).note(&config), None);
+        assert!(machine(MEMORY_LEN - 1).note(&config).is_some());
     }
 
     #[test]

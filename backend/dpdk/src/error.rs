@@ -25,6 +25,8 @@ pub enum DpdkError {
     },
     /// EAL was not started yet.
     NotStarted,
+    /// EAL runs, and has not looked at the PCI bus, on which this device is.
+    NoPci(String),
     /// No driver took the device.
     Probe {
         /// The device, with its arguments.
@@ -115,6 +117,11 @@ impl fmt::Display for DpdkError {
                  all devices of a process the same eal="
             ),
             DpdkError::NotStarted => f.write_str("DPDK's EAL was not started yet: open a device first"),
+            DpdkError::NoPci(device) => write!(
+                f,
+                "DPDK's EAL runs without the PCI bus, since the first device of this process was a virtual one: open \
+                 {device} before those"
+            ),
             DpdkError::Probe { device, reason, log } => write!(
                 f,
                 "no DPDK driver takes `{device}` ({reason}): for vdev=, look at the driver's name and arguments, and that \

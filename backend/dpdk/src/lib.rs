@@ -40,7 +40,7 @@ mod transmitter;
 
 pub use config::{DpdkConfig, PoolConfig};
 pub use device::DpdkDevice;
-pub use eal::memory_note;
+pub use eal::{MEMORY_LEN, memory_note};
 pub use error::DpdkError;
 pub use port::{DpdkQueue, open};
 pub use sys::{DpdkFrame, Memory};

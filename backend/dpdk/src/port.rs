@@ -3,11 +3,12 @@
 use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use hayase_device::{Caps, Frame, HASH_KEY_MICROSOFT, HashFields, Offloads, Rss};
 
-use crate::config::{LARGE_LEN, SMALL_LEN};
+use crate::config::{LARGE_LEN, RING_LEN, SMALL_LEN};
 use crate::device::DpdkDevice;
 use crate::driver::{self, Kind};
 use crate::eal::{Eal, on_a_plain_thread};
@@ -18,9 +19,6 @@ use crate::sys::port::{self as sys, Lane, PortInfo, PortSetup};
 use crate::sys::{DpdkFrame, drop_released};
 use crate::{DpdkConfig, DpdkError, PoolConfig};
 
-/// Descriptors of each ring, as far as the driver has them.
-const RING_LEN: u16 = 1024;
-
 /// The most fragments of a frame: more than a super-segment of ordinary writes has, fewer than a small ring.
 const FRAGMENTS_MAX: usize = 32;
 
@@ -30,6 +28,9 @@ const VIRTIO_THRESHOLDS: [u16; 6] = [1020, 508, 252, 124, 60, 28];
 
 /// The largest packet of TSO: what a large buffer holds.
 const TSO_LEN_MAX: usize = LARGE_LEN as usize - DpdkFrame::HEADROOM - 14;
+
+/// How long a peer's answer to our call is waited for. It takes a millisecond.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(1);
 
 /// DPDK's name for a device that it has already.
 const EEXIST: i32 = -17;
@@ -275,6 +276,9 @@ fn bring_up(number: u16, config: &DpdkConfig, pools: &mut Vec<Pools>) -> Result<
     for setup in rungs(wanted) {
         match start(number, &setup, kind, pools) {
             Ok(lanes) => {
+                if config.shakes_hands() {
+                    await_link(number);
+                }
                 let mac = addressed(number, config).map_err(|error| refused("tell its address", error))?;
                 return Ok(Started { info, kind, available, setup, lanes, mac });
             }
@@ -282,6 +286,15 @@ fn bring_up(number: u16, config: &DpdkConfig, pools: &mut Vec<Pools>) -> Result<
         }
     }
     Err(last.expect("there is at least one way to start a port"))
+}
+
+/// Waits for the peer's answer, which EAL's own thread takes: what is sent before it is lost, and the first question for a
+/// neighbour is asked again only after a second. A peer that does not answer is none whose link could be waited for.
+fn await_link(number: u16) {
+    let end = Instant::now() + HANDSHAKE_MAX;
+    while !sys::link_is_up(number) && Instant::now() < end {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn setup(info: &PortInfo, kind: Kind, config: &DpdkConfig, queues: u16, available: Offloads) -> PortSetup {
@@ -372,9 +385,7 @@ impl Started {
             mtu: config.mtu,
             available: self.available,
             fragments_max,
-            // Frames that are received; those that wait at the device are not there to be held.
-            held_len_max: config.pool.rx_count.saturating_sub(RING_LEN.into())
-                * usize::from(config.rx_room()),
+            held_len_max: config.held_len_max(),
             queues: self.setup.queues,
             rss: rss.clone(),
         };

@@ -43,20 +43,22 @@ impl Receiver {
         !self.ready.is_empty() || !stash.is_empty() || lane.receive(BURST_MAX, stash) > 0
     }
 
-    /// Fills the burst; returns how many frames that were.
+    /// Fills the burst; returns how many frames that were. It takes no more from the driver than would fit: so a flood of frames
+    /// that are dropped ends as well.
     pub(crate) fn receive(&mut self, burst: &mut Burst<DpdkFrame>, seat: &Seat, in_force: Offloads) -> usize {
         let before = burst.len();
         if !self.ready.is_empty() {
             burst.take_from(&mut self.ready);
         }
-        let mut is_more = true;
-        while burst.room() > 0 && is_more {
+        let (mut left, mut is_more) = (burst.room(), true);
+        while left.min(burst.room()) > 0 && is_more {
             let mut stash = self.stash.take();
             if stash.is_empty() {
-                let wanted = burst.room().min(BURST_MAX);
+                let wanted = left.min(burst.room()).min(BURST_MAX);
                 is_more = seat.lane.receive(wanted, &mut stash) == wanted;
             }
-            let count = burst.room().min(stash.len());
+            let count = left.min(burst.room()).min(stash.len());
+            left -= count;
             for segment in stash.drain(..count) {
                 self.take(segment, seat, in_force);
             }
@@ -69,13 +71,18 @@ impl Receiver {
 
     #[inline]
     fn take(&mut self, segment: Segment, seat: &Seat, in_force: Offloads) {
+        if !segment.is_a_packet() {
+            self.errors += 1;
+            return;
+        }
         let findings = segment.findings();
         let wants_verdict = in_force.contains(Offloads::RX_CHECKSUM);
-        let is_super = findings.segment_len > 0;
         let mut frame = segment.into_frame();
+        // A guest may send a datagram longer than its MTU, too: that is one packet.
+        let is_super = findings.segment_len > 0 && is_tcp(&frame);
         let mut meta = RxMeta {
             checksum: if wants_verdict { findings.checksum } else { RxChecksum::Unverified },
-            segment_len: findings.segment_len,
+            segment_len: if is_super { findings.segment_len } else { 0 },
             flow_hash: findings.flow_hash,
         };
         if is_super && !in_force.contains(Offloads::LRO) {
@@ -124,6 +131,10 @@ impl Receiver {
             Err(OffloadError::Malformed) => self.errors += 1,
         }
     }
+}
+
+fn is_tcp(frame: &DpdkFrame) -> bool {
+    Headers::parse(frame.bytes()).is_some_and(|headers| headers.protocol == TCP)
 }
 
 fn segmentation(frame: &DpdkFrame, segment_len: u16) -> Option<TxSegmentation> {

@@ -38,7 +38,10 @@ struct Socket(PathBuf);
 
 impl Socket {
     fn new() -> Socket {
-        Socket(env::temp_dir().join(format!("hayase-dpdk-{}-{}.sock", process::id(), next())))
+        let path = env::temp_dir().join(format!("hayase-dpdk-{}-{}.sock", process::id(), next()));
+        // vhost binds to none that is there, and one that had our process id before us may have been killed.
+        let _ = fs::remove_file(&path);
+        Socket(path)
     }
 }
 
@@ -49,8 +52,12 @@ impl Drop for Socket {
     }
 }
 
+/// Ordinary memory, also where there are huge pages. Of those EAL takes more as it goes, and both ends of a link in one process
+/// wait for each other then: virtio_user has locked EAL's memory while it waits for vhost to answer, which wants some.
+const EAL: [&str; 4] = ["--no-huge", "--no-shconf", "-m", "1024"];
+
 fn config(device: String, offloads: Offloads) -> DpdkConfig {
-    DpdkConfig { device, offloads, pool: POOL, ..DpdkConfig::default() }
+    DpdkConfig { device, offloads, eal: EAL.map(str::to_owned).into(), pool: POOL, ..DpdkConfig::default() }
 }
 
 fn open_one(config: &DpdkConfig) -> DpdkDevice {
@@ -269,7 +276,11 @@ fn check_pair(host: crate::DpdkQueue, guest: crate::DpdkQueue) -> u16 {
         for from_host in [true, false] {
             let (from, to) = if from_host { (&mut host, &mut guest) } else { (&mut guest, &mut host) };
             send(from, &packet.build_partial(), packet.segmentation_meta(1400));
-            let (frame, meta) = expect(to);
+            // The link is up as soon as the guest has set up its first queue; until it has the other, frames wait.
+            let (frame, meta) = eventually("a frame", || {
+                from.flush();
+                receive(to).filter(|(frame, _)| frame.bytes()[6..12] != NOBODY)
+            });
             assert_eq!(meta.segment_len, 1400);
             assert!(bytes_of(&frame) == packet.build_partial(), "bytes of queue {number}");
         }
@@ -545,7 +556,7 @@ fn what_cannot_be_opened_says_why_and_leaves_the_next_alone() {
     let error = fails(format!("net_no_such_driver{number}"));
     assert!(matches!(error, DpdkError::Probe { .. }), "{error}");
     let error = fails("0000:ff:1f.7".into());
-    assert!(matches!(error, DpdkError::Probe { .. }), "{error}");
+    assert!(matches!(&error, DpdkError::NoPci(device) if device == "0000:ff:1f.7"), "{error}");
     let error =
         open(&DpdkConfig { mtu: 9000, ..config(format!("net_memif{number}"), ALL) }).expect_err("1500");
     assert!(matches!(error, DpdkError::Start { .. }), "{error}");

@@ -162,7 +162,8 @@ impl Transmitter {
             }
         }
         self.is_unreclaimed |= sent > 0;
-        self.is_stuck = sent == 0;
+        // `prepare` may have refused all of them.
+        self.is_stuck = sent == 0 && !self.waiting.is_empty();
         if self.is_stuck && !link_is_up(seat.port.number) {
             self.dropped += self.waiting.len() as u64;
             self.waiting.clear();

@@ -180,8 +180,11 @@ mod tests {
         if std::env::var_os(INSIDE).is_some() {
             return change_addresses();
         }
-        let namespace = format!("hayase-kernel-{}", std::process::id());
+        // The end-to-end tests remove those of this form whose process is gone.
+        let namespace = format!("hayase-test-{}-kernel", std::process::id());
         let ip = |arguments: &[&str]| Command::new("ip").args(arguments).stderr(Stdio::null()).status();
+        // One that had our process id before us may have been killed.
+        let _ = ip(&["netns", "delete", &namespace]);
         if !ip(&["netns", "add", &namespace]).is_ok_and(|status| status.success()) {
             return crate::tests::skip("a network of its own takes root and iproute2");
         }

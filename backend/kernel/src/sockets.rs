@@ -244,7 +244,10 @@ impl Sockets {
         for (which, source) in named(socket) {
             if let Err(error) = self.watch.add(source.fd(), key.name(which), socket.holds_port()) {
                 self.fall_back(error)?;
-                self.watch.add(source.fd(), key.name(which), true)?;
+                // What came before went to the set that is gone, and a new socket is not among those that were moved.
+                return named(socket)
+                    .into_iter()
+                    .try_for_each(|(which, source)| self.watch.add(source.fd(), key.name(which), true));
             }
         }
         Ok(())

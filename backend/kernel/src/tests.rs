@@ -14,6 +14,12 @@ fn localhost() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
+/// The same with a port that the system gives nobody who asks for any (`net.ipv4.ip_local_port_range` begins above), and no
+/// other process of ours takes.
+fn localhost_apart() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 20_000 + (std::process::id() % 10_000) as u16).into()
+}
+
 /// A table for each way to be told of changes; epoll there always is.
 fn tables() -> Vec<Sockets> {
     let (best, epoll) = (Sockets::new(false).unwrap(), Sockets::on_epoll(false).unwrap());
@@ -250,12 +256,7 @@ fn a_port_that_the_system_chooses_is_nobody_elses() {
 #[test]
 fn what_is_closed_is_free_at_once() {
     for mut sockets in tables() {
-        let addr = sockets.bind(localhost()).and_then(|key| {
-            let addr = sockets.udp(key)?.local_addr();
-            drop(sockets.remove(key));
-            addr
-        });
-        let addr = addr.unwrap();
+        let addr = localhost_apart();
         for _ in 0..3 {
             let key = sockets.bind(addr).unwrap_or_else(|error| panic!("{}: {error}", sockets.readiness()));
             drop(sockets.remove(key));
@@ -377,7 +378,8 @@ fn hold_ports() {
 
     let mut sockets = Sockets::new(false).unwrap();
     let _pair = connected(&mut sockets);
-    let (listener, udp) = (sockets.listen(localhost(), 8).unwrap(), sockets.bind(localhost()).unwrap());
+    let (listener, udp) =
+        (sockets.listen(localhost_apart(), 8).unwrap(), sockets.bind(localhost_apart()).unwrap());
     sockets.poll(|_, _, _| {}).unwrap();
     let listens_at = sockets.listener(listener).unwrap().local_addr().unwrap();
     let bound_to = sockets.udp(udp).unwrap().local_addr().unwrap();

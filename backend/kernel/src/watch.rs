@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::sys::{Answer, Ring};
 
@@ -50,7 +50,12 @@ impl Set {
     }
 
     fn add(&self, fd: BorrowedFd<'_>, name: u64) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(name), WATCHED | EventFlags::ET)?)
+        match epoll::add(&self.epoll, fd, EventData::new_u64(name), WATCHED | EventFlags::ET) {
+            // It was watched with all others when this set took the ring's place, and is to be watched again as one of those
+            // whose watch had ended just before.
+            Err(Errno::EXIST) => Ok(()),
+            result => Ok(result?),
+        }
     }
 
     /// Adds what there is to tell to `changes`. Returns whether there may be more.

@@ -108,7 +108,9 @@ impl TapDevice {
             rx_errors: 0,
             attached: true,
         };
-        device.set_offloads(config.offloads);
+        // An interface that persists may have been left with anything.
+        let in_force = device.negotiate(whole_rx_checksum(config.offloads).consistent());
+        device.caps = caps(config.mtu, in_force, &device.pool);
         Ok(device)
     }
 
@@ -249,7 +251,9 @@ impl Device for TapDevice {
 
     fn set_offloads(&mut self, wanted: Offloads) -> Offloads {
         let wanted = whole_rx_checksum(wanted & self.available).consistent();
-        let in_force = self.negotiate(wanted);
+        // The kernel is asked only where it has a say.
+        let is_granted = tun_flags(wanted) == tun_flags(self.caps.offloads);
+        let in_force = if is_granted { wanted } else { self.negotiate(wanted) };
         self.caps = caps(self.caps.mtu, in_force, &self.pool);
         in_force
     }

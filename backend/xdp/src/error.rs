@@ -38,6 +38,15 @@ pub enum XdpError {
         /// How many there are.
         count: u32,
     },
+    /// None of the queues can send: the interface has fewer to send by than to receive by.
+    NoSendQueue {
+        /// The interface.
+        interface: String,
+        /// The first queue wanted, from 0.
+        wanted: u32,
+        /// How many can send.
+        count: u32,
+    },
     /// The interface takes no packets as large as that.
     MtuTooLarge {
         /// The interface.
@@ -137,13 +146,12 @@ impl fmt::Display for XdpError {
                 "cannot {what} ({source}): this needs Linux 5.10 or newer, built with CONFIG_XDP_SOCKETS and \
                  CONFIG_BPF_SYSCALL"
             ),
-            XdpError::NoSuchQueue { interface, wanted, count } => write!(
-                f,
-                "interface {interface} has no receive queue {wanted}, only 0 to {}: leave `queues` out to take them \
-                 all, or have more of them with `ethtool -L {interface} combined {}`",
-                count.saturating_sub(1),
-                wanted + 1
-            ),
+            XdpError::NoSuchQueue { interface, wanted, count } => {
+                f.write_str(&no_such_queue(interface, *wanted, *count))
+            }
+            XdpError::NoSendQueue { interface, wanted, count } => {
+                f.write_str(&no_send_queue(interface, *wanted, *count))
+            }
             XdpError::MtuTooLarge { interface, wanted, mtu } => write!(
                 f,
                 "interface {interface} takes packets of {mtu} bytes, not of {wanted}: `ip link set dev {interface} \
@@ -183,6 +191,24 @@ impl fmt::Display for XdpError {
             XdpError::Io { what, source } => write!(f, "cannot {what}: {source}"),
         }
     }
+}
+
+fn no_such_queue(interface: &str, wanted: u32, count: u32) -> String {
+    format!(
+        "interface {interface} has no receive queue {wanted}, only 0 to {}: leave `queues` out to take them all, or have more \
+         of them with `ethtool -L {interface} combined {}`",
+        count.saturating_sub(1),
+        wanted + 1
+    )
+}
+
+fn no_send_queue(interface: &str, wanted: u32, count: u32) -> String {
+    format!(
+        "interface {interface} sends by queues 0 to {} only, and none of them is among `queues`: name one of these as well, or \
+         have more of them with `ethtool -L {interface} tx {}`",
+        count.saturating_sub(1),
+        wanted + 1
+    )
 }
 
 /// What to do where the MTU may be why: the drivers' way to say that a packet would not fit their pages, and ours that it

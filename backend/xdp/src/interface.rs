@@ -16,6 +16,8 @@ pub(crate) struct Interface {
     pub(crate) mtu: usize,
     /// Queues on which it receives.
     pub(crate) queue_count: u32,
+    /// Queues to send by. The kernel takes nothing from a socket of a queue beyond these, and does not say so.
+    pub(crate) send_queue_count: u32,
 }
 
 impl Interface {
@@ -35,8 +37,8 @@ impl Interface {
         let mut mac = [0; 6];
         mac.copy_from_slice(&ask(IfRequest::Mac)?.data[2..8]);
         let mtu = ask(IfRequest::Mtu)?.as_i32().max(0) as usize;
-        let queue_count = queue_count(&socket, name)?;
-        Ok(Interface { name: name.into(), index, mac, mtu, queue_count })
+        let (queue_count, send_queue_count) = queue_counts(&socket, name)?;
+        Ok(Interface { name: name.into(), index, mac, mtu, queue_count, send_queue_count })
     }
 }
 
@@ -46,11 +48,12 @@ fn ask(socket: &OwnedFd, name: &str, request: IfRequest) -> Result<Ifreq, XdpErr
     Ok(ifreq)
 }
 
-fn queue_count(socket: &OwnedFd, name: &str) -> Result<u32, XdpError> {
+/// Of queues to receive by, and of those to send by.
+fn queue_counts(socket: &OwnedFd, name: &str) -> Result<(u32, u32), XdpError> {
     match sys::channel_counts(socket.as_fd(), name) {
-        Ok((receive, combined)) => Ok((receive + combined).max(1)),
+        Ok((receive, send)) => Ok((receive.max(1), send.max(1))),
         // A driver that says nothing of channels has one.
-        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(1),
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok((1, 1)),
         Err(error) => Err(of_request(name, error)),
     }
 }

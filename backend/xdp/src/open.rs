@@ -83,7 +83,8 @@ pub(crate) struct Attachment {
     _filters: OwnedFd,
 }
 
-/// Opens an interface: every queue is bound, and there is one [`XdpQueue`] for each core, at most as many as queues.
+/// Opens an interface: every queue is bound, and there is one [`XdpQueue`] for each core, at most as many as queues that can
+/// send.
 ///
 /// # Errors
 /// An [`XdpError`] that says what to do: without the rights, if there is no such interface or queue, if somebody else
@@ -92,7 +93,8 @@ pub fn open(config: &XdpConfig) -> Result<Vec<XdpQueue>, XdpError> {
     let interface = Interface::look(&config.interface)?;
     let queues = chosen_queues(config, &interface)?;
     let mtu = chosen_mtu(config, &interface)?;
-    let device_count = queues.len().min(config.devices_max.max(1));
+    // The first of a device's queues, in ascending order, is the one that it sends by.
+    let device_count = sending_count(&queues, &interface)?.min(config.devices_max.max(1));
     let plan = Plan { config, interface: &interface, queues: &queues, mtu, device_count };
     // First of all, because it tells of missing rights best.
     let map = plan.map()?;
@@ -127,6 +129,18 @@ fn chosen_queues(config: &XdpConfig, interface: &Interface) -> Result<Vec<u32>, 
         });
     }
     Ok(queues.collect())
+}
+
+/// How many of the queues can send.
+fn sending_count(queues: &[u32], interface: &Interface) -> Result<usize, XdpError> {
+    match queues.iter().filter(|queue| **queue < interface.send_queue_count).count() {
+        0 => Err(XdpError::NoSendQueue {
+            interface: interface.name.clone(),
+            wanted: queues[0],
+            count: interface.send_queue_count,
+        }),
+        count => Ok(count),
+    }
 }
 
 fn chosen_mtu(config: &XdpConfig, interface: &Interface) -> Result<usize, XdpError> {

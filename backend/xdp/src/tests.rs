@@ -348,6 +348,33 @@ fn a_device_sends_from_its_own_thread_through_its_own_queue() {
     });
 }
 
+/// The kernel would take nothing from the others, without a word.
+#[test]
+fn there_are_no_more_devices_than_queues_that_send() {
+    in_a_namespace(4, || {
+        system("ethtool", "-L x0 tx 2");
+        let mut peer = Peer::new();
+        let mac = Interface::look("x0").expect("it exists").mac;
+        let mut devices = open_several(&config(), 4);
+        assert_eq!(devices.len(), 2);
+        send_flows(&devices[0], 100);
+        let flows = flows_at(&mut devices, 100);
+        assert!(flows.iter().all(|flows| !flows.is_empty()), "{flows:?}");
+        for (len, device) in (200..).zip(&mut devices) {
+            let frame = frame_of(device, &raw(mac, PEER_MAC, len));
+            device.transmit(frame, TxMeta::default());
+            wait_for("the frame", || {
+                device.flush();
+                let mut arrived = std::iter::from_fn(|| peer.receive());
+                arrived.any(|arrived| arrived.bytes.len() == len).then_some(())
+            });
+        }
+        drop(devices);
+        let error = open(&XdpConfig { queues: Some(2..=3), ..config() }).map(drop).unwrap_err();
+        assert!(matches!(error, XdpError::NoSendQueue { wanted: 2, count: 2, .. }), "{error}");
+    });
+}
+
 #[test]
 fn a_device_of_too_few_chunks_gets_as_many_as_it_needs() {
     in_a_namespace(3, || {

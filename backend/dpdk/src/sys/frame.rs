@@ -243,6 +243,12 @@ unsafe fn prepare(mbuf: NonNull<Mbuf>, offset: usize, len: u32) {
     }
 }
 
+/// The longest packet of IP, whose header IPv6 does not count, with an Ethernet header and two tags.
+const PACKET_LEN_MAX: u32 = 22 + 40 + 65_535;
+
+/// Nearly twice the buffers that it fills.
+const SEGMENTS_MAX: u16 = 64;
+
 /// Called by DPDK with the last reference to an external buffer, on the thread of the queue or on one that closes the port.
 /// `mbuf` is its carrier.
 ///
@@ -530,6 +536,14 @@ impl Segment {
             }
             frame
         }
+    }
+
+    /// Whether it can be a packet. The other end of a virtual link may call anything so, up to all buffers that there are.
+    #[inline]
+    pub(crate) fn is_a_packet(&self) -> bool {
+        // SAFETY: the mbuf is ours.
+        let (nb_segs, pkt_len) = unsafe { ((*self.0.as_ptr()).nb_segs, (*self.0.as_ptr()).pkt_len) };
+        nb_segs <= SEGMENTS_MAX && pkt_len <= PACKET_LEN_MAX
     }
 
     /// What the driver found out about a received frame.

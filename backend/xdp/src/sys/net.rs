@@ -82,14 +82,15 @@ unsafe fn ethtool(fd: BorrowedFd<'_>, name: &str, words: &mut [u32]) -> io::Resu
     check(unsafe { libc::ioctl(fd.as_raw_fd(), SIOCETHTOOL as _, std::ptr::from_mut(&mut request)) })
 }
 
-/// How many channels an interface has in use: those that only receive, and those that do both.
+/// How many channels an interface has in use: those that receive, and those that send. Some may do both.
 pub(crate) fn channel_counts(fd: BorrowedFd<'_>, name: &str) -> io::Result<(u32, u32)> {
     // `struct ethtool_channels`: the command, four maxima, then what receives, sends, does else, and does both.
     let mut words = [0; 9];
     words[0] = ETHTOOL_GCHANNELS;
     // SAFETY: the structure has nine words.
     unsafe { ethtool(fd, name, &mut words) }?;
-    Ok((words[5], words[8]))
+    let [.., receive, send, _, both] = words;
+    Ok((receive + both, send + both))
 }
 
 /// How an interface spreads flows: `struct ethtool_rxfh`.
