@@ -6,6 +6,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::{PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use hayase_device::{Caps, Offloads};
@@ -24,6 +25,9 @@ thread_local! {
     /// The first host of the thread, or the one of several interfaces that has taken its place.
     static DEFAULT: Cell<Option<ShardId>> = const { Cell::new(None) };
 }
+
+/// The hosts of the process's runtimes that every thread may use.
+static SHARED: RwLock<Vec<ShardId>> = RwLock::new(Vec::new());
 
 /// One TCP/IP host: a stack, its device, its addresses and routes; or several of these, its interfaces.
 ///
@@ -51,10 +55,12 @@ thread_local! {
 /// What this costs is paid where a socket is opened or is on each interface. A connection is a socket of its own interface,
 /// as if there were no others.
 ///
-/// A handle: `Copy`, `Send` and `Sync`, of use on its own thread.
+/// A handle: `Copy`, `Send` and `Sync`, of use on its own thread; or on every thread, if its stack has one to itself
+/// ([`Model`](crate::Model)).
 ///
 /// # Errors
-/// Every method that returns an [`io::Result`] fails on a foreign thread and after the end of the runtime.
+/// Every method that returns an [`io::Result`] fails on a foreign thread, unless the stack has a thread to itself, and after
+/// the end of the runtime.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Host {
     shard: ShardId,
@@ -127,21 +133,37 @@ impl Host {
 
     /// The host on which the calling task opens its sockets.
     ///
+    /// On a thread that no runtime runs on, that is the host of the only runtime of the process whose stack has a thread to
+    /// itself ([`Model`](crate::Model)), unless [`scope`](Host::scope) or [`enter`](Host::enter) says otherwise:
+    ///
+    /// ```standalone_crate
+    /// use hayase::{Host, Model, Runtime};
+    ///
+    /// # fn build() -> std::io::Result<Runtime> {
+    /// #     let wire = hayase::DeviceSpec::Wire(Default::default());
+    /// #     Runtime::builder().device(wire).model(Model::Split).build()
+    /// # }
+    /// let runtime = Runtime::builder().device("wire".parse()?).model(Model::Split).build()?;
+    /// let current = || std::thread::spawn(Host::current).join().unwrap();
+    /// assert_eq!(current()?, runtime.host());
+    /// # let second = build()?;
+    /// # assert!(current().unwrap_err().to_string().contains("2 runtimes"));
+    /// # let host = second.host();
+    /// # let scoped = async move { Host::current() };
+    /// # let run = move || futures_util::FutureExt::now_or_never(host.scope(scoped)).unwrap();
+    /// # assert_eq!(std::thread::spawn(run).join().unwrap()?, host);
+    /// # drop(runtime);
+    /// # assert_eq!(current()?, second.host());
+    /// # drop(second);
+    /// # assert!(current().unwrap_err().to_string().contains("Runtime::block_on"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
-    /// If there is no host on this thread: outside of a runtime.
+    /// If there is no host on this thread, outside of a runtime, and none or several that every thread may use.
     pub fn current() -> io::Result<Host> {
         let shard = CURRENT.get().or(DEFAULT.get());
-        shard.map(Host::new).ok_or_else(|| {
-            let thread = std::thread::current();
-            io::Error::new(
-                io::ErrorKind::NotConnected,
-                format!(
-                    "there is no network on thread `{}`: open sockets inside `Runtime::block_on` or `#[hayase::main]`, \
-                     or in a task of one of its cores",
-                    thread.name().unwrap_or("unnamed")
-                ),
-            )
-        })
+        shard.map_or_else(shared, |shard| Ok(Host::new(shard)))
     }
 
     /// The hosts that this one consists of: one for each device of its runtime, in their order. Itself, if it has but one
@@ -343,6 +365,43 @@ impl fmt::Debug for Host {
 /// What each of several has.
 fn on_all(offloads: Vec<Offloads>) -> Offloads {
     offloads.into_iter().reduce(|all, one| all & one).unwrap_or(Offloads::NONE)
+}
+
+/// The host of a thread that has none.
+#[cold]
+fn shared() -> io::Result<Host> {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("unnamed");
+    let hosts = SHARED.read().unwrap_or_else(PoisonError::into_inner);
+    let text = match hosts[..] {
+        [shard] => return Ok(Host::new(shard)),
+        [] => format!(
+            "there is no network on thread `{name}`: open sockets inside `Runtime::block_on` or `#[hayase::main]`, or in a \
+             task of one of its cores; on any thread, if the runtime has `Model::Split` or `Model::Merge`"
+        ),
+        _ => format!(
+            "thread `{name}` may use the networks of {} runtimes: say which by `Host::scope` or `Host::enter`",
+            hosts.len()
+        ),
+    };
+    Err(io::Error::new(io::ErrorKind::NotConnected, text))
+}
+
+/// Has every thread that has no host use this one, as long as it is the only one of which that is said, until the returned
+/// value is dropped.
+pub(crate) fn share(host: Host) -> Shared {
+    SHARED.write().unwrap_or_else(PoisonError::into_inner).push(host.shard);
+    Shared(host.shard)
+}
+
+/// Keeps a host one that every thread may use.
+#[derive(Debug)]
+pub(crate) struct Shared(ShardId);
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        SHARED.write().unwrap_or_else(PoisonError::into_inner).retain(|shard| *shard != self.0);
+    }
 }
 
 /// Makes a host the thread's default until the returned value is dropped: that of the runtime which runs, also where

@@ -30,17 +30,13 @@ use crate::counters::Counters;
 use crate::door::{Door, Farewell};
 use crate::mailbox::Mailbox;
 use crate::turn::Turn;
-use crate::wakers::{Notify, Side, WaitsIn, Wakers};
+use crate::wakers::{Notify, READY_COUNT_MAX, Side, WaitsIn, Wakers};
 
 /// Bytes that one read takes for those who bring no buffer: what a stream has ready at most times.
 const READ_LEN: usize = 65_536;
 
 /// What an IP packet may have: cutting it to the link's MTU is the kernel's affair.
 const PACKET_LEN_MAX: usize = 65_535;
-
-/// Calls of a socket in one turn that are answered at once, where they could have waited. Further ones wait for the next turn:
-/// a task for which there is always something would let no other run, and no timer expire.
-const ASKED_COUNT_MAX: usize = 128;
 
 /// The sockets of one thread.
 pub(crate) struct KernelShard {
@@ -211,7 +207,8 @@ impl KernelShard {
         poll
     }
 
-    /// Whether a socket has had its share of the turn. Whoever asks is to wait then, and is woken in the next.
+    /// Whether a socket has had its share of the turn, [`READY_COUNT_MAX`] calls. Whoever asks is to wait then, and is woken in
+    /// the next.
     fn is_put_off(&self, socket: Socket, notify: &Notify<'_>) -> bool {
         if notify.waker().is_none() {
             return false;
@@ -219,7 +216,7 @@ impl KernelShard {
         let mut asked = self.asked.borrow_mut();
         let count = asked.entry(socket).or_insert(0);
         *count += 1;
-        let is_put_off = *count > ASKED_COUNT_MAX;
+        let is_put_off = *count > READY_COUNT_MAX;
         if is_put_off {
             self.put_off.borrow_mut().push(socket);
         }

@@ -23,9 +23,11 @@
 //! }
 //! ```
 //!
-//! - [`net`]: sockets. [`io`]: readiness, zero-copy reads and writes. [`time`], [`task`]: what the names say.
+//! - [`net`]: sockets. [`io`]: readiness, zero-copy reads and writes. [`time`]: timers and clocks. [`task`]: tasks, their handles,
+//!   and sets of them.
 //! - [`main`] and [`test`](macro@test), or [`Runtime`] and its [`Builder`], run the code; [`DeviceSpec`]
 //!   names the device.
+//! - [`Handle`]: a runtime for other threads.
 //! - [`Host`]: addresses, routes, offloads, counters.
 //! - [`Reactor`]: the network alone, for loops that are not ours.
 //!
@@ -58,6 +60,7 @@ struct Readme;
 #[cfg(test)]
 extern crate self as hayase;
 
+mod capture;
 pub mod counters;
 mod door;
 mod drained;
@@ -76,13 +79,16 @@ mod scope;
 mod several;
 mod shard;
 mod steering;
+mod sync;
 pub mod task;
 #[cfg(test)]
 mod tests;
+mod tray;
 mod turn;
 mod wakers;
 mod wide;
 
+pub use capture::Capture;
 pub use hayase_device::Offloads;
 pub use hayase_executor::{Metrics, Parking};
 pub use hayase_macros::{main, test};
@@ -91,8 +97,8 @@ pub use hayase_stack::{AddressState, Cidr};
 pub use host::{Entered, Host, Scope};
 pub use reactor::Reactor;
 pub use runtime::{
-    Builder, DeviceSpec, DpdkSpec, Enter, LinkSpec, Model, NetmapSpec, ParseModelError, ParseSpecError,
-    Runtime, TapSpec, WireSpec, XdpKeep, XdpMode, XdpSpec,
+    Builder, DeviceSpec, DpdkSpec, Enter, Handle, LinkSpec, Model, NetmapSpec, ParseModelError,
+    ParseSpecError, Runtime, TapSpec, WireSpec, XdpKeep, XdpMode, XdpSpec,
 };
 pub use steering::AcceptPolicy;
 pub use task::{spawn, spawn_on};
@@ -100,10 +106,15 @@ pub use task::{spawn, spawn_on};
 pub mod time {
     //! Timers, and the time of the turn.
     //!
-    //! A timer never fires early, and at most 65.5 us after its instant plus what the turn under way takes.
+    //! A timer never fires early, and at most 65.5 us after its instant plus what the turn under way takes, or the waking of a
+    //! thread that sleeps.
+    //!
+    //! [`Instant`] is a number of nanoseconds, and reads no clock. In place of `Instant::now()` there is [`now`], the time of the
+    //! present turn, which makes deadlines; and [`clock_now`] to measure with: `clock_now() - start` in place of
+    //! `start.elapsed()`.
 
     pub use hayase_executor::time::{
-        Elapsed, Interval, MissedTickBehavior, Sleep, Timeout, interval, interval_at, now, sleep,
+        Elapsed, Interval, MissedTickBehavior, Sleep, Timeout, clock_now, interval, interval_at, now, sleep,
         sleep_until, timeout, timeout_at,
     };
     pub use hayase_time::Instant;

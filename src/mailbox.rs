@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::mem;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 
 use crate::door::{Farewell, ShardId};
 use crate::remote;
+use crate::tray::Tray;
 
 /// Every shard of the process by its serial number. Looked at when a shard comes or goes and when something
 /// went wrong, never on the path of a byte.
@@ -26,9 +28,7 @@ pub(crate) struct Mailbox {
     id: ShardId,
     thread: ThreadId,
     thread_name: String,
-    farewells: Mutex<Vec<Farewell>>,
-    /// Whether `farewells` has something, so that a turn needs no lock to find out that it has not.
-    any: AtomicBool,
+    farewells: Tray<Vec<Farewell>>,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -48,13 +48,12 @@ impl Mailbox {
     /// Whether other threads dropped handles of this shard's sockets.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        !self.any.load(Ordering::Relaxed)
+        self.farewells.is_empty()
     }
 
     /// What is left to do for the handles that other threads dropped.
     pub(crate) fn take(&self) -> Vec<Farewell> {
-        self.any.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *lock(&self.farewells))
+        self.farewells.take(mem::take)
     }
 }
 
@@ -108,14 +107,8 @@ pub(crate) fn open() -> io::Result<ShardId> {
     let id = name()?;
     let current = thread::current();
     let thread_name = current.name().map_or_else(|| format!("{:?}", current.id()), str::to_owned);
-    let mailbox = Mailbox {
-        id,
-        thread: current.id(),
-        thread_name,
-        farewells: Mutex::default(),
-        any: AtomicBool::new(false),
-        wake: OnceLock::new(),
-    };
+    let mailbox =
+        Mailbox { id, thread: current.id(), thread_name, farewells: Tray::default(), wake: OnceLock::new() };
     lock(&SHARDS).insert(id.serial(), Arc::new(mailbox));
     Ok(id)
 }
@@ -139,11 +132,7 @@ pub(crate) fn send(id: ShardId, farewell: Farewell) {
         return;
     }
     let Some(mailbox) = find(id).filter(|mailbox| mailbox.thread != thread::current().id()) else { return };
-    {
-        let mut farewells = lock(&mailbox.farewells);
-        farewells.push(farewell);
-        mailbox.any.store(true, Ordering::Relaxed);
-    }
+    mailbox.farewells.put(|farewells| farewells.push(farewell));
     if let Some(wake) = mailbox.wake.get() {
         wake();
     }

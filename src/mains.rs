@@ -60,6 +60,10 @@ fn build(device: Option<&str>, cores: usize) -> Result<Runtime, Box<dyn Error>> 
 }
 
 /// What a main that runs on several cores may return, or a simulation with many seeds: one that fails ends the others.
+#[diagnostic::on_unimplemented(
+    message = "a main that runs more than once cannot return `{Self}`",
+    label = "with `cores`, or as a simulation with many seeds, it returns `()`, a `Result` of that, or an `ExitCode`"
+)]
 pub trait Outcome {
     /// Whether it is a failure.
     fn is_failure(&self) -> bool;

@@ -11,6 +11,7 @@ use hayase_executor::Handle;
 use hayase_stack::Config;
 use hayase_time::Instant;
 
+use crate::capture::{Capture, Captured, Tap};
 use crate::door::{self, Door, Gate, ShardId};
 use crate::host::{self, Host};
 #[cfg(feature = "kernel")]
@@ -54,6 +55,8 @@ pub struct Reactor {
     threads: Vec<StackThread>,
     /// For the next stack that is attached.
     seat: Option<Seat>,
+    /// Where frames of devices that are attached from now on are recorded.
+    capture: Option<Capture>,
 }
 
 /// What the secrets of a stack come from.
@@ -99,6 +102,8 @@ impl Reactor {
         seed: [u8; 32],
         now: Instant,
     ) -> io::Result<Host> {
+        let tap = self.capture.clone().and_then(|capture| Tap::new(capture, device.mac()));
+        let device = Captured::new(device, tap);
         let Some(mut seat) = self.seat.take() else {
             return self.install(|mailbox| Shard::new(device, config, seed, now, mailbox, None));
         };
@@ -109,6 +114,11 @@ impl Reactor {
             let shard = Rc::new(shard);
             (Gate::new(Rc::clone(&shard)), Rc::new(Member::new(id, shard, station)) as Rc<dyn Turn>)
         })
+    }
+
+    /// Records the frames of devices that are attached after this, if the record is started.
+    pub fn capture(&mut self, capture: &Capture) {
+        self.capture = Some(capture.clone());
     }
 
     /// Makes one host of several that were attached: their addresses are its own, and its sockets are on that of its
@@ -152,7 +162,11 @@ impl Reactor {
     pub(crate) fn attach_satellite(&mut self, mut seat: Seat) -> io::Result<Host> {
         let (device, config) = Satellite::new(&mut seat)?;
         self.sit(seat);
-        self.attach(device, config, time::now())
+        // What it sends and receives is recorded at the device by which it does.
+        let capture = self.capture.take();
+        let host = self.attach(device, config, time::now());
+        self.capture = capture;
+        host
     }
 
     /// Takes the operating system's sockets in place of a stack, as a host with the addresses of this machine. With

@@ -45,6 +45,12 @@ pub(crate) fn forget(host: ShardId) {
     PLACES.write().unwrap_or_else(PoisonError::into_inner).retain(|place| place.host != host);
 }
 
+/// The interfaces of a host, in their order, whichever thread they are of.
+pub(crate) fn interfaces(host: ShardId) -> Vec<Host> {
+    let places = PLACES.read().unwrap_or_else(PoisonError::into_inner);
+    places.iter().filter(|place| place.host == host).map(|place| Host::new(place.interface)).collect()
+}
+
 #[cold]
 fn place(interface: ShardId) -> Option<Place> {
     let places = PLACES.read().unwrap_or_else(PoisonError::into_inner);

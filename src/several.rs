@@ -1,6 +1,6 @@
 //! Hosts of several interfaces: which hosts they are made of, and which of these a socket belongs to.
 //!
-//! Such a host has no stack. Its name stands for a list of hosts of this thread, each with its device, addresses, routes
+//! Such a host has no stack. Its name stands for a list of hosts of one thread, each with its device, addresses, routes
 //! and counters, and every socket is on one of these, or on each ([`Wide`](crate::wide::Wide)). A connection is on the one
 //! that it came in or went out on, and knows nothing of the others.
 
@@ -19,14 +19,27 @@ thread_local! {
     static HOSTS: RefCell<Vec<(ShardId, Rc<[Host]>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The interfaces of a host of several.
+/// The interfaces of a host of several: one of this thread, or one whose stacks work on every thread.
 pub(crate) fn of(id: ShardId) -> Option<Rc<[Host]>> {
+    // What has a door here is one interface, and the path of its sockets is no place to ask the whole process.
+    of_this_thread(id).or_else(|| if door::of(id).is_some() { None } else { of_another(id) })
+}
+
+fn of_this_thread(id: ShardId) -> Option<Rc<[Host]>> {
     // At the end of a thread there may be no list left to look into.
     let found = HOSTS.try_with(|hosts| {
         let hosts = hosts.borrow();
         hosts.iter().find(|(known, _)| *known == id).map(|(_, interfaces)| Rc::clone(interfaces))
     });
     found.ok().flatten()
+}
+
+#[cold]
+fn of_another(id: ShardId) -> Option<Rc<[Host]>> {
+    let interfaces = scope::interfaces(id);
+    let is_within_reach = |host: &Host| door::enter(host.shard(), |_| ()).is_ok();
+    let is_usable = !interfaces.is_empty() && interfaces.iter().all(is_within_reach);
+    is_usable.then(|| interfaces.into())
 }
 
 /// Makes one host of several.
@@ -73,7 +86,7 @@ pub(crate) fn part(id: ShardId) {
 
 /// Whether a host is one of this thread.
 pub(crate) fn is_here(id: ShardId) -> bool {
-    of(id).is_some() || door::is_here(id)
+    of_this_thread(id).is_some() || door::is_here(id)
 }
 
 /// The interface for a socket that is bound to `local`. `None` if that is no address in particular.

@@ -3,9 +3,9 @@
 //! **Readiness is data; wake last.** The stack says which sockets changed, and the shard queues the tasks that wait for
 //! them, by name. Other wakers than those of our executor it collects, and wakes and drops them when nothing is borrowed
 //! any more. For dropping a waker can drop a task, the task a socket, and the socket comes back through the [`Door`]. The
-//! other way for foreign code to get in is the destructor of bytes that were given to the stack to send: it runs while the
-//! stack is borrowed, and finds the door busy. Whatever it asks fails with an error, but for [`Door::bid`], which is put off
-//! to the next turn.
+//! other ways for foreign code to get in are the destructor of bytes that were given to the stack to send, and whoever is shown
+//! bytes where they lie ([`Door::tcp_read_with`]): these run while the stack is borrowed, and find the door busy. Whatever they
+//! ask fails with an error, but for [`Door::bid`], which is put off to the next turn.
 
 mod slices;
 

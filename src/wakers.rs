@@ -19,6 +19,10 @@ use hayase_device::hint::{likely, unlikely};
 use hayase_executor::TaskWaker;
 use hayase_stack::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
 
+/// Calls that are answered at once, where they could have waited, before one is put off: a task for which there is always
+/// something would let no other run, and no timer expire. As many as tokio's tasks have.
+pub(crate) const READY_COUNT_MAX: usize = 128;
+
 /// A direction of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Side {

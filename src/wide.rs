@@ -21,7 +21,7 @@ use crate::host::Host;
 use crate::io::Interest;
 use crate::scope;
 use crate::several;
-use crate::wakers::{Notify, Side, Ticket};
+use crate::wakers::{Notify, READY_COUNT_MAX, Side, Ticket};
 
 /// How often a port that is free on the first interface is tried on the others.
 const PORT_TRIES: usize = 64;
@@ -53,6 +53,8 @@ pub(crate) struct Each<I: SocketId> {
     parts: Box<[Part<I>]>,
     /// Which part is asked first.
     next: AtomicUsize,
+    /// Calls that were answered at once.
+    ready_count: AtomicUsize,
     /// The places of the last task that polled, for each side.
     last: [Mutex<Vec<Ticket>>; 2],
 }
@@ -138,7 +140,8 @@ impl<I: SocketId> Wide<I> {
         let handles = interfaces.iter().map(&mut open).collect::<io::Result<Vec<_>>>()?;
         let part = |handle| Part { handle: ManuallyDrop::new(handle), is_closed: AtomicBool::new(false) };
         let parts = handles.into_iter().map(part).collect();
-        Ok(Wide::Each(Box::new(Each { parts, next: AtomicUsize::new(0), last: Default::default() })))
+        let (next, ready_count) = Default::default();
+        Ok(Wide::Each(Box::new(Each { parts, next, ready_count, last: Default::default() })))
     }
 }
 
@@ -349,6 +352,15 @@ impl<I: SocketId> Each<I> {
         Poll::Pending
     }
 
+    /// Whether so many calls were answered that one is put off: each part is only tried at first, and puts off none of these.
+    fn is_put_off(&self) -> bool {
+        let is_put_off = self.ready_count.load(Ordering::Relaxed) >= READY_COUNT_MAX;
+        if is_put_off {
+            self.ready_count.store(0, Ordering::Relaxed);
+        }
+        is_put_off
+    }
+
     /// The first answer that there is, or a place among those that wait on each part.
     fn poll_any<T>(
         &self,
@@ -356,8 +368,13 @@ impl<I: SocketId> Each<I> {
         places: &mut Places<'_, I>,
         op: &mut impl FnMut(&dyn Door, I, Notify<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<(Origin, T)>> {
+        if self.is_put_off() {
+            waker.wake_by_ref();
+            return Poll::Pending;
+        }
         let taken = self.take(op);
         if taken.is_ready() {
+            self.ready_count.fetch_add(1, Ordering::Relaxed);
             return taken;
         }
         for (index, part) in self.open_parts() {

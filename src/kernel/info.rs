@@ -40,6 +40,7 @@ pub(super) fn tcp_info(info: &Info, congestion: Congestion, now: Instant) -> Tcp
     told.delivery_rate = info.delivery_rate;
     told.delivery_rate_app_limited = info.delivery_rate_app_limited;
     (told.bytes_acked, told.bytes_received) = (info.bytes_acked, info.bytes_received);
+    told.delivered = told.bytes_acked + u64::from(told.sacked);
     (told.bytes_sent, told.bytes_retrans) = (info.bytes_sent, info.bytes_retrans);
     told.notsent_bytes = info.notsent_bytes;
     told

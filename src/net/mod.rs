@@ -1,4 +1,5 @@
-//! TCP, UDP and ICMP echo, with tokio's names, signatures and semantics.
+//! TCP, UDP and ICMP echo, with tokio's names and semantics, and the signatures of its async functions. The `poll_*` functions
+//! take slices where tokio's take a `ReadBuf`.
 //!
 //! Sockets are opened on the [current host](crate::Host::current). They are integers and therefore `Send` and
 //! `Sync`, but work on the thread of their host only; elsewhere every call is an error that says so. Only where the stack

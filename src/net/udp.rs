@@ -62,7 +62,8 @@ impl UdpSocket {
     /// Sends a datagram to the connected peer and returns its length.
     ///
     /// # Errors
-    /// If the socket is not connected, there is no route, or the datagram is too long.
+    /// If the socket is not connected, there is no route, or the datagram is too long. Where the stack has a thread to itself
+    /// ([`Model`](crate::Model)), the datagram is handed over, and that there is no route for it is told to the next call.
     ///
     /// # Cancel safety
     /// Cancel safe: the datagram was sent whole or not at all.
@@ -74,7 +75,8 @@ impl UdpSocket {
     /// Sends a datagram to `target` and returns its length.
     ///
     /// # Errors
-    /// If there is no route, or the datagram is too long.
+    /// If there is no route, or the datagram is too long. Where the stack has a thread to itself ([`Model`](crate::Model)), the
+    /// datagram is handed over, and that there is no route for it is told to the next call for the same target.
     ///
     /// # Cancel safety
     /// Cancel safe: the datagram was sent whole or not at all.
@@ -87,7 +89,7 @@ impl UdpSocket {
     /// Receives a datagram of the connected peer and returns its length.
     ///
     /// # Errors
-    /// If an ICMP error came back for what was sent.
+    /// If an ICMP error came back for what was sent to the connected peer. A socket that is not connected hears of none.
     ///
     /// # Cancel safety
     /// Cancel safe: no datagram is lost.
@@ -98,7 +100,7 @@ impl UdpSocket {
     /// Receives a datagram and returns its length and its sender.
     ///
     /// # Errors
-    /// If an ICMP error came back for what was sent.
+    /// As [`recv`](Self::recv): nobody to whom a server answers can make this fail.
     ///
     /// # Cancel safety
     /// Cancel safe: no datagram is lost.

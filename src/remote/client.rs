@@ -104,7 +104,7 @@ impl Client {
         });
         registry::insert(&client);
         let output = Output::new(their_completions, Arc::clone(&client));
-        connector.intake.push(Line { commands: their_commands, output });
+        connector.intake.put(|lines| lines.push(Line { commands: their_commands, output }));
         connector.stack.notify();
         Ok(client)
     }

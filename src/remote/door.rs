@@ -1,6 +1,6 @@
 //! The door to a stack on another thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
@@ -25,7 +25,7 @@ use crate::door::{Door, Farewell};
 use crate::error::io_error;
 use crate::shard::write_each;
 use crate::steering::Moved;
-use crate::wakers::{Notify, Side};
+use crate::wakers::{Notify, READY_COUNT_MAX, Side, WaitsIn};
 
 /// The longest payload of an IPv4 or IPv6 packet with a UDP header.
 const DATAGRAM_LEN_MAX: usize = 65_535 - 8;
@@ -41,17 +41,19 @@ pub(super) struct RemoteDoor {
     away: bool,
     /// What the stack can reach, and since when that is known.
     ways: RefCell<Option<(Instant, Vec<Way>)>>,
+    /// Calls that were answered at once since one was put off.
+    ready_count: Cell<usize>,
 }
 
 impl RemoteDoor {
     /// For any thread.
     pub(super) fn new(client: Arc<Client>) -> RemoteDoor {
-        RemoteDoor { client, away: true, ways: RefCell::default() }
+        RemoteDoor { client, away: true, ways: RefCell::default(), ready_count: Cell::default() }
     }
 
     /// For the client's own thread.
     pub(super) fn of_owner(client: Arc<Client>) -> RemoteDoor {
-        RemoteDoor { client, away: false, ways: RefCell::default() }
+        RemoteDoor { client, away: false, ways: RefCell::default(), ready_count: Cell::default() }
     }
 
     fn ask<T: Send + 'static>(
@@ -87,6 +89,26 @@ impl RemoteDoor {
         self.client.tell(self.away, move |desk| drop(op(desk.door)))
     }
 
+    /// A call that may have to wait. What comes in is there at once, whether this thread turns or not, and so there may always
+    /// be something: every so often a call is put off, that whatever else its task and its thread have to do gets its turn.
+    #[inline]
+    fn poll<I: WaitsIn, T>(
+        &self,
+        (id, side, notify): (I, Side, Notify<'_>),
+        op: impl FnMut(&mut State) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        // Who only tries would not come back.
+        let Some(waker) = notify.waker() else { return self.client.poll(self.away, (id, side, notify), op) };
+        if self.ready_count.get() == READY_COUNT_MAX {
+            self.ready_count.set(0);
+            waker.wake_by_ref();
+            return Poll::Pending;
+        }
+        let polled = self.client.poll(self.away, (id, side, notify), op);
+        self.ready_count.set(self.ready_count.get() + usize::from(polled.is_ready()));
+        polled
+    }
+
     #[inline]
     fn poll_read<T>(
         &self,
@@ -94,7 +116,7 @@ impl RemoteDoor {
         notify: Notify<'_>,
         mut read: impl FnMut(&mut mirror::Tcp) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        self.client.poll(self.away, (id, Side::Read, notify), |state| {
+        self.poll((id, Side::Read, notify), |state| {
             let tcp = state.tcp(id)?;
             let read = read(tcp);
             if let Some(total) = tcp.news() {
@@ -227,7 +249,7 @@ impl Door for RemoteDoor {
     }
 
     fn tcp_accept(&self, id: ListenerId, notify: Notify<'_>) -> Poll<io::Result<(TcpId, SocketAddr)>> {
-        self.client.poll(self.away, (id, Side::Read, notify), |state| {
+        self.poll((id, Side::Read, notify), |state| {
             let listener = state.mirrors.listeners.get_mut(id).ok_or_else(closed)?;
             let Some(accepted) = listener.accepted.pop_front() else { return Poll::Pending };
             state.push(Command::Accepted(id));
@@ -263,7 +285,7 @@ impl Door for RemoteDoor {
     }
 
     fn tcp_poll_connect(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<()>> {
-        self.client.poll(self.away, (id, Side::Write, notify), |state| state.tcp(id)?.poll_connect())
+        self.poll((id, Side::Write, notify), |state| state.tcp(id)?.poll_connect())
     }
 
     fn tcp_read(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -323,7 +345,7 @@ impl Door for RemoteDoor {
     }
 
     fn tcp_write(&self, id: TcpId, notify: Notify<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.client.poll(self.away, (id, Side::Write, notify), |state| state.write(id, bytes))
+        self.poll((id, Side::Write, notify), |state| state.write(id, bytes))
     }
 
     fn tcp_write_vectored(
@@ -332,8 +354,7 @@ impl Door for RemoteDoor {
         notify: Notify<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.client
-            .poll(self.away, (id, Side::Write, notify), |state| write_each(bufs, |buf| state.write(id, buf)))
+        self.poll((id, Side::Write, notify), |state| write_each(bufs, |buf| state.write(id, buf)))
     }
 
     /// The bytes belong to this thread, so that the stack's gets a copy.
@@ -446,7 +467,7 @@ impl Door for RemoteDoor {
     }
 
     fn tcp_poll_urgent(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<usize>> {
-        self.client.poll(self.away, (id, Side::Read, notify), |state| state.tcp(id)?.poll_urgent())
+        self.poll((id, Side::Read, notify), |state| state.tcp(id)?.poll_urgent())
     }
 
     fn udp_bind(&self, local: SocketAddr) -> io::Result<UdpId> {
@@ -484,7 +505,7 @@ impl Door for RemoteDoor {
         bytes: &[u8],
         to: Option<SocketAddr>,
     ) -> Poll<io::Result<usize>> {
-        self.client.poll(self.away, (id, Side::Write, notify), |state| state.send(id, bytes, to))
+        self.poll((id, Side::Write, notify), |state| state.send(id, bytes, to))
     }
 
     fn udp_recv(
@@ -493,7 +514,7 @@ impl Door for RemoteDoor {
         notify: Notify<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        self.client.poll(self.away, (id, Side::Read, notify), |state| {
+        self.poll((id, Side::Read, notify), |state| {
             state.take_failure(id)?;
             let udp = state.udp(id)?;
             let received = udp.next().map(|datagram| datagram.copy_to(buf));
@@ -511,7 +532,7 @@ impl Door for RemoteDoor {
         notify: Notify<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        self.client.poll(self.away, (id, Side::Read, notify), |state| {
+        self.poll((id, Side::Read, notify), |state| {
             state.take_failure(id)?;
             state.udp(id)?.next().map(|datagram| datagram.copy_to(buf))
         })
@@ -547,7 +568,7 @@ impl Door for RemoteDoor {
     }
 
     fn echo_recv(&self, id: EchoId, notify: Notify<'_>) -> Poll<io::Result<EchoReply>> {
-        self.client.poll(self.away, (id, Side::Read, notify), |state| {
+        self.poll((id, Side::Read, notify), |state| {
             let echo = state.mirrors.echo.get_mut(id).ok_or_else(closed)?;
             let Some(reply) = echo.replies.pop_front() else { return Poll::Pending };
             state.push(Command::EchoReceived(id));
@@ -565,10 +586,10 @@ impl Door for RemoteDoor {
             if wanted { Poll::Ready(Ok(ready)) } else { Poll::Pending }
         };
         match socket {
-            Socket::Tcp(id) => self.client.poll(self.away, (id, side, notify), ready),
-            Socket::Listener(id) => self.client.poll(self.away, (id, side, notify), ready),
-            Socket::Udp(id) => self.client.poll(self.away, (id, side, notify), ready),
-            Socket::Echo(id) => self.client.poll(self.away, (id, side, notify), ready),
+            Socket::Tcp(id) => self.poll((id, side, notify), ready),
+            Socket::Listener(id) => self.poll((id, side, notify), ready),
+            Socket::Udp(id) => self.poll((id, side, notify), ready),
+            Socket::Echo(id) => self.poll((id, side, notify), ready),
         }
     }
 

@@ -1,38 +1,17 @@
 //! How a thread becomes a client of a stack.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
 use hayase_executor::Handle;
 
 use super::output::Line;
 use crate::door::ShardId;
+use crate::tray::Tray;
 
 /// New clients, on their way to the stack's thread.
-#[derive(Default)]
-pub(super) struct Intake {
-    lines: Mutex<Vec<Line>>,
-    any: AtomicBool,
-}
-
-impl Intake {
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        !self.any.load(Ordering::Acquire)
-    }
-
-    pub(super) fn take(&self) -> Vec<Line> {
-        self.any.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(super) fn push(&self, line: Line) {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-        self.any.store(true, Ordering::Release);
-    }
-}
+pub(super) type Intake = Tray<Vec<Line>>;
 
 /// Where a stack can be reached from other threads.
 #[derive(Clone)]

@@ -60,7 +60,7 @@ impl Server {
         if self.connector.intake.is_empty() {
             return;
         }
-        for Line { commands, output } in self.connector.intake.take() {
+        for Line { commands, output } in self.connector.intake.take(mem::take) {
             let number = self.sockets.borrow_mut().admit(output);
             let mut inputs = self.inputs.borrow_mut();
             if number >= inputs.len() {

@@ -88,7 +88,7 @@ pub(crate) struct StackThread {
     thread: Option<JoinHandle<()>>,
     stop: AbortHandle,
     /// Where the thread that has started it is, if that is for this to say.
-    _bound: Option<Bound>,
+    bound: Option<Bound>,
 }
 
 impl StackThread {
@@ -105,11 +105,13 @@ impl StackThread {
         let thread = thread::Builder::new().name(format!("hayase-stack-{core}")).spawn(run)?;
         let died = |_| Err(io::Error::other(format!("the stack of core {core} died while it started")));
         let served = outcome.recv().unwrap_or_else(died)?;
+        // From here on, whatever fails ends it.
+        let mut started = StackThread { thread: Some(thread), stop: served.stop.clone(), bound: None };
         // Several cores are bound to their CPUs whatever the model. Last, because threads inherit it.
-        let is_alone = placement.cores == 1;
-        let bound = is_alone.then(|| placement.cpus.bind_for_now(core)).transpose()?;
-        let stop = served.stop.clone();
-        Ok((StackThread { thread: Some(thread), stop, _bound: bound }, served))
+        if placement.cores == 1 {
+            started.bound = Some(placement.cpus.bind_for_now(core)?);
+        }
+        Ok((started, served))
     }
 }
 
@@ -121,6 +123,7 @@ impl Drop for StackThread {
         {
             std::panic::resume_unwind(panic);
         }
+        self.bound = None;
     }
 }
 

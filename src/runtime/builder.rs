@@ -18,7 +18,8 @@ use super::network::{Choices, attach, settle_addresses};
 use super::secret::stable_secret;
 use super::spec::{DeviceSpec, TapSpec, WireSpec};
 use super::workers::Workers;
-use crate::host::Host;
+use crate::capture::Capture;
+use crate::host::{self, Host};
 use crate::reactor::Reactor;
 use crate::steering::{self, AcceptPolicy};
 
@@ -50,6 +51,7 @@ pub struct Builder {
     network: Choices,
     accept: AcceptPolicy,
     congestion: Option<Congestion>,
+    capture: Option<Capture>,
     quiet: bool,
 }
 
@@ -65,6 +67,7 @@ impl Default for Builder {
             network: Choices::default(),
             accept: AcceptPolicy::Local,
             congestion: None,
+            capture: None,
             quiet: false,
         }
     }
@@ -183,6 +186,15 @@ impl Builder {
         self
     }
 
+    /// Records the frames of every device and core, whenever the record is started: see [`Capture`].
+    ///
+    /// It is an error of [`build`](Self::build) with the device `kernel`, which has no frames of ours: the system's own tcpdump
+    /// sees those.
+    pub fn capture(mut self, capture: &Capture) -> Builder {
+        self.capture = Some(capture.clone());
+        self
+    }
+
     /// Says nothing on stderr when the wire takes the place of TAP.
     pub fn quiet(mut self, quiet: bool) -> Builder {
         self.quiet = quiet;
@@ -218,7 +230,8 @@ impl Builder {
         let (hosts, queues) = attach(&self, &mut reactor, &executor.handle())?;
         let workers = Workers::start(&cores, &self.cpus()?, &self.executor, &self.network, queues)?;
         settle_addresses(&reactor, &self.learning()?)?;
-        Ok(Runtime { executor: Some(executor), reactor, workers, hosts })
+        let shared = (self.model != Model::Unified).then(|| host::share(hosts[0]));
+        Ok(Runtime { executor: Some(executor), reactor, workers, hosts, shared })
     }
 
     fn cpus(&self) -> io::Result<Cpus> {
@@ -248,8 +261,13 @@ impl Builder {
 
     fn open(&self, reactor: &mut Reactor, handle: &Handle, specs: &[DeviceSpec]) -> Attached {
         devices::check(specs)?;
-        let open =
-            |spec| self.seat(device::open(spec, self.cores, self.congestion)?, device::is_one_network(spec));
+        let open = |spec| {
+            let mut queues = device::open(spec, self.cores, self.congestion)?;
+            if let Some(capture) = &self.capture {
+                queues = device::captured(spec, queues, capture)?;
+            }
+            self.seat(queues, device::is_one_network(spec))
+        };
         self.attach_devices(reactor, handle, specs.iter().map(open).collect::<io::Result<_>>()?)
     }
 

@@ -5,6 +5,7 @@ mod builder;
 mod cpus;
 mod device;
 mod devices;
+mod handle;
 mod model;
 mod network;
 mod secret;
@@ -14,12 +15,13 @@ mod workers;
 pub(crate) use apart::StackThread;
 pub use builder::Builder;
 pub(crate) use device::Queue;
+pub use handle::Handle;
 pub use model::{Model, ParseModelError};
 pub use spec::{
     DeviceSpec, DpdkSpec, LinkSpec, NetmapSpec, ParseSpecError, TapSpec, WireSpec, XdpKeep, XdpMode, XdpSpec,
 };
 
-use hayase_executor::{Executor, Metrics};
+use hayase_executor::{Executor, JoinHandle, Metrics};
 
 use crate::host::{self, Host, Scope};
 use crate::reactor::Reactor;
@@ -36,9 +38,16 @@ use workers::Workers;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// It stays on the thread that has built it, which is core 0: it is neither `Send` nor `Sync`. Other threads have its
+/// [`handle`](Runtime::handle).
+///
 /// # Dropping
 /// All tasks are cancelled, and their sockets closed. What had been written is still sent, for half a second
-/// at most; then the hosts vanish.
+/// at most, and with several cores as long again for what core 0 sends; then the hosts vanish. The drop waits for that, and for
+/// the threads of other cores and of stacks.
+///
+/// # Panics
+/// When it is dropped, if one of these threads has panicked.
 #[derive(Debug)]
 pub struct Runtime {
     /// `None` only while it is being dropped.
@@ -46,6 +55,8 @@ pub struct Runtime {
     reactor: Reactor,
     workers: Workers,
     hosts: Vec<Host>,
+    /// Where the stack has a thread to itself, until the runtime is dropped.
+    shared: Option<host::Shared>,
 }
 
 impl Runtime {
@@ -72,6 +83,29 @@ impl Runtime {
         let _default = (host::default_to(self.host()), host::forget_chosen());
         let _turning = Turning(&self.reactor);
         self.executor().block_on(&self.reactor, Scope::new(chosen, future))
+    }
+
+    /// Runs `future` as a task of core 0, on this runtime's [host](Self::host), during [`block_on`](Self::block_on). As
+    /// [`hayase::spawn`](crate::spawn), which is for tasks, and inherits their host.
+    ///
+    /// ```
+    /// let runtime = hayase::Runtime::builder().device("wire".parse()?).build()?;
+    /// let task = runtime.spawn(async { 1 + 1 });
+    /// assert_eq!(runtime.block_on(task)?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.executor().spawn(future)
+    }
+
+    /// Core 0 for other threads, to start tasks on it.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.executor().handle())
     }
 
     /// Its hosts. The first is the one that `block_on` and `spawn` mean. On a wire the second is the other end. On several
@@ -136,6 +170,7 @@ impl Drop for Turning<'_> {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
+        self.shared = None;
         // What destructors of tasks do, they do on this runtime's host.
         let _default = (host::default_to(self.host()), host::forget_chosen());
         // The other cores' networks may need this one to send.

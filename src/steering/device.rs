@@ -27,6 +27,8 @@ pub(crate) struct Steered<D: Device> {
     raw: Burst<D::Frame>,
     /// Frames that were taken and not looked at yet, with the number of shards that passed them on.
     gathered: VecDeque<(D::Frame, RxMeta, u8)>,
+    /// What others have to send waits for room, whatever room there is for what we have.
+    is_held_up: bool,
     rx_no_buffer: u64,
     tx_no_buffer: u64,
 }
@@ -41,6 +43,7 @@ impl<D: Device> Steered<D> {
             downlinks: std::mem::take(&mut seat.downlinks),
             raw: Burst::new(GATHER_LEN),
             gathered: VecDeque::with_capacity(GATHER_LEN),
+            is_held_up: false,
             rx_no_buffer: 0,
             tx_no_buffer: 0,
         }
@@ -71,7 +74,28 @@ impl<D: Device> Steered<D> {
     }
 
     /// Sends what shards without a queue pair have to send, as far as there is room.
+    ///
+    /// A frame that our buffers hold only together needs scatter-gather, and nothing that is done here helps it. So for that
+    /// long it is in force where it was switched off, and the room is what such frames have.
     fn relay(&mut self) -> usize {
+        self.is_held_up = false;
+        if self.downlinks.iter().all(|downlink| downlink.len() == 0) {
+            return 0;
+        }
+        let offloads = self.inner.caps().offloads;
+        if offloads.contains(Offloads::SG) {
+            return self.relay_waiting();
+        }
+        self.inner.set_offloads(offloads | Offloads::SG);
+        let count = self.relay_waiting();
+        self.is_held_up = self.inner.room() == 0;
+        self.inner.set_offloads(offloads);
+        // Only where the room that there is without it says nothing of this.
+        self.is_held_up &= self.inner.room() > 0;
+        count
+    }
+
+    fn relay_waiting(&mut self) -> usize {
         let Steered { inner, downlinks, tx_no_buffer, .. } = self;
         let mut count = 0;
         for downlink in downlinks {
@@ -182,10 +206,19 @@ impl<D: Device> Device for Steered<D> {
     #[inline]
     fn flush(&mut self) {
         self.inner.flush();
+        if self.is_held_up {
+            let offloads = self.inner.caps().offloads;
+            self.inner.set_offloads(offloads | Offloads::SG);
+            self.is_held_up = self.inner.room() == 0;
+            self.inner.set_offloads(offloads);
+        }
     }
 
     fn pending(&self) -> bool {
-        let can_relay = || self.inner.room() > 0 && self.downlinks.iter().any(|downlink| downlink.len() > 0);
+        let can_relay = || {
+            let has_room = !self.is_held_up && self.inner.room() > 0;
+            has_room && self.downlinks.iter().any(|downlink| downlink.len() > 0)
+        };
         self.inner.pending()
             || !self.gathered.is_empty()
             || self.from.iter().flatten().any(|receiver| receiver.len() > 0)

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hayase_device::{Caps, FlowKey, Rss, TxMeta};
 use hayase_executor::Handle;
@@ -17,6 +17,7 @@ use super::reply::Reply;
 use super::ring::{Receiver, Sender, ring};
 use super::setting::Setting;
 use super::table::Service;
+use crate::tray::Tray;
 
 /// What one shard tells another.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub(super) enum News {
     Pinned(FlowKey, usize),
     /// It is no more.
     Unpinned(FlowKey),
-    /// A neighbour spoke.
+    /// A neighbour spoke, or a router of a path.
     Heard(Hearsay),
     /// An address or a route changed.
     Setting(Setting),
@@ -42,7 +43,7 @@ pub(super) enum News {
     Adopt(Box<Migrant>, Option<Reply>),
 }
 
-/// What a core may be told of neighbours while it does not listen: the link's word, of which anybody there can have much.
+/// What a core may be told of neighbours and paths while it does not listen: words of which anybody can have many.
 /// What is beyond is asked for again by whoever needs it. All other news are few, as what they are of, and each counts.
 const HEARD_COUNT_MAX: usize = 1024;
 
@@ -145,22 +146,15 @@ pub(super) struct Fabric {
 /// What the others know of a shard.
 #[derive(Debug, Default)]
 struct Shared {
-    inbox: Mutex<Inbox>,
+    inbox: Tray<Inbox>,
     /// News of neighbours that there was no room for.
     unheard: AtomicU64,
-    /// Whether there are any, so that a turn needs no lock to find out that there are none.
-    has_news: AtomicBool,
     wake: OnceLock<Handle>,
     uplink: OnceLock<Uplink>,
     /// Its connections, as of its last turn.
     load: AtomicUsize,
     /// Connections on their way to it.
     dealt_count: AtomicUsize,
-}
-
-/// A queue of plain values is whole whatever happened to the thread that held its lock.
-fn lock(inbox: &Mutex<Inbox>) -> MutexGuard<'_, Inbox> {
-    inbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Fabric {
@@ -177,39 +171,41 @@ impl Fabric {
     pub(super) fn tell(&self, core: usize, news: News) -> bool {
         let member = &self.members[core];
         let is_dealt = matches!(news, News::Adopt(..));
-        let mut inbox = lock(&member.inbox);
-        if inbox.is_closed {
-            // What is dropped answers to whoever waits, with nothing locked.
-            drop(inbox);
-            drop(news);
-            return false;
+        let refused = member.inbox.put(|inbox| {
+            if inbox.is_closed {
+                return Some(news);
+            }
+            if is_dealt {
+                member.dealt_count.fetch_add(1, Ordering::Relaxed);
+            }
+            if !inbox.push(news) {
+                member.unheard.fetch_add(1, Ordering::Relaxed);
+            }
+            None
+        });
+        // What is dropped here answers to whoever waits, with nothing locked.
+        let is_told = refused.is_none();
+        drop(refused);
+        if is_told {
+            self.wake(core);
         }
-        if is_dealt {
-            member.dealt_count.fetch_add(1, Ordering::Relaxed);
-        }
-        if !inbox.push(news) {
-            member.unheard.fetch_add(1, Ordering::Relaxed);
-        }
-        member.has_news.store(true, Ordering::Relaxed);
-        drop(inbox);
-        self.wake(core);
-        true
+        is_told
     }
 
     /// The core ends, and takes nothing more.
     pub(super) fn close(&self, core: usize) {
         let member = &self.members[core];
-        let mut inbox = lock(&member.inbox);
-        let closed = Inbox { is_closed: true, ..Inbox::default() };
-        let untaken = mem::replace(&mut *inbox, closed);
-        member.dealt_count.store(usize::MAX, Ordering::Relaxed);
-        drop(inbox);
+        let untaken = member.inbox.take(|inbox| {
+            member.dealt_count.store(usize::MAX, Ordering::Relaxed);
+            mem::replace(inbox, Inbox { is_closed: true, ..Inbox::default() })
+        });
+        // It answers to whoever waits, with nothing locked.
         drop(untaken);
     }
 
     /// Whether a core has no connections that it could tell of: none at all, for it has not begun to turn, or has ended.
     pub(super) fn is_absent(&self, core: usize) -> bool {
-        self.load(core) == 0 || lock(&self.members[core].inbox).is_closed
+        self.load(core) == 0 || self.members[core].inbox.with(|inbox| inbox.is_closed)
     }
 
     /// Wakes a core that sleeps, after something was written at which it looks before.
@@ -222,21 +218,21 @@ impl Fabric {
 
     #[inline]
     pub(super) fn has_news(&self, core: usize) -> bool {
-        self.members[core].has_news.load(Ordering::Relaxed)
+        !self.members[core].inbox.is_empty()
     }
 
     /// Takes what a core was told.
     pub(super) fn news(&self, core: usize) -> VecDeque<News> {
         let member = &self.members[core];
-        let mut inbox = lock(&member.inbox);
-        member.has_news.store(false, Ordering::Relaxed);
-        member.dealt_count.store(0, Ordering::Relaxed);
-        inbox.take()
+        member.inbox.take(|inbox| {
+            member.dealt_count.store(0, Ordering::Relaxed);
+            inbox.take()
+        })
     }
 
     /// A core has pinned a flow to another, or let go of it, of which it is not told.
     pub(super) fn note_pin(&self, core: usize, flow: &FlowKey, is_pinned: bool) {
-        lock(&self.members[core].inbox).note_pin(flow, is_pinned);
+        self.members[core].inbox.with(|inbox| inbox.note_pin(flow, is_pinned));
     }
 
     /// Whether a core takes in the connections that it is dealt.
@@ -401,9 +397,8 @@ mod tests {
             fabric.tell(1, News::Pinned(flow(number), 0));
             fabric.tell(1, News::Unpinned(flow(number)));
         }
-        let inbox = lock(&fabric.members[1].inbox);
-        assert_eq!((inbox.pins.len(), inbox.news.len(), inbox.known.len()), (1, 0, 0));
-        drop(inbox);
+        let held = |inbox: &mut Inbox| (inbox.pins.len(), inbox.news.len(), inbox.known.len());
+        assert_eq!(fabric.members[1].inbox.with(held), (1, 0, 0));
         assert_eq!(pins(fabric, 1), [(flow(0), Some(0))]);
     }
 
@@ -421,11 +416,11 @@ mod tests {
         fabric.tell(1, News::Pinned(flow(2), 0));
         fabric.tell(1, News::Unpinned(flow(2)));
         assert_eq!(pins(fabric, 1), [(flow(2), None)]);
-        assert!(lock(&fabric.members[1].inbox).known.is_empty());
+        assert!(fabric.members[1].inbox.with(|inbox| inbox.known.is_empty()));
         // One that came back, and was let go of here.
         fabric.note_pin(1, &flow(3), true);
         fabric.note_pin(1, &flow(3), false);
-        assert!(lock(&fabric.members[1].inbox).known.is_empty());
+        assert!(fabric.members[1].inbox.with(|inbox| inbox.known.is_empty()));
     }
 
     /// What holds for a connection is known before it comes.

@@ -12,7 +12,7 @@ use hayase_time::Instant;
 
 use super::device::Steered;
 use super::fabric::News;
-use super::reply::Reply;
+use super::reply::{Arrived, Reply};
 use super::station::Station;
 use crate::door::{Handle as SocketHandle, ShardId};
 use crate::error::io_error;
@@ -44,19 +44,31 @@ impl<D: Device> Member<D> {
         let news = self.station.news();
         let count = news.len();
         for news in news {
-            self.shard.with(|stack, device| self.obey(now, news, stack, device));
+            let answer = self.shard.with(|stack, device| self.obey(now, news, stack, device));
+            // It wakes whoever waits for it, and so is sent while nothing is borrowed.
+            if let Some((reply, arrived)) = answer.flatten() {
+                reply.send(arrived);
+            }
         }
         count
     }
 
-    fn obey(&self, now: Instant, news: News, stack: &mut Stack<D::Frame>, device: &mut Steered<D>) {
+    /// Does what one of the others told us. Returns what is to be answered.
+    fn obey(
+        &self,
+        now: Instant,
+        news: News,
+        stack: &mut Stack<D::Frame>,
+        device: &mut Steered<D>,
+    ) -> Option<(Reply, Arrived)> {
         match news {
             News::Heard(hearsay) => stack.hear(now, hearsay, device),
             // What is there already, or gone already, was told by two.
             News::Setting(setting) => drop(setting.apply(stack)),
-            News::Adopt(migrant, reply) => self.adopt(now, *migrant, reply, stack, device),
+            News::Adopt(migrant, reply) => return self.adopt(now, *migrant, reply, stack, device),
             news => self.station.learn(now, news, stack),
         }
+        None
     }
 
     fn adopt(
@@ -66,15 +78,18 @@ impl<D: Device> Member<D> {
         reply: Option<Reply>,
         stack: &mut Stack<D::Frame>,
         device: &mut Steered<D>,
-    ) {
+    ) -> Option<(Reply, Arrived)> {
         // A connection that cannot be taken in is lost, and its pin goes with the next sweep.
         self.station.settle(migrant.local_addr(), migrant.peer_addr());
         let adopted = stack.tcp_import(now, migrant, device);
         match (adopted, reply) {
-            (Ok(id), Some(reply)) => reply.send(Ok(SocketHandle::new(self.id, id))),
-            (Err(error), Some(reply)) => reply.send(Err(lost(error))),
-            (Ok(id), None) => offer(now, id, stack),
-            (Err(_), None) => {}
+            (Ok(id), Some(reply)) => Some((reply, Ok(SocketHandle::new(self.id, id)))),
+            (Err(error), Some(reply)) => Some((reply, Err(lost(error)))),
+            (Ok(id), None) => {
+                offer(now, id, stack);
+                None
+            }
+            (Err(_), None) => None,
         }
     }
 

@@ -11,7 +11,7 @@ use hayase_stack::TcpId;
 use crate::door::Handle;
 
 /// The connection where it is now. Whoever drops it closes the connection: also an answer that nobody waits for.
-type Arrived = io::Result<Handle<TcpId>>;
+pub(crate) type Arrived = io::Result<Handle<TcpId>>;
 
 #[derive(Default)]
 struct Slot {

@@ -244,6 +244,34 @@ mod tests {
         assert_pieces(&packet, 1000, &pieces);
     }
 
+    /// A jumbo interface whose buffers hold less, and whose scatter-gather is switched off after the start.
+    #[test]
+    fn what_no_single_buffer_of_the_owner_holds_is_sent_in_several() {
+        let WireConfig { a, b, .. } = WireConfig::default();
+        let a = EndConfig { offloads: Offloads::SG | Offloads::TX_CHECKSUM, ..a };
+        let pool = PoolConfig { large_len: 2048, ..PoolConfig::default() };
+        let (mut real, mut satellite, mut peer) = bed_on(WireConfig {
+            a,
+            b: EndConfig { offloads: Offloads::NONE, ..b },
+            pool,
+            mtu: 9000,
+            ..WireConfig::default()
+        });
+        real.set_offloads(Offloads::NONE);
+        let packet = Packet::tcp(Ip::V4, satellite.caps().mtu - 40).between(satellite.mac(), PEER_MAC);
+        let bytes = packet.build_partial();
+        let mut frame = satellite.alloc(bytes.len()).unwrap();
+        frame.extend(bytes.len()).unwrap().copy_from_slice(&bytes);
+        satellite.transmit(frame, packet.checksum_meta());
+        assert_eq!(real.gather(), 1);
+        real.flush();
+        let mut burst = Burst::new(1);
+        peer.receive(&mut burst);
+        let arrived = burst.drain().next().expect("it arrives").0;
+        assert!(arrived.fragments().flatten().eq(&packet.build()));
+        assert_eq!(real.caps().offloads, Offloads::NONE);
+    }
+
     #[test]
     fn what_the_owner_lacks_is_not_promised() {
         let (mut real, ..) = bed(Offloads::NONE);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future;
 use hayase_stack::Config;
 
-use super::pattern;
+use super::{pattern, waits};
 use crate::device::wire::{Wire, WireConfig};
 use crate::door;
 use crate::io::Interest;
@@ -312,6 +312,24 @@ async fn far_sockets(far: [Host; 2], version: usize) -> [UdpSocket; 2] {
     let bind = |index: usize| far[index].scope(UdpSocket::bind((addresses(NETS[index], 1)[version], 0)));
     let (a, b) = future::join(bind(0), bind(1)).await;
     [a.unwrap(), b.unwrap()]
+}
+
+/// A datagram that is looked at and never taken is always there.
+#[test]
+fn whoever_always_finds_something_on_all_lets_others_run() {
+    run(|Site { far, .. }| async move {
+        let socket = UdpSocket::bind("0.0.0.0:80").await.unwrap();
+        let [sender, _] = far_sockets(far, 0).await;
+        sender.send_to(b"x", at(addresses(7, 2)[0], 80)).await.unwrap();
+        socket.readable().await.unwrap();
+        let look = async {
+            for _ in 0..1000 {
+                socket.peek_from(&mut [0; 8]).await.unwrap();
+            }
+        };
+        let waits = waits(look).await;
+        assert!((6..=8).contains(&waits), "{waits} waits");
+    });
 }
 
 #[test]
@@ -639,4 +657,43 @@ fn a_socket_on_all_interfaces_goes_where_others_go() {
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         });
     }
+}
+
+/// As in a program whose tasks are on threads of its own, or of another runtime.
+#[test]
+fn a_host_of_several_is_used_on_other_threads_where_its_stacks_have_their_own() {
+    for model in [Model::Split, Model::Merge] {
+        let runtime = build(Runtime::builder().model(model), 1);
+        let Site { all, near, far } = runtime.block_on(async { Site::here() });
+        let work = move || {
+            super::futures_executor(all.scope(async move {
+                assert_eq!((Host::current().unwrap(), all.interfaces().unwrap()), (all, near.to_vec()));
+                let listener = TcpListener::bind("[::]:0").await.unwrap();
+                let port = listener.local_addr().unwrap().port();
+                let sockets = far_sockets(far, 0).await;
+                let socket = UdpSocket::bind("0.0.0.0:80").await.unwrap();
+                for (index, net) in NETS.into_iter().enumerate() {
+                    let (stream, accepted, _) =
+                        meet(&listener, far[index], at(addresses(net, 2)[0], port)).await;
+                    check_echo(accepted, stream).await;
+                    let there = far[index].scope(TcpListener::bind("[::]:81")).await.unwrap();
+                    let (stream, accepted, _) = meet(&there, all, at(addresses(net, 1)[1], 81)).await;
+                    check_echo(accepted, stream).await;
+                    socket.send_to(b"hello", sockets[index].local_addr().unwrap()).await.unwrap();
+                    let peer = sockets[index].recv_from(&mut [0; 8]).await.unwrap().1;
+                    assert_eq!(peer, at(addresses(net, 2)[0], 80));
+                }
+                (all.addresses().unwrap(), all.tcp_count().unwrap() > 0, all.mac().unwrap_err().kind())
+            }))
+        };
+        let seen = std::thread::spawn(work).join().unwrap();
+        assert_eq!(seen, (all.addresses().unwrap(), true, ErrorKind::InvalidInput));
+        drop(runtime);
+        let gone = std::thread::spawn(move || all.interfaces().unwrap_err().kind()).join().unwrap();
+        assert_eq!(gone, ErrorKind::NotConnected);
+    }
+    let runtime = build(Runtime::builder(), 1);
+    let all = runtime.host();
+    let error = std::thread::spawn(move || all.interfaces().unwrap_err().to_string()).join().unwrap();
+    assert!(error.contains("spawn_on"), "{error}");
 }

@@ -24,6 +24,7 @@ macro_rules! everywhere {
 }
 
 mod cancel;
+mod capture;
 mod cpus;
 mod drained;
 pub(crate) mod interfaces;
@@ -42,6 +43,7 @@ mod udp;
 mod zero_copy;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use futures_util::future;
 
@@ -69,10 +71,17 @@ async fn listen(server: Host) -> (TcpListener, SocketAddr) {
     (listener, addr)
 }
 
-/// Where nobody listens. The kernel's ports are shared with the other tests: there, one that was free just now.
-async fn closed_port(server: Host) -> SocketAddr {
-    let address = address(server);
-    if address.is_loopback() { listen(server).await.1 } else { (address, 5000).into() }
+/// A port that nobody has. The kernel's are shared with the other tests: it gives none from here to who asks for any
+/// (`net.ipv4.ip_local_port_range` begins above), and none is given twice.
+fn free_port() -> u16 {
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let of_this_process = (std::process::id() % 100) as u16 * 100;
+    20_000 + of_this_process + COUNT.fetch_add(1, Ordering::Relaxed) % 100
+}
+
+/// Where nobody listens.
+fn closed_port(server: Host) -> SocketAddr {
+    (address(server), free_port()).into()
 }
 
 /// A connection to `server`: the caller's end and the server's.
@@ -106,6 +115,17 @@ pub(crate) fn futures_executor<F: Future>(future: F) -> F::Output {
             Poll::Pending => park(),
         }
     }
+}
+
+/// How often a future has to wait until it has ended.
+async fn waits(future: impl Future) -> usize {
+    let (mut future, mut waits) = (std::pin::pin!(future), 0);
+    std::future::poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        waits += usize::from(polled.is_pending());
+        polled.map(|_| waits)
+    })
+    .await
 }
 
 /// The server's address on a wire.

@@ -9,7 +9,7 @@ use futures_util::future;
 use hayase_stack::Config;
 
 use super::tcp::lose_by_a_reset;
-use super::{SERVER, connected, futures_executor, pattern};
+use super::{SERVER, connected, futures_executor, pattern, waits};
 use crate::net::{EchoSocket, TcpListener, TcpStream, UdpSocket};
 use crate::time::{sleep, timeout};
 use crate::{DeviceSpec, Host, Model, Runtime, WireSpec};
@@ -105,6 +105,59 @@ fn a_foreign_executor_is_woken_while_the_owner_waits() {
     }
 }
 
+/// Bytes that are looked at and never taken are always there: as those of a peer that is quicker than its reader.
+#[test]
+fn whoever_always_finds_something_lets_others_run() {
+    const CALLS: usize = 10_000;
+
+    async fn look(stream: &TcpStream, socket: &UdpSocket) -> [usize; 3] {
+        let [peek, readable, datagram] = [
+            waits(async {
+                for _ in 0..CALLS {
+                    stream.peek(&mut [0; 8]).await.unwrap();
+                }
+            })
+            .await,
+            waits(async {
+                for _ in 0..CALLS {
+                    stream.readable().await.unwrap();
+                }
+            })
+            .await,
+            waits(async {
+                for _ in 0..CALLS {
+                    socket.peek_from(&mut [0; 8]).await.unwrap();
+                }
+            })
+            .await,
+        ];
+        // Who does not wait is never put off.
+        (0..CALLS).for_each(|_| assert_eq!(socket.try_peek(&mut [0; 8]).unwrap(), 1));
+        [peek, readable, datagram]
+    }
+
+    for model in APART {
+        run(model, |_, server| async move {
+            let (mut stream, peer) = connected(server).await;
+            let socket = server.scope(UdpSocket::bind("0.0.0.0:7")).await.unwrap();
+            UdpSocket::bind("0.0.0.0:0").await.unwrap().send_to(b"x", (SERVER, 7)).await.unwrap();
+            stream.write_all(b"hello").await.unwrap();
+            let here = look(&peer, &socket).await;
+            let for_ever = async {
+                loop {
+                    peer.readable().await.unwrap();
+                }
+            };
+            timeout(Duration::from_millis(20), for_ever).await.unwrap_err();
+            let there = thread::spawn(move || futures_executor(async move { look(&peer, &socket).await }));
+            for waits in [here, there.join().unwrap()].concat() {
+                // The bytes are waited for as well, and one share may have begun before.
+                assert!((CALLS / 128..=CALLS / 128 + 4).contains(&waits), "{waits} waits");
+            }
+        });
+    }
+}
+
 #[test]
 fn a_datagram_that_cannot_be_sent_is_told_to_those_who_send() {
     for model in APART {
@@ -122,7 +175,16 @@ fn a_datagram_that_cannot_be_sent_is_told_to_those_who_send() {
             assert!(received.is_err(), "nobody sent anything: {received:?}");
             let nowhere = socket.send_to(b"x", "10.7.0.1:0").await.unwrap_err();
             assert_eq!(nowhere.kind(), ErrorKind::InvalidInput, "{nowhere}");
-            let error = socket.send_to(b"x", "192.0.2.1:9").await.unwrap_err();
+            // The stack says so when it has looked.
+            let told = async {
+                loop {
+                    match socket.send_to(b"x", "192.0.2.1:9").await {
+                        Ok(_) => sleep(Duration::from_millis(1)).await,
+                        Err(error) => break error,
+                    }
+                }
+            };
+            let error = timeout(Duration::from_secs(5), told).await.expect("who sends is told");
             assert_eq!(error.kind(), ErrorKind::NetworkUnreachable, "{error}");
         });
     }
@@ -296,7 +358,7 @@ fn a_connection_that_cannot_deliver_lingers_no_longer_than_it_may() {
         run(model, |client, server| async move {
             let (mut stream, mut peer) = connected(server).await;
             fill(&mut stream).await;
-            stream.set_linger(Some(Duration::from_millis(100))).unwrap();
+            stream.set_linger(Some(Duration::from_secs(2))).unwrap();
             drop(stream);
             sleep(Duration::from_millis(20)).await;
             assert_eq!(client.tcp_count().unwrap(), 1, "it has time");
@@ -305,7 +367,7 @@ fn a_connection_that_cannot_deliver_lingers_no_longer_than_it_may() {
                     sleep(Duration::from_millis(5)).await;
                 }
             };
-            timeout(Duration::from_secs(5), gone).await.expect("it lingers for ever");
+            timeout(Duration::from_secs(10), gone).await.expect("it lingers for ever");
             let error = drain(&mut peer).await.1.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         });
@@ -425,13 +487,20 @@ fn datagrams_wait_for_their_readers_up_to_a_limit() {
             let sender = UdpSocket::bind("0.0.0.0:0").await.unwrap();
             sender.send_to(b"x", (SERVER, 7)).await.unwrap();
             socket.recv_from(&mut [0; 8]).await.unwrap();
+            let count = |name| server.counters().unwrap().get(name).unwrap();
+            let before = (count("IpInReceives"), count("SOCKET_RCVBUFF"));
             for number in 0..500u16 {
                 sender.send_to(&number.to_be_bytes(), (SERVER, 7)).await.unwrap();
             }
-            sleep(Duration::from_millis(20)).await;
+            // Before the first is read, and makes room, all have come.
+            while count("IpInReceives") < before.0 + 500 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let kept = 500 - (count("SOCKET_RCVBUFF") - before.1);
             let (mut buf, mut numbers) = ([0; 2], Vec::new());
-            while let Ok(received) = timeout(Duration::from_millis(50), socket.recv_from(&mut buf)).await {
-                assert_eq!(received.unwrap().0, 2);
+            for _ in 0..kept {
+                let received = timeout(Duration::from_secs(5), socket.recv_from(&mut buf)).await;
+                assert_eq!(received.expect("what is kept is read").unwrap().0, 2);
                 numbers.push(u16::from_be_bytes(buf));
             }
             // Those that are under way and those of the stack, the first of all; and then there is room again.

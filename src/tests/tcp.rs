@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future;
 
-use super::{MORE_THAN_BUFFERS, address, addresses, closed_port, connected, listen, pattern};
+use super::{MORE_THAN_BUFFERS, address, addresses, closed_port, connected, free_port, listen, pattern};
 use crate::Host;
 use crate::io::Interest;
 use crate::net::{Congestion, Keepalive, TcpListener, TcpSocket, TcpStream};
@@ -73,7 +73,7 @@ everywhere! {
     }
 
     async fn a_closed_port_refuses(_client: Host, server: Host) {
-        let closed = closed_port(server).await;
+        let closed = closed_port(server);
         let error = TcpStream::connect(closed).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         let error = TcpStream::connect([closed, closed]).await.unwrap_err();
@@ -82,7 +82,7 @@ everywhere! {
 
     async fn the_second_address_is_tried(_client: Host, server: Host) {
         let (_listener, open) = listen(server).await;
-        let stream = TcpStream::connect([closed_port(server).await, open]).await.unwrap();
+        let stream = TcpStream::connect([closed_port(server), open]).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), open);
     }
 }
@@ -289,14 +289,17 @@ everywhere! {
         let listener = {
             let _server = server.enter();
             let socket = TcpSocket::new_v4().unwrap();
+            assert_eq!(socket.local_addr().unwrap(), "0.0.0.0:0".parse().unwrap());
             socket.bind((address(server), 0).into()).unwrap();
+            assert_eq!(socket.local_addr().unwrap_err().kind(), ErrorKind::AddrNotAvailable, "no port yet");
             assert!(socket.bind((address(server), 81).into()).is_err());
             assert!(socket.bind("[::]:80".parse().unwrap()).is_err());
             socket.listen(4).unwrap()
         };
         let socket = TcpSocket::new_v4().unwrap();
-        let own = SocketAddr::new(address(client), closed_port(client).await.port());
+        let own = SocketAddr::new(address(client), free_port());
         socket.bind(own).unwrap();
+        assert_eq!((socket.local_addr().unwrap(), socket.take_error().unwrap().is_none()), (own, true));
         let (stream, accepted) =
             future::join(socket.connect(listener.local_addr().unwrap()), listener.accept()).await;
         assert_eq!((stream.unwrap().local_addr().unwrap(), accepted.unwrap().1), (own, own));
@@ -305,8 +308,9 @@ everywhere! {
     }
 
     async fn a_port_is_taken_once(client: Host, server: Host) {
-        let (first, addr) = listen(client).await;
-        let again = || TcpListener::bind(("0.0.0.0", addr.port()));
+        let port = free_port();
+        let again = || TcpListener::bind(("0.0.0.0", port));
+        let first = client.scope(again()).await.unwrap();
         assert_eq!(again().await.unwrap_err().kind(), ErrorKind::AddrInUse);
         let elsewhere = server.scope(again()).await;
         assert_eq!(elsewhere.is_ok(), server != client, "another host has ports of its own");

@@ -8,7 +8,7 @@ use crate::io::BufReader;
 use crate::net::tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::net::{EchoSocket, TcpListener, TcpSocket, TcpStream, UdpSocket};
 use crate::time::timeout;
-use crate::{DeviceSpec, Host, Runtime, WireSpec};
+use crate::{DeviceSpec, Handle, Host, Model, Runtime, WireSpec};
 
 fn send_and_sync<T: Send + Sync>() {}
 fn send<T: Send>(_: &T) {}
@@ -59,13 +59,6 @@ async fn use_on_a_foreign_thread(server: Host) {
 }
 
 #[test]
-fn without_a_runtime_there_is_no_network() {
-    let error = Host::current().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotConnected);
-    assert!(error.to_string().contains("Runtime::block_on"), "{error}");
-}
-
-#[test]
 fn each_core_has_a_network_of_its_own() {
     let wire = DeviceSpec::Wire(WireSpec::default());
     let runtime = Runtime::builder().device(wire).cores(2).build().unwrap();
@@ -88,6 +81,38 @@ fn each_core_has_a_network_of_its_own() {
     assert!(foreign.unwrap_err().to_string().contains("hayase-1"));
     assert_ne!(hosts.0, hosts.1);
     assert!(runtime.block_on(async { crate::spawn_on(2, || async {}).is_err() }));
+}
+
+/// A thread that is none of the runtime's, as that of a signal handler, has it do something.
+#[test]
+fn a_handle_starts_tasks_from_any_thread() {
+    for model in Model::ALL {
+        let wire = DeviceSpec::Wire(WireSpec::default());
+        let runtime = Runtime::builder().device(wire).model(model).cores(2).build().unwrap();
+        let (handle, host) = (runtime.handle(), runtime.host());
+        assert_eq!((handle.core(), handle.cores(), Handle::try_current().is_some()), (0, 2, false));
+        let (done, wait) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let where_it_is = || async { (Host::current().unwrap(), Handle::current().core()) };
+            let here = super::futures_executor(handle.spawn(where_it_is)).unwrap();
+            let other = super::futures_executor(handle.spawn_on(1, where_it_is).unwrap()).unwrap();
+            assert!(handle.spawn_on(2, where_it_is).is_err());
+            done.send((here, other)).unwrap();
+            handle
+        });
+        // Whatever host is chosen where the runtime runs: that of the spawner is none of its own.
+        let ((here, zero), (other, one)) = runtime.block_on(runtime.peer().unwrap().scope(wait)).unwrap();
+        assert_eq!((here, zero, one), (host, 0, 1));
+        assert_ne!(other, host);
+        let handle = thread.join().unwrap();
+        let task = runtime.spawn(async { Host::current().unwrap() });
+        assert_eq!(runtime.block_on(task).unwrap(), host);
+        let never = handle.spawn(std::future::pending::<()>);
+        drop(runtime);
+        for task in [never, handle.spawn(|| async {})] {
+            assert!(super::futures_executor(task).unwrap_err().is_cancelled());
+        }
+    }
 }
 
 /// Channels of other crates carry anything `Send` between cores, and wake the core that waits.

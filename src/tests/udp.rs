@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future;
 use hayase_device::conformance::skip;
 
-use super::{address, addresses, pattern};
+use super::{address, addresses, closed_port, pattern};
 use crate::Host;
 use crate::net::{EchoSocket, UdpSocket};
 use crate::time::{sleep, timeout};
@@ -90,7 +90,7 @@ everywhere! {
     }
 
     async fn a_closed_port_is_reported(_client: Host, server: Host) {
-        let closed = server.scope(UdpSocket::bind((address(server), 0))).await.unwrap().local_addr().unwrap();
+        let closed = closed_port(server);
         let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
         socket.connect(closed).await.unwrap();
         for round in 0..3 {

@@ -50,8 +50,30 @@ impl TcpListener {
     pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
         let listener = first_that(&addr, |addr| TcpListener::listen(addr, BACKLOG))?;
         // Until the other cores know, a connection that comes to one of them would be refused there.
-        poll_fn(|cx| listener.poll_known(cx)).await?;
+        listener.known().await?;
         Ok(listener)
+    }
+
+    /// Waits until the other cores know of the listener, as [`bind`](Self::bind) has done: for one that
+    /// [`TcpSocket::listen`](super::TcpSocket::listen) has made.
+    ///
+    /// ```no_run
+    /// # async fn listen() -> std::io::Result<()> {
+    /// let socket = hayase::net::TcpSocket::new_v4()?;
+    /// socket.bind("0.0.0.0:80".parse().unwrap())?;
+    /// let listener = socket.listen(4096)?;
+    /// listener.known().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the listener is used on a foreign thread.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn known(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_known(cx)).await
     }
 
     /// Listens, at once.

@@ -68,6 +68,30 @@ impl TcpSocket {
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 
+    /// The address that was chosen, or the one of no particular address and port 0.
+    ///
+    /// # Errors
+    /// If port 0 was chosen: nothing is reserved yet, and the port is found by [`listen`](Self::listen) or
+    /// [`connect`](Self::connect), whose result tells it.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self.local.get() {
+            Some(addr) if addr.port() == 0 => {
+                let text = "the port of this socket is found when it listens or connects: ask the listener or the stream";
+                Err(io::Error::new(io::ErrorKind::AddrNotAvailable, text))
+            }
+            Some(addr) => Ok(*addr),
+            None => Ok(SocketAddr::new(self.unspecified, 0)),
+        }
+    }
+
+    /// What went wrong meanwhile: nothing, for the socket has done nothing yet. The signature is tokio's.
+    ///
+    /// # Errors
+    /// None so far, as [`new_v4`](Self::new_v4).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+
     /// Has a listener made of this socket accept so many connections at a time before their handshake is over, see
     /// [`TcpListener::set_fastopen`].
     ///
@@ -79,6 +103,9 @@ impl TcpSocket {
     }
 
     /// Listens, with at most `backlog` connections that wait to be accepted.
+    ///
+    /// With several cores it does not wait for the others, as [`TcpListener::bind`] does: before they know of the listener, which
+    /// they do in their next turn, a connection that comes to one of them may be refused. [`TcpListener::known`] waits for them.
     ///
     /// # Errors
     /// As [`TcpListener::bind`]; as [`TcpListener::set_fastopen`], if that was asked for.

@@ -229,6 +229,8 @@ impl TcpStream {
     /// Appends what is there to `buf`, as far as it can grow, waiting if nothing is. 0 is the end of the
     /// stream.
     ///
+    /// A `buf` of your own kind must not use sockets in its `put_slice`: the stack is borrowed meanwhile, and calls fail.
+    ///
     /// # Errors
     /// As [`read`](Self::read).
     ///
@@ -303,7 +305,7 @@ impl TcpStream {
         self.handle.attempt(|door, id, notify| door.tcp_read_vectored(id, notify, bufs))
     }
 
-    /// Appends what is there to `buf`, as far as it can grow.
+    /// Appends what is there to `buf`, as far as it can grow. As in [`read_buf`](Self::read_buf), that must not use sockets.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if nothing is; else as [`read`](Self::read).
@@ -489,7 +491,8 @@ impl TcpStream {
         self.handle.attempt(|door, id, notify| door.tcp_write_vectored(id, notify, bufs))
     }
 
-    /// Takes what there is room for off the front of `bytes`, without a copy.
+    /// Takes what there is room for off the front of `bytes`: whole segments, if not all of it. Up to 2 KiB are copied, more are
+    /// held where they are until the peer has acknowledged them.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`write`](Self::write).
@@ -520,8 +523,7 @@ impl TcpStream {
         self.handle.poll(|door, id| door.tcp_write_vectored(id, Notify::last(cx.waker()), bufs))
     }
 
-    /// Takes what there is room for off the front of `bytes`, without a copy. Only the last task that called is
-    /// woken.
+    /// The twin of [`try_write_owned`](Self::try_write_owned). Only the last task that called is woken.
     ///
     /// # Errors
     /// As [`write`](Self::write).

@@ -8,6 +8,9 @@ use hayase_dpdk::{DpdkConfig, DpdkError, DpdkQueue};
 use super::{Queue, addressed};
 use crate::runtime::spec::DpdkSpec;
 
+// It is told to users who have built without the driver, too.
+const _: () = assert!(hayase_dpdk::MEMORY_LEN.div_ceil(1 << 20) == DpdkSpec::HUGE_PAGES_MIB);
+
 pub(super) fn open(spec: &DpdkSpec, cores: usize) -> io::Result<Vec<Queue>> {
     let config = DpdkConfig {
         device: spec.device.clone(),
@@ -32,7 +35,9 @@ pub(super) fn open(spec: &DpdkSpec, cores: usize) -> io::Result<Vec<Queue>> {
 
 fn dpdk_error(error: DpdkError) -> io::Error {
     let kind = match &error {
-        DpdkError::Argument(_) | DpdkError::EalDiffers { .. } => io::ErrorKind::InvalidInput,
+        DpdkError::Argument(_) | DpdkError::EalDiffers { .. } | DpdkError::NoPci(_) => {
+            io::ErrorKind::InvalidInput
+        }
         DpdkError::Probe { .. } => io::ErrorKind::NotFound,
         DpdkError::Busy(_) => io::ErrorKind::ResourceBusy,
         DpdkError::NoMemory { .. } => io::ErrorKind::OutOfMemory,

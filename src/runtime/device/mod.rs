@@ -20,6 +20,7 @@ use hayase_stack::{Cidr, Config, Congestion};
 use super::spec::DeviceSpec;
 #[cfg(any(feature = "tap", feature = "xdp", feature = "dpdk", feature = "netmap"))]
 use super::spec::LinkSpec;
+use crate::capture::Capture;
 use crate::host::Host;
 use crate::reactor::Reactor;
 
@@ -58,6 +59,25 @@ pub(super) fn open(
         #[cfg(not(feature = "dpdk"))]
         DeviceSpec::Dpdk(_) => Err(not_built("dpdk")),
     }
+}
+
+/// The same queue pairs, whose frames are recorded.
+///
+/// # Errors
+/// If there are no frames: with the operating system's sockets.
+pub(super) fn captured(spec: &DeviceSpec, queues: Vec<Queue>, capture: &Capture) -> io::Result<Vec<Queue>> {
+    if matches!(spec, DeviceSpec::Kernel) {
+        let text = "the device `kernel` has no frames to record: use tcpdump on the interfaces of the system";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let recorded = |queue: Queue| {
+        let capture = capture.clone();
+        Box::new(move |reactor: &mut Reactor, config: &Config| {
+            reactor.capture(&capture);
+            queue(reactor, config)
+        }) as Queue
+    };
+    Ok(queues.into_iter().map(recorded).collect())
 }
 
 /// Whether all queue pairs of the device are one network, so that any core may get any frame.

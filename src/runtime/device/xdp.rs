@@ -50,9 +50,10 @@ fn keep(keep: &XdpKeep) -> Keep {
 
 fn xdp_error(error: XdpError) -> io::Error {
     let kind = match &error {
-        XdpError::BadName(_) | XdpError::NoSuchQueue { .. } | XdpError::MtuTooLarge { .. } => {
-            io::ErrorKind::InvalidInput
-        }
+        XdpError::BadName(_)
+        | XdpError::NoSuchQueue { .. }
+        | XdpError::NoSendQueue { .. }
+        | XdpError::MtuTooLarge { .. } => io::ErrorKind::InvalidInput,
         XdpError::NoInterface(_) => io::ErrorKind::NotFound,
         XdpError::Down(_) => io::ErrorKind::NetworkDown,
         XdpError::NotPermitted { .. } => io::ErrorKind::PermissionDenied,

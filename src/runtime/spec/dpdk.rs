@@ -42,6 +42,10 @@ pub struct DpdkSpec {
 }
 
 impl DpdkSpec {
+    /// The huge pages that a device on one core wants, in MiB; with fewer, DPDK takes ordinary memory. What it takes for each
+    /// further core is less.
+    pub const HUGE_PAGES_MIB: usize = 175;
+
     /// Whether the device is on the PCI bus.
     fn is_pci(&self) -> bool {
         self.device.split(',').next().is_some_and(|name| name.contains(':'))

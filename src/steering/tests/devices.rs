@@ -164,12 +164,15 @@ fn connections_to_link_local_addresses_stay_on_their_core() {
         link_local_is_ours().await;
         let listener = TcpListener::bind(("::", PORT)).await.unwrap();
         wait_at_the_gate().await;
+        let mut echoes = Vec::new();
         for _ in 0..4 * COUNT {
             let (stream, _) = listener.accept().await.unwrap();
-            drop(spawn(echo_one(stream)));
+            echoes.push(spawn(echo_one(stream)));
         }
-        // Those that are echoed last are to be finished.
-        sleep(Duration::from_millis(50)).await;
+        // The server closes first.
+        for echo in echoes {
+            echo.await.unwrap();
+        }
     };
     play_two(Runtime::builder(), client, || async {
         link_local_is_ours().await;

@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::{Pin, pin};
+use std::sync::{Mutex, mpsc};
 use std::sync::atomic::AtomicBool;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
 use futures_util::future::join;
@@ -443,6 +444,49 @@ fn urgent_data_without_end_is_told_of_to_the_last() {
     }
 }
 
+/// A waker of somebody else, which looks at a socket of the core that calls it.
+struct Onlooker {
+    socket: UdpSocket,
+    seen: Mutex<Vec<ErrorKind>>,
+}
+
+impl Wake for Onlooker {
+    fn wake(self: Arc<Self>) {
+        let error = self.socket.try_recv_from(&mut [0; 1]).unwrap_err();
+        self.seen.lock().unwrap().push(error.kind());
+    }
+}
+
+/// The core that has taken the connection in calls it.
+#[test]
+fn who_is_told_of_an_arrival_may_use_sockets_there() {
+    let client = || async { connect(PORT).await.read(&mut [0; 1]).await.unwrap() };
+    let (end, ()) = play(two_cores(Model::Unified, 2, Spreading::Rss), client, || async {
+        let stream = accept_one().await;
+        let bind = || async { UdpSocket::bind((SERVER, 9)).await.unwrap() };
+        let socket = spawn_on(1, bind).unwrap().await.unwrap();
+        let onlooker = Arc::new(Onlooker { socket, seen: Mutex::default() });
+        let waker = Waker::from(Arc::clone(&onlooker));
+        // The other core stands still until somebody waits for its answer.
+        let (go_on, held) = mpsc::channel::<()>();
+        let (holds, is_held) = mpsc::channel();
+        drop(spawn_on(1, move || async move {
+            holds.send(()).unwrap();
+            assert!(held.recv().is_err());
+        }));
+        is_held.recv().unwrap();
+        let mut moving = pin!(stream.migrate(1));
+        assert!(moving.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(go_on);
+        while onlooker.seen.lock().unwrap().is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        drop(moving.await.unwrap());
+        assert_eq!(*onlooker.seen.lock().unwrap(), [ErrorKind::WouldBlock]);
+    });
+    assert_eq!(end, 0);
+}
+
 /// A listener is open when all cores know of it, and not before.
 #[test]
 fn binding_waits_for_the_other_cores() {
@@ -451,8 +495,13 @@ fn binding_waits_for_the_other_cores() {
         server.block_on(async {
             for port in 1..=100 {
                 let listener = TcpListener::bind((SERVER, port)).await.unwrap();
-                let known = listener.poll_known(&Context::from_waker(Waker::noop()));
-                assert!(matches!(known, Poll::Ready(Ok(()))), "{model}: port {port}");
+                let known = |listener: &TcpListener| listener.poll_known(&Context::from_waker(Waker::noop()));
+                assert!(matches!(known(&listener), Poll::Ready(Ok(()))), "{model}: port {port}");
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind((SERVER, 100 + port).into()).unwrap();
+                let listener = socket.listen(8).unwrap();
+                listener.known().await.unwrap();
+                assert!(matches!(known(&listener), Poll::Ready(Ok(()))), "{model}: port {port}");
             }
         });
     }
