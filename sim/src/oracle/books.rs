@@ -98,7 +98,7 @@ impl Memory<'_> {
         let steps = [
             (budget, 64 * 1024 + segment + 16 * 1024 + segment + send(16 * 1024)),
             (budget / 2 * 3, segment + send(1500)),
-            (budget / 4 * 7, send(1500)),
+            (budget / 8 * 15, 0),
         ];
         let kept = steps.map(|(held, each)| held + count * each).into_iter().min().unwrap_or(0);
         let written =
@@ -202,8 +202,8 @@ mod tests {
         for (count, kept) in [
             (0, 1 << 20),
             (1, (1 << 20) + (80 + 4 + 32) * KIB + large_len),
-            (100, (1536 + 200) * KIB + 100 * (3000 + 2 * KIB)),
-            (1000, 1792 * KIB + 1000 * (3000 + 2 * KIB)),
+            (20, (1536 + 40) * KIB + 20 * (3000 + 2 * KIB)),
+            (1000, 1920 * KIB),
         ] {
             let connections = connections(count, 0);
             let right = Memory {

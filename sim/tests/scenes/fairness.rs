@@ -1,13 +1,10 @@
 //! Flows that share a bottleneck share its rate.
 
-use std::cell::Cell;
-use std::rc::Rc;
-
-use hayase::net::{Congestion, TcpListener, TcpStream};
+use hayase::net::Congestion;
 use hayase::time::sleep;
 use hayase_sim::{Link, Sim, Topology};
 
-use crate::common::{SEEDS, millis, seconds};
+use crate::common::{SEEDS, millis, pour, seconds};
 
 /// How fast the bottleneck is, how many seconds count, and what is fair.
 #[derive(Clone, Copy)]
@@ -25,23 +22,9 @@ const SMALL: Scale = Scale { rate: 1_000_000, time: 25, index_min: 0.7, seeds: S
 
 /// Bytes of each flow in so many seconds from the fifth after the last of them began.
 async fn shares(sim: &Sim, flows: usize, congestion: Congestion, time: u64) -> Vec<f64> {
-    let counts: Vec<_> = (0..flows).map(|_| Rc::new(Cell::new(0_u64))).collect();
-    for (client, count) in counts.iter().cloned().enumerate() {
-        let addr = std::net::SocketAddr::new(sim.address(flows), 80 + client as u16);
-        let listener = sim.server().scope(TcpListener::bind(addr)).await.unwrap();
-        sim.server().spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut buf = vec![0; 65_536];
-            while let Ok(len @ 1..) = stream.read(&mut buf).await {
-                count.set(count.get() + len as u64);
-            }
-        });
-        sim.host(client).spawn(async move {
-            let mut stream = TcpStream::connect(addr).await.unwrap();
-            stream.set_congestion(congestion).unwrap();
-            let chunk = [0; 65_536];
-            while stream.write_all(&chunk).await.is_ok() {}
-        });
+    let mut counts = Vec::new();
+    for client in 0..flows {
+        counts.push(pour(sim, client, congestion).await);
         sleep(seconds(1)).await;
     }
     sleep(seconds(5)).await;

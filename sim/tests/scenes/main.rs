@@ -3,6 +3,8 @@
 
 mod bandwidth;
 mod blackout;
+mod buffers;
+mod churn;
 mod common;
 mod congestion;
 mod corruption;
@@ -19,10 +21,12 @@ mod half_open;
 mod icmp;
 mod keepalive;
 mod latency;
+mod link_use;
 mod loss;
 mod memory;
 mod mtu;
 mod one_way;
+mod pacing;
 mod reboot;
 mod reordering;
 mod slow_reader;
