@@ -1,5 +1,5 @@
-//! The `hayase` program: the one in `HAYASE_BIN`, or one built once from this workspace with the profile of
-//! the tests. The one with DPDK is in `HAYASE_DPDK_BIN`, or built apart from the other.
+//! The `hayase` program: the one in `HAYASE_BIN`, or one built once from this workspace with the profile of the tests. The one
+//! with every feature, DPDK above all, is in `HAYASE_DPDK_BIN`, or built apart from the other.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ pub fn hayase() -> Command {
     Command::new(PROGRAM.get_or_init(locate))
 }
 
-/// A command that runs `hayase` with the feature `dpdk`.
+/// A command that runs `hayase` with every feature: DPDK, netmap, and the peers that it is compared with.
 ///
 /// # Panics
 /// If it has to be built and cannot be.
 pub fn hayase_with_dpdk() -> Command {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    let build = || build(&target_directory().join("dpdk"), &TOOL, &["--features", "dpdk"]).join("hayase");
+    let build = || build(&target_directory().join("dpdk"), &TOOL, &["--all-features"]).join("hayase");
     Command::new(PROGRAM.get_or_init(|| env::var_os("HAYASE_DPDK_BIN").map_or_else(build, PathBuf::from)))
 }
 

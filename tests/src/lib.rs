@@ -6,6 +6,8 @@
 //! the namespace ([`kernel`]). [`matrix!`] runs a case on each of these devices, over IPv4 and IPv6, with every offload
 //! and with none.
 //!
+//! [`Link`](pair::Link) lies between two processes of ours, without the kernel.
+//!
 //! [`Lan`](lan::Lan) is a link with a third host, which sends whatever frames a test makes ([`forge`]).
 //!
 //! [`house`] holds what the checks of the house rules need: a reader of Rust source, of licence expressions
@@ -20,6 +22,7 @@ pub mod impair;
 pub mod kernel;
 pub mod lan;
 pub mod namespace;
+pub mod pair;
 pub mod pattern;
 pub mod process;
 pub mod rights;

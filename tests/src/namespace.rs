@@ -118,14 +118,19 @@ impl Drop for Namespace {
     }
 }
 
-/// Removes what processes that were killed before they could clean up have left behind.
+/// Removes what processes that were killed before they could clean up have left behind. Before our first, what has our process
+/// id is theirs as well: in a container that was started again, they come again.
 fn remove_stale() {
     let Ok(entries) = fs::read_dir(DIRECTORY) else { return };
     for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-        if owner(&name).is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        if owner(&name).is_some_and(is_stale) {
             remove(&name);
         }
     }
+}
+
+fn is_stale(pid: &str) -> bool {
+    pid == process::id().to_string() || !Path::new("/proc").join(pid).exists()
 }
 
 /// The process id within a name that [`Namespace::new`] gave.

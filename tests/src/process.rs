@@ -180,17 +180,30 @@ impl Process {
     /// # Panics
     /// If it has ended, or the kernel does not keep count (`CONFIG_SCHED_INFO`).
     pub fn cpu_time(&self) -> Duration {
+        Duration::from_nanos(self.scheduled(0))
+    }
+
+    /// How often its threads were put on a processor so far.
+    ///
+    /// # Panics
+    /// As [`cpu_time`](Self::cpu_time).
+    pub fn run_count(&self) -> u64 {
+        self.scheduled(2)
+    }
+
+    /// A field of what the kernel's scheduler counts: nanoseconds on a processor, nanoseconds of waiting for one, and how often
+    /// it got one; of all threads.
+    fn scheduled(&self, field: usize) -> u64 {
         let path = format!("/proc/{}/task", self.child.id());
         let threads = fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        threads.flatten().map(|thread| thread_time(&thread.path().join("schedstat"))).sum()
+        threads.flatten().map(|thread| thread_field(&thread.path().join("schedstat"), field)).sum()
     }
 }
 
-/// The first field is the time on a processor, in nanoseconds.
-fn thread_time(path: &Path) -> Duration {
+fn thread_field(path: &Path, field: usize) -> u64 {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let field = text.split_whitespace().next().and_then(|field| field.parse().ok());
-    Duration::from_nanos(field.unwrap_or_else(|| panic!("{}: {text:?}", path.display())))
+    let value = text.split_whitespace().nth(field).and_then(|value| value.parse().ok());
+    value.unwrap_or_else(|| panic!("{}: {text:?}", path.display()))
 }
 
 impl fmt::Debug for Process {

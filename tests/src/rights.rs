@@ -3,6 +3,7 @@
 use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
@@ -20,12 +21,20 @@ const NO_SKIP: &str = "HAYASE_NO_SKIP";
 /// The door to TUN and TAP devices.
 const TUN: &str = "/dev/net/tun";
 
+/// The door to netmap.
+const NETMAP: &str = "/dev/netmap";
+
 /// Says on the terminal, whatever the test harness captures, why the current test does nothing.
 ///
 /// # Panics
 /// If `HAYASE_NO_SKIP` is set.
 pub fn skip(reason: &str) {
     assert!(env::var_os(NO_SKIP).is_none(), "{NO_SKIP} is set, and this test cannot run: {reason}");
+    say_skipped(reason);
+}
+
+/// Says the same of a test that has nothing to do here, which is no failure anywhere.
+pub fn say_skipped(reason: &str) {
     let current = thread::current();
     let name = current.name().unwrap_or("a test");
     // A closed standard error is no reason to fail.
@@ -67,6 +76,16 @@ pub fn can_use_dpdk() -> bool {
         skip("needs DPDK (apt-get install libdpdk-dev pkg-config)");
     }
     found
+}
+
+/// Whether netmap's module is loaded; says so if it is not. No package has it, which is why a machine that skips nothing else
+/// may skip what needs it.
+pub fn can_use_netmap() -> bool {
+    let is_loaded = Path::new(NETMAP).exists();
+    if !is_loaded {
+        say_skipped(&format!("there is no {NETMAP}: it needs netmap's kernel module"));
+    }
+    is_loaded
 }
 
 /// Whether the program called `name` is installed; says so if it is not.

@@ -114,6 +114,14 @@ impl Site {
         }
     }
 
+    /// The interface of the kernel's that every frame of the case crosses.
+    pub fn link(&self) -> &'static str {
+        match self.device {
+            Device::Tap | Device::Xdp | Device::Dpdk => INTERFACE,
+            Device::Kernel => "lo",
+        }
+    }
+
     /// Whether `len` bytes reach the stack in one datagram, or in one echo request. They do, but for one driver: that of
     /// packet sockets has the kernel put IPv4 fragments together (`PACKET_FANOUT_FLAG_DEFRAG`), and what then is longer than
     /// its buffers of 2 KiB is lost.
@@ -284,7 +292,7 @@ fn add_address(namespace: &Namespace, interface: &str, address: IpAddr) {
     }
 }
 
-/// The addresses of both ends on the loopback interface, and an interface that can be taken down beside it.
+/// The addresses of both ends on the loopback interface, and an interface beside it for what comes and goes.
 fn name_loopback(namespace: &Namespace) {
     namespace.ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", OUR_INTERFACE]);
     namespace.ip(&["link", "set", INTERFACE, "up"]);
@@ -364,13 +372,18 @@ macro_rules! matrix {
     };
 }
 
-/// The same, and with every offload and with none over AF_XDP as well. For what takes no time: elsewhere, the half of it
-/// that [`matrix!`] has is enough.
+/// The same, and with every offload and with none over AF_XDP and DPDK as well. For what takes no time: elsewhere, the half
+/// of it that [`matrix!`] has is enough.
 #[macro_export]
 macro_rules! matrix_in_full {
     ($($functions:tt)*) => {
         $crate::matrix! {
-            @beside { v4_xdp_offloads_none: Xdp, V4, None; v6_xdp: Xdp, V6, All; }
+            @beside {
+                v4_xdp_offloads_none: Xdp, V4, None;
+                v6_xdp: Xdp, V6, All;
+                v4_dpdk_offloads_none: Dpdk, V4, None;
+                v6_dpdk: Dpdk, V6, All;
+            }
             $($functions)*
         }
     };

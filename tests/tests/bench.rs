@@ -1,9 +1,10 @@
 //! `hayase bench` on the in-memory wire, for which no rights are needed; and every study of it on devices that lead elsewhere.
 
+use std::path::Path;
 use std::time::Duration;
 
 use hayase_tests::site::listens_at;
-use hayase_tests::{Device, Family, Offloads, Process, Site, binary, kernel};
+use hayase_tests::{Device, Family, Offloads, Process, Site, binary, kernel, rights};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -115,6 +116,42 @@ fn a_device_that_cannot_be_opened_says_what_to_do() {
     assert!(text.contains("a-name-of-more-than-15-letters") && text.contains("take 1 to 15 bytes"), "{text}");
 }
 
+/// In a program that has the feature.
+#[test]
+fn netmap_says_what_it_lacks() {
+    if !rights::can_use_dpdk() {
+        return;
+    }
+    if Path::new("/dev/netmap").exists() {
+        rights::say_skipped("netmap's module is here, and nothing is lacking");
+        return;
+    }
+    let mut command = binary::hayase_with_dpdk();
+    command.args(["serve", "echo", "--device", "netmap:port=pipe{1,addr=10.7.0.2/24"]);
+    let exit = Process::spawn(&mut command).wait(LIMIT);
+    assert!(!exit.status.success() && exit.stderr.contains("there is no /dev/netmap"), "{exit:?}");
+}
+
+/// Other stacks and runtimes are built in by a feature.
+#[test]
+fn every_peer_is_measured() {
+    if !rights::can_use_dpdk() {
+        return;
+    }
+    let mut command = binary::hayase_with_dpdk();
+    command.args(["bench", "peers", "--rounds", "1", "--duration", "0.02", "--json"]);
+    let exit = Process::spawn(&mut command).wait(LIMIT).success();
+    let figures: Value = serde_json::from_slice(&exit.stdout).unwrap();
+    let rows = figures["rows"].as_array().unwrap();
+    for peer in ["smoltcp", "tokio", "monoio"] {
+        let mut theirs = rows.iter().filter(|row| row["peer"] == peer).peekable();
+        assert!(theirs.peek().is_some(), "{peer}: {figures}");
+        let has_rates =
+            |row: &Value| ["hayase", "theirs"].map(|side| row[side].as_f64() > Some(0.0)) == [true; 2];
+        assert!(theirs.all(has_rates), "{peer}: {figures}");
+    }
+}
+
 /// The servers that the studies ask for, on the kernel's sockets: echo on several ports, discard, close.
 fn servers(site: &Site) -> [Process; 2] {
     kernel::raise_file_limit();
@@ -166,13 +203,11 @@ fn check_studies(device: Device, left_out: &[(&str, &str)]) {
 const ON_THE_WIRE: [(&str, &str); 2] = [("in-flight", "virtual time"), ("peers", "--features peers")];
 
 #[test]
-#[ignore = "long: with --ignored"]
 fn every_study_is_made_over_tap() {
     check_studies(Device::Tap, &ON_THE_WIRE);
 }
 
 #[test]
-#[ignore = "long: with --ignored"]
 fn every_study_is_made_on_the_kernels_sockets() {
     let [in_flight, peers] = ON_THE_WIRE;
     check_studies(Device::Kernel, &[in_flight, ("memory", "the kernel's memory"), peers]);
@@ -181,7 +216,6 @@ fn every_study_is_made_on_the_kernels_sockets() {
 /// Connections for which one port of a server does not do are spread over its ports; a point that cannot be had takes no
 /// other with it.
 #[test]
-#[ignore = "long: with --ignored"]
 fn more_idle_connections_than_a_port_takes_are_spread_or_told() {
     Site::run(Device::Tap, Family::V4, Offloads::All, |site| {
         kernel::raise_file_limit();

@@ -133,14 +133,13 @@ matrix! {
             let streams: Vec<_> = (0..count).map(|_| kernel::accept(&listener)).collect();
             client.interrupt();
             for stream in streams {
-                stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
                 let end = kernel::read(&stream, &mut [0; 16]);
                 let is_over = |error: &std::io::Error| error.kind() == ErrorKind::ConnectionReset;
                 // A ball may still be in the air.
                 let end = if matches!(end, Ok(1..)) { kernel::read(&stream, &mut [0; 16]) } else { end };
                 assert!(matches!(end, Ok(0)) || end.as_ref().is_err_and(is_over), "{arguments:?}: {end:?}");
             }
-            let exit = client.wait(Duration::from_secs(5));
+            let exit = client.wait(PATIENCE);
             drop(stdin);
             assert_eq!(exit.status.code(), Some(130), "{exit:?}");
         }

@@ -114,7 +114,7 @@ const BENCHMARKS: &str = "docs/BENCHMARKS.md";
 
 /// What documents quote of `benches/baseline`: where, in which words, with a `#` for each figure, and of which stages these
 /// are. Whoever writes other words there writes them here as well.
-const QUOTES: [(&str, &str, &[&str]); 10] = [
+const QUOTES: [(&str, &str, &[&str]); 9] = [
     (
         BENCHMARKS,
         ": # with 32 connections, # in software, # with one, # with one among 10,000.",
@@ -146,7 +146,6 @@ const QUOTES: [(&str, &str, &[&str]); 10] = [
         &["async-bulk-64k-owned"],
     ),
     (BENCHMARKS, "; # where a write is as long as the longest segment,", &["async-bulk-segment-owned"]),
-    (BENCHMARKS, "Bulk of owned bytes through the async API: # instructions", &["async-bulk-64k-owned"]),
     (BENCHMARKS, "A connection costs some # instructions from SYN to TIME_WAIT", &["stack-connect-close"]),
 ];
 

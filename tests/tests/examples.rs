@@ -1,7 +1,7 @@
 //! The examples that no other test runs: on the wire, and on a TAP interface with the kernel as peer.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read, Write};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -47,6 +47,57 @@ fn a_proxy_passes_on_what_the_kernel_says_to_itself() {
                 kernel::echo_of_pattern(&kernel::connect(&site.namespace, site.hayase(8080)), len);
             }
         });
+    });
+}
+
+#[test]
+fn tasks_of_tokio_ask_each_other_on_the_wire() {
+    let mut command = Command::new(binary::example("beside_tokio"));
+    let text = Process::spawn(command.env("HAYASE_DEVICE", "wire")).wait(PATIENCE).success().text();
+    assert!(text.ends_with("\n10.7.0.2:7 says hello\n"), "{text:?}");
+}
+
+#[test]
+fn tasks_of_tokio_serve_the_kernel() {
+    Site::run(Device::Tap, Family::V4, Offloads::All, |site| {
+        let server = Process::spawn_in(&site.namespace, &mut Command::new(binary::example("beside_tokio")));
+        server.line(START_MAX, |line| line == "listening on [::]:7");
+        thread::scope(|scope| {
+            for len in [1, 10, 1_000_000, 5_000_000] {
+                scope.spawn(move || {
+                    kernel::echo_of_pattern(&kernel::connect(&site.namespace, site.hayase(7)), len);
+                });
+            }
+        });
+    });
+}
+
+/// What was asked before the signal is answered, who has asked nothing is dismissed, nobody else gets in, and who takes too long
+/// is cut off.
+#[test]
+fn a_server_that_is_interrupted_answers_and_ends() {
+    Site::run(Device::Tap, Family::V4, Offloads::All, |site| {
+        let mut command = Command::new(binary::example("graceful_shutdown"));
+        let server = Process::spawn_in(&site.namespace, &mut command);
+        server.line(START_MAX, |line| line == "listening on [::]:9");
+        let connect = || kernel::connect(&site.namespace, site.hayase(9));
+        let [mut asks, mut idles, mut takes_long] = [connect(), connect(), connect()];
+        asks.write_all(b"1\n").unwrap();
+        asks.read_exact(&mut [0; "slept 1 ms\n".len()]).unwrap();
+        takes_long.write_all(b"60000\n").unwrap();
+        asks.write_all(b"1000\n").unwrap();
+        thread::sleep(Duration::from_millis(200));
+        server.interrupt();
+        server.line(START_MAX, |line| line == "no more connections, 3 are open");
+        let refused = kernel::try_connect(&site.namespace, site.hayase(9)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        let [mut answer, mut nothing] = [String::new(), String::new()];
+        idles.read_to_string(&mut nothing).unwrap();
+        asks.read_to_string(&mut answer).unwrap();
+        assert_eq!((answer.as_str(), nothing.as_str()), ("slept 1000 ms\n", ""));
+        let text = server.wait(PATIENCE).success().text();
+        assert!(text.ends_with("\n1 are cut off\ngood bye\n"), "{text:?}");
+        assert_eq!(takes_long.read(&mut [0; 1]).unwrap(), 0);
     });
 }
 

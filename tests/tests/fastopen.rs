@@ -13,7 +13,7 @@ const REQUEST: &[u8] = b"a request that fits into a SYN";
 /// `TCP_FASTOPEN` is (0x400).
 const EVERYBODY: &str = "1027";
 
-/// Sites of both families, with every offload and with none; the kernel's end has Fast Open.
+/// Sites of both families, with every offload and with none, over TAP, AF_XDP and DPDK; the kernel's end has Fast Open.
 macro_rules! sites {
     ($($(#[$attribute:meta])* fn $name:ident($site:ident) $body:block)*) => {$(
         $(#[$attribute])*
@@ -22,8 +22,8 @@ macro_rules! sites {
 
             fn case($site: &Site) $body
 
-            fn run(family: Family, offloads: Offloads) {
-                Site::run(Device::Tap, family, offloads, |site| {
+            fn run(device: Device, family: Family, offloads: Offloads) {
+                Site::run(device, family, offloads, |site| {
                     site.namespace.sysctl("ipv4/tcp_fastopen", EVERYBODY);
                     case(site);
                 });
@@ -31,12 +31,22 @@ macro_rules! sites {
 
             #[test]
             fn v4_offloads_all() {
-                run(Family::V4, Offloads::All);
+                run(Device::Tap, Family::V4, Offloads::All);
             }
 
             #[test]
             fn v6_offloads_none() {
-                run(Family::V6, Offloads::None);
+                run(Device::Tap, Family::V6, Offloads::None);
+            }
+
+            #[test]
+            fn v6_xdp() {
+                run(Device::Xdp, Family::V6, Offloads::All);
+            }
+
+            #[test]
+            fn v4_dpdk() {
+                run(Device::Dpdk, Family::V4, Offloads::All);
             }
         }
     )*};

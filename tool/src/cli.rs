@@ -4,6 +4,7 @@ mod bench;
 mod target;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -99,19 +100,14 @@ pub(crate) struct ServeArgs {
     /// The device to serve on; may be repeated, to serve on several
     #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE", value_delimiter = ';')]
     pub(crate) device: Vec<DeviceSpec>,
-    /// Where the stack runs: unified, on the thread of the tasks; split, on a CPU of its own; merge, on a thread of its
-    /// own on the CPU of the tasks
-    #[arg(long, value_name = "MODEL", default_value_t)]
-    pub(crate) model: Model,
     /// The TCP port, or several; by default echo 7, discard 9, close 10, source 19, http 80; 0 takes a free one
     #[arg(long, value_name = "PORT[-PORT]")]
     pub(crate) port: Option<Ports>,
     /// Serve on so many cores, each with a stack and a listener of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = cores)]
     pub(crate) cores: usize,
-    /// The congestion control of all connections: newreno, cubic or bbr
-    #[arg(long, value_name = "NAME", value_parser = congestion)]
-    pub(crate) congestion: Option<Congestion>,
+    #[command(flatten)]
+    pub(crate) core: CoreArgs,
     /// Take data that comes with a SYN from clients that were here before (TCP Fast Open): it may come twice
     #[arg(long)]
     pub(crate) fastopen: bool,
@@ -121,6 +117,35 @@ pub(crate) struct ServeArgs {
     /// Also listen on this TCP port, where test programs give one order a connection
     #[arg(long, value_name = "PORT", long_help = CONTROL)]
     pub(crate) ctl: Option<u16>,
+    #[command(flatten)]
+    pub(crate) capture: CaptureArgs,
+}
+
+/// A record of what goes by.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct CaptureArgs {
+    /// Record every frame in this file, a pcapng for Wireshark and tcpdump; one that is there is overwritten
+    #[arg(long = "capture", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Of each frame, record so many bytes; headers are in the first 128 [default: 262144]
+    #[arg(long, value_name = "BYTES", requires = "file", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) snap_len: Option<u32>,
+}
+
+/// How a core does its work.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct CoreArgs {
+    /// Where the stack runs: unified, on the thread of the tasks; split, on a CPU of its own; merge, on a thread of its
+    /// own on the CPU of the tasks
+    #[arg(long, value_name = "MODEL", default_value_t)]
+    pub(crate) model: Model,
+    /// How long a core that has nothing to do goes on looking before it sleeps, in microseconds; it looks less long by itself
+    /// where that is in vain [default: 20; 200 with split and on DPDK]
+    #[arg(long, value_name = "MICROSECONDS", value_parser = microseconds)]
+    pub(crate) spin: Option<Duration>,
+    /// The congestion control of all connections: newreno, cubic or bbr
+    #[arg(long, value_name = "NAME", value_parser = congestion)]
+    pub(crate) congestion: Option<Congestion>,
 }
 
 const CONTROL: &str = "\
@@ -196,6 +221,8 @@ pub(crate) struct PingArgs {
     /// The device to send from; of several, the one with the nearest route
     #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE", value_delimiter = ';')]
     pub(crate) device: Vec<DeviceSpec>,
+    #[command(flatten)]
+    pub(crate) capture: CaptureArgs,
     /// Print one JSON object at the end, and nothing else
     #[arg(long)]
     pub(crate) json: bool,
@@ -221,6 +248,8 @@ pub(crate) struct ConnectArgs {
     /// The device to connect from; of several, the one with the nearest route
     #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE", value_delimiter = ';')]
     pub(crate) device: Vec<DeviceSpec>,
+    #[command(flatten)]
+    pub(crate) capture: CaptureArgs,
     /// The congestion control: newreno, cubic or bbr
     #[arg(long, value_name = "NAME", value_parser = congestion)]
     pub(crate) congestion: Option<Congestion>,
@@ -295,6 +324,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
     seconds
         .map(Duration::from_secs_f64)
         .ok_or_else(|| "give a number of seconds above 0, such as 3 or 0.5".into())
+}
+
+fn microseconds(text: &str) -> Result<Duration, String> {
+    let count = text.parse().ok().filter(|count| *count <= SECONDS_MAX as u64 * 1_000_000);
+    count.map(Duration::from_micros).ok_or_else(|| "give a number of microseconds, such as 0 or 1000".into())
 }
 
 fn minutes(text: &str) -> Result<Duration, String> {
@@ -380,12 +414,12 @@ mod tests {
             "hayase serve echo --device tap:name=hy0,addr=10.7.0.2/24 --device xdp:if=eth1,addr=10.8.0.2/24",
             "hayase connect 10.8.0.1:7 --device tap:name=hy0,addr=10.7.0.2/24;tap:name=hy1,addr=10.8.0.2/24",
             "hayase ping 10.8.0.1 --device kernel --device tap:name=hy1,addr=10.8.0.2/24",
-            "hayase serve http --congestion bbr --fastopen",
+            "hayase serve http --congestion bbr --fastopen --spin 0",
             "hayase serve echo discard close --device wire",
             "hayase serve echo --port 7000-7009",
             "hayase connect 10.7.0.1:80 --congestion newreno --fastopen",
             "hayase bench pingpong --congestion reno",
-            "hayase bench bulk --congestion cubic --connections 2",
+            "hayase bench bulk --congestion cubic --connections 2 --spin 1000",
             "hayase bench pingpong --model merge --connections 8",
             "hayase bench models --models split,merge --connections 1,32 --rounds 5 --duration 0.1 --svg models.svg --json",
             "hayase bench pingpong --device wire --connect 10.7.0.1:7 --round-trips 100",
@@ -424,6 +458,7 @@ mod tests {
             ("hayase bench bulk --duration nan", "number of seconds"),
             ("hayase bench bulk --offloads gro", "tx-checksum"),
             ("hayase serve echo --congestion vegas", "newreno, cubic or bbr"),
+            ("hayase serve echo --spin 20us", "number of microseconds"),
             ("hayase serve echo --model divided", "only unified, split and merge"),
             ("hayase bench models --connections 1,0", "from 1 to"),
             ("hayase bench pingpong --sweep sizes", "cores, connections, rate"),

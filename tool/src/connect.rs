@@ -13,7 +13,7 @@ use hayase::{Host, time};
 
 use crate::channel::{Receiver, Sender, channel};
 use crate::cli::ConnectArgs;
-use crate::device;
+use crate::device::{self, Recording};
 use crate::failure::{self, Attempt, Failure, Result};
 use crate::say::note;
 use crate::signal::Interrupt;
@@ -29,7 +29,8 @@ const ACTIVE_FAIL: &str = Count::FastOpenActiveFail.name();
 const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
 
 pub(crate) fn run(args: &ConnectArgs) -> Result {
-    let runtime = device::runtime(&args.device, args.congestion)?;
+    let recording = Recording::start(&args.capture)?;
+    let runtime = device::runtime(&args.device, args.congestion, &recording)?;
     let interrupt = Interrupt::catch()?;
     let (printed, to_print) = channel();
     let printer = start("stdout", move || print(&to_print))?;

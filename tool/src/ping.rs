@@ -14,7 +14,7 @@ use hayase::time;
 use serde::Serialize;
 
 use crate::cli::PingArgs;
-use crate::device;
+use crate::device::{self, Recording};
 use crate::failure::{Attempt, Failure, Result};
 use crate::pattern;
 use crate::say::say;
@@ -24,7 +24,8 @@ use crate::signal::Interrupt;
 const HEADER_LEN: usize = 8;
 
 pub(crate) fn run(args: &PingArgs) -> Result {
-    let runtime = device::runtime(&args.device, None)?;
+    let recording = Recording::start(&args.capture)?;
+    let runtime = device::runtime(&args.device, None, &recording)?;
     let interrupt = Interrupt::catch()?;
     let mut record = Record::new(args.to);
     runtime.block_on(async {
@@ -57,7 +58,12 @@ async fn ping(args: &PingArgs, record: &mut Record) -> Result {
             Err(error) => args.say(format_args!("seq={sequence}: {error}"))?,
         }
         let is_last = Some(number) == args.count;
-        next_at += if is_last { args.timeout } else { args.interval };
+        if is_last {
+            // However late the schedule is, the last reply has its time.
+            next_at = Instant::now() + args.timeout;
+        } else {
+            next_at += args.interval;
+        }
         // However short the interval, what arrives meanwhile, a signal too, gets its turn.
         yield_now().await;
         collect(args, &socket, record, next_at, is_last).await?;

@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hayase::net::{TcpListener, TcpStream};
-use hayase::{DeviceSpec, Host, Model, Offloads, Runtime, TapSpec, WireSpec, time};
+use hayase::{DeviceSpec, Host, Offloads, Runtime, TapSpec, WireSpec, time};
 
 use super::join_all;
 use super::report::{Conditions, Counts};
-use crate::cli::{self, BenchCommon, Target};
+use crate::cli::{self, BenchCommon, CoreArgs, Target};
 use crate::device;
 use crate::failure::{Attempt, Failure, Result};
 use crate::say::note;
@@ -34,7 +34,7 @@ pub(super) struct Bed {
     /// What ends a run early. On a wire nobody is left who would have to be told: there a signal may kill.
     interrupt: Option<Interrupt>,
     spec: DeviceSpec,
-    model: Model,
+    core: CoreArgs,
     /// The server in this process, if it is.
     server: Option<Host>,
     /// Where a server elsewhere is.
@@ -49,12 +49,11 @@ impl Bed {
     /// The bed of core 0 in a runtime with so many of them.
     pub(super) fn with_cores(common: &BenchCommon, cores: usize) -> Result<Bed> {
         let spec = device_spec(common)?;
-        let (model, offloads, congestion) = (common.model, common.offloads, common.congestion);
-        let runtime =
-            device::builder(cores, model, std::slice::from_ref(&spec), offloads, congestion).build()?;
+        let builder = device::builder(cores, std::slice::from_ref(&spec), common.offloads, &common.core)?;
+        let runtime = builder.build()?;
         let server = runtime.peer();
         let interrupt = if server.is_none() { Some(Interrupt::catch()?) } else { None };
-        Ok(Bed { runtime, interrupt, spec, model, server, remote: common.connect })
+        Ok(Bed { runtime, interrupt, spec, core: common.core.clone(), server, remote: common.connect })
     }
 
     /// Runs a future, unless a signal comes before: then the connections are to be closed, which dropping this does.
@@ -107,7 +106,8 @@ impl Bed {
         Ok(Conditions {
             command,
             device: self.spec.to_string(),
-            model: self.model.name(),
+            model: self.core.model.name(),
+            spin_us: self.core.spin.map(|time| time.as_micros() as u64),
             offloads,
             connections,
             ..Conditions::default()

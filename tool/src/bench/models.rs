@@ -8,7 +8,7 @@ use super::plot::{Axis, Line, Plot, Scale};
 use super::progress::Progress;
 use super::report::{Pingpong, thousands};
 use super::study::{Cell, Column, Settings, Study, Table, in_turns};
-use crate::cli::{BenchCommon, ModelsArgs, PingpongArgs};
+use crate::cli::{BenchCommon, CoreArgs, ModelsArgs, PingpongArgs};
 use crate::failure::Result;
 
 pub(super) fn run(args: &ModelsArgs) -> Result {
@@ -143,12 +143,11 @@ fn plot(device: &str, payload: usize, curves: &[Curve]) -> Plot {
 fn pingpong_args(args: &ModelsArgs, model: Model, connections: usize) -> PingpongArgs {
     let common = BenchCommon {
         device: args.device.clone(),
-        model,
         connect: args.connect,
         connections: Some(connections),
         duration: args.study.duration,
         offloads: args.offloads,
-        congestion: args.congestion,
+        core: CoreArgs { model, congestion: args.congestion, ..CoreArgs::default() },
         ..BenchCommon::default()
     };
     PingpongArgs::new(common, args.payload)

@@ -68,8 +68,11 @@ fn check(args: &PingpongArgs) -> Option<&'static str> {
         None if args.virtual_time && args.points.svg.is_some() => {
             Some("round trips on virtual time are counted and not timed: leave --svg out")
         }
-        None if args.virtual_time && (args.cores > 1 || common.model != Model::Unified) => {
+        None if args.virtual_time && (args.cores > 1 || common.core.model != Model::Unified) => {
             Some("virtual time is that of one thread: leave --cores and --model out")
+        }
+        None if args.virtual_time && common.core.spin.is_some() => {
+            Some("on virtual time nobody waits: leave --spin out")
         }
         None if args.virtual_time && !is_wire => {
             Some("only the wire goes along with virtual time: measure on --device wire")
@@ -145,7 +148,7 @@ fn measure_in_virtual_time(args: &PingpongArgs) -> Result<Pingpong> {
     let connections = common.connections();
     let turn_time = HALF_ROUND_TRIP * connections as u32;
     let mut config = stack::Config::default();
-    config.congestion = common.congestion.unwrap_or_default();
+    config.congestion = common.core.congestion.unwrap_or_default();
     let wire = VirtualWire::default().mtu(spec.mtu).offloads(offloads).turn_time(turn_time).stack(config);
     let found = wire.run(|client, server| async move {
         let count = connections + args.idle;
@@ -166,7 +169,7 @@ fn measure_in_virtual_time(args: &PingpongArgs) -> Result<Pingpong> {
     let conditions = Conditions {
         command: "pingpong",
         device: DeviceSpec::Wire(spec).to_string(),
-        model: common.model.name(),
+        model: common.core.model.name(),
         offloads: offloads.to_string(),
         congestion,
         connections,

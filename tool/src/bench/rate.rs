@@ -24,8 +24,11 @@ const SLEEP_MIN: Duration = Duration::from_millis(1);
 const LATE_BATCH: u64 = 64;
 
 /// A run sends for this many times its duration at most, if requests cannot be sent when they are due, and waits for so many
-/// durations more for replies.
+/// durations more for replies, or for [`PATIENCE`].
 const OVERTIME: u32 = 2;
+
+/// Where the duration is short, replies have this long at least: a machine that stops for a while loses none.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const UNANSWERED: &str = "the server has not answered all requests long after the last";
 
@@ -87,7 +90,7 @@ pub(super) async fn keep(
         }
         join_all(readers).await
     };
-    let patience_ends_at = over_at.map(|over_at| over_at + (over_at - schedule.start));
+    let patience_ends_at = over_at.map(|over_at| over_at + (over_at - schedule.start).max(PATIENCE));
     let round_trips = match until(patience_ends_at, ending).await {
         Some(counts) => counts?.into_iter().sum(),
         None => return Err(io::Error::new(io::ErrorKind::TimedOut, UNANSWERED)),

@@ -24,6 +24,9 @@ pub(super) struct Conditions {
     pub(super) device: String,
     /// How stack and tasks share the CPUs.
     pub(super) model: &'static str,
+    /// How long a core looks for work before it sleeps, in microseconds, if that was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) spin_us: Option<u64>,
     /// Those in force, which may be fewer than asked for.
     pub(super) offloads: String,
     /// The congestion control of the connections, where it has a name here.
@@ -49,7 +52,10 @@ pub(super) struct Conditions {
 impl Conditions {
     /// Those that hold for every point of a sweep.
     pub(super) fn settings(&self) -> Settings {
-        let settings = Settings::default().with("device", &self.device).with("model", self.model);
+        let mut settings = Settings::default().with("device", &self.device).with("model", self.model);
+        if let Some(spin) = self.spin_us {
+            settings = settings.with("spin_us", spin);
+        }
         self.name_congestion(settings.with("offloads", &self.offloads))
     }
 
@@ -308,6 +314,9 @@ impl fmt::Display for Conditions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} on {}", self.command, self.device)?;
         writeln!(f, "  model            {}", self.model)?;
+        if let Some(spin) = self.spin_us {
+            writeln!(f, "  spin             {} us", thousands(spin))?;
+        }
         writeln!(f, "  offloads         {}", self.offloads)?;
         if let Some(congestion) = self.congestion {
             writeln!(f, "  congestion       {congestion}")?;

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use hayase::net::Congestion;
 use hayase::{DeviceSpec, Model, Offloads};
 
-use super::{DEVICES, Target, at_least_one, congestion, cores, count, payload, seconds, write_len};
+use super::{CoreArgs, DEVICES, Target, at_least_one, congestion, cores, count, payload, seconds, write_len};
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -218,10 +218,6 @@ pub(crate) struct BenchCommon {
     /// The device; on a wire, client and server are in this process, each with its own stack
     #[arg(long, value_name = "SPEC", env = "HAYASE_DEVICE")]
     pub(crate) device: Option<DeviceSpec>,
-    /// Where the stack runs: unified, on the thread of the tasks; split, on a CPU of its own; merge, on a thread of its
-    /// own on the CPU of the tasks
-    #[arg(long, value_name = "MODEL", default_value_t)]
-    pub(crate) model: Model,
     /// The server elsewhere: an echo server for pingpong, one that discards for bulk
     #[arg(long, value_name = "ADDR:PORT[-PORT]")]
     pub(crate) connect: Option<Target>,
@@ -234,9 +230,8 @@ pub(crate) struct BenchCommon {
     /// Use these offloads, as far as the device has them, whatever its SPEC says
     #[arg(long, value_name = "LIST")]
     pub(crate) offloads: Option<Offloads>,
-    /// The congestion control of all connections: newreno, cubic or bbr
-    #[arg(long, value_name = "NAME", value_parser = congestion)]
-    pub(crate) congestion: Option<Congestion>,
+    #[command(flatten)]
+    pub(crate) core: CoreArgs,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

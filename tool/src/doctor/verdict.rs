@@ -1,14 +1,12 @@
 //! Which devices would work, decided from facts alone.
 
+use hayase::DpdkSpec;
 use serde::Serialize;
 
 use super::facts::{Facts, Interface, UserSpaceDevice};
 
 /// What AF_XDP locks for one device of 16,384 frames, in bytes.
 const UMEM_LEN: u64 = 32 << 20;
-
-/// Large pages that DPDK starts with, in KiB.
-const HUGEPAGES_KIB: u64 = 64 << 10;
 
 /// What can be said of one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -185,15 +183,18 @@ fn dpdk(facts: &Facts) -> Verdict {
             "`apt-get install libdpdk-dev pkg-config`, then `cargo install --path tool --features dpdk`",
         );
     }
-    let free_kib: u64 = facts.hugepages.sizes.iter().map(|size| size.kib * size.free).sum();
-    if free_kib < HUGEPAGES_KIB {
+    let free_mib = facts.hugepages.sizes.iter().map(|size| size.kib * size.free).sum::<u64>() >> 10;
+    let wanted_mib = DpdkSpec::HUGE_PAGES_MIB as u64;
+    if free_mib < wanted_mib {
         verdict.note(format!(
-            "{} MiB in large pages are free, and a NIC wants them: `sysctl vm.nr_hugepages=512`; virtual devices do \
-             without",
-            free_kib >> 10
+            "{free_mib} MiB in large pages are free, and a NIC wants {wanted_mib} MiB for one core: `sysctl \
+             vm.nr_hugepages=512` is enough for eight; virtual devices do without"
         ));
     } else if facts.hugepages.mounts.is_empty() {
-        verdict.note("no hugetlbfs is mounted: `mount -t hugetlbfs none /dev/hugepages`, or eal=--in-memory");
+        verdict.note(
+            "no hugetlbfs is mounted, which an eal= of your own may need: \
+             `mount -t hugetlbfs none /dev/hugepages`",
+        );
     }
     for device in &facts.user_space_devices {
         let mut text = format!("{} is bound to {}", device.address, device.driver);
@@ -474,6 +475,12 @@ mod tests {
         let unmounted = Hugepages { mounts: vec![], ..server().hugepages };
         let notes = verdict(&Facts { hugepages: unmounted, ..server() }, "dpdk").notes;
         assert!(notes[0].contains("hugetlbfs"), "{notes:?}");
+        for (free, is_told) in [(87, true), (88, false)] {
+            let sizes = vec![HugepageSize { kib: 2048, total: 512, free }];
+            let hugepages = Hugepages { sizes, ..server().hugepages };
+            let notes = verdict(&Facts { hugepages, ..server() }, "dpdk").notes;
+            assert_eq!(notes[0].contains("175 MiB for one core"), is_told, "{notes:?}");
+        }
         let notes = verdict(&container(), "dpdk").notes;
         assert!(notes[0].starts_with("0 MiB") && notes[1].contains("dpdk-devbind"), "{notes:?}");
     }

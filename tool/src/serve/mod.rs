@@ -22,7 +22,7 @@ use hayase::net::{TcpListener, TcpStream};
 use hayase::{AddressState, DeviceSpec, DpdkSpec, Host, NetmapSpec, TapSpec, XdpSpec, time};
 
 use crate::cli::{Ports, ServeArgs, Service};
-use crate::device::{self, TAP_HINT};
+use crate::device::{self, Recording, TAP_HINT};
 use crate::failure::{Attempt, Failure, Result};
 use crate::say::{note, say};
 use crate::signal::Interrupt;
@@ -34,8 +34,9 @@ const FASTOPEN_PENDING_MAX: u32 = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &ServeArgs) -> Result {
-    let builder = device::builder(args.cores, args.model, &args.device, None, args.congestion);
-    let runtime = builder.build()?;
+    let recording = Recording::start(&args.capture)?;
+    let builder = device::builder(args.cores, &args.device, None, &args.core)?;
+    let runtime = recording.of(builder).build()?;
     let interrupt = Interrupt::catch()?;
     runtime.block_on(async {
         let ports = start_everywhere(args).await?;
