@@ -4,11 +4,16 @@
 //! or both ends of a wire in one, are what `hayase bench` has at its disposal there.
 #![forbid(unsafe_code)]
 
+mod stream;
+
 use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use hayase_device::conformance::packet::{Ip, Packet};
 use hayase_device::{Burst, Caps, Device, Frame, Offloads, TxMeta};
+
+use stream::Stream;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
@@ -16,6 +21,9 @@ const USAGE: &str = "\
 usage: raw DEVICE echo [OFFLOADS]
        raw DEVICE pingpong WINDOW [OFFLOADS]    frames of 60 bytes, WINDOW of them on their way at a time
        raw DEVICE bulk WINDOW [OFFLOADS]        as large as the device takes them, each answered by one of 60 bytes
+       raw DEVICE write [OFFLOADS]              the same, and nobody answers: what the device takes
+       raw DEVICE stream US KERNEL:PORT [OFFLOADS]
+                                                the same, as a stream that the kernel's TCP takes: US is nobody's address
 
 DEVICE is tap:NAME, xdp:INTERFACE or dpdk:VDEV, with the echo at the other end; or wire, which has both in one thread.
 OFFLOADS is all or none, or a list as `hayase bench` takes it.";
@@ -41,6 +49,10 @@ const DURATION: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 64;
 const NAP: Duration = Duration::from_micros(1);
 
+/// Looks for what may come any moment, where nobody but the other end has to work for it.
+#[cfg(feature = "dpdk")]
+const LOOKS_OF_POLLED: u32 = 1 << 16;
+
 /// Frames that were not answered for so long are lost.
 const LOST_AFTER: Duration = Duration::from_millis(20);
 
@@ -51,15 +63,26 @@ fn main() -> Result {
         [device, "echo", ref rest @ ..] => (device, Game::Echo, rest),
         [device, "pingpong", window, ref rest @ ..] => (device, Game::Pingpong(window.parse()?), rest),
         [device, "bulk", window, ref rest @ ..] => (device, Game::Bulk(window.parse()?), rest),
+        [device, "write", ref rest @ ..] => (device, Game::Write, rest),
+        [device, "stream", us, kernel, ref rest @ ..] => {
+            (device, Game::Stream(us.parse()?, kernel.parse()?), rest)
+        }
         _ => return Err(USAGE.into()),
     };
     let offloads = rest.first().map_or(Ok(Offloads::ALL), |list| list.parse())?;
     match device.split_once(':') {
-        None if device == "wire" => on_wire(game, offloads),
-        Some(("tap", name)) => play(open_tap(name, offloads)?, game),
-        Some(("xdp", interface)) => play(open_xdp(interface, offloads)?, game),
+        None if device == "wire" && matches!(game, Game::Pingpong(_) | Game::Bulk(_)) => {
+            on_wire(game, offloads);
+        }
+        Some(("tap", name)) => play(open_tap(name, offloads)?, game, 0)?,
+        Some(("xdp", interface)) => play(open_xdp(interface, offloads)?, game, 0)?,
         #[cfg(feature = "dpdk")]
-        Some(("dpdk", vdev)) => play(open_dpdk(vdev, offloads)?, game),
+        Some(("dpdk", vdev)) => {
+            let is_polled =
+                ["net_vhost", "net_virtio_user", "net_memif"].iter().any(|name| vdev.starts_with(name));
+            let looks = if is_polled { LOOKS_OF_POLLED } else { 0 };
+            play(open_dpdk(vdev, offloads)?, game, looks)?;
+        }
         _ => return Err(USAGE.into()),
     }
     Ok(())
@@ -70,6 +93,8 @@ enum Game {
     Echo,
     Pingpong(usize),
     Bulk(usize),
+    Write,
+    Stream(Ipv4Addr, SocketAddrV4),
 }
 
 fn open_tap(name: &str, offloads: Offloads) -> Result<hayase_tap::TapDevice> {
@@ -101,41 +126,68 @@ fn on_wire(game: Game, offloads: Offloads) {
     client.set_offloads(offloads);
     server.set_offloads(offloads);
     let (mut burst, mut short) = (Burst::new(64), short(&server));
-    measure(&mut client, game, || {
-        answer(&mut server, &mut burst, &mut short);
+    measure(&mut client, game, |has_come| {
+        if !has_come {
+            answer(&mut server, &mut burst, &mut short);
+        }
     });
 }
 
-/// Spends the time until something comes: the kernel, which carries the frames, may need the processor for that.
-#[derive(Debug, Default)]
-struct Patience(u32);
+/// Spends the time until something comes: the kernel, which carries the frames of most links, may need the processor for that.
+#[derive(Debug)]
+struct Patience {
+    /// Looks without a nap.
+    looks: u32,
+    empty: u32,
+}
 
 impl Patience {
+    fn new(looks: u32) -> Patience {
+        Patience { looks, empty: 0 }
+    }
+
+    /// Something came: who looks long without a nap begins anew. Who does not naps after so many empty looks, whatever came
+    /// between.
+    fn stir(&mut self) {
+        if self.looks > 0 {
+            self.empty = 0;
+        }
+    }
+
     fn wait(&mut self) {
-        self.0 += 1;
-        if self.0.is_multiple_of(LOOKS) {
+        self.empty = self.empty.wrapping_add(1);
+        if self.empty > self.looks && self.empty.is_multiple_of(LOOKS) {
             std::thread::sleep(NAP);
         }
     }
 }
 
 /// The other end is another process.
-fn play<D: Device>(mut device: D, game: Game) {
+fn play<D: Device>(mut device: D, game: Game, looks: u32) -> Result {
+    let mut patience = Patience::new(looks);
     match game {
         Game::Echo => {
             println!("answering, offloads {}", device.caps().offloads);
-            let (mut burst, mut short, mut patience) = (Burst::new(64), short(&device), Patience::default());
+            let (mut burst, mut short) = (Burst::new(64), short(&device));
             loop {
-                if answer(&mut device, &mut burst, &mut short) == 0 {
-                    patience.wait();
+                match answer(&mut device, &mut burst, &mut short) {
+                    0 => patience.wait(),
+                    _ => patience.stir(),
                 }
             }
         }
-        game => {
-            let mut patience = Patience::default();
-            measure(&mut device, game, || patience.wait());
+        Game::Write => write(&mut device),
+        Game::Stream(us, kernel) => {
+            let (frame_len, bytes, took) =
+                Stream::connect(&mut device, us, kernel)?.send(&mut device, DURATION)?;
+            report(&device, frame_len, bytes, took);
         }
+        game => measure(&mut device, game, |has_come| match has_come {
+            true => patience.stir(),
+            false => patience.wait(),
+        }),
     }
+    Ok(())
 }
 
 fn is_ours<F: Frame>(frame: &F) -> bool {
@@ -206,13 +258,13 @@ fn full<D: Device>(device: &D) -> Template {
 }
 
 /// Waits for the link, which may take a moment to come up at both ends, and learns the other end's address.
-fn wait_for_answer<D: Device>(device: &mut D, template: &mut Template, mut idle: impl FnMut()) {
+fn wait_for_answer<D: Device>(device: &mut D, template: &mut Template, mut idle: impl FnMut(bool)) {
     let mut burst = Burst::new(64);
     loop {
         short(device).send(device, 0);
         device.flush();
         std::thread::sleep(LOST_AFTER);
-        idle();
+        idle(false);
         device.receive(&mut burst);
         if let Some((frame, _)) = burst.drain().find(|(frame, _)| is_ours(frame)) {
             return template.turn_to(&frame);
@@ -220,14 +272,14 @@ fn wait_for_answer<D: Device>(device: &mut D, template: &mut Template, mut idle:
     }
 }
 
-/// Keeps the window full until the time is over; `idle` is called when nothing has come.
-fn measure<D: Device>(device: &mut D, game: Game, mut idle: impl FnMut()) {
+/// Keeps the window full until the time is over; `looked` is called after each look, and told whether something has come.
+fn measure<D: Device>(device: &mut D, game: Game, mut looked: impl FnMut(bool)) {
     let (window, mut template) = match game {
-        Game::Echo => return,
+        Game::Echo | Game::Write | Game::Stream(..) => return,
         Game::Pingpong(window) => (window, short(device)),
         Game::Bulk(window) => (window, full(device)),
     };
-    wait_for_answer(device, &mut template, &mut idle);
+    wait_for_answer(device, &mut template, &mut looked);
     let room = window * template.bytes.len();
     let (mut burst, mut on_their_way, mut answered) = (Burst::new(64), 0_usize, 0_u64);
     let start = Instant::now();
@@ -242,18 +294,39 @@ fn measure<D: Device>(device: &mut D, game: Game, mut idle: impl FnMut()) {
         for (frame, _) in burst.drain().filter(|(frame, _)| is_ours(frame)) {
             count += count_in(&frame);
         }
+        looked(count > 0);
         if count > 0 {
             (on_their_way, heard_at) = (on_their_way.saturating_sub(count), Instant::now());
             answered += count as u64;
-        } else {
-            idle();
-            if heard_at.elapsed() > LOST_AFTER {
-                (on_their_way, heard_at) = (0, Instant::now());
-            }
+        } else if heard_at.elapsed() > LOST_AFTER {
+            (on_their_way, heard_at) = (0, Instant::now());
         }
     }
-    let (seconds, offloads) = (start.elapsed().as_secs_f64(), device.caps().offloads);
-    let (frames, bits) = (answered as f64 / template.bytes.len() as f64, answered as f64 * 8.0);
+    report(device, template.bytes.len(), answered, start.elapsed());
+}
+
+/// Writes until the time is over; nobody says what arrived.
+fn write<D: Device>(device: &mut D) {
+    let (template, mut patience, mut written) = (full(device), Patience::new(0), 0_u64);
+    let start = Instant::now();
+    while start.elapsed() < DURATION {
+        // As many as the stack has in a turn.
+        let count = (0..64).take_while(|_| template.send(device, 0)).count();
+        device.flush();
+        written += count as u64;
+        if count == 0 {
+            patience.wait();
+        }
+    }
+    let mut dropped = 0;
+    device.drops(&mut |name, count| dropped += if name.starts_with("tx") { count } else { 0 });
+    let frame_len = template.bytes.len();
+    report(device, frame_len, (written - dropped) * frame_len as u64, start.elapsed());
+}
+
+fn report<D: Device>(device: &D, frame_len: usize, bytes: u64, elapsed: Duration) {
+    let (seconds, offloads) = (elapsed.as_secs_f64(), device.caps().offloads);
+    let (frames, bits) = (bytes as f64 / frame_len as f64, bytes as f64 * 8.0);
     println!("{:.0} frames/s, {:.3} Gbit/s, offloads {offloads}", frames / seconds, bits / seconds / 1e9);
 }
 
