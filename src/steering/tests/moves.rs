@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, mpsc};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
