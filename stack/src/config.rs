@@ -97,7 +97,8 @@ pub struct Config {
     /// How long a connection that the application closed waits for the peer's FIN, in
     /// microseconds (Linux's `tcp_fin_timeout`).
     pub fin_timeout_us: u32,
-    /// ICMP errors a second that we send at most, a tenth of them to one host (RFC 4443 §2.4(f)).
+    /// ICMP errors a second that we send at most, a tenth of them to one host (RFC 4443 §2.4(f)). Half of them go on
+    /// average, at random, so that the rest tells nothing.
     pub icmp_per_second: u32,
     /// Challenge ACKs a second that we send at most; half of them in some seconds, so that the rest tells nothing
     /// (RFC 5961 §7).

@@ -179,10 +179,8 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
     }
 
     /// A number for a packet that may be cut.
-    fn take_ident(&mut self) -> u32 {
-        let ident = self.link.ident;
-        self.link.ident = ident.wrapping_add(1);
-        ident
+    fn take_ident(&mut self, envelope: &Envelope) -> u32 {
+        self.link.idents.take(envelope.src, envelope.dst, self.now)
     }
 
     /// The next hop to `dst`; `cached` remembers the neighbour, and while it is good `dst` is not even asked for.
@@ -312,7 +310,9 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         let packet_len = network_len(envelope.src) + len;
         let mtu = self.link.datagram_mtu(envelope.dst, packet_len, self.now);
         if packet_len <= mtu {
-            let network = NetworkHeader::new(&envelope, len, self.take_ident() as u16);
+            // IPv6 numbers nothing but fragments.
+            let ident = if envelope.src.is_ipv4() { self.take_ident(&envelope) } else { 0 };
+            let network = NetworkHeader::new(&envelope, len, ident as u16);
             let mut frame = self.build(len, |out| source.read(out)).ok_or(Unsent::Full)?;
             let headers_len = self.headers_len(envelope.src);
             let headers = frame.prepend(headers_len).ok_or(Unsent::Full)?;
@@ -335,7 +335,7 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         let is_v4 = src.is_ipv4();
         let extra = if is_v4 { 0 } else { ipv6::FRAGMENT_LEN };
         let pieces = fragment::pieces(len, network_len(src) + extra, mtu).ok_or(Unsent::TooLong)?;
-        let ident = self.take_ident();
+        let ident = self.take_ident(&envelope);
         let outer = if is_v4 { protocol } else { Protocol::FRAGMENT };
         for piece in pieces {
             let envelope = Envelope { protocol: outer, ..envelope };

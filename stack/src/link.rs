@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::ip::address::{self, Cidr};
 use crate::ip::addresses::{Address, AddressState, Addresses};
 use crate::ip::discovered::Discovered;
+use crate::ip::idents::Idents;
 use crate::ip::path_mtus::{self, PathMtus};
 use crate::ip::{Neighbors, Route, Routes, Way};
 use crate::membership::Membership;
@@ -60,8 +61,7 @@ pub(crate) struct Link<F> {
     pub(crate) dad_transmits: u8,
     /// Whether the link hears of new addresses.
     pub(crate) announces: bool,
-    /// Identification of the next IPv4 packet, and of the next IPv6 packet in fragments.
-    pub(crate) ident: u32,
+    pub(crate) idents: Idents,
     pub(crate) loopback: VecDeque<(F, RxMeta)>,
     /// What is being received now comes from `loopback`.
     pub(crate) is_looping: bool,
@@ -89,7 +89,7 @@ impl<F: Frame> Link<F> {
             dad_transmits: config.dad_transmits.unwrap_or(0),
             // What several queues of a NIC would say, the first one says for all.
             announces: config.announce.unwrap_or(false) && caps.queue == 0,
-            ident: random.next() as u32,
+            idents: Idents::new(random),
             loopback: VecDeque::new(),
             is_looping: false,
         }

@@ -1,8 +1,11 @@
 //! Keyed chance: everything that a stranger must not guess comes from the seed that the caller gave.
 
 use core::hash::Hasher;
+use core::net::{IpAddr, Ipv6Addr};
 
 use siphasher::sip::SipHasher13;
+
+use crate::egress::to_v6;
 
 /// A keyed pseudo-random function and a generator made of it.
 #[derive(Debug, Clone)]
@@ -39,16 +42,46 @@ impl Random {
         hasher.finish()
     }
 
+    /// The same of an address.
+    pub(crate) fn keyed_by_address(&self, domain: u64, addr: IpAddr) -> u64 {
+        match addr {
+            IpAddr::V4(addr) => self.keyed(domain, &[addr.to_bits().into()]),
+            IpAddr::V6(addr) => self.keyed(domain, &words(addr)),
+        }
+    }
+
+    /// The same of two addresses.
+    pub(crate) fn keyed_by_addresses(&self, domain: u64, a: IpAddr, b: IpAddr) -> u64 {
+        match (a, b) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                self.keyed(domain, &[u64::from(a.to_bits()) << 32 | u64::from(b.to_bits())])
+            }
+            (a, b) => {
+                let ([a, b], [c, d]) = (words(to_v6(a)), words(to_v6(b)));
+                self.keyed(domain, &[a, b, c, d])
+            }
+        }
+    }
+
     /// The next random number.
     pub(crate) fn next(&mut self) -> u64 {
         self.counter += 1;
         self.keyed(u64::MAX, &[self.counter])
     }
 
+    /// Another generator, for a use of its own.
+    pub(crate) fn for_use(&self, domain: u64) -> Random {
+        Random { key: [0, 1, 2, 3].map(|i| self.keyed(self.key[3] ^ domain, &[i, self.key[2]])), counter: 0 }
+    }
+
     /// Keys for a hash table. They differ from what [`keyed`](Self::keyed) uses.
     pub(crate) fn table_keys(&self) -> [u64; 4] {
         [0, 1, 2, 3].map(|i| self.keyed(self.key[2], &[i, self.key[3]]) | 1)
     }
+}
+
+fn words(addr: Ipv6Addr) -> [u64; 2] {
+    [(addr.to_bits() >> 64) as u64, addr.to_bits() as u64]
 }
 
 #[cfg(test)]

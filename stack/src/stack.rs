@@ -68,7 +68,7 @@ impl<F: Frame> Stack<F> {
         let icmp_limit = HostLimiter::new(
             Limiter::new(config.icmp_per_second, config.icmp_per_second),
             Limiter::new(config.icmp_per_second.div_ceil(10), config.icmp_per_second.div_ceil(10)),
-            random.next(),
+            &random,
         );
         let link = Link::new(&config, caps, Mac(mac), &mut random);
         let mut stack = Stack {

@@ -1,12 +1,12 @@
 //! Rate limits for what strangers can make us send: ICMP errors.
 
 use alloc::boxed::Box;
-use core::hash::BuildHasher;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use foldhash::fast::FixedState;
 use hayase_time::Instant;
+
+use crate::random::Random;
 
 /// A token bucket, kept as the one instant at which it will be full again (GCRA, ITU-T I.371).
 ///
@@ -45,7 +45,7 @@ impl Limiter {
     pub fn allow(&mut self, now: Instant) -> bool {
         let allowed = self.has_token(now);
         if allowed {
-            self.full_at = self.full_at.max(now).saturating_add(self.interval);
+            self.take(1, now);
         }
         allowed
     }
@@ -54,39 +54,61 @@ impl Limiter {
     fn has_token(&self, now: Instant) -> bool {
         self.full_at <= now.saturating_add(self.tolerance)
     }
+
+    /// Takes tokens, also such as are still to grow.
+    #[inline]
+    fn take(&mut self, tokens: u32, now: Instant) {
+        self.full_at = self.full_at.max(now).saturating_add(self.interval.saturating_mul(tokens));
+    }
 }
+
+const DOMAIN: u64 = 0x1c_4443;
 
 /// How many buckets hosts share. Two hosts in one bucket only share its rate, so few suffice.
 const BUCKET_COUNT: usize = 256;
 
+/// What an error takes from its buckets: one token or more, up to this many.
+const TOKENS_MAX: u64 = 3;
+
 /// A [`Limiter`] for all hosts together and one for each, so that a single host cannot use up what others are
 /// due (RFC 4443 §2.4(f)).
 ///
-/// Hosts are hashed with a secret seed into a fixed number of buckets: memory does not grow with them.
+/// Hosts are hashed into a fixed number of buckets: memory does not grow with them. The hash is secret, so that nobody can
+/// choose addresses that share somebody's bucket.
+///
+/// A limit that is known exactly is a side channel: somebody who sends in another's name sees by what is left for himself
+/// whether an error went to the other, and so which ports are open to him (CVE-2020-25705). So nobody knows how many errors
+/// there are: each takes one to three tokens, at random.
 #[derive(Debug)]
-pub struct HostLimiter {
+pub(crate) struct HostLimiter {
     all: Limiter,
     hosts: Box<[Limiter; BUCKET_COUNT]>,
-    hasher: FixedState,
+    random: Random,
 }
 
 impl HostLimiter {
-    /// Limits for all hosts together, and for each. `seed` is secret, so that nobody can choose addresses that
-    /// share somebody's bucket.
-    pub fn new(all: Limiter, each: Limiter, seed: u64) -> HostLimiter {
-        HostLimiter { all, hosts: Box::new([each; BUCKET_COUNT]), hasher: FixedState::with_seed(seed) }
+    /// Limits for all hosts together, and for each.
+    pub(crate) fn new(all: Limiter, each: Limiter, random: &Random) -> HostLimiter {
+        HostLimiter { all, hosts: Box::new([each; BUCKET_COUNT]), random: random.for_use(DOMAIN) }
     }
 
     /// Whether one more may go to `host`.
-    pub fn allow(&mut self, host: IpAddr, now: Instant) -> bool {
-        let bucket = self.hasher.hash_one(host) as usize % BUCKET_COUNT;
-        // Looked at first, so that a refusal by one limit takes no token of the other.
-        self.all.has_token(now) && self.hosts[bucket].allow(now) && self.all.allow(now)
+    pub(crate) fn allow(&mut self, host: IpAddr, now: Instant) -> bool {
+        let host = &mut self.hosts[self.random.keyed_by_address(DOMAIN, host) as usize % BUCKET_COUNT];
+        let is_allowed = self.all.has_token(now) && host.has_token(now);
+        if is_allowed {
+            let tokens = 1 + (self.random.next() % TOKENS_MAX) as u32;
+            self.all.take(tokens, now);
+            host.take(tokens, now);
+        }
+        is_allowed
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -100,15 +122,39 @@ mod tests {
         }
     }
 
+    fn limiter(seed: u8) -> HostLimiter {
+        HostLimiter::new(Limiter::new(1000, 60), Limiter::new(10, 6), &Random::new([seed; 32]))
+    }
+
+    fn host(i: u32) -> IpAddr {
+        IpAddr::V4((0x0a00_0000 | i).into())
+    }
+
+    /// How many of 500 go to one host at once.
+    fn to_one(limiter: &mut HostLimiter, now: Instant) -> usize {
+        (0..500).filter(|_| limiter.allow(host(1), now)).count()
+    }
+
     #[test]
     fn i10_one_host_does_not_starve_another() {
         let now = Instant::from_millis(5);
-        let mut limiter = HostLimiter::new(Limiter::new(1000, 50), Limiter::new(10, 5), 7);
-        let host = |i: u8| IpAddr::from([10, 0, 0, i]);
-        assert_eq!((0..500).filter(|_| limiter.allow(host(1), now)).count(), 5);
+        let mut limiter = limiter(7);
+        let first = to_one(&mut limiter, now);
+        assert!((2..=6).contains(&first), "{first}");
         assert!(limiter.allow(host(2), now));
-        let others = (0..5000u32).filter(|i| limiter.allow(IpAddr::V4((*i).into()), now)).count();
-        assert_eq!(others, 50 - 6, "all together");
+        let others = (3..5000).filter(|i| limiter.allow(host(*i), now)).count();
+        assert!((20..=60).contains(&(first + 1 + others)), "all together: {others}");
+    }
+
+    #[test]
+    fn f9_nobody_knows_how_many_errors_there_are() {
+        let counts = |seed| -> Vec<usize> {
+            let mut limiter = limiter(seed);
+            (1..20).map(|second| to_one(&mut limiter, Instant::from_millis(1000 * second))).collect()
+        };
+        let (a, b) = (counts(1), counts(2));
+        assert!(a.iter().chain(&b).all(|count| (2..=6).contains(count)), "{a:?} {b:?}");
+        assert!(a != b && a.iter().any(|count| *count != a[0]), "{a:?} {b:?}");
     }
 
     proptest! {

@@ -7,6 +7,7 @@ pub mod address;
 pub(crate) mod addresses;
 pub(crate) mod discovered;
 pub mod fragment;
+pub(crate) mod idents;
 pub mod limiter;
 pub mod neighbor;
 pub(crate) mod path_mtus;
@@ -16,7 +17,8 @@ mod way;
 
 pub use address::{Cidr, ParseCidrError, Source};
 pub use addresses::AddressState;
-pub use limiter::{HostLimiter, Limiter};
+pub(crate) use limiter::HostLimiter;
+pub use limiter::Limiter;
 pub use neighbor::{Evidence, NeighborId, Neighbors};
 pub use reassembly::Reassembly;
 pub use route::{NextHop, Route, RouteError, Routes};
