@@ -116,11 +116,13 @@ pub(crate) trait Door {
     }
     fn tcp_congestion(&self, id: TcpId) -> io::Result<Congestion>;
     fn tcp_set_congestion(&self, id: TcpId, congestion: Congestion) -> io::Result<()>;
+    /// Whether it is told what peers mark as urgent.
+    fn tells_urgent(&self) -> bool {
+        false
+    }
     /// Bytes to the end of what is urgent, once something is; 0 at the end of the stream.
     fn tcp_poll_urgent(&self, _id: TcpId, _notify: Notify<'_>) -> Poll<io::Result<usize>> {
-        let text =
-            "the operating system's sockets do not tell of urgent data: it is in the stream all the same";
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, text)))
+        Poll::Ready(Err(urgent_untold()))
     }
 
     fn udp_bind(&self, local: SocketAddr) -> io::Result<UdpId>;
@@ -222,6 +224,12 @@ pub(crate) fn alone() -> io::Error {
 fn no_fastopen() -> io::Error {
     let text = "TCP Fast Open needs a device with a stack of Hayase: with the operating system's sockets, connect, and write \
                 then";
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
+/// The error of a door that does not tell what is urgent.
+pub(crate) fn urgent_untold() -> io::Error {
+    let text = "the operating system's sockets do not tell of urgent data: it is in the stream all the same";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 

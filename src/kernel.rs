@@ -38,18 +38,23 @@ const READ_LEN: usize = 65_536;
 /// What an IP packet may have: cutting it to the link's MTU is the kernel's affair.
 const PACKET_LEN_MAX: usize = 65_535;
 
+/// How soon it is noticed that a connection which lingers has delivered everything: it holds a descriptor until then.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// The sockets of one thread.
 pub(crate) struct KernelShard {
     sockets: RefCell<Sockets>,
     wakers: RefCell<Wakers>,
-    /// Calls that could have waited, since the turn began, of each socket.
-    asked: RefCell<HashMap<Socket, usize>>,
+    /// Calls that could have waited and were answered, since the turn began, of each socket.
+    answered: RefCell<HashMap<Socket, usize>>,
     /// Sockets for which a call waits for the next turn.
     put_off: RefCell<Vec<Socket>>,
     /// What reads without a buffer of the caller's go through.
     buffer: Cell<Vec<u8>>,
     /// Connections that are closed and have so long to deliver the rest.
     lingering: RefCell<BTreeMap<(Instant, Key), Lingering>>,
+    /// When to look which of them have delivered it.
+    look_at: Cell<Instant>,
     /// From when they are asked for on.
     addresses: RefCell<Option<Addresses>>,
     now: Cell<Instant>,
@@ -158,10 +163,11 @@ impl KernelShard {
         KernelShard {
             sockets: RefCell::new(sockets),
             wakers: RefCell::default(),
-            asked: RefCell::default(),
+            answered: RefCell::default(),
             put_off: RefCell::default(),
             buffer: Cell::default(),
             lingering: RefCell::default(),
+            look_at: Cell::new(now),
             addresses: RefCell::default(),
             now: Cell::new(now),
             mailbox,
@@ -201,26 +207,29 @@ impl KernelShard {
         }
         let poll = op(&mut sockets, id.key());
         drop(sockets);
-        if poll.is_pending() {
-            self.wait(id, side, notify);
+        match poll {
+            Poll::Pending => self.wait(id, side, notify),
+            Poll::Ready(_) => self.count_answer(id.socket()),
         }
         poll
     }
 
-    /// Whether a socket has had its share of the turn, [`READY_COUNT_MAX`] calls. Whoever asks is to wait then, and is woken in
-    /// the next.
+    /// Whether a socket has had its share of the turn, [`READY_COUNT_MAX`] answers. Whoever asks is to wait then, and is woken
+    /// in the next.
     fn is_put_off(&self, socket: Socket, notify: &Notify<'_>) -> bool {
         if notify.waker().is_none() {
             return false;
         }
-        let mut asked = self.asked.borrow_mut();
-        let count = asked.entry(socket).or_insert(0);
-        *count += 1;
-        let is_put_off = *count > READY_COUNT_MAX;
+        let is_put_off = self.answered.borrow().get(&socket).is_some_and(|count| *count >= READY_COUNT_MAX);
         if is_put_off {
             self.put_off.borrow_mut().push(socket);
         }
         is_put_off
+    }
+
+    /// Those who wait in vain are no share: there may be any number of them.
+    fn count_answer(&self, socket: Socket) {
+        *self.answered.borrow_mut().entry(socket).or_insert(0) += 1;
     }
 
     fn wait<I: Named>(&self, id: I, side: Side, notify: Notify<'_>) {
@@ -266,17 +275,23 @@ impl KernelShard {
         count.expect("the set was opened with the shard")
     }
 
-    /// Ends what has lingered long enough. Returns how much that was.
+    /// Ends what has lingered long enough, and what need not linger any more: nobody tells of that. Returns how much that was.
     fn end_lingering(&self) -> usize {
-        let mut lingering = self.lingering.borrow_mut();
-        let mut count = 0;
-        while let Some(first) = lingering.first_entry()
-            && first.key().0 <= self.now.get()
-        {
-            first.remove().end();
-            count += 1;
+        let now = self.now.get();
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return 0;
         }
-        count
+        self.look_at.set(now + LOOK_INTERVAL);
+        let mut lingering = self.lingering.borrow_mut();
+        let count = lingering.len();
+        lingering.retain(|(end_at, _), lingering| {
+            let is_late = now >= *end_at;
+            if is_late {
+                lingering.end();
+            }
+            !is_late && !lingering.is_over()
+        });
+        count - lingering.len()
     }
 
     /// What is left to do for a socket whose handle is gone.
@@ -297,17 +312,29 @@ impl KernelShard {
             && let Some(lingering) = tcp.close()
         {
             let end_at = self.now.get() + lingering.time();
-            self.lingering.borrow_mut().insert((end_at, key), lingering);
+            let mut all = self.lingering.borrow_mut();
+            if all.is_empty() {
+                self.look_at.set(self.now.get() + LOOK_INTERVAL);
+            }
+            all.insert((end_at, key), lingering);
         }
         let removed = self.wakers.borrow_mut().close(socket);
         drop(removed);
     }
 }
 
+impl Drop for KernelShard {
+    /// Who waits for a socket is woken, and finds that it is gone.
+    fn drop(&mut self) {
+        let woken = self.wakers.get_mut().wake_all();
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
 impl Turn for KernelShard {
     fn receive(&self, now: Instant) -> usize {
         self.now.set(now);
-        self.asked.borrow_mut().clear();
+        self.answered.borrow_mut().clear();
         if !self.mailbox.is_empty() {
             self.mailbox.take().into_iter().for_each(|farewell| self.bid(farewell));
         }
@@ -320,7 +347,9 @@ impl Turn for KernelShard {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.lingering.borrow().first_key_value().map(|((end_at, _), _)| *end_at)
+        let lingering = self.lingering.borrow();
+        let ((end_at, _), _) = lingering.first_key_value()?;
+        Some((*end_at).min(self.look_at.get()))
     }
 
     fn pending(&self) -> bool {
@@ -622,6 +651,7 @@ impl Door for Rc<KernelShard> {
             Side::Write => ready.wakes_writer(),
         };
         if wanted && !self.is_put_off(socket, &notify) {
+            self.count_answer(socket);
             return Poll::Ready(Ok(ready));
         }
         match socket {

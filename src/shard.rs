@@ -586,6 +586,10 @@ impl<D: Device> Door for Rc<Shard<D>> {
         self.call(|core, _| core.stack.tcp_set_congestion(id, congestion))
     }
 
+    fn tells_urgent(&self) -> bool {
+        true
+    }
+
     fn tcp_poll_urgent(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<usize>> {
         self.poll(id, Side::Read, notify, |core, _| match core.stack.tcp_urgent_len(id) {
             Ok(0) if !core.stack.tcp_ready(id).contains(Ready::READ_CLOSED) => Poll::Pending,

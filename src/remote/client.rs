@@ -36,6 +36,8 @@ pub(crate) struct Client {
     stack_thread: ThreadId,
     /// The stack's own name.
     shard: ShardId,
+    /// Whether the stack tells what peers mark as urgent.
+    pub(super) tells_urgent: bool,
     state: Padded<Mutex<State>>,
     /// Whether the owner turns, and so delivers what comes in and publishes what is to go out.
     driven: AtomicBool,
@@ -97,6 +99,7 @@ impl Client {
             stack: connector.stack.clone(),
             stack_thread: connector.thread,
             shard: connector.shard,
+            tells_urgent: connector.tells_urgent,
             state: Padded(Mutex::new(state)),
             driven: AtomicBool::new(false),
             shared: AtomicBool::new(false),
@@ -588,7 +591,7 @@ mod tests {
     fn a_late_farewell_takes_nothing_from_the_next_tenant() {
         let executor = hayase_executor::Executor::new().unwrap();
         let shard = mailbox::name().unwrap();
-        let client = Client::new(&Connector::new(shard, &executor.handle())).unwrap();
+        let client = Client::new(&Connector::new(shard, &executor.handle(), true)).unwrap();
         let [before, after] = [1, 2].map(|generation| TcpId { index: 3, generation });
         client.adopt(before, mirror::Tcp::new(false, None));
         client.bid(true, Farewell::Abort(before));

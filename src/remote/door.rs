@@ -21,7 +21,7 @@ use super::message::{Addresses, Command, Datagram};
 use super::moving::Destination;
 use super::{DATAGRAMS_MAX, SEND_MAX, mirror};
 use crate::counters::Counters;
-use crate::door::{Door, Farewell};
+use crate::door::{Door, Farewell, urgent_untold};
 use crate::error::io_error;
 use crate::shard::write_each;
 use crate::steering::Moved;
@@ -467,6 +467,9 @@ impl Door for RemoteDoor {
     }
 
     fn tcp_poll_urgent(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<usize>> {
+        if !self.client.tells_urgent {
+            return Poll::Ready(Err(urgent_untold()));
+        }
         self.poll((id, Side::Read, notify), |state| state.tcp(id)?.poll_urgent())
     }
 

@@ -22,11 +22,14 @@ pub(crate) struct Connector {
     pub(super) thread: ThreadId,
     /// The stack's own name, which means something on its thread only.
     pub(super) shard: ShardId,
+    /// Whether it tells what peers mark as urgent.
+    pub(super) tells_urgent: bool,
 }
 
 impl Connector {
-    pub(super) fn new(shard: ShardId, stack: &Handle) -> Connector {
-        Connector { intake: Arc::default(), stack: stack.clone(), thread: thread::current().id(), shard }
+    pub(super) fn new(shard: ShardId, stack: &Handle, tells_urgent: bool) -> Connector {
+        let thread = thread::current().id();
+        Connector { intake: Arc::default(), stack: stack.clone(), thread, shard, tells_urgent }
     }
 }
 

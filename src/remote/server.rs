@@ -40,10 +40,12 @@ impl Server {
     /// Serves a shard of this thread, whose executor is that of `handle`.
     pub(crate) fn new(shard: Rc<dyn Turn>, id: ShardId, handle: &Handle) -> io::Result<Server> {
         shard.list_changes();
+        let door = door::of(id).ok_or_else(|| mailbox::absent(id))?;
+        let connector = Connector::new(id, handle, door.tells_urgent());
         Ok(Server {
             shard,
-            door: door::of(id).ok_or_else(|| mailbox::absent(id))?,
-            connector: Connector::new(id, handle),
+            door,
+            connector,
             inputs: RefCell::default(),
             sockets: RefCell::default(),
             changed: RefCell::default(),

@@ -104,7 +104,14 @@ impl StackThread {
         let run = move || run(core, queue, &theirs, &stack, &sender);
         let thread = thread::Builder::new().name(format!("hayase-stack-{core}")).spawn(run)?;
         let died = |_| Err(io::Error::other(format!("the stack of core {core} died while it started")));
-        let served = outcome.recv().unwrap_or_else(died)?;
+        let served = match outcome.recv().unwrap_or_else(died) {
+            Ok(served) => served,
+            Err(error) => {
+                // Who tries again finds its device free. That it panicked is said.
+                let _ = thread.join();
+                return Err(error);
+            }
+        };
         // From here on, whatever fails ends it.
         let mut started = StackThread { thread: Some(thread), stop: served.stop.clone(), bound: None };
         // Several cores are bound to their CPUs whatever the model. Last, because threads inherit it.

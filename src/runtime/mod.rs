@@ -52,7 +52,7 @@ use workers::Workers;
 pub struct Runtime {
     /// `None` only while it is being dropped.
     executor: Option<Executor>,
-    reactor: Reactor,
+    pub(crate) reactor: Reactor,
     workers: Workers,
     hosts: Vec<Host>,
     /// Where the stack has a thread to itself, until the runtime is dropped.

@@ -80,7 +80,7 @@ pub(super) fn linger(reactor: &Reactor) {
     });
 }
 
-/// Turns at least once, without running tasks, until `is_over`.
+/// Turns at least once, without running tasks, until `is_over`. From then on nobody turns here, until somebody does.
 pub(super) fn turn_until(reactor: &Reactor, mut is_over: impl FnMut() -> bool) {
     loop {
         let worked = reactor.turn(Clock::Monotonic.now());
@@ -91,4 +91,5 @@ pub(super) fn turn_until(reactor: &Reactor, mut is_over: impl FnMut() -> bool) {
             thread::sleep(NAP);
         }
     }
+    reactor.leave();
 }

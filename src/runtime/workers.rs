@@ -96,10 +96,14 @@ impl Worker {
         let (started, outcome) = sync_channel(1);
         let thread =
             thread::Builder::new().name(format!("hayase-{core}")).spawn(move || self.run(&started))?;
-        match outcome.recv() {
-            Ok(Ok(())) => Ok(thread),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(io::Error::other(format!("core {core} died while it started"))),
+        let died = |_| Err(io::Error::other(format!("core {core} died while it started")));
+        match outcome.recv().unwrap_or_else(died) {
+            Ok(()) => Ok(thread),
+            Err(error) => {
+                // Who tries again finds its device free. That it panicked is said.
+                let _ = thread.join();
+                Err(error)
+            }
         }
     }
 

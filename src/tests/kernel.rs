@@ -1,8 +1,12 @@
 //! What is particular to the kernel's sockets.
 
+use std::cell::Cell;
 use std::fs;
+use std::future::poll_fn;
 use std::io::{ErrorKind, Read, Write};
 use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future;
@@ -10,7 +14,7 @@ use hayase_device::conformance::skip;
 use hayase_stack::State;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::{address, addresses, connected};
+use super::{address, addresses, connected, pattern};
 use crate::net::{CaState, Congestion, EchoSocket, TcpListener, TcpSocket, TcpStream, UdpSocket};
 use crate::time::{sleep, timeout};
 use crate::{DeviceSpec, Host, Model, Offloads, Parking, Runtime};
@@ -346,6 +350,84 @@ fn accept_says_that_there_are_no_descriptors_and_goes_on_when_there_are() {
         };
         timeout(Duration::from_secs(5), accept).await.expect("the connection has waited");
     });
+}
+
+/// As many as like may wait on one socket, and nobody is asked again before there is something.
+#[test]
+fn hundreds_wait_for_one_listener_and_its_thread_sleeps() {
+    const WAITERS: usize = 300;
+    with_host(|host| async move {
+        let (listener, addr) = super::listen(host).await;
+        let (listener, polls) = (Rc::new(listener), Rc::new(Cell::new(0)));
+        let tasks: Vec<_> = (0..WAITERS)
+            .map(|_| {
+                let (listener, polls) = (Rc::clone(&listener), Rc::clone(&polls));
+                crate::spawn(async move {
+                    let mut accept = pin!(listener.accept());
+                    let counted = poll_fn(|cx| {
+                        polls.set(polls.get() + 1);
+                        accept.as_mut().poll(cx)
+                    });
+                    counted.await.unwrap()
+                })
+            })
+            .collect();
+        sleep(Duration::from_millis(50)).await;
+        assert!(polls.get() <= 2 * WAITERS, "{} polls", polls.get());
+        let clients = future::join_all((0..WAITERS).map(|_| TcpStream::connect(addr)));
+        let accepted = async {
+            for task in tasks {
+                task.await.unwrap();
+            }
+        };
+        let (clients, ()) = timeout(Duration::from_secs(20), future::join(clients, accepted)).await.unwrap();
+        assert!(clients.iter().all(Result::is_ok));
+    });
+}
+
+#[test]
+fn with_every_model_urgent_data_is_not_told() {
+    run(|_, server| async move {
+        let (stream, _peer) = connected(server).await;
+        let error = timeout(Duration::from_secs(5), stream.urgent()).await.expect("an answer").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    });
+}
+
+/// What has delivered everything holds no descriptor until its time is over, nor does what the peer goes on sending to.
+#[test]
+fn one_that_lingers_is_let_go_of_when_it_need_not_any_more() {
+    for sends_on in [false, true] {
+        let runtime = Runtime::builder().device(DeviceSpec::Kernel).build().unwrap();
+        let data = pattern(super::MORE_THAN_BUFFERS);
+        runtime.block_on(async {
+            let (mut stream, mut peer) = connected(runtime.host()).await;
+            stream.set_linger(Some(Duration::from_secs(3600))).unwrap();
+            while timeout(Duration::from_millis(20), stream.write(&data)).await.is_ok() {}
+            drop(stream);
+            sleep(Duration::from_millis(1)).await;
+            let lingers = || runtime.reactor.deadline().is_some();
+            assert!(lingers(), "it waits for its reader");
+            let is_let_go = async {
+                while lingers() {
+                    sleep(Duration::from_millis(10)).await;
+                }
+            };
+            let mut received = Vec::new();
+            let read = async {
+                if sends_on {
+                    peer.write_all(b"more").await.unwrap();
+                    is_let_go.await;
+                    return peer.read_to_end(&mut received).await;
+                }
+                let read = peer.read_to_end(&mut received).await;
+                is_let_go.await;
+                read
+            };
+            let read = timeout(Duration::from_secs(20), read).await.expect("it lingers on");
+            assert_eq!(read.err().map(|error| error.kind()), sends_on.then_some(ErrorKind::ConnectionReset));
+        });
+    }
 }
 
 /// What was read is no reason to reset, also where a message about it would not have been worth it yet.

@@ -105,6 +105,35 @@ fn a_foreign_executor_is_woken_while_the_owner_waits() {
     }
 }
 
+/// Building it turned it, until it was known that the addresses are nobody else's.
+#[test]
+fn the_thread_that_has_built_a_runtime_may_wait_by_other_means() {
+    for model in APART {
+        let mut config = Config::default();
+        config.dad_transmits = Some(1);
+        let runtime = runtime_with(model, config);
+        let (server, client) = server_and_client(&runtime);
+        let (done, is_done) = channel();
+        // Should nothing wake this thread, the other one does, and not before.
+        let owner = thread::current();
+        let rescue = thread::spawn(move || {
+            let is_stuck = is_done.recv_timeout(Duration::from_secs(10)).is_err();
+            owner.unpark();
+            is_stuck
+        });
+        futures_executor(async {
+            let listener = server.scope(TcpListener::bind("0.0.0.0:7")).await.unwrap();
+            let connect = client.scope(TcpStream::connect((SERVER, 7)));
+            let (stream, accepted) = future::join(connect, listener.accept()).await;
+            let (mut stream, (mut peer, _)) = (stream.unwrap(), accepted.unwrap());
+            stream.write_all(b"ping").await.unwrap();
+            peer.read_exact(&mut [0; 4]).await.unwrap();
+        });
+        let _ = done.send(());
+        assert!(!rescue.join().unwrap(), "{model}: nobody delivered");
+    }
+}
+
 /// Bytes that are looked at and never taken are always there: as those of a peer that is quicker than its reader.
 #[test]
 fn whoever_always_finds_something_lets_others_run() {

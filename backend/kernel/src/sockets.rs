@@ -230,19 +230,24 @@ impl Sockets {
         if !self.watch.is_replaceable() {
             return Err(error);
         }
-        self.watch = Watch::epoll()?;
+        let mut watch = Watch::epoll()?;
         for (index, slot) in self.slots.iter().enumerate() {
             let key = Key { index: index as u32, generation: slot.generation };
             for (which, source) in slot.socket.iter().flat_map(named) {
-                self.watch.add(source.fd(), key.name(which), true)?;
+                watch.add(source.fd(), key.name(which), true)?;
             }
         }
+        self.watch = watch;
         Ok(())
     }
 
     fn watch(&mut self, key: Key, socket: &Socket) -> io::Result<()> {
         for (which, source) in named(socket) {
             if let Err(error) = self.watch.add(source.fd(), key.name(which), socket.holds_port()) {
+                // What holds a port is epoll's already, which has no room for it.
+                if socket.holds_port() {
+                    return Err(error);
+                }
                 self.fall_back(error)?;
                 // What came before went to the set that is gone, and a new socket is not among those that were moved.
                 return named(socket)
@@ -381,6 +386,18 @@ impl Sockets {
         Ok(false)
     }
 
+    /// The same of datagrams. Those of port 0 get a port that is free.
+    fn has_udp_at(&self, addr: SocketAddr) -> io::Result<bool> {
+        for socket in self.sockets() {
+            let Socket::Udp(udp) = socket else { continue };
+            let other = udp.local_addr()?;
+            if other.port() == addr.port() && overlap(other.ip(), addr.ip()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Takes a connection if one waits, and says who made it.
     ///
     /// # Errors
@@ -395,6 +412,9 @@ impl Sockets {
     /// # Errors
     /// As [`listen`](Sockets::listen).
     pub fn bind(&mut self, addr: SocketAddr) -> io::Result<Key> {
+        if self.shares_ports && self.has_udp_at(addr)? {
+            return Err(Errno::ADDRINUSE.into());
+        }
         let udp = Udp::bind(addr, self.shares_ports)?;
         self.insert(Socket::Udp(udp))
     }

@@ -99,12 +99,26 @@ impl Lingering {
         self.time
     }
 
+    /// Whether there is nothing left to linger for: all was delivered, or the peer sends on, which nobody reads.
+    pub fn is_over(&self) -> bool {
+        has_delivered(self.fd.as_fd()) || has_unread(self.fd.as_fd())
+    }
+
     /// The time is over: resets the connection if there is still something to deliver.
-    pub fn end(self) {
-        if sys::unacknowledged(self.fd.as_fd()).is_ok_and(|len| len > 0) {
+    pub fn end(&self) {
+        if !has_delivered(self.fd.as_fd()) {
             reset(self.fd.as_fd());
         }
     }
+}
+
+/// One that cannot be asked has nothing left.
+fn has_delivered(fd: BorrowedFd<'_>) -> bool {
+    !sys::unacknowledged(fd).is_ok_and(|len| len > 0)
+}
+
+fn has_unread(fd: BorrowedFd<'_>) -> bool {
+    rustix::io::ioctl_fionread(fd).is_ok_and(|len| len > 0)
 }
 
 /// Sends a reset. A connection that is gone already needs none.
@@ -126,6 +140,7 @@ impl Tcp {
         let remote = address::canonical(remote);
         let fd = address::open(address::family(remote), SocketType::STREAM, None)?;
         congestion.map_or(Ok(()), |name| set_congestion(fd.as_fd(), name))?;
+        sockopt::set_socket_oobinline(&fd, true)?;
         if let Some(local) = local {
             // An earlier connection from there in TIME-WAIT is no obstacle.
             sockopt::set_socket_reuseaddr(&fd, true)?;
@@ -192,14 +207,15 @@ impl Tcp {
         reset(self.source.fd());
     }
 
-    /// Closes it. Returns what is to be ended later, if it was told to linger.
+    /// Closes it. Returns what is to be dropped later, if it was told to linger. What is unread makes it a reset at once
+    /// (RFC 9293 §3.6.1).
     pub fn close(self) -> Option<Lingering> {
         let time = self.linger?;
         if time.is_zero() {
             self.source.with_reset();
             return None;
         }
-        let is_done = sys::unacknowledged(self.source.fd()).is_ok_and(|len| len == 0);
+        let is_done = has_delivered(self.source.fd()) || has_unread(self.source.fd());
         if is_done || rustix::net::shutdown(self.source.fd(), Shutdown::Write).is_err() {
             return None;
         }
@@ -523,6 +539,8 @@ impl Listener {
         congestion.map_or(Ok(()), |name| set_congestion(fd.as_fd(), name))?;
         // Connections of an earlier server in TIME-WAIT are no obstacle; another listener still is.
         sockopt::set_socket_reuseaddr(&fd, true)?;
+        // Connections have it from their listener.
+        sockopt::set_socket_oobinline(&fd, true)?;
         if shares_port {
             sockopt::set_socket_reuseport(&fd, true)?;
         }

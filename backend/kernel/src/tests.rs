@@ -129,7 +129,7 @@ fn urgent_data_does_not_stall_the_reader() {
             send(&fd, bytes, flags).unwrap();
         }
         let (mut received, mut buf) = (Vec::new(), [0; 64]);
-        while received != b"abcde" {
+        while received != b"abc!de" {
             let len = wait(&mut sockets, |sockets| sockets.tcp(server)?.read(&mut buf)).unwrap();
             received.extend_from_slice(&buf[..len]);
         }
@@ -196,6 +196,18 @@ fn the_peer_of_one_that_lingers_for_nothing_is_reset() {
 }
 
 #[test]
+fn one_with_unread_data_does_not_linger() {
+    for mut sockets in tables() {
+        let (client, server) = connected(&mut sockets);
+        while sockets.tcp(client).unwrap().write(&[7; 65_536]).is_ready() {}
+        assert!(sockets.tcp(server).unwrap().write(b"unread").is_ready());
+        sockets.tcp(client).unwrap().set_linger(Some(Duration::from_secs(3600)));
+        let Some(Socket::Tcp(tcp)) = sockets.remove(client) else { panic!("a connection") };
+        assert!(tcp.close().is_none());
+    }
+}
+
+#[test]
 fn the_peer_of_one_that_lingers_too_long_is_reset() {
     for mut sockets in tables() {
         let (client, server) = connected(&mut sockets);
@@ -203,7 +215,7 @@ fn the_peer_of_one_that_lingers_too_long_is_reset() {
         sockets.tcp(client).unwrap().set_linger(Some(Duration::from_secs(1)));
         let Some(Socket::Tcp(tcp)) = sockets.remove(client) else { panic!("a connection") };
         let lingering = tcp.close().expect("it has something to deliver");
-        assert_eq!(lingering.time(), Duration::from_secs(1));
+        assert_eq!((lingering.time(), lingering.is_over()), (Duration::from_secs(1), false));
         lingering.end();
         let mut buf = vec![0; 1 << 20];
         let error = loop {
@@ -250,6 +262,14 @@ fn a_port_that_the_system_chooses_is_nobody_elses() {
     let key = one.bind(localhost()).unwrap();
     let chosen = one.udp(key).unwrap().local_addr().unwrap();
     assert!(other.bind(chosen).is_ok(), "whoever asks for it by name shares it");
+    let everywhere = (Ipv4Addr::UNSPECIFIED, chosen.port()).into();
+    for taken in [chosen, everywhere] {
+        assert_eq!(
+            one.bind(taken).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse,
+            "on one core only one has it"
+        );
+    }
 }
 
 /// Also before the set has ever been asked, when the socket's first change is still on its way.
