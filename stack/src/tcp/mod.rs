@@ -52,6 +52,7 @@ mod send_queue;
 mod socket;
 mod state;
 mod stateless;
+mod stuck;
 mod syn_sent;
 mod time_wait;
 mod timers;
@@ -80,6 +81,7 @@ use self::ports::Ports;
 use self::pressure::Pressure;
 use self::segment::{Reply, Segment, Stop};
 use self::segment_arrives::Context;
+use self::stuck::Watch;
 use self::time_wait::{Arrival, TimeWait, TimeWaits};
 use crate::config::Config;
 use crate::counters::{Count, Counters, Drop};
@@ -125,8 +127,8 @@ pub(crate) struct Tcp<F> {
     /// When some writers could have a segment although too much is held, and what was held then.
     spared_at: Instant,
     spared_at_len: usize,
-    /// Where the search for a connection to abort goes on, should it come to that.
-    look_at: u32,
+    /// Who may have to go, should it come to that.
+    watch: Watch,
     /// Of the account of buffers, what datagrams take.
     datagrams_len: usize,
     replies: VecDeque<Reply>,
@@ -159,7 +161,7 @@ impl<F: Frame> Tcp<F> {
             can_feed: false,
             spared_at: now,
             spared_at_len: 0,
-            look_at: 0,
+            watch: Watch::default(),
             datagrams_len: 0,
             replies: VecDeque::new(),
             lost_replies_count: 0,
@@ -268,6 +270,7 @@ impl<F: Frame> Tcp<F> {
             Ok(()) => Ok(()),
             Err(Stop::Drop(Drop::TcpClose)) if !self.connections_has(index) => Ok(()),
             Err(Stop::Drop(reason)) => Err(reason),
+            Err(Stop::Reset(_)) if !self.connections_has(index) => Err(Drop::TcpClose),
             Err(Stop::Reset(_)) => Err(Drop::TcpFlags),
         }
     }

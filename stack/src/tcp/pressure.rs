@@ -16,11 +16,9 @@ use hayase_time::Instant;
 
 use super::Tcp;
 use super::connection::{Connection, Listed, Place};
-use super::segment::Reply;
 use crate::config::Config;
 use crate::counters::{Count, Counters, Drop};
 use crate::egress::Egress;
-use crate::error::Error;
 use crate::slab::Slab;
 use crate::socket::Ready;
 
@@ -85,11 +83,7 @@ impl Pressure {
 }
 
 /// Connections that are looked at, for one segment, for what they could let go of.
-const LOOKS_MAX: usize = 16;
-
-/// Doublings of the timeout after which a peer is one that takes nothing: three seconds from 0.2 s on. One timeout is loss, and a
-/// window is shut for a while where a reader is slow.
-const STUCK_BACKOFF: u8 = 4;
+pub(super) const LOOKS_MAX: usize = 16;
 
 /// So many places of a line are not worth a look at whether who stood there still does.
 const LINE_LEN_MIN: usize = 64;
@@ -256,29 +250,6 @@ impl<F: Frame> Tcp<F> {
         }
     }
 
-    /// Of some connections whose peers take nothing, the one that holds most is aborted (Linux's `tcp_check_oom`). Their
-    /// patience never ends as long as they answer every probe of a window that they keep shut (MUST-36).
-    #[cold]
-    fn abort_stuck(&mut self, now: Instant, config: &Config, counters: &mut Counters) {
-        let mut worst = (0, None);
-        for _ in 0..LOOKS_MAX {
-            let index = self.look_at;
-            self.look_at = if index + 1 < self.connections.slot_count() { index + 1 } else { 0 };
-            if let Some(connection) = self.connections.get(index).filter(|c| c.is_stuck())
-                && connection.memory_len() > worst.0
-            {
-                worst = (connection.memory_len(), Some(index));
-            }
-        }
-        let Some(index) = worst.1 else { return };
-        let Some(connection) = self.connections.get_mut(index) else { return };
-        let reset = Reply::reset(connection.tuple, connection.bare_seq(), Some(connection.rcv_nxt));
-        connection.enter_closed(Some(Error::ConnectionAborted));
-        counters.count(Count::AbortOnMemory);
-        self.reply(reset);
-        self.settle(index, now, config);
-    }
-
     #[cold]
     fn relieve(&mut self, config: &Config, counters: &mut Counters) {
         for _ in 0..LOOKS_MAX {
@@ -347,12 +318,6 @@ fn tidy<F: Frame>(
 }
 
 impl<F: Frame> Connection<F> {
-    /// Whether something has waited for some seconds for a peer that does not acknowledge, or whose window has no room: the
-    /// timer ran out for it, or its window was probed, time and again.
-    fn is_stuck(&self) -> bool {
-        !self.send.is_empty() && self.backoff >= STUCK_BACKOFF
-    }
-
     /// Lets go of what waits out of order, the highest first, down to so many bytes of buffers. Returns how many segments
     /// that were. The peer may have been told that they are here: it sends them again all the same (RFC 2018 §8).
     fn prune_out_of_order(&mut self, memory_len: usize) -> u64 {

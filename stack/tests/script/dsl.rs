@@ -232,6 +232,16 @@ pub(crate) struct Script {
     pub(crate) is_one_of_many: bool,
 }
 
+/// How far one of several conversations has come.
+#[derive(Default)]
+pub(crate) struct Talk {
+    port: u16,
+    isns: (u32, Option<u32>),
+    ts_echo: Option<u32>,
+    id: Option<TcpId>,
+    reached: (u32, u32, u32, u32),
+}
+
 impl Script {
     /// A listener on port 80; nothing happened yet.
     pub(crate) fn listening() -> Script {
@@ -353,6 +363,21 @@ impl Script {
     /// Takes up again a connection whose SYN-ACK had this sequence number.
     pub(crate) fn resume(&mut self, stack_isn: u32) {
         self.stack_isn = Some(stack_isn);
+    }
+
+    /// Goes on with another conversation, and keeps this one in its place.
+    pub(crate) fn switch(&mut self, other: &mut Talk) {
+        let mut own = Talk {
+            port: self.peer_addr.port(),
+            isns: (self.peer_isn, self.stack_isn),
+            ts_echo: self.ts_echo,
+            id: self.id,
+            reached: (self.nxt, self.seen, self.written, self.read),
+        };
+        std::mem::swap(&mut own, other);
+        self.peer_addr.set_port(own.port);
+        ((self.peer_isn, self.stack_isn), self.ts_echo, self.id) = (own.isns, own.ts_echo, own.id);
+        (self.nxt, self.seen, self.written, self.read) = own.reached;
     }
 
     // The peer

@@ -8,7 +8,7 @@ use hayase_device::heap::PoolConfig;
 use hayase_stack::{Config, Count, Drop, Ready, State, TcpId};
 
 use crate::codec;
-use crate::dsl::{Script, ack, data, fin, modern_syn, rst};
+use crate::dsl::{Script, Segment, Talk, ack, data, fin, modern_syn, rst};
 use crate::host::{Host, PEER_V4, STACK_V4, ms};
 
 /// Buffers of the device. What sockets hold for long is half of that.
@@ -191,6 +191,65 @@ fn who_holds_all_buffers_with_a_shut_window_makes_way() {
     }
     assert!(heard >= 9, "{heard} of 10 were heard");
     assert!(count(&t, Count::AbortOnMemory) > 0);
+}
+
+/// Seventy peers, of whom each says this before he is sent anything, and this in each tenth of a second from then on. Are others
+/// heard after five seconds?
+fn who_holds_all_buffers(first: Segment, says: impl Fn(&Script, u32) -> Segment) {
+    let mut t = listening();
+    t.is_one_of_many = true;
+    let mut talks = Vec::new();
+    for number in 0..70 {
+        t = another(t, number).0;
+        t.peer(first.clone());
+        let mut talk = Talk::default();
+        t.switch(&mut talk);
+        talks.push(talk);
+    }
+    let mut heard = 0;
+    for round in 1..60 {
+        for talk in &mut talks {
+            t.switch(talk);
+            if t.state() == State::Established {
+                // Whoever finds room says more.
+                let _ = t.try_write(1000);
+                t.drain();
+                let segment = says(&t, round);
+                t.peer(segment);
+                t.drain();
+            }
+            t.switch(talk);
+        }
+        t.wait(ms(100));
+        t.drain();
+        if round >= 50 {
+            t = another(t, 200 + round).0;
+            t.peer(data(1..1001));
+            t.drain();
+            heard += usize::from(t.read_some(1000).is_ready());
+            t.close();
+        }
+    }
+    assert!(heard >= 8, "{heard} of 10 were heard");
+    assert!(count(&t, Count::AbortOnMemory) > 0);
+}
+
+/// The windows are wide open, and no timer tells of it.
+#[test]
+fn who_takes_a_byte_now_and_then_makes_way() {
+    who_holds_all_buffers(ack(1), |t, round| ack(t.seen.min(1 + round)));
+}
+
+/// Each time that it opens, a timeout begins anew.
+#[test]
+fn who_opens_and_shuts_his_window_makes_way() {
+    who_holds_all_buffers(ack(1), |_, round| if round % 2 == 0 { ack(1) } else { ack(1).window(0) });
+}
+
+/// Each byte that he takes is measured, and ends the back-off.
+#[test]
+fn whose_window_has_room_for_a_byte_makes_way() {
+    who_holds_all_buffers(ack(1).window(1), |t, _| ack(t.seen).window(1));
 }
 
 /// Datagrams that nobody reads are in the same account.
