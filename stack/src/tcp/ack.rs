@@ -8,6 +8,7 @@ use super::congestion::Ack;
 use super::connection::{Connection, LossTimer};
 use super::info::DeliveryRate;
 use super::loss::Report;
+use super::rack::Answer;
 use super::segment::Segment;
 use super::segment_arrives::Context;
 use crate::config::Config;
@@ -111,11 +112,13 @@ impl<F: Frame> Connection<F> {
     pub(super) fn advance(&mut self, ack: Seq, echo: Option<u32>, now: Instant, config: &Config) {
         let acked = ack - self.snd_una;
         let was_limited = self.fills_window();
-        let sent_at = self.recovery.deliver(self.snd_una, ack, now, &self.rtt);
+        let echo_age_ms = echo.filter(|_| self.timestamps_ok).map(|echo| self.ts_now(now).wrapping_sub(echo));
+        let min_rtt_us = self.rtt.min_us();
+        let sent_at = self.recovery.deliver(self.snd_una, ack, || Answer { now, min_rtt_us, echo_age_ms });
         self.snd_una = ack;
         self.tally.bytes_acked += u64::from(acked);
         self.send.acknowledge(ack);
-        self.measure(sent_at, echo, now);
+        self.measure(sent_at, echo_age_ms, now);
         if was_limited || !self.recovery.is_open() {
             self.move_window(acked, was_limited, sent_at, now);
         } else {
@@ -177,17 +180,16 @@ impl<F: Frame> Connection<F> {
     /// A round-trip sample: of when the segment left, or, where that was sent twice, of the timestamp that came back
     /// (RFC 7323 §4: an echoed timestamp is of the segment that was received).
     #[inline]
-    fn measure(&mut self, sent_at: Option<Instant>, echo: Option<u32>, now: Instant) {
+    fn measure(&mut self, sent_at: Option<Instant>, echo_age_ms: Option<u32>, now: Instant) {
         match sent_at {
             Some(sent_at) => self.take_sample(now.micros_since(sent_at)),
-            None => self.measure_by_echo(echo, now),
+            None => self.measure_by_echo(echo_age_ms),
         }
     }
 
     #[cold]
-    fn measure_by_echo(&mut self, echo: Option<u32>, now: Instant) {
-        if let Some(echo) = echo.filter(|_| self.timestamps_ok) {
-            let millis = self.ts_now(now).wrapping_sub(echo);
+    fn measure_by_echo(&mut self, age_ms: Option<u32>) {
+        if let Some(millis) = age_ms {
             self.take_sample(u64::from(millis) * 1000);
         }
     }

@@ -5,6 +5,7 @@ use hayase_device::Frame;
 use hayase_time::Instant;
 
 use super::connection::{Connection, LossTimer};
+use super::rack::Answer;
 use super::segment::Segment;
 use super::segment_arrives::Context;
 use super::undo::Undo;
@@ -34,10 +35,10 @@ impl<F: Frame> Connection<F> {
         let blocks = segment.header.options.sack.as_slice();
         let Some((first, rest)) = blocks.split_first().filter(|_| self.sack_ok) else { return (0, None) };
         let dsack = self.is_dsack(*first, rest).then_some(*first);
-        let (una, min_rtt_us) = (self.snd_una, self.rtt.min_us());
+        let una = self.snd_una;
+        let answer = Answer { now, min_rtt_us: self.rtt.min_us(), echo_age_ms: None };
         let blocks = segment.header.options.sack.sorted_from(una);
-        let news =
-            blocks.as_slice().iter().map(|block| self.recovery.sack(*block, una, now, min_rtt_us)).sum();
+        let news = blocks.as_slice().iter().map(|block| self.recovery.sack(*block, una, answer)).sum();
         (news, dsack)
     }
 

@@ -462,7 +462,9 @@ impl<F: Frame> Connection<F> {
     {
         let plan = Plan { seq: self.snd_nxt, len: 1, fin: false, retransmission: false };
         // Without a buffer there is no probe; the timer comes again.
-        let _: Output = self.send_segment(plan, egress, config);
+        if self.send_segment(plan, egress, config) == Output::Done {
+            egress.counters.count(Count::WinProbe);
+        }
         self.recovery.flight.distrust_last();
         self.arm_timeout(egress.now, config);
     }
@@ -489,13 +491,17 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        while self.duplicates_owed > 0 {
+        loop {
             if self.send_ack(egress) == Output::Blocked {
+                // Those before it have settled the debt, and it is still owed.
+                self.ack_debt = AckDebt::Now;
                 return Output::Blocked;
+            }
+            if self.duplicates_owed == 0 {
+                return Output::Done;
             }
             self.duplicates_owed -= 1;
         }
-        self.send_ack(egress)
     }
 
     fn send_ack<D>(&mut self, egress: &mut Egress<'_, F, D>) -> Output

@@ -38,6 +38,26 @@ pub(super) struct Path {
     pub(super) is_urgent: bool,
 }
 
+/// An acknowledgement, and what it says of when that left which it answers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer {
+    pub(super) now: Instant,
+    pub(super) min_rtt_us: u32,
+    /// Milliseconds since the timestamp that it echoes. Only where it moves SND.UNA: what arrives behind a hole is not echoed
+    /// (RFC 7323 §4.3).
+    pub(super) echo_age_ms: Option<u32>,
+}
+
+impl Answer {
+    /// Step 2: whether, what went again last so long ago, an earlier transmission is answered: sooner than the path allows, or
+    /// by a timestamp from before.
+    fn is_of_an_earlier(&self, rtt_ns: u64) -> bool {
+        // Both ends of an age are cut to whole milliseconds.
+        let is_older = |age: u32| u64::from(age.saturating_sub(1)) * 1_000_000 > rtt_ns;
+        rtt_ns < u64::from(self.min_rtt_us) * 1000 || self.echo_age_ms.is_some_and(is_older)
+    }
+}
+
 impl Rack {
     pub(super) fn new(una: Seq) -> Rack {
         Rack {
@@ -53,15 +73,14 @@ impl Rack {
     }
 
     /// Steps 2 and 3: something was delivered. In one acknowledgement, lower sequence numbers come first.
-    pub(super) fn delivered(&mut self, run: &Run, now: Instant, min_rtt_us: u32) {
+    pub(super) fn delivered(&mut self, run: &Run, answer: Answer) {
         if run.end.at_or_after(self.fack) {
             self.fack = run.end;
         } else if !run.ambiguous {
             self.reord_seen = self.reord_seen.saturating_add(1);
         }
-        let rtt_ns = now.nanos_since(run.sent_at);
-        // Sooner than the path allows: this answers an earlier transmission.
-        if run.ambiguous && rtt_ns < u64::from(min_rtt_us) * 1000 {
+        let rtt_ns = answer.now.nanos_since(run.sent_at);
+        if run.ambiguous && answer.is_of_an_earlier(rtt_ns) {
             return;
         }
         self.rtt_ns = rtt_ns;
@@ -144,7 +163,7 @@ mod tests {
         let now = Instant::from_millis(39 + u64::from(sacked.end));
         let mut board = Scoreboard::new(&mut flight, &mut account, Seq(0));
         board.sack((Seq(sacked.start * 1000), Seq(sacked.end * 1000)), |run, _| {
-            rack.delivered(run, now, 40_000);
+            rack.delivered(run, Answer { now, min_rtt_us: 40_000, echo_age_ms: None });
         });
         rack.detect(&mut board, Path { is_urgent: urgent, ..PATH }, Instant::from_millis(millis), |_, _| {})
     }

@@ -15,7 +15,7 @@ use super::flight::{Account, DUP_THRESH, Fate, Flight, Run, Scoreboard};
 use super::frto::Frto;
 use super::info::CaState;
 use super::prr::Prr;
-use super::rack::{Path, Rack};
+use super::rack::{Answer, Path, Rack};
 use super::rate::Sampler;
 use super::rtt::Rtt;
 use super::tlp::Probe;
@@ -111,12 +111,11 @@ impl Unjudged {
 fn note_delivered(
     (rack, sampler): (&mut Rack, &mut Option<Box<Sampler>>),
     (run, len): (&Run, u32),
-    now: Instant,
-    min_rtt_us: u32,
+    answer: Answer,
 ) {
-    rack.delivered(run, now, min_rtt_us);
+    rack.delivered(run, answer);
     if let Some(sampler) = sampler {
-        sampler.on_delivered(run, len, now);
+        sampler.on_delivered(run, len, answer.now);
     }
 }
 
@@ -231,11 +230,11 @@ impl Recovery {
     /// Everything from `una` to `ack` was delivered. Returns when the oldest of the news was sent, if all of it was sent
     /// just once (Karn).
     #[inline(always)]
-    pub(super) fn deliver(&mut self, una: Seq, ack: Seq, now: Instant, rtt: &Rtt) -> Option<Instant> {
+    pub(super) fn deliver(&mut self, una: Seq, ack: Seq, answer: impl FnOnce() -> Answer) -> Option<Instant> {
         if let Some(sent_at) = self.deliver_sole(ack) {
             return Some(sent_at);
         }
-        self.deliver_runs(una, ack, now, rtt.min_us())
+        self.deliver_runs(una, ack, answer())
     }
 
     /// The same where just one stretch is outstanding, sent once, and nothing ever went wrong: all of it was delivered.
@@ -249,7 +248,7 @@ impl Recovery {
     }
 
     #[inline(never)]
-    fn deliver_runs(&mut self, una: Seq, ack: Seq, now: Instant, min_rtt_us: u32) -> Option<Instant> {
+    fn deliver_runs(&mut self, una: Seq, ack: Seq, answer: Answer) -> Option<Instant> {
         let repair = &mut self.repair;
         let (mut oldest, mut is_ambiguous) = (None, false);
         self.flight.acknowledge(una, ack, |run, len| {
@@ -260,18 +259,18 @@ impl Recovery {
             let Some(Repair { account, rack, sampler, .. }) = repair.as_deref_mut() else { return };
             account.settle(run, len);
             if run.fate != Fate::Sacked {
-                note_delivered((rack, sampler), (run, len), now, min_rtt_us);
+                note_delivered((rack, sampler), (run, len), answer);
             }
         });
         oldest.filter(|_| !is_ambiguous)
     }
 
     /// The peer reports that it holds a block. Returns how many bytes of it are news.
-    pub(super) fn sack(&mut self, block: (Seq, Seq), una: Seq, now: Instant, min_rtt_us: u32) -> u32 {
+    pub(super) fn sack(&mut self, block: (Seq, Seq), una: Seq, answer: Answer) -> u32 {
         self.trouble(una);
         let Some(Repair { account, rack, sampler, .. }) = self.repair.as_deref_mut() else { return 0 };
         Scoreboard::new(&mut self.flight, account, una).sack(block, |run, len| {
-            note_delivered((rack, sampler), (run, len), now, min_rtt_us);
+            note_delivered((rack, sampler), (run, len), answer);
         })
     }
 
@@ -416,7 +415,11 @@ impl Recovery {
         let repair = self.trouble(una);
         if was_open {
             (repair.recover, repair.dup_acks, repair.doubts) = (nxt, 0, true);
-            (repair.undo, repair.frto, repair.probe) = (None, None, None);
+            (repair.undo, repair.probe) = (None, None);
+        }
+        // What the answer tells of a timeout would have to come from new data, which has no room: the byte that asks goes again.
+        repair.frto = None;
+        if was_open {
             self.phase = Phase::Loss;
         }
         let Some(Repair { account, .. }) = self.repair.as_deref_mut() else { return };
@@ -534,6 +537,10 @@ mod tests {
         rtt
     }
 
+    fn answer(now: Instant) -> Answer {
+        Answer { now, min_rtt_us: known_path().min_us(), echo_age_ms: None }
+    }
+
     fn enter_fast(recovery: &mut Recovery, una: Seq) {
         assert!(recovery.must_enter());
         recovery.enter_fast(una, una + 10_000, Undo::new(10_000, 20_000, una..una + 10_000));
@@ -543,7 +550,7 @@ mod tests {
     fn sack_sends_every_hole_once_and_nothing_that_arrived() {
         let (mut recovery, now) = (ten(true), Instant::from_millis(40));
         for block in [(1000, 3000), (4000, 7000)] {
-            recovery.sack((Seq(block.0), Seq(block.1)), Seq(0), now, 40_000);
+            recovery.sack((Seq(block.0), Seq(block.1)), Seq(0), answer(now));
         }
         assert_eq!(recovery.detect(Seq(0), MSS, &known_path(), now), (2000, 0));
         enter_fast(&mut recovery, Seq(0));
@@ -554,21 +561,21 @@ mod tests {
         recovery.on_retransmit(Seq(0), Seq(3000)..Seq(4000), None, now);
         assert_eq!(recovery.next_lost(Seq(0), u32::MAX), None, "7000.. has nothing above it");
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 5000);
-        recovery.deliver(Seq(0), Seq(10_000), now, &known_path());
+        recovery.deliver(Seq(0), Seq(10_000), || answer(now));
         assert!(recovery.on_ack(Seq(10_000), 10_000, MSS) && recovery.is_quiet());
     }
 
     #[test]
     fn a_retransmission_that_is_lost_is_found_by_what_was_sent_after_it() {
         let (mut recovery, rtt) = (ten(true), known_path());
-        recovery.sack((Seq(1000), Seq(5000)), Seq(0), Instant::from_millis(40), 40_000);
+        recovery.sack((Seq(1000), Seq(5000)), Seq(0), answer(Instant::from_millis(40)));
         recovery.detect(Seq(0), MSS, &rtt, Instant::from_millis(40));
         enter_fast(&mut recovery, Seq(0));
         recovery.on_retransmit(Seq(0), Seq(0)..Seq(1000), None, Instant::from_millis(40));
         recovery.flight.send(Seq(11_000), Instant::from_millis(41));
-        recovery.sack((Seq(5000), Seq(10_000)), Seq(0), Instant::from_millis(42), 40_000);
+        recovery.sack((Seq(5000), Seq(10_000)), Seq(0), answer(Instant::from_millis(42)));
         assert_eq!(recovery.detect(Seq(0), MSS, &rtt, Instant::from_millis(42)).0, 0, "still on its way");
-        recovery.sack((Seq(10_000), Seq(11_000)), Seq(0), Instant::from_millis(81), 40_000);
+        recovery.sack((Seq(10_000), Seq(11_000)), Seq(0), answer(Instant::from_millis(81)));
         assert_eq!(recovery.detect(Seq(0), MSS, &rtt, Instant::from_millis(81)), (1000, 0));
         assert_eq!(recovery.next_lost(Seq(0), u32::MAX), Some((Seq(0), Seq(1000))));
     }
@@ -579,9 +586,9 @@ mod tests {
         let (mut recovery, rtt, at) = (Recovery::new(), known_path(), Instant::from_millis);
         (1..=3).for_each(|n| recovery.flight.send(Seq(n * 1000), at(n.into())));
         recovery.on_retransmit(Seq(0), Seq(2000)..Seq(3000), None, at(60));
-        recovery.deliver(Seq(0), Seq(3000), at(100), &rtt);
+        recovery.deliver(Seq(0), Seq(3000), || answer(at(100)));
         recovery.flight.send(Seq(7000), at(101));
-        recovery.sack((Seq(4000), Seq(7000)), Seq(3000), at(141), 40_000);
+        recovery.sack((Seq(4000), Seq(7000)), Seq(3000), answer(at(141)));
         assert_eq!(recovery.detect(Seq(3000), MSS, &rtt, at(141)), (1000, 0), "lost at once");
     }
 
@@ -595,7 +602,7 @@ mod tests {
         recovery.on_retransmit(Seq(0), Seq(0)..Seq(1000), None, now);
         assert_eq!(recovery.next_lost(Seq(0), u32::MAX), None);
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 7000);
-        recovery.deliver(Seq(0), Seq(4000), now, &known_path());
+        recovery.deliver(Seq(0), Seq(4000), || answer(now));
         recovery.on_ack(Seq(4000), 4000, MSS);
         assert_eq!(recovery.next_lost(Seq(4000), u32::MAX), Some((Seq(4000), Seq(5000))));
     }
@@ -603,7 +610,7 @@ mod tests {
     #[test]
     fn after_a_timeout_all_that_did_not_arrive_goes_again() {
         let mut recovery = ten(true);
-        recovery.sack((Seq(5000), Seq(6000)), Seq(0), Instant::ZERO, 0);
+        recovery.sack((Seq(5000), Seq(6000)), Seq(0), Answer { min_rtt_us: 0, ..answer(Instant::ZERO) });
         recovery.enter_loss(Seq(0), Seq(10_000), None, false);
         assert_eq!(recovery.next_lost(Seq(0), u32::MAX), Some((Seq(0), Seq(5000))));
         assert_eq!(recovery.pipe(Seq(0), Seq(10_000), MSS), 0);

@@ -366,7 +366,7 @@ impl<F: Frame> Connection<F> {
         }
         if !self.owned && self.listener.is_none() {
             // Nobody will ever read it (SHLD-3).
-            let reset = Reset { tuple: self.tuple, seq: self.snd_nxt, ack: Some(self.rcv_nxt) };
+            let reset = Reset { tuple: self.tuple, seq: self.bare_seq(), ack: Some(self.rcv_nxt) };
             self.enter_closed(None);
             return Err(Stop::Reset(reset));
         }
@@ -446,7 +446,9 @@ impl<F: Frame> Connection<F> {
                 if self.sack_ok {
                     self.report_duplicate(seq, end);
                 }
-                Err(Stop::Drop(Drop::TcpOldData))
+                // It goes on: a FIN may have been put on what was sent before.
+                cx.counters.drop(Drop::TcpOldData);
+                Ok(())
             }
             Err(_) => Err(Stop::Drop(Drop::TcpOverwindow)),
         }

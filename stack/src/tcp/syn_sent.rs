@@ -6,6 +6,7 @@ use hayase_device::Frame;
 use hayase_time::Instant;
 
 use super::connection::{AckDebt, Connection};
+use super::rack::Answer;
 use super::segment::{Reset, Segment, Stop};
 use super::segment_arrives::{Context, age_stamp};
 use super::state::State;
@@ -68,7 +69,9 @@ impl<F: Frame> Connection<F> {
     }
 
     fn syn_acknowledged(&mut self, ack: Seq, segment: Segment<'_, F>, cx: &mut Context<'_>) {
-        let sent_at = self.recovery.deliver(self.snd_una, ack, cx.now, &self.rtt);
+        let (now, min_rtt_us) = (cx.now, self.rtt.min_us());
+        let answer = || Answer { now, min_rtt_us, echo_age_ms: None };
+        let sent_at = self.recovery.deliver(self.snd_una, ack, answer);
         self.snd_una = ack;
         self.tally.bytes_acked += u64::from(ack - self.iss);
         self.send.acknowledge(ack);

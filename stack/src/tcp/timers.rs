@@ -77,12 +77,14 @@ impl<F: Frame> Connection<F> {
             return;
         }
         if self.flight() > 0 {
-            egress.counters.count(Count::Timeouts);
             self.force = true;
             if self.snd_wnd > 0 {
+                egress.counters.count(Count::Timeouts);
                 self.presume_all_lost(is_repeated, egress.now, egress.counters);
             } else {
-                // The peer shut its window over what is outstanding. Whether it threw that away shows when it opens.
+                // The peer shut its window over what is outstanding, or over the byte that asks whether it opened, which asks
+                // again. Whether it threw that away shows when it opens.
+                egress.counters.count(Count::WinProbe);
                 self.suspect_black_hole(egress.now, egress.counters);
                 self.recovery.doubt(self.snd_una, self.snd_nxt, self.mss);
             }
@@ -129,7 +131,6 @@ impl<F: Frame> Connection<F> {
     where
         D: Device<Frame = F>,
     {
-        egress.counters.count(Count::WinProbe);
         if self.snd_wnd > 0 {
             self.force = true;
         } else {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
 
-use hayase_stack::{Count, Error, Keepalive, State};
+use hayase_stack::{Count, Drop, Error, Keepalive, State};
 
 use crate::codec::{ACK, FIN, RST};
 use crate::dsl::{Script, ack, data, fin, modern_syn, rst, syn, syn_ack};
@@ -415,6 +415,21 @@ fn shld_3_closing_with_unread_data_resets() {
     let got = t.drain().pop().unwrap();
     assert!(got.is(RST) && got.seq == 1, "{got:?}");
     assert!(is_gone(&t));
+}
+
+/// The byte that probes a shut window is beyond what the peer takes, and so would be a reset behind it (RFC 5961 §3.2).
+#[test]
+fn shld_3_the_reset_stands_where_the_peer_takes_it() {
+    let mut t = Script::server();
+    t.peer(ack(1).window(0));
+    t.write(100);
+    let probes = t.wait_any(ms(2000));
+    assert_eq!((probes[0].seq, probes[0].len), (1, 1));
+    t.close();
+    t.peer(data(1..11).ack(1).window(0));
+    let reset = t.drain().into_iter().find(|got| got.is(RST)).expect("nobody reads any more");
+    assert_eq!(reset.seq, 1);
+    assert_eq!(t.host.dropped(Drop::TcpClose), 1);
 }
 
 #[test]

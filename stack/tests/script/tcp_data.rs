@@ -383,6 +383,18 @@ fn must_33_how_much_is_urgent_can_be_asked() {
 
 // FIN
 
+/// Behind a hole, on a segment that is here already: Linux puts it there where it has no memory for one of its own.
+#[test]
+fn a_fin_on_what_was_sent_before_counts_once_the_hole_is_filled() {
+    let mut t = Script::server();
+    t.peer(data(1001..2001));
+    t.peer(data(1001..2001).and_fin());
+    t.drain();
+    t.peer(data(1..1001));
+    assert_eq!(t.drain().last().map(|got| got.ack), Some(2002));
+    assert_eq!((t.read(), t.state()), (2000, State::CloseWait));
+}
+
 #[test]
 fn a_fin_counts_only_in_its_place() {
     let mut t = Script::server();

@@ -56,6 +56,21 @@ fn n1_a_duplicate_after_new_data_says_that_it_was_a_loss() {
     assert_eq!(spurious(&t), 0);
 }
 
+/// The peer shrinks its window over what is to tell: the byte that asks whether it opens goes all the same (MUST-35).
+#[test]
+fn n1_a_window_that_shuts_over_the_question_is_probed() {
+    let mut t = timed_out(20 * MSS);
+    t.peer(ack(1 + MSS));
+    assert_eq!(seqs(&t.drain()), [10, 11]);
+    t.peer(ack(1 + MSS).window(0));
+    t.drain();
+    for _ in 0..3 {
+        let probes = t.wait_any(Duration::from_secs(10));
+        assert!(probes.iter().any(|got| got.len == 1), "{probes:?}");
+        t.peer(ack(1 + MSS).window(0));
+    }
+}
+
 #[test]
 fn n1_a_duplicate_at_once_asks_no_more() {
     let mut t = timed_out(20 * MSS);

@@ -295,6 +295,21 @@ fn whoever_toggles_its_window_for_ever_meets_the_user_timeout() {
     }
 }
 
+/// Also the byte that asks again and again is no loss.
+#[test]
+fn probes_of_a_shut_window_are_no_timeouts() {
+    let mut t = shut_over_a_flight(modern_syn(), 1448);
+    t.peer(ack(10 * 1448 + 1).window(0));
+    t.write(5000);
+    let mut probes = 0;
+    while probes < 6 {
+        probes += t.wait_any(secs(10)).len() as u64;
+        t.peer(ack(10 * 1448 + 1).window(0));
+    }
+    let count = |count| t.host.stack.counters().get(count);
+    assert_eq!((count(Count::WinProbe), count(Count::Timeouts)), (probes, 0));
+}
+
 /// The peer reported what it holds beyond a hole, threw it away when the hole was filled, and shut its window.
 #[test]
 fn must_35_a_window_shut_over_what_was_reported_and_thrown_away_is_probed() {
