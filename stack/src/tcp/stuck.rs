@@ -30,12 +30,21 @@ const WATCH_TIME: Duration = Duration::from_secs(3);
 /// So many are watched at a time.
 const WATCHED_MAX: usize = 1024;
 
-/// Connections that are watched, since when, and what their peers had acknowledged then.
+/// Connections that are watched.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    watched: VecDeque<(u32, Instant, u64)>,
+    watched: VecDeque<Watched>,
     /// Where the search for others goes on.
     look_at: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Watched {
+    index: u32,
+    generation: u32,
+    since: Instant,
+    /// What its peer has acknowledged, in all, once it has taken something.
+    wanted: u64,
 }
 
 impl Watch {
@@ -45,15 +54,14 @@ impl Watch {
         index
     }
 
-    /// One that has been watched for long enough, and what its peer had acknowledged before.
-    fn take_due(&mut self, now: Instant) -> Option<(u32, u64)> {
-        let (index, _, acked) = self.watched.pop_front_if(|(_, since, _)| now >= *since + WATCH_TIME)?;
-        Some((index, acked))
+    /// One that has been watched for long enough.
+    fn take_due(&mut self, now: Instant) -> Option<Watched> {
+        self.watched.pop_front_if(|watched| now >= watched.since + WATCH_TIME)
     }
 
-    fn add(&mut self, index: u32, now: Instant, acked: u64) {
+    fn add(&mut self, watched: Watched) {
         if self.watched.len() < WATCHED_MAX {
-            self.watched.push_back((index, now, acked));
+            self.watched.push_back(watched);
         }
     }
 }
@@ -69,9 +77,9 @@ impl<F: Frame> Tcp<F> {
             }
         };
         for _ in 0..LOOKS_MAX {
-            let Some((index, acked)) = self.watch.take_due(now) else { break };
-            let connection = self.connections.get(index).filter(|c| c.has_taken_nothing(acked));
-            connection.into_iter().for_each(|connection| suspect(connection, index));
+            let Some(Watched { index, generation, wanted, .. }) = self.watch.take_due(now) else { break };
+            let connection = self.connections.get_generation(index, generation);
+            connection.filter(|c| c.tally.bytes_acked < wanted).into_iter().for_each(|c| suspect(c, index));
         }
         for _ in 0..LOOKS_MAX {
             let index = self.watch.next_index(self.connections.slot_count());
@@ -81,7 +89,8 @@ impl<F: Frame> Tcp<F> {
             if connection.backoff >= STUCK_BACKOFF {
                 suspect(connection, index);
             } else {
-                self.watch.add(index, now, connection.tally.bytes_acked);
+                let generation = self.connections.generation(index);
+                self.watch.add(Watched { index, generation, since: now, wanted: connection.wanted() });
             }
         }
         if let Some(index) = worst.1 {
@@ -100,9 +109,8 @@ impl<F: Frame> Tcp<F> {
 }
 
 impl<F: Frame> Connection<F> {
-    /// Whether the peer has taken less than a segment since it had acknowledged so much. One that has acknowledged less than
-    /// that is another, which came since.
-    fn has_taken_nothing(&self, acked: u64) -> bool {
-        !self.send.is_empty() && self.tally.bytes_acked.wrapping_sub(acked) < u64::from(self.mss)
+    /// What the peer has acknowledged, in all, once it has taken a segment of what is held for it, or all that is if that is less.
+    fn wanted(&self) -> u64 {
+        self.tally.bytes_acked + u64::from((self.send.end() - self.snd_una).min(self.mss))
     }
 }
