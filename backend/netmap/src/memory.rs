@@ -113,12 +113,12 @@ impl Memory {
             return Some(buffer);
         }
         let id = self.bare.borrow_mut().pop()?;
-        Some(self.adopt(id))
+        Some(self.adopt(Some(id)))
     }
 
-    /// A handle on a buffer that netmap gave us.
-    pub(crate) fn adopt(self: &Rc<Self>, id: BufferId) -> Rc<Buffer> {
-        Rc::new(Buffer { id: Some(id), lent: Cell::new(0), memory: Rc::clone(self) })
+    /// A handle on a buffer that netmap gave us, or will give us for a slot that is out.
+    pub(crate) fn adopt(self: &Rc<Self>, id: Option<BufferId>) -> Rc<Buffer> {
+        Rc::new(Buffer { id, lent: Cell::new(0), memory: Rc::clone(self) })
     }
 
     /// The device goes: frames that are still out keep the memory, and it keeps no frames.
@@ -132,7 +132,7 @@ impl Memory {
 /// A buffer of netmap's.
 #[derive(Debug)]
 pub struct Buffer {
-    /// Always there, but for the moment in which it is dropped.
+    /// Always there, but for the moment in which it is dropped, and in a slot until that comes back for the first time.
     id: Option<BufferId>,
     /// How many slots of a transmit ring name it, and own it when all handles are gone: more than one if it is sent
     /// again before it was sent.
@@ -149,6 +149,14 @@ impl Buffer {
     #[inline]
     pub(crate) fn id_mut(&mut self) -> Option<&mut BufferId> {
         self.id.as_mut()
+    }
+
+    /// A slot came back with this buffer. What names none leaves us the one that we had.
+    #[inline]
+    pub(crate) fn settle(&mut self, returned: Option<BufferId>) {
+        if returned.is_some() {
+            self.id = returned;
+        }
     }
 
     #[inline]
@@ -169,7 +177,8 @@ impl Buffer {
     /// Sends a buffer home whose last handle is about to go.
     #[inline]
     pub(crate) fn send_home(this: &Rc<Buffer>) {
-        if Rc::strong_count(this) == 1 && this.lent.get() == 0 && this.memory.open.get() {
+        let is_last = Rc::strong_count(this) == 1 && this.lent.get() == 0;
+        if is_last && this.id.is_some() && this.memory.open.get() {
             this.memory.used.borrow_mut().push(Rc::clone(this));
         }
     }

@@ -347,10 +347,9 @@ impl RingView {
         true
     }
 
-    /// The ids of the buffers that a transmit ring was made with. To be called once.
-    pub(crate) fn take_ids(&self) -> io::Result<Vec<BufferId>> {
-        let id = |at| self.region.id(self.slot(at).buf_idx).ok_or_else(|| malformed("a slot's buffer"));
-        (0..self.count).map(id).collect()
+    /// The id of the buffer that a slot of a transmit ring came with. To be called once for each slot that is not out.
+    pub(crate) fn take_id(&self, at: u32) -> io::Result<BufferId> {
+        self.returned(at).ok_or_else(|| malformed("a slot's buffer"))
     }
 
     /// Has a slot name a buffer that stays with us: netmap reads it until the slot comes back.
@@ -362,12 +361,11 @@ impl RingView {
         );
     }
 
-    /// Takes a lent buffer back: on a pipe the peer kept it and gave another one.
+    /// The buffer in place of a lent one: on a pipe the peer kept that and gave another. To be called once each time that a
+    /// slot comes back.
     #[inline]
-    pub(crate) fn settle(&self, at: u32, id: &mut BufferId) {
-        if let Some(returned) = self.region.id(self.slot(at).buf_idx) {
-            *id = returned;
-        }
+    pub(crate) fn returned(&self, at: u32) -> Option<BufferId> {
+        self.region.id(self.slot(at).buf_idx)
     }
 }
 

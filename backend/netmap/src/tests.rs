@@ -392,6 +392,55 @@ fn a_pipe_loses_no_buffer_whatever_is_on_its_way() {
     assert_each_once(&region, pipe.borrow().buffers(), [extra(0), extra(1)].concat());
 }
 
+#[test]
+fn an_end_of_a_pipe_that_comes_again_leaves_alone_what_is_on_its_way() {
+    let options = Options { keeps_buffer: false, ..Options::default() };
+    let (ends, pipe, region, image) = Ends::pipe(options);
+    check_end_that_comes_again(ends.device, ends.peer, || {
+        let kernel = PipeKernel { pipe: Rc::clone(&pipe), end: 0 };
+        device(&image, &region, options, 0, Box::new(kernel))
+    });
+    let extra = |end: usize| Binding::new(&region, &image.bound[end]).expect("a binding").extra();
+    assert_each_once(&region, pipe.borrow().buffers(), [extra(0), extra(1)].concat());
+}
+
+/// What an end has sent when it goes is the other end's. Who opens it again neither takes that for its own, nor loses what
+/// comes back for it.
+fn check_end_that_comes_again(
+    mut device: NetmapDevice,
+    mut peer: NetmapDevice,
+    open_again: impl Fn() -> NetmapDevice,
+) {
+    for round in 0..40 {
+        let held = send_and_receive(&mut device, &mut peer, round);
+        drop(device);
+        device = open_again();
+        // Around the ring and on: every slot is used, and every spare buffer.
+        for _ in 0..device.caps().held_len_max / BUFFER_LEN {
+            drop(send_and_receive(&mut device, &mut peer, 0xff));
+        }
+        for frame in held {
+            assert_eq!(frame.bytes(), [round; 60]);
+        }
+    }
+    assert_eq!((device.in_use(), peer.in_use()), (0, 0));
+}
+
+/// Sends frames of this byte, and returns them as they arrived. They do not come back before the next ones are received.
+fn send_and_receive(device: &mut NetmapDevice, peer: &mut NetmapDevice, byte: u8) -> Vec<NetmapFrame> {
+    for _ in 0..5 {
+        let mut frame = device.alloc(60).expect("a buffer");
+        frame.extend(60).expect("room").fill(byte);
+        device.transmit(frame, TxMeta::default());
+    }
+    device.flush();
+    let mut burst = Burst::new(32);
+    peer.receive(&mut burst);
+    let arrived: Vec<_> = burst.drain().map(|(frame, _)| frame).collect();
+    assert_eq!(arrived.len(), 5);
+    arrived
+}
+
 /// Chance without a dependency: Knuth's MMIX generator.
 struct Chance(u64);
 
@@ -832,5 +881,13 @@ fn the_end_of_a_real_pipe_may_go_and_come() {
         peer.receive(&mut burst);
         device.flush();
         assert_eq!(device.in_use(), 0);
+    }
+}
+
+#[test]
+fn an_end_of_a_real_pipe_that_comes_again_leaves_alone_what_is_on_its_way() {
+    if has_netmap() {
+        let Ends { device, peer, .. } = open_ends("hayase{5", "hayase}5", 1500);
+        check_end_that_comes_again(device, peer, || open_one("hayase{5", 1500).expect("the end opens again"));
     }
 }

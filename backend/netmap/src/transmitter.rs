@@ -33,7 +33,7 @@ pub(crate) struct SlotRules {
 pub(crate) struct Transmitter {
     ring: RingView,
     rules: SlotRules,
-    /// The buffer that each slot names.
+    /// The buffer that each slot names, if it is ours.
     lent: Vec<Rc<Buffer>>,
     /// The oldest slot that was sent and has not come back.
     done: u32,
@@ -51,16 +51,20 @@ pub(crate) struct Transmitter {
 }
 
 impl Transmitter {
-    /// Takes a ring over, with the buffers in it.
+    /// Takes a ring over, with the buffers in it that are not on their way.
     pub(crate) fn new(ring: RingView, rules: SlotRules, memory: &Rc<Memory>) -> io::Result<Transmitter> {
-        let lent: Vec<_> = ring.take_ids()?.into_iter().map(|id| memory.adopt(id)).collect();
+        let (head, tail, count) = (ring.head(), ring.tail(), ring.count());
+        // What was sent by who had this end of a pipe before may be out: its buffer is the peer's, and another comes back.
+        let done = advance(tail, 1, count);
+        let is_out = |slot| distance(done, slot, count) < distance(done, head, count);
+        let lent = (0..count).map(|slot| if is_out(slot) { Ok(None) } else { ring.take_id(slot).map(Some) });
+        let lent: Vec<_> = lent.map(|id| Ok(memory.adopt(id?))).collect::<io::Result<_>>()?;
         lent.iter().for_each(|buffer| buffer.lend());
-        let (head, tail) = (ring.head(), ring.tail());
         Ok(Transmitter {
             ring,
             rules,
             lent,
-            done: head,
+            done,
             head,
             tail,
             waiting: false,
@@ -185,8 +189,8 @@ impl Transmitter {
 
     #[inline]
     fn take_back(&mut self, slot: u32, memory: &Rc<Memory>) {
-        if let Some(id) = Rc::get_mut(&mut self.lent[slot as usize]).and_then(Buffer::id_mut) {
-            self.ring.settle(slot, id);
+        if let Some(buffer) = Rc::get_mut(&mut self.lent[slot as usize]) {
+            buffer.settle(self.ring.returned(slot));
         } else {
             self.replace(slot, memory);
         }

@@ -25,7 +25,8 @@ usage: raw DEVICE echo [OFFLOADS]
        raw DEVICE stream US KERNEL:PORT [OFFLOADS]
                                                 the same, as a stream that the kernel's TCP takes: US is nobody's address
 
-DEVICE is tap:NAME, xdp:INTERFACE or dpdk:VDEV, with the echo at the other end; or wire, which has both in one thread.
+DEVICE is tap:NAME, xdp:INTERFACE, netmap:PORT or dpdk:VDEV, with the echo at the other end; or wire, which has both in one
+thread.
 OFFLOADS is all or none, or a list as `hayase bench` takes it.";
 
 /// The shortest frame of Ethernet, in bytes.
@@ -50,7 +51,7 @@ const LOOKS: u32 = 64;
 const NAP: Duration = Duration::from_micros(1);
 
 /// Looks for what may come any moment, where nobody but the other end has to work for it.
-#[cfg(feature = "dpdk")]
+#[cfg(any(feature = "dpdk", feature = "netmap"))]
 const LOOKS_OF_POLLED: u32 = 1 << 16;
 
 /// Frames that were not answered for so long are lost.
@@ -76,6 +77,11 @@ fn main() -> Result {
         }
         Some(("tap", name)) => play(open_tap(name, offloads)?, game, 0)?,
         Some(("xdp", interface)) => play(open_xdp(interface, offloads)?, game, 0)?,
+        #[cfg(feature = "netmap")]
+        Some(("netmap", port)) => {
+            let is_polled = hayase_netmap::PortName::parse(port)?.kind() != hayase_netmap::PortKind::Nic;
+            play(open_netmap(port, offloads)?, game, if is_polled { LOOKS_OF_POLLED } else { 0 })?;
+        }
         #[cfg(feature = "dpdk")]
         Some(("dpdk", vdev)) => {
             let is_polled =
@@ -113,6 +119,12 @@ fn open_xdp(interface: &str, offloads: Offloads) -> Result<hayase_xdp::XdpDevice
         ..Default::default()
     };
     Ok(hayase_xdp::open(&config)?.pop().ok_or("an interface without queues")?.into_device()?)
+}
+
+#[cfg(feature = "netmap")]
+fn open_netmap(port: &str, offloads: Offloads) -> Result<hayase_netmap::NetmapDevice> {
+    let config = hayase_netmap::NetmapConfig { port: port.into(), offloads, ..Default::default() };
+    Ok(hayase_netmap::open(&config)?.pop().ok_or("a port without queues")?.into_device()?)
 }
 
 #[cfg(feature = "dpdk")]
