@@ -198,10 +198,10 @@ fn attach(tun: &File, name: &str) -> Result<(), TapError> {
 fn patiently(attempt: impl Fn() -> io::Result<()>) -> io::Result<()> {
     let deadline = Instant::now() + RELEASE_TIMEOUT;
     loop {
+        // Before the attempt: however long this thread was away, the last attempt is made when the time is over.
+        let is_last = Instant::now() >= deadline;
         match attempt() {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
-                thread::sleep(RELEASE_NAP);
-            }
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && !is_last => thread::sleep(RELEASE_NAP),
             result => return result,
         }
     }
