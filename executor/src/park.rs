@@ -164,8 +164,13 @@ mod tests {
         let (read, _write) = pipe().unwrap();
         for mut park in ways() {
             let time = Duration::from_micros(1_300);
-            let shortest = (0..20).map(|_| sleep(&mut *park, &bell, &[readable(&read)], time)).min().unwrap();
-            assert!(shortest >= time && shortest < time * 3 / 2, "{}: {shortest:?}", park.name());
+            // As many as it takes on a busy machine.
+            let is_exact = (0..500).any(|_| {
+                let slept = sleep(&mut *park, &bell, &[readable(&read)], time);
+                assert!(slept >= time, "{}: {slept:?}", park.name());
+                slept < time * 3 / 2
+            });
+            assert!(is_exact, "{}", park.name());
         }
     }
 

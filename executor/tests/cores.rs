@@ -414,18 +414,26 @@ fn spinning_spins_and_then_sleeps() {
         executor.block_on(&(), sleep(length));
         executor.metrics()
     };
-    // Long enough for a hundred turns, also if others have the processor for a while.
-    let patient = spin_for(Duration::from_secs(10), Duration::from_millis(50));
-    assert!(patient.parks == 0 && patient.idle_turns > 100, "{patient:?}");
-    let weary = spin_for(Duration::from_millis(20), Duration::from_millis(100));
-    assert!(weary.parks > 0 && weary.idle_turns > 100, "{weary:?}");
+    // Long enough for a hundred turns, unless others have the processor: not every time.
+    let has_spun = (0..20).any(|_| {
+        let patient = spin_for(Duration::from_secs(10), Duration::from_millis(50));
+        assert_eq!(patient.parks, 0, "{patient:?}");
+        patient.idle_turns > 100
+    });
+    assert!(has_spun);
+    let has_slept = (0..20).any(|_| {
+        let weary = spin_for(Duration::from_millis(20), Duration::from_millis(100));
+        weary.parks > 0 && weary.idle_turns > 100
+    });
+    assert!(has_slept);
 }
 
 /// A reactor that is a pipe.
 struct PipeReactor {
     fd: std::os::fd::OwnedFd,
     waker: Cell<Option<Waker>>,
-    bytes: Cell<usize>,
+    /// How many have come.
+    bytes: Arc<AtomicUsize>,
     deadline: Cell<Option<hayase_time::Instant>>,
 }
 
@@ -436,7 +444,7 @@ impl Reactor for PipeReactor {
             return 1;
         }
         let count = rustix::io::read(&self.fd, &mut [0; 16]).unwrap_or(0);
-        self.bytes.set(self.bytes.get() + count);
+        self.bytes.fetch_add(count, Ordering::SeqCst);
         if count > 0
             && let Some(waker) = self.waker.take()
         {
@@ -470,14 +478,19 @@ fn a_device_and_a_deadline_of_the_reactor_wake_the_sleeper() {
         let cores = Cores::new(1).unwrap();
         let Some(executor) = with_parking(parking, &cores, 0) else { continue };
         let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
+        let bytes = Arc::new(AtomicUsize::new(0));
         let reactor = PipeReactor {
             fd: read,
             waker: Cell::new(None),
-            bytes: Cell::new(0),
+            bytes: bytes.clone(),
             deadline: Cell::new(Some(executor.now() + Duration::from_millis(3))),
         };
         let writer = thread::spawn(move || {
-            for _ in 0..200 {
+            for sent in 0..200 {
+                // Each for itself, however seldom the reader gets a processor, and when it has had time to lie down again.
+                while bytes.load(Ordering::SeqCst) < sent {
+                    thread::yield_now();
+                }
                 thread::sleep(Duration::from_micros(200));
                 rustix::io::write(&write, b"x").unwrap();
             }
@@ -485,7 +498,7 @@ fn a_device_and_a_deadline_of_the_reactor_wake_the_sleeper() {
         });
         let all = poll_fn(|cx| {
             reactor.waker.set(Some(cx.waker().clone()));
-            if reactor.bytes.get() == 200 { Poll::Ready(()) } else { Poll::Pending }
+            if reactor.bytes.load(Ordering::SeqCst) == 200 { Poll::Ready(()) } else { Poll::Pending }
         });
         executor.block_on(&reactor, async { timeout(LOST, all).await.unwrap() });
         drop(writer.join().unwrap());

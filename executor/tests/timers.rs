@@ -221,15 +221,20 @@ fn the_time_of_a_turn_stands_still() {
 fn real_sleeps_are_never_short_and_seldom_long() {
     let executor = Executor::new().unwrap();
     executor.block_on(&(), async {
+        let times = [100u64, 400, 1_000, 3_000, 1_700, 900];
         let mut shortest_delay = Duration::MAX;
-        for micros in [100u64, 400, 1_000, 3_000, 1_700, 900] {
+        for (number, micros) in times.into_iter().cycle().take(500).enumerate() {
             let start = std::time::Instant::now();
             sleep(Duration::from_micros(micros)).await;
             let elapsed = start.elapsed();
             assert!(elapsed >= Duration::from_micros(micros), "{micros} us took {elapsed:?}");
             shortest_delay = shortest_delay.min(elapsed - Duration::from_micros(micros));
+            // As many as it takes on a busy machine, and each length once.
+            if number + 1 >= times.len() && shortest_delay < ms(1) {
+                return;
+            }
         }
-        assert!(shortest_delay < ms(1), "{shortest_delay:?}");
+        panic!("all were late by {shortest_delay:?} or more");
     });
 }
 

@@ -8,8 +8,8 @@ mod moves;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -252,13 +252,22 @@ fn play_on<C: Future + 'static, S: Future>(
 where
     C::Output: Send + 'static,
 {
+    let (stands, has_stood) = mpsc::channel();
     let thread = thread::spawn(move || {
         let builder = Runtime::builder();
         let runtime =
             builder.build_with(|builder, reactor, handle| builder.attach_devices(reactor, handle, devices()));
-        runtime.unwrap().block_on(async {
+        let runtime = runtime.unwrap();
+        stands.send(()).unwrap();
+        runtime.block_on(async {
             timeout(Duration::from_secs(30), client()).await.expect("the client is stuck")
         })
+    });
+    // The time that the server has does not run before there is a client. The server's stacks go on meanwhile.
+    runtime.block_on(async {
+        while has_stood.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            sleep(Duration::from_millis(1)).await;
+        }
     });
     let output = runtime
         .block_on(async { timeout(Duration::from_secs(30), server()).await.expect("the server is stuck") });

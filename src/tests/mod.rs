@@ -44,11 +44,13 @@ mod zero_copy;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use futures_util::future;
 
 use crate::Host;
 use crate::net::{TcpListener, TcpStream};
+use crate::time::timeout;
 
 /// The addresses by which this process reaches a host: on the kernel's sockets, those of the loopback interface.
 fn addresses(host: Host) -> Vec<IpAddr> {
@@ -89,6 +91,24 @@ async fn connected(server: Host) -> (TcpStream, TcpStream) {
     let (listener, addr) = listen(server).await;
     let (stream, accepted) = future::join(TcpStream::connect(addr), listener.accept()).await;
     (stream.unwrap(), accepted.unwrap().0)
+}
+
+/// Writes until nobody takes any more: neither the stack nor what lies before it. Returns how many bytes that were.
+///
+/// Time that passes says nothing on a busy machine. A stack on a thread of its own answers in a turn, so that the turns are
+/// counted in which it made no room.
+async fn fill(stream: &mut TcpStream) -> usize {
+    let (data, mut sent, mut refusals) = (pattern(1 << 16), 0, 0);
+    while refusals < 5 {
+        match timeout(Duration::from_millis(20), stream.write(&data)).await {
+            Ok(len) => (sent, refusals) = (sent + len.unwrap(), 0),
+            Err(_) => {
+                refusals += 1;
+                stream.is_flushed().unwrap();
+            }
+        }
+    }
+    sent
 }
 
 /// Bytes that tell where they belong.

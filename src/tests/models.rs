@@ -3,13 +3,13 @@
 use std::io::ErrorKind;
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future;
 use hayase_stack::Config;
 
 use super::tcp::lose_by_a_reset;
-use super::{SERVER, connected, futures_executor, pattern, waits};
+use super::{SERVER, connected, fill, futures_executor, pattern, waits};
 use crate::net::{EchoSocket, TcpListener, TcpStream, UdpSocket};
 use crate::time::{sleep, timeout};
 use crate::{DeviceSpec, Host, Model, Runtime, WireSpec};
@@ -371,15 +371,6 @@ fn what_was_written_arrives_after_the_handle_is_gone() {
     }
 }
 
-/// Writes until nobody takes any more: neither the stack nor what lies before it.
-async fn fill(stream: &mut TcpStream) -> usize {
-    let (data, mut sent) = (pattern(1 << 16), 0);
-    while let Ok(len) = timeout(Duration::from_millis(50), stream.write(&data)).await {
-        sent += len.unwrap();
-    }
-    sent
-}
-
 /// The time runs from the close on, not from when the stack has everything.
 #[test]
 fn a_connection_that_cannot_deliver_lingers_no_longer_than_it_may() {
@@ -388,15 +379,17 @@ fn a_connection_that_cannot_deliver_lingers_no_longer_than_it_may() {
             let (mut stream, mut peer) = connected(server).await;
             fill(&mut stream).await;
             stream.set_linger(Some(Duration::from_secs(2))).unwrap();
+            assert_eq!(client.tcp_count().unwrap(), 1);
+            let closed_at = Instant::now();
             drop(stream);
-            sleep(Duration::from_millis(20)).await;
-            assert_eq!(client.tcp_count().unwrap(), 1, "it has time");
             let gone = async {
                 while client.tcp_count().unwrap() > 0 {
                     sleep(Duration::from_millis(5)).await;
                 }
             };
             timeout(Duration::from_secs(10), gone).await.expect("it lingers for ever");
+            // Less than it has: the stack's time is that of the turn in which it hears of the close.
+            assert!(closed_at.elapsed() > Duration::from_secs(1), "it has time");
             let error = drain(&mut peer).await.1.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         });
@@ -460,7 +453,13 @@ fn many_small_pieces_wait_in_order_for_a_slow_reader() {
             }
             stream.shutdown().await.unwrap();
             let mut received = vec![0; 25_000];
-            assert_eq!(peer.peek(&mut received).await.unwrap(), 25_000);
+            // What its stack has is not all here at once.
+            let peeked = async {
+                while peer.peek(&mut received).await.unwrap() < 25_000 {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            timeout(Duration::from_secs(20), peeked).await.expect("it is shown all that there is room for");
             assert!(received == data[..25_000], "peeked");
             peer.read_exact(&mut received[..10_001]).await.unwrap();
             received.truncate(10_001);
@@ -568,21 +567,34 @@ fn many_conversations_go_on_forever() {
 #[test]
 fn answers_to_echo_requests_wait_for_their_readers_up_to_a_limit() {
     for model in APART {
-        run(model, |_, _| async move {
-            let socket = EchoSocket::open().unwrap();
+        run(model, |client, _| async move {
+            let (socket, to) = (EchoSocket::open().unwrap(), SERVER.parse().unwrap());
+            // The neighbour is known then, and nothing has to wait for it.
+            socket.send(to, 500, b"x").unwrap();
+            assert_eq!(socket.recv().await.unwrap().sequence, 500);
+            let count = |name| client.counters().unwrap().get(name).unwrap();
+            let before = (count("IpInReceives"), count("ICMP_UNRELATED"));
             for sequence in 0..500 {
-                socket.send(SERVER.parse().unwrap(), sequence, b"x").unwrap();
+                socket.send(to, sequence, b"x").unwrap();
             }
-            sleep(Duration::from_millis(50)).await;
+            // Before the first is read, and makes room, all have come.
+            while count("IpInReceives") < before.0 + 500 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let kept = 500 - (count("ICMP_UNRELATED") - before.1);
             let mut sequences = Vec::new();
-            while let Ok(reply) = timeout(Duration::from_millis(50), socket.recv()).await {
-                sequences.push(reply.unwrap().sequence);
+            for _ in 0..kept {
+                let reply = timeout(Duration::from_secs(5), socket.recv()).await;
+                sequences.push(reply.expect("what is kept is read").unwrap().sequence);
             }
             // Those that are under way and those of the stack, the first of all; and then there is room again.
             let count = sequences.len() as u16;
-            assert!(count <= 64 + 256 && sequences.iter().copied().eq(0..count), "{sequences:?}");
-            socket.send(SERVER.parse().unwrap(), 500, b"x").unwrap();
-            assert_eq!(socket.recv().await.unwrap().sequence, 500);
+            assert!(
+                (64..=64 + 256).contains(&count) && sequences.iter().copied().eq(0..count),
+                "{sequences:?}"
+            );
+            socket.send(to, 501, b"x").unwrap();
+            assert_eq!(socket.recv().await.unwrap().sequence, 501);
         });
     }
 }

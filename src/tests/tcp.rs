@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::future;
 
-use super::{MORE_THAN_BUFFERS, address, addresses, closed_port, connected, free_port, listen, pattern};
+use super::{
+    MORE_THAN_BUFFERS, address, addresses, closed_port, connected, fill, free_port, listen, pattern,
+};
 use crate::Host;
 use crate::io::Interest;
 use crate::net::{Congestion, Keepalive, TcpListener, TcpSocket, TcpStream};
@@ -26,15 +28,7 @@ pub(super) async fn lose_by_a_reset(server: Host) {
     let (mut stream, mut peer) = connected(server).await;
     peer.shutdown().await.unwrap();
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
-    let data = pattern(MORE_THAN_BUFFERS);
-    // Time that passes says nothing on a busy machine: a writer that has waited may find room at once.
-    let mut refusals = 0;
-    while refusals < 5 {
-        refusals = match timeout(Duration::from_millis(20), stream.write(&data)).await {
-            Ok(_) => 0,
-            Err(_) => refusals + 1,
-        };
-    }
+    fill(&mut stream).await;
     stream.shutdown().await.unwrap();
     assert!(!stream.is_flushed().unwrap(), "nobody reads");
     // With unread data, closing is a reset.

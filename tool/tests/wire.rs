@@ -226,12 +226,13 @@ fn a_reader_who_has_read_enough_ends_it_quietly() {
         "sim storm --count 1",
         "doctor",
     ] {
-        let mut child = start(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        if line.starts_with("ping") {
-            stdout.read_line(&mut String::new()).unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        // Who says little may have said it before a reader goes: of these it goes first.
+        let reader = line.starts_with("ping").then(|| BufReader::new(reader));
+        let child = start(line).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        if let Some(mut reader) = reader {
+            reader.read_line(&mut String::new()).unwrap();
         }
-        drop(stdout);
         let output = child.wait_with_output().unwrap();
         let words = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{line}: {words}");

@@ -105,19 +105,30 @@ impl Harness for Link {
     }
 }
 
-fn receive_until(device: &mut TapDevice, wanted: impl Fn(&[u8]) -> bool) -> (Vec<u8>, RxMeta) {
-    let deadline = Instant::now() + Duration::from_secs(2);
-    let mut burst = Burst::new(8);
+/// How long a frame may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Looks until the frame has come.
+fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
     loop {
-        device.receive(&mut burst);
-        for (frame, meta) in burst.drain() {
-            let bytes: Vec<u8> = frame.fragments().flatten().copied().collect();
-            if wanted(&bytes) {
-                return (bytes, meta);
-            }
+        // Before the look: the last one is after the time is over.
+        let is_last = Instant::now() >= deadline;
+        if let Some(found) = look() {
+            return found;
         }
-        assert!(Instant::now() < deadline, "the frame never came");
+        assert!(!is_last, "the frame never came");
     }
+}
+
+fn receive_until(device: &mut TapDevice, wanted: impl Fn(&[u8]) -> bool) -> (Vec<u8>, RxMeta) {
+    let mut burst = Burst::new(8);
+    wait_for(|| {
+        device.receive(&mut burst);
+        let mut frames =
+            burst.drain().map(|(frame, meta)| (frame.fragments().flatten().copied().collect(), meta));
+        frames.find(|(bytes, _): &(Vec<u8>, _)| wanted(bytes))
+    })
 }
 
 fn drops(device: &TapDevice, name: &str) -> u64 {
@@ -167,7 +178,7 @@ fn the_kernel_talks_udp_to_us_and_we_to_it() {
             frame.extend(bytes.len()).unwrap().copy_from_slice(&bytes);
             device.transmit(frame, meta);
             device.flush();
-            socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
             let mut payload = [0; 1500];
             let (len, from) = socket.recv_from(&mut payload).unwrap();
             assert_eq!((&payload[..len], from.to_string()), (&packet.payload[..], "192.0.2.1:9000".into()));
@@ -220,15 +231,27 @@ fn an_interface_is_made_taken_and_gone() {
 #[test]
 fn an_interface_that_is_just_being_closed_is_waited_for() {
     in_a_namespace(|| {
-        let former = open(Offloads::ALL).tun.try_clone().unwrap();
-        let closing = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(100));
-            drop(former);
-        });
-        let device = open(Offloads::ALL);
-        assert!(device.is_attached() && host::exists("hy0"));
-        closing.join().unwrap();
-        assert!(host::exists("hy0"), "it is another interface of the same name");
+        for _ in 0..10 {
+            let former = open(Offloads::ALL).tun.try_clone().unwrap();
+            let closing = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(100));
+                drop(former);
+                Instant::now()
+            });
+            let start = Instant::now();
+            let opened = TapDevice::open(&TapConfig::default());
+            let closed_after = closing.join().unwrap() - start;
+            match opened {
+                Ok(device) => {
+                    assert!(device.is_attached());
+                    return assert!(host::exists("hy0"), "it is another interface of the same name");
+                }
+                // Not closed in time, as it may be where others have the processor.
+                Err(TapError::Busy(_)) if closed_after > Duration::from_secs(1) => {}
+                Err(error) => panic!("{error}, closed after {closed_after:?}"),
+            }
+        }
+        panic!("it was closed late each time");
     });
 }
 
@@ -309,10 +332,7 @@ fn a_thread_naps_while_the_kernel_has_no_memory() {
                 (None, true),
                 "it has memory again: {errno}"
             );
-            let deadline = Instant::now() + Duration::from_secs(2);
-            while link.peer_receive().is_none_or(|arrived| arrived.bytes != bytes) {
-                assert!(Instant::now() < deadline, "the frame never came");
-            }
+            wait_for(|| link.peer_receive().filter(|arrived| arrived.bytes == bytes));
         }
     });
 }
