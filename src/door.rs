@@ -118,7 +118,7 @@ pub(crate) trait Door {
     fn tcp_set_congestion(&self, id: TcpId, congestion: Congestion) -> io::Result<()>;
     /// Whether it is told what peers mark as urgent.
     fn tells_urgent(&self) -> bool {
-        false
+        true
     }
     /// Bytes to the end of what is urgent, once something is; 0 at the end of the stream.
     fn tcp_poll_urgent(&self, _id: TcpId, _notify: Notify<'_>) -> Poll<io::Result<usize>> {

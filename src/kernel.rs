@@ -380,6 +380,10 @@ impl Turn for KernelShard {
 }
 
 impl Door for Rc<KernelShard> {
+    fn tells_urgent(&self) -> bool {
+        false
+    }
+
     fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId> {
         self.call(|sockets| sockets.listen(local, backlog)).map(Named::of)
     }

@@ -253,6 +253,11 @@ impl Reactor {
         self.shards.iter().for_each(|(_, shard)| shard.leave());
     }
 
+    /// Whether something that was written has not arrived yet, or has to be said to a peer.
+    pub(crate) fn has_undelivered(&self) -> bool {
+        self.shards.iter().any(|(_, shard)| shard.has_undelivered())
+    }
+
     /// Its hosts, in the order in which they were attached; those of several interfaces are not among them.
     pub fn hosts(&self) -> impl Iterator<Item = Host> + '_ {
         self.shards.iter().map(|(host, _)| *host)

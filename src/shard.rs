@@ -35,7 +35,7 @@ use crate::error::io_error;
 use crate::mailbox::Mailbox;
 use crate::steering::{Moved, Setting, Station};
 use crate::turn::Turn;
-use crate::wakers::{Notify, Side, WaitsIn, Wakers};
+use crate::wakers::{Answers, Notify, Side, WaitsIn, Wakers};
 
 /// Frames that one look at the device brings at most: what the first-level cache holds the headers of.
 const BURST_LEN: usize = 64;
@@ -54,6 +54,8 @@ pub(crate) struct Shard<D: Device> {
     /// Whether there are any.
     deferred: Cell<bool>,
     mailbox: Arc<Mailbox>,
+    /// Of calls that leave what they find.
+    answers: Answers,
     /// Where it is one of several shards that are one host.
     station: Option<Rc<Station>>,
 }
@@ -81,6 +83,7 @@ impl<D: Device> Shard<D> {
             farewells: RefCell::default(),
             deferred: Cell::new(false),
             mailbox,
+            answers: Answers::default(),
             station,
         }
     }
@@ -345,6 +348,10 @@ impl<D: Device> Turn for Shard<D> {
         work || self.deferred.get() || !self.mailbox.is_empty()
     }
 
+    fn has_undelivered(&self) -> bool {
+        self.core.try_borrow().is_ok_and(|core| core.stack.tcp_has_undelivered())
+    }
+
     fn interests(&self, add: &mut dyn FnMut(Interest)) {
         if let Ok(core) = self.core.try_borrow() {
             core.device.interests(add);
@@ -471,7 +478,8 @@ impl<D: Device> Door for Rc<Shard<D>> {
     }
 
     fn tcp_peek(&self, id: TcpId, notify: Notify<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll(id, Side::Read, notify, |core, _| core.stack.tcp_peek(id, buf))
+        let waker = notify.waker();
+        self.answers.poll(waker, || self.poll(id, Side::Read, notify, |core, _| core.stack.tcp_peek(id, buf)))
     }
 
     fn tcp_write(&self, id: TcpId, notify: Notify<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -586,15 +594,12 @@ impl<D: Device> Door for Rc<Shard<D>> {
         self.call(|core, _| core.stack.tcp_set_congestion(id, congestion))
     }
 
-    fn tells_urgent(&self) -> bool {
-        true
-    }
-
     fn tcp_poll_urgent(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<usize>> {
-        self.poll(id, Side::Read, notify, |core, _| match core.stack.tcp_urgent_len(id) {
+        let look = |core: &mut Core<D>, _| match core.stack.tcp_urgent_len(id) {
             Ok(0) if !core.stack.tcp_ready(id).contains(Ready::READ_CLOSED) => Poll::Pending,
             answer => Poll::Ready(answer),
-        })
+        };
+        self.answers.poll(notify.waker(), || self.poll(id, Side::Read, notify, look))
     }
 
     fn udp_bind(&self, local: SocketAddr) -> io::Result<UdpId> {
@@ -646,7 +651,8 @@ impl<D: Device> Door for Rc<Shard<D>> {
         notify: Notify<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        self.poll(id, Side::Read, notify, |core, _| core.stack.udp_peek(id, buf))
+        let waker = notify.waker();
+        self.answers.poll(waker, || self.poll(id, Side::Read, notify, |core, _| core.stack.udp_peek(id, buf)))
     }
 
     fn udp_ttl(&self, id: UdpId) -> io::Result<u8> {
@@ -687,7 +693,7 @@ impl<D: Device> Door for Rc<Shard<D>> {
             Side::Write => ready.wakes_writer(),
         };
         if wanted {
-            return Poll::Ready(Ok(ready));
+            return self.answers.poll(notify.waker(), || Poll::Ready(Ok(ready)));
         }
         match socket {
             Socket::Tcp(id) => {

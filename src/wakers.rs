@@ -11,9 +11,10 @@
 //! come back to this very shard. So none of these is done here: such wakers come in cloned and go out to be called or
 //! dropped, while nothing is borrowed.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use hayase_device::hint::{likely, unlikely};
 use hayase_executor::TaskWaker;
@@ -22,6 +23,27 @@ use hayase_stack::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
 /// Calls that are answered at once, where they could have waited, before one is put off: a task for which there is always
 /// something would let no other run, and no timer expire. As many as tokio's tasks have.
 pub(crate) const READY_COUNT_MAX: usize = 128;
+
+/// Calls that were answered at once since one was put off.
+#[derive(Debug, Default)]
+pub(crate) struct Answers(Cell<usize>);
+
+impl Answers {
+    /// Polls, or puts off where [`READY_COUNT_MAX`] calls were answered: the task is woken at once, behind all others. Who only
+    /// tries would not come back, and never has to.
+    #[inline]
+    pub(crate) fn poll<T>(&self, waker: Option<&Waker>, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        let Some(waker) = waker else { return poll() };
+        if self.0.get() == READY_COUNT_MAX {
+            self.0.set(0);
+            waker.wake_by_ref();
+            return Poll::Pending;
+        }
+        let polled = poll();
+        self.0.set(self.0.get() + usize::from(polled.is_ready()));
+        polled
+    }
+}
 
 /// A direction of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

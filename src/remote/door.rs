@@ -1,6 +1,6 @@
 //! The door to a stack on another thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
@@ -25,7 +25,7 @@ use crate::door::{Door, Farewell, urgent_untold};
 use crate::error::io_error;
 use crate::shard::write_each;
 use crate::steering::Moved;
-use crate::wakers::{Notify, READY_COUNT_MAX, Side, WaitsIn};
+use crate::wakers::{Answers, Notify, Side, WaitsIn};
 
 /// The longest payload of an IPv4 or IPv6 packet with a UDP header.
 const DATAGRAM_LEN_MAX: usize = 65_535 - 8;
@@ -41,19 +41,18 @@ pub(super) struct RemoteDoor {
     away: bool,
     /// What the stack can reach, and since when that is known.
     ways: RefCell<Option<(Instant, Vec<Way>)>>,
-    /// Calls that were answered at once since one was put off.
-    ready_count: Cell<usize>,
+    answers: Answers,
 }
 
 impl RemoteDoor {
     /// For any thread.
     pub(super) fn new(client: Arc<Client>) -> RemoteDoor {
-        RemoteDoor { client, away: true, ways: RefCell::default(), ready_count: Cell::default() }
+        RemoteDoor { client, away: true, ways: RefCell::default(), answers: Answers::default() }
     }
 
     /// For the client's own thread.
     pub(super) fn of_owner(client: Arc<Client>) -> RemoteDoor {
-        RemoteDoor { client, away: false, ways: RefCell::default(), ready_count: Cell::default() }
+        RemoteDoor { client, away: false, ways: RefCell::default(), answers: Answers::default() }
     }
 
     fn ask<T: Send + 'static>(
@@ -97,16 +96,7 @@ impl RemoteDoor {
         (id, side, notify): (I, Side, Notify<'_>),
         op: impl FnMut(&mut State) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        // Who only tries would not come back.
-        let Some(waker) = notify.waker() else { return self.client.poll(self.away, (id, side, notify), op) };
-        if self.ready_count.get() == READY_COUNT_MAX {
-            self.ready_count.set(0);
-            waker.wake_by_ref();
-            return Poll::Pending;
-        }
-        let polled = self.client.poll(self.away, (id, side, notify), op);
-        self.ready_count.set(self.ready_count.get() + usize::from(polled.is_ready()));
-        polled
+        self.answers.poll(notify.waker(), || self.client.poll(self.away, (id, side, notify), op))
     }
 
     #[inline]

@@ -142,6 +142,10 @@ impl Turn for Server {
             || self.sockets.borrow().is_due()
     }
 
+    fn has_undelivered(&self) -> bool {
+        self.shard.has_undelivered()
+    }
+
     fn interests(&self, add: &mut dyn FnMut(Interest)) {
         self.shard.interests(add);
     }

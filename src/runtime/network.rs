@@ -67,7 +67,7 @@ fn is_unsettled(host: Host, is_learning: bool) -> io::Result<bool> {
     Ok(is_learning && states.is_empty() || states.iter().any(|(_, state)| *state == AddressState::Tentative))
 }
 
-/// Turns for as long as a stack has something to do soon, as a retransmission has that waits for its ACK.
+/// Turns for as long as something is on its way, or a stack has something to do soon, as a delayed acknowledgement is.
 pub(super) fn linger(reactor: &Reactor) {
     // On a wire, the peer goes as well: nobody is left to be told.
     if reactor.hosts().all(|host| host.peer().is_some()) {
@@ -75,7 +75,9 @@ pub(super) fn linger(reactor: &Reactor) {
     }
     let end = Clock::Monotonic.now() + LINGER;
     turn_until(reactor, || {
-        let is_idle = !reactor.pending() && reactor.deadline().is_none_or(|deadline| deadline > end);
+        let is_idle = !reactor.pending()
+            && !reactor.has_undelivered()
+            && reactor.deadline().is_none_or(|deadline| deadline > end);
         is_idle || Clock::Monotonic.now() >= end
     });
 }

@@ -275,6 +275,12 @@ impl<F: Frame> Stack<F> {
         self.tcp.flushed(id)
     }
 
+    /// Whether any connection, also of those that nobody owns any more, has something that its peer has not acknowledged: data,
+    /// or that no more follows. Walks over all of them until one has.
+    pub fn tcp_has_undelivered(&self) -> bool {
+        self.tcp.has_undelivered()
+    }
+
     /// Bytes to read until the end of what the peer marked as urgent; 0 if nothing is. Urgent data is delivered in
     /// line, with everything else (RFC 9293 §3.8.5, MUST-31 to MUST-33); [`Ready::PRIORITY`] tells of it.
     ///

@@ -139,7 +139,7 @@ macro_rules! write_half_methods {
             self.stream().send_all(buf).await
         }
 
-        /// Queues all of `bytes` without a copy. See [`TcpStream::write_owned`](super::TcpStream::write_owned).
+        /// Queues all of `bytes`, without a copy if they are long. See [`TcpStream::write_owned`](super::TcpStream::write_owned).
         ///
         /// # Errors
         /// As the stream's.

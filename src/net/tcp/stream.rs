@@ -451,8 +451,8 @@ impl TcpStream {
         poll_fn(|cx| self.poll_write_vectored(cx, bufs)).await
     }
 
-    /// Queues all of `bytes` without a copy, waiting for room as often as it takes. The memory is held until
-    /// the peer has acknowledged it. Where a device cannot send from foreign memory, the stack copies.
+    /// Queues all of `bytes`, waiting for room as often as it takes. Up to 2 KiB are copied, more are held where they are until the
+    /// peer has acknowledged them. Where a device cannot send from foreign memory, the stack copies.
     ///
     /// # Errors
     /// As [`write`](Self::write).

@@ -389,7 +389,8 @@ impl<P> Neighbors<P> {
     fn ask_now(&mut self, index: u32) {
         let neighbor = &mut self.slots[index as usize];
         if !mem::replace(&mut neighbor.moved, true) {
-            neighbor.questions = neighbor.questions.saturating_sub(1);
+            // What was asked before may be answered yet.
+            neighbor.questions = neighbor.questions.min(QUESTION_COUNT_MAX - 1);
             if let Some(timer) = neighbor.timer.take() {
                 self.timers.remove(timer);
             }

@@ -256,6 +256,10 @@ impl<F: Frame> Tcp<F> {
             if connection.send.is_empty() || connection.send.room(buffer_len) >= filling.room_min {
                 self.line_up_writer(id.index, now, config);
             } else {
+                if connection.listed.hungry == Place::Served {
+                    // It has to wait for an acknowledgement, and keeps nobody behind it from their turn.
+                    connection.listed.hungry = Place::None;
+                }
                 self.settle(id.index, now, config);
             }
             return Poll::Pending;
@@ -434,6 +438,15 @@ impl<F: Frame> Tcp<F> {
             State::Closed => Err(connection.take_error().unwrap_or(Error::ConnectionReset)),
             _ => Ok(connection.send.is_empty() && connection.flight() == 0),
         }
+    }
+
+    pub(crate) fn has_undelivered(&self) -> bool {
+        self.connections.iter().any(|(_, connection)| match connection.state {
+            State::Established | State::CloseWait => !connection.send.is_empty(),
+            // The FIN is outstanding.
+            State::FinWait1 | State::Closing | State::LastAck => true,
+            _ => false,
+        })
     }
 
     pub(crate) fn queued(&self, id: TcpId) -> usize {

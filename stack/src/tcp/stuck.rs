@@ -6,6 +6,7 @@
 //! need not remember it.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use hayase_device::Frame;
@@ -34,6 +35,8 @@ const WATCHED_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     watched: VecDeque<Watched>,
+    /// Those of them who were found to take nothing, in this look.
+    found: Vec<Watched>,
     /// Where the search for others goes on.
     look_at: u32,
 }
@@ -59,6 +62,13 @@ impl Watch {
         self.watched.pop_front_if(|watched| now >= watched.since + WATCH_TIME)
     }
 
+    /// Keeps those who were found, in their order. Who is gone by then is found no more.
+    fn put_back(&mut self) {
+        while let Some(watched) = self.found.pop() {
+            self.watched.push_front(watched);
+        }
+    }
+
     fn add(&mut self, watched: Watched) {
         if self.watched.len() < WATCHED_MAX {
             self.watched.push_back(watched);
@@ -77,10 +87,18 @@ impl<F: Frame> Tcp<F> {
             }
         };
         for _ in 0..LOOKS_MAX {
-            let Some(Watched { index, generation, wanted, .. }) = self.watch.take_due(now) else { break };
+            let Some(watched) = self.watch.take_due(now) else { break };
+            let Watched { index, generation, wanted, .. } = watched;
             let connection = self.connections.get_generation(index, generation);
-            connection.filter(|c| c.tally.bytes_acked < wanted).into_iter().for_each(|c| suspect(c, index));
+            if let Some(connection) =
+                connection.filter(|c| !c.send.is_empty() && c.tally.bytes_acked < wanted)
+            {
+                suspect(connection, index);
+                self.watch.found.push(watched);
+            }
         }
+        // Those who do not have to go now are the first to be looked at again.
+        self.watch.put_back();
         for _ in 0..LOOKS_MAX {
             let index = self.watch.next_index(self.connections.slot_count());
             let Some(connection) = self.connections.get(index).filter(|c| !c.send.is_empty()) else {

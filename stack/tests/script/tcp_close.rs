@@ -417,6 +417,29 @@ fn shld_3_closing_with_unread_data_resets() {
     assert!(is_gone(&t));
 }
 
+/// What the end of a host waits for.
+#[test]
+fn what_the_peer_has_not_acknowledged_is_undelivered() {
+    let mut t = Script::listening();
+    t.peer(syn().mss(1460));
+    assert!(!t.host.stack.tcp_has_undelivered(), "half open");
+    t.expect(syn_ack());
+    t.peer(ack(1));
+    t.accept();
+    assert!(!t.host.stack.tcp_has_undelivered());
+    t.write(100);
+    assert!(t.host.stack.tcp_has_undelivered());
+    t.drain();
+    assert!(t.host.stack.tcp_has_undelivered());
+    t.peer(ack(101));
+    assert!(!t.host.stack.tcp_has_undelivered());
+    t.close();
+    t.expect(fin(101));
+    assert!(t.host.stack.tcp_has_undelivered(), "the FIN");
+    t.peer(ack(102));
+    assert!(!t.host.stack.tcp_has_undelivered(), "it is the peer's turn");
+}
+
 /// The byte that probes a shut window is beyond what the peer takes, and so would be a reset behind it (RFC 5961 §3.2).
 #[test]
 fn shld_3_the_reset_stands_where_the_peer_takes_it() {
