@@ -315,6 +315,14 @@ fn find(slots: &mut [Slot], key: Key) -> Option<&mut Socket> {
     slot.socket.as_mut()
 }
 
+/// Whether one of these addresses takes what is meant for `addr`.
+fn has_port(mut taken: impl Iterator<Item = io::Result<SocketAddr>>, addr: SocketAddr) -> io::Result<bool> {
+    taken.try_fold(false, |has, other| {
+        let other = other?;
+        Ok(has || other.port() == addr.port() && overlap(other.ip(), addr.ip()))
+    })
+}
+
 #[cold]
 /// Whether what is meant for one address may come to the other: `[::]` takes IPv4 as well.
 fn overlap(one: IpAddr, other: IpAddr) -> bool {
@@ -376,26 +384,20 @@ impl Sockets {
 
     /// Whether a listener of ours would get what is meant for `addr`: the kernel does not mind where ports are shared.
     fn has_listener_at(&self, addr: SocketAddr) -> io::Result<bool> {
-        for socket in self.sockets() {
-            let Socket::Listener(listener) = socket else { continue };
-            let other = listener.local_addr()?;
-            if other.port() == addr.port() && overlap(other.ip(), addr.ip()) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let listener = |socket: &Socket| match socket {
+            Socket::Listener(listener) => Some(listener.local_addr()),
+            _ => None,
+        };
+        has_port(self.sockets().filter_map(listener), addr)
     }
 
     /// The same of datagrams. Those of port 0 get a port that is free.
     fn has_udp_at(&self, addr: SocketAddr) -> io::Result<bool> {
-        for socket in self.sockets() {
-            let Socket::Udp(udp) = socket else { continue };
-            let other = udp.local_addr()?;
-            if other.port() == addr.port() && overlap(other.ip(), addr.ip()) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let udp = |socket: &Socket| match socket {
+            Socket::Udp(udp) => Some(udp.local_addr()),
+            _ => None,
+        };
+        has_port(self.sockets().filter_map(udp), addr)
     }
 
     /// Takes a connection if one waits, and says who made it.
