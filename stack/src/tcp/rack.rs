@@ -152,7 +152,7 @@ fn is_sent_after((a, a_end): (Instant, Seq), (b, b_end): (Instant, Seq)) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::flight::{Account, Flight};
+    use crate::tcp::flight::{Account, Fate, Flight};
 
     const PATH: Path = Path { min_rtt_us: 40_000, srtt_us: 50_000, is_urgent: false };
 
@@ -172,6 +172,18 @@ mod tests {
     fn what_a_quarter_of_the_round_trip_does_not_bring_is_lost() {
         assert_eq!(lost_at(41, false, 1..2), (0, 9_000_000), "0 + 40 + 10 ms");
         assert_eq!(lost_at(50, false, 1..2), (1000, 0));
+    }
+
+    /// RFC 8985 §6.2, step 2: what went again 54 ms ago, on a path of 20 ms, and what is echoed left before that, or then.
+    #[test]
+    fn an_echo_from_before_a_retransmission_is_of_an_earlier_one() {
+        let at = Instant::from_millis;
+        let run = Run { end: Seq(1000), sent_at: at(226), fate: Fate::Pending, ambiguous: true };
+        for (echo_age_ms, xmit_at) in [(Some(260), Instant::ZERO), (Some(54), at(226)), (None, at(226))] {
+            let mut rack = Rack::new(Seq(0));
+            rack.delivered(&run, Answer { now: at(280), min_rtt_us: 20_000, echo_age_ms });
+            assert_eq!(rack.xmit_at, xmit_at, "{echo_age_ms:?}");
+        }
     }
 
     #[test]
