@@ -258,10 +258,11 @@ impl Host {
     }
 
     /// Sends what is for `destination` to `gateway`. `0.0.0.0/0` and `::/0` are everything. Of several interfaces it is a
-    /// route of the first that has the gateway in one of its networks.
+    /// route of the first that has the gateway in one of its networks. A gateway in none of them is taken to be on the link if
+    /// this host has an address that is a network of its own (`10.128.0.2/32`), as clouds give them.
     ///
     /// # Errors
-    /// If the gateway is in none of our networks. See also [`Host`].
+    /// If the gateway is in none of our networks, and we have no such address. See also [`Host`].
     pub fn add_route(self, destination: Cidr, gateway: IpAddr) -> io::Result<()> {
         let host = match several::of(self.shard) {
             Some(interfaces) => several::beside(&interfaces, gateway)?.unwrap_or(self),

@@ -9,6 +9,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use hayase_stack::Cidr;
+
 use crate::door::{self, ShardId};
 use crate::host::{self, Host};
 use crate::mailbox;
@@ -156,10 +158,17 @@ pub(crate) fn nearest(
 
 /// The interface through which a gateway is a neighbour.
 pub(crate) fn beside(interfaces: &[Host], gateway: IpAddr) -> io::Result<Option<Host>> {
+    // An address that is a network of its own has its gateway beside it wherever that is.
+    let is_alone = |cidr: &Cidr| cidr.is_host() && cidr.addr().is_ipv4() == gateway.is_ipv4();
+    let (mut alone, mut containing) = (None, None);
     for host in interfaces {
-        if host.addresses()?.iter().any(|cidr| cidr.contains(gateway)) {
-            return Ok(Some(*host));
+        let addresses = host.addresses()?;
+        if containing.is_none() && addresses.iter().any(|cidr| cidr.contains(gateway)) {
+            containing = Some(*host);
+        }
+        if alone.is_none() && addresses.iter().any(is_alone) {
+            alone = Some(*host);
         }
     }
-    Ok(interfaces.first().copied())
+    Ok(containing.or(alone).or(interfaces.first().copied()))
 }

@@ -90,7 +90,7 @@ impl<F: Frame> Stack<F> {
         }
         let until = now + Duration::from_secs(advert.lifetime_s.into());
         let router = self.link.discovered.router();
-        let mut fits = self.link.discovered.note_router(src, until, now).is_ok();
+        let mut fits = self.link.discovered.note_router(src, advert.preference, until, now).is_ok();
         self.link.note_router_change(router, now);
         if advert.lifetime_s > 0 {
             self.link.duties.retain(|duty| !matches!(duty, Duty::SolicitRouters(_)));
@@ -102,6 +102,7 @@ impl<F: Frame> Stack<F> {
         for prefix in advert.prefixes() {
             fits &= self.take_prefix(now, prefix);
         }
+        fits &= !advert.left_out;
         self.link.schedule_expiry();
         if fits { Ok(()) } else { Err(Drop::RouterBudget) }
     }
@@ -206,6 +207,7 @@ impl<F: Frame> Link<F> {
 
     /// If the router that was in use is so no more, connections look for another, and with none left, so does the host.
     fn note_router_change(&mut self, was: Option<Ipv6Addr>, now: Instant) {
+        self.keep_routers();
         let router = self.discovered.router();
         if was.is_some() && router != was {
             self.neighbors.void_ids();

@@ -1,6 +1,7 @@
 //! The host on its link: addresses, routes, neighbours, and what the device can do.
 
 use alloc::collections::VecDeque;
+use core::cmp::Reverse;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hayase_device::{Caps, Frame, RxMeta, TxMeta};
@@ -51,6 +52,8 @@ pub(crate) struct Link<F> {
     datagram_mtus: [usize; 2],
     /// What is to be done without anybody asking.
     pub(crate) duties: Timetable<Duty>,
+    /// The most frames that the device was seen to take at once.
+    pub(crate) room_max: usize,
     /// The MTU of the device; that of the link may be smaller.
     pub(crate) mtu_max: usize,
     /// What routers are told of multicast groups.
@@ -81,6 +84,7 @@ impl<F: Frame> Link<F> {
             path_mtus: PathMtus::new(random.table_keys()[2]),
             datagram_mtus: datagram_mtus(&in_vlan(caps, config.vlan)),
             duties: Timetable::new(),
+            room_max: 0,
             mtu_max: in_vlan(caps, config.vlan).mtu,
             membership: Membership::new(),
             secret: config.stable_secret.unwrap_or_else(|| {
@@ -170,22 +174,68 @@ impl<F: Frame> Link<F> {
     }
 
     pub(crate) fn add_route(&mut self, destination: Cidr, gateway: IpAddr) -> Result<(), Error> {
-        if !self.addresses.iter().any(|address| address.cidr.contains(gateway)) {
-            return Err(Error::InvalidInput("the gateway is on none of this host's networks"));
+        if !self.has_network_of(gateway) {
+            self.add_way_to(gateway)?;
         }
         let route = Route { destination, gateway: Some(gateway) };
-        self.routes
-            .add(route)
-            .map_err(|_| Error::InvalidInput("there is a route to that network, or the table is full"))?;
-        self.neighbors.void_ids();
+        let added = self.routes.add(route);
+        if added.is_err() {
+            self.remove_way_to(gateway);
+        }
+        added.map_err(|_| Error::InvalidInput("there is a route to that network, or the table is full"))?;
+        self.ways_changed();
         Ok(())
     }
 
     pub(crate) fn remove_route(&mut self, destination: Cidr) -> Result<(), Error> {
-        self.routes.remove(destination).ok_or(Error::NetworkUnreachable)?;
-        // Connections look up their way anew.
-        self.neighbors.void_ids();
+        let removed = self.routes.remove(destination).ok_or(Error::NetworkUnreachable)?;
+        if let Some(gateway) = removed.gateway {
+            self.remove_way_to(gateway);
+        }
+        self.ways_changed();
         Ok(())
+    }
+
+    /// Whether an address is in a network of ours.
+    fn has_network_of(&self, addr: IpAddr) -> bool {
+        self.addresses.iter().any(|address| address.cidr.contains(addr))
+    }
+
+    /// A host whose own address is all of its network, as clouds give them, has its gateway on the link all the same: as if
+    /// there were a route to that alone.
+    fn add_way_to(&mut self, gateway: IpAddr) -> Result<(), Error> {
+        let is_alone = |cidr: Cidr| cidr.is_host() && cidr.addr().is_ipv4() == gateway.is_ipv4();
+        if !self.addresses.iter().any(|address| is_alone(address.cidr)) {
+            return Err(Error::InvalidInput(
+                "the gateway is on none of this host's networks: give the host an address of the gateway's network, or one that \
+                 is a network of its own (/32, of IPv6 /128)",
+            ));
+        }
+        let route = Route { destination: Cidr::host(gateway), gateway: None };
+        if self.routes.iter().any(|known| known.destination == route.destination) {
+            return Ok(());
+        }
+        self.routes.add(route).map_err(|_| Error::InvalidInput("the routing table is full: raise routes_max"))
+    }
+
+    /// Undoes `add_way_to` once no route leads through that gateway.
+    fn remove_way_to(&mut self, gateway: IpAddr) {
+        let is_used = self.routes.iter().any(|route| route.gateway == Some(gateway));
+        if !is_used && !self.has_network_of(gateway) {
+            self.routes.remove(Cidr::host(gateway));
+        }
+    }
+
+    /// Connections look up their way anew.
+    fn ways_changed(&mut self) {
+        self.keep_routers();
+        self.neighbors.void_ids();
+    }
+
+    /// Those through whom packets go on keep their places among the neighbours.
+    pub(crate) fn keep_routers(&mut self) {
+        let configured = self.routes.iter().filter_map(|route| route.gateway);
+        self.neighbors.set_routers(configured.chain(self.discovered.routers().map(IpAddr::V6)));
     }
 
     /// The addresses that may be used.
@@ -287,9 +337,9 @@ impl<F: Frame> Link<F> {
         }
         let group = !address::is_unicast(dst);
         let near = if group { dst } else { self.route(dst).ok_or(Error::NetworkUnreachable)? };
-        let on_link =
-            self.assigned().find(|cidr| near.is_ipv4() && cidr.contains(near)).map(|cidr| cidr.addr());
-        let source = on_link.or_else(|| address::select_source(dst, self.addresses.sources()));
+        let on_link = self.assigned().filter(|cidr| near.is_ipv4() && cidr.contains(near));
+        let nearest = on_link.min_by_key(|cidr| Reverse(cidr.prefix())).map(|cidr| cidr.addr());
+        let source = nearest.or_else(|| address::select_source(dst, self.addresses.sources()));
         source.ok_or(Error::NetworkUnreachable)
     }
 

@@ -34,6 +34,16 @@ impl Cidr {
         if prefix <= bit_count(addr) { Some(Cidr { addr, prefix }) } else { None }
     }
 
+    /// The network of one address alone.
+    pub const fn host(addr: IpAddr) -> Cidr {
+        Cidr { addr, prefix: bit_count(addr) }
+    }
+
+    /// Whether it is a network of one address alone.
+    pub const fn is_host(&self) -> bool {
+        self.prefix == bit_count(self.addr)
+    }
+
     /// The address.
     #[inline]
     pub const fn addr(&self) -> IpAddr {

@@ -14,8 +14,9 @@ pub const REDIRECT: u8 = 137;
 /// The hop limit that every message has: it shows that no router forwarded it (RFC 4861 §3.1).
 pub const HOP_LIMIT: u8 = 255;
 
-/// The most prefixes taken from one router advertisement; those behind are left out. Links have one or two.
-pub const PREFIX_COUNT_MAX: usize = 4;
+/// The most prefixes taken from one router advertisement; those behind are left out. Links have one or two, and as many again
+/// while they are renumbered.
+pub const PREFIX_COUNT_MAX: usize = 8;
 
 const ROUTER_SOLICIT: u8 = 133;
 const ROUTER_ADVERT: u8 = 134;
@@ -83,6 +84,28 @@ pub struct NeighborAdvert {
     pub target_mac: Option<Mac>,
 }
 
+/// Whether a router is to be used before others (RFC 4191 §2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Preference {
+    /// After those that do not say.
+    Low,
+    /// What is not said, or not understood, counts as this.
+    #[default]
+    Medium,
+    /// Before those that do not say.
+    High,
+}
+
+impl Preference {
+    fn of_bits(bits: u8) -> Preference {
+        match bits & 3 {
+            1 => Preference::High,
+            3 => Preference::Low,
+            _ => Preference::Medium,
+        }
+    }
+}
+
 /// A router advertisement. A value of zero means that the router says nothing about it: the default one says that the sender
 /// is no router for what is not on the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,6 +116,8 @@ pub struct RouterAdvert {
     pub managed: bool,
     /// Other configuration is given by DHCPv6.
     pub other: bool,
+    /// Whether the sender is to be used before other default routers.
+    pub preference: Preference,
     /// How long the sender is a default router, in seconds; 0: it is none.
     pub lifetime_s: u16,
     /// How long a neighbor counts as reachable, in milliseconds.
@@ -103,6 +128,8 @@ pub struct RouterAdvert {
     pub source_mac: Option<Mac>,
     /// The MTU of the link, in bytes.
     pub mtu: Option<u32>,
+    /// It tells of more prefixes than are taken from one advertisement.
+    pub left_out: bool,
     prefixes: [Option<Prefix>; PREFIX_COUNT_MAX],
 }
 
@@ -172,11 +199,13 @@ fn parse_router_advert(bytes: &[u8], packet: &ipv6::Header) -> Result<Message, W
         hop_limit: fixed[4],
         managed: fixed[5] & 0x80 != 0,
         other: fixed[5] & 0x40 != 0,
+        preference: Preference::of_bits(fixed[5] >> 3),
         lifetime_s: be16(fixed, 6),
         reachable_ms: be32(fixed, 8),
         retransmit_ms: be32(fixed, 12),
         source_mac: options.source_mac,
         mtu: options.mtu,
+        left_out: options.left_out,
         prefixes: options.prefixes,
     }))
 }
@@ -235,6 +264,7 @@ struct Options {
     target_mac: Option<Mac>,
     mtu: Option<u32>,
     nonce: Option<Nonce>,
+    left_out: bool,
     prefixes: [Option<Prefix>; PREFIX_COUNT_MAX],
 }
 
@@ -265,8 +295,9 @@ impl Options {
             NONCE => self.nonce = option_of::<8>(option).map(|&[_, _, nonce @ ..]| nonce).ok(),
             PREFIX_INFORMATION => {
                 let prefix = parse_prefix(option_of(option)?)?;
-                if let Some(free) = self.prefixes.iter_mut().find(|slot| slot.is_none()) {
-                    *free = Some(prefix);
+                match self.prefixes.iter_mut().find(|slot| slot.is_none()) {
+                    Some(free) => *free = Some(prefix),
+                    None => self.left_out = true,
                 }
             }
             _ => {}
@@ -454,6 +485,20 @@ mod tests {
     }
 
     #[test]
+    fn a_router_says_whether_it_is_preferred() {
+        use Preference::{High, Low, Medium};
+
+        for (bits, preference) in [(0b00, Medium), (0b01, High), (0b10, Medium), (0b11, Low)] {
+            let mut bytes = advert(0);
+            bytes[5] |= bits << 3;
+            let Ok(Message::RouterAdvert(router)) = parse(&bytes, &packet(ROUTER, HOST)) else {
+                panic!("a router advertisement");
+            };
+            assert_eq!((router.preference, router.managed, router.other), (preference, true, true));
+        }
+    }
+
+    #[test]
     fn a_router_advertisement_is_read_whole_and_its_prefixes_are_bounded() {
         for count in [0, 1, PREFIX_COUNT_MAX + 3] {
             let Ok(Message::RouterAdvert(router)) = parse(&advert(count as u8), &packet(ROUTER, HOST)) else {
@@ -466,6 +511,7 @@ mod tests {
             assert_eq!((router.reachable_ms, router.retransmit_ms), (30_000, 1000));
             assert_eq!((router.source_mac, router.mtu), (Some(Mac([2, 0, 0, 0, 0, 9])), Some(1500)));
             assert_eq!(router.prefixes().count(), count.min(PREFIX_COUNT_MAX));
+            assert_eq!(router.left_out, count > PREFIX_COUNT_MAX);
             for (i, prefix) in router.prefixes().enumerate() {
                 assert_eq!((prefix.addr.segments()[1], prefix.len), (i as u16, 64));
                 assert_eq!((prefix.valid_s, prefix.preferred_s), (3600, u32::MAX));

@@ -18,6 +18,7 @@ mod ip;
 mod ip6;
 mod loopback;
 mod membership;
+mod routes;
 mod udp;
 mod vlan;
 
