@@ -1,5 +1,6 @@
 //! The way out below the transport: IP header, next hop, Ethernet header, device.
 
+use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use hayase_device::{Device, Frame, Offloads, RxChecksum, RxMeta, TxMeta};
@@ -335,8 +336,12 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         let is_v4 = src.is_ipv4();
         let extra = if is_v4 { 0 } else { ipv6::FRAGMENT_LEN };
         let pieces = fragment::pieces(len, network_len(src) + extra, mtu).ok_or(Unsent::TooLong)?;
+        if matches!(hop.way, Way::Direct) && !self.has_room_for(pieces.len()) {
+            return Err(Unsent::Full);
+        }
         let ident = self.take_ident(&envelope);
         let outer = if is_v4 { protocol } else { Protocol::FRAGMENT };
+        let mut frames = Vec::with_capacity(pieces.len());
         for piece in pieces {
             let envelope = Envelope { protocol: outer, ..envelope };
             let mut network = NetworkHeader::new(&envelope, piece.len + extra, ident as u16);
@@ -358,10 +363,21 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
             let headers_len = self.headers_len(src);
             let headers = frame.prepend(headers_len).ok_or(Unsent::Full)?;
             network.emit(&mut headers[..headers_len], hop.mac, self.station());
+            frames.push(frame);
+        }
+        for frame in frames {
             self.transmit(hop, frame, TxMeta::default());
         }
         self.counters.count(Count::FragOks);
         Ok(())
+    }
+
+    /// Whether the device takes so many frames now, or would take no more if it were idle: of a part of a datagram nobody has
+    /// anything, so it waits until all of it can go.
+    fn has_room_for(&mut self, count: usize) -> bool {
+        let room = self.device.room();
+        self.link.room_max = self.link.room_max.max(room);
+        room >= count.min(self.link.room_max)
     }
 
     /// A frame of `len` bytes that `write` writes in turn, in several fragments where buffers are smaller. `None` if none

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::task::Poll;
 
+use hayase_device::Device;
 use hayase_device::heap::PoolConfig;
 use hayase_stack::{Config, Error, Ready, Socket, UdpId};
 
@@ -108,4 +109,45 @@ fn k_everybody_who_waits_for_the_device_is_woken_once() {
     woken.sort_by_key(|socket| format!("{socket:?}"));
     assert_eq!(woken, [1, 2, 4].map(|i| Socket::Udp(sockets[i])));
     assert!([1, 2, 4].iter().all(|i| send(&mut host, sockets[*i]).is_ready()));
+}
+
+/// Of a part of a datagram nobody has anything.
+#[test]
+fn k4_a_datagram_goes_whole_or_waits() {
+    const LEN: usize = 60_000;
+    const PIECES: usize = 41;
+    // The device's queue holds no whole number of datagrams.
+    let mut host = Host::new();
+    let id = bind(&mut host, "0.0.0.0");
+    let to = Some((PEER_V4, 9).into());
+    let send = |host: &mut Host| host.stack.udp_send(host.now, id, &[7; LEN], to, &mut host.device);
+    assert_eq!(send(&mut host), Poll::Ready(Ok(LEN)));
+    host.turn();
+    assert_eq!(host.drain().len(), PIECES, "its neighbour is known from here on");
+    let mut count = 0;
+    while send(&mut host).is_ready() {
+        count += 1;
+    }
+    assert!(
+        !host.device.room().is_multiple_of(PIECES) && count > 1,
+        "{count} in a queue of no multiple of it"
+    );
+    host.turn();
+    assert_eq!(host.drain().len(), count * PIECES);
+    assert_eq!(host.dropped(hayase_stack::Drop::FullRing), 0);
+
+    // Nor are there buffers for all of it.
+    let pool = PoolConfig { small_count_max: PIECES - 1, large_count_max: 0, ..PoolConfig::default() };
+    let mut host = Host::in_memory(Config::default(), 1500, hayase_device::Offloads::NONE, pool);
+    let id = bind(&mut host, "0.0.0.0");
+    host.udp_send(id, b"x", (PEER_V4, 9));
+    host.drain();
+    for _ in 0..3 {
+        let sent = host.stack.udp_send(host.now, id, &[7; LEN], to, &mut host.device);
+        assert_eq!(sent, Poll::Pending);
+        host.silence();
+        host.assert_frames_home();
+    }
+    host.udp_send(id, &[7; LEN / 2], (PEER_V4, 9));
+    assert_eq!(host.drain().len(), PIECES.div_ceil(2));
 }
