@@ -172,6 +172,11 @@ impl<F: Frame> Stack<F> {
         if extensions.fragment.is_some_and(|fragment| fragment.offset > 0) {
             return Err(Drop::IcmpUnrelated);
         }
+        // What fits was not refused: whoever says so guesses.
+        let len = ipv6::LEN + usize::from(header.payload_len);
+        if matches!(trouble, Trouble::TooBig { mtu } if len <= mtu) {
+            return Err(Drop::IcmpUnrelated);
+        }
         let ends = (IpAddr::V6(header.src), IpAddr::V6(header.dst));
         let rest = quote.get(extensions.offset..).ok_or(Drop::IcmpInvalid)?;
         self.take_quote(now, ends, extensions.protocol, rest, trouble)

@@ -417,11 +417,14 @@ fn l6_packet_too_big_has_datagrams_cut_for_the_path() {
     let (payload, to) = (vec![7; 1400], (PEER_V6, 9000));
     let quoted = IpOut::new(STACK_V6, PEER_V6, UDP).packet(&codec::udp((STACK_V6, 2000), to, &payload));
     let whole = [(1408, None)];
-    // Of a socket that is not here, of less than any link takes, and of nothing in particular.
+    // Of a socket that is not here, of less than any link takes, of nothing in particular, and of what fits.
     let strange = IpOut::new(STACK_V6, PEER_V6, UDP).packet(&codec::udp((STACK_V6, 7), to, &payload));
     too_big(&mut host, 1300, &strange);
     too_big(&mut host, 1279, &quoted);
     too_big(&mut host, 1300, &quoted[..44]);
+    let short =
+        IpOut::new(STACK_V6, PEER_V6, UDP).packet(&codec::udp((STACK_V6, 2000), to, &payload[..1252]));
+    too_big(&mut host, 1300, &short);
     host.udp_send(id, &payload, to);
     assert_eq!(pieces(&mut host), whole);
     too_big(&mut host, 1300, &quoted);
@@ -431,7 +434,7 @@ fn l6_packet_too_big_has_datagrams_cut_for_the_path() {
     // What a fragment tells that is too big itself, and not what one without ports tells.
     let first = |offset: u16| {
         let header = [&[UDP, 0][..], &(offset | 1).to_be_bytes(), &[0, 0, 0, 9], &[0x07, 0xd0, 0x23, 0x28]];
-        IpOut::new(STACK_V6, PEER_V6, FRAGMENT).packet(&[&header.concat()[..], &[0; 1000]].concat())
+        IpOut::new(STACK_V6, PEER_V6, FRAGMENT).packet(&[&header.concat()[..], &[0; 1300]].concat())
     };
     too_big(&mut host, 1280, &first(1248));
     host.udp_send(id, &payload, to);

@@ -137,7 +137,7 @@ pub(crate) fn icmp_error(t: &mut Script, kind: u8, code: u8, word: u32, isn: u32
         dst_port: peer.port(),
         seq: isn.wrapping_add(seq),
         flags: codec::ACK,
-        payload: vec![0; 64],
+        payload: vec![0; 1400],
         ..codec::Tcp::default()
     };
     let bytes = quoted.encode(stack.ip(), peer.ip());
