@@ -7,6 +7,7 @@
 //! bytes where they lie ([`Door::tcp_read_with`]): these run while the stack is borrowed, and find the door busy. Whatever they
 //! ask fails with an error, but for [`Door::bid`], which is put off to the next turn.
 
+mod farewells;
 mod slices;
 
 pub(crate) use slices::write_each;
@@ -217,52 +218,6 @@ impl<D: Device> Shard<D> {
             woken.drain(..).for_each(Waker::wake);
             self.wakers.borrow_mut().recycle(woken);
         }
-    }
-
-    /// Does what could not be done when a handle was dropped.
-    #[inline]
-    fn bid_deferred(&self) {
-        if self.deferred.get() || !self.mailbox.is_empty() {
-            self.bid_deferred_now();
-        }
-    }
-
-    #[cold]
-    fn bid_deferred_now(&self) {
-        self.deferred.set(false);
-        let farewells = self.farewells.take().into_iter().chain(self.mailbox.take());
-        farewells.for_each(|farewell| self.bid(farewell));
-    }
-
-    /// What is left to do for a socket whose handle is gone.
-    fn bid(&self, farewell: Farewell) {
-        drained::forget();
-        let now = self.now.get();
-        let Ok(mut core) = self.core.try_borrow_mut() else {
-            self.farewells.borrow_mut().push(farewell);
-            self.deferred.set(true);
-            return;
-        };
-        let socket = match farewell {
-            Farewell::Shutdown(id) => {
-                // One that is not connected any more needs none.
-                let _ = core.stack.tcp_shutdown(now, id);
-                return;
-            }
-            Farewell::Abort(id) => {
-                core.stack.tcp_abort(now, id);
-                // One in TIME-WAIT goes on with that.
-                core.stack.tcp_close(now, id);
-                Socket::Tcp(id)
-            }
-            Farewell::Close(socket) => {
-                core.close(now, socket, self.station.as_deref());
-                socket
-            }
-        };
-        drop(core);
-        let removed = self.wakers.borrow_mut().close(socket);
-        drop(removed);
     }
 }
 

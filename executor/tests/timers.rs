@@ -11,7 +11,7 @@ use std::time::Duration;
 use hayase_executor::time::{
     MissedTickBehavior, interval, interval_at, now, sleep, sleep_until, timeout, timeout_at,
 };
-use hayase_executor::{Clock, Executor, VirtualClock, VirtualPark, spawn, yield_now};
+use hayase_executor::{Clock, Executor, Interest, Reactor, VirtualClock, VirtualPark, spawn, yield_now};
 use hayase_time::Instant;
 
 const TICK: Duration = Duration::from_nanos(1 << 16);
@@ -53,6 +53,44 @@ fn sleepers_wake_in_order_never_early_and_at_most_a_tick_late() {
     });
     assert_eq!(*woken.borrow(), [1, 2, 5, 20, 500, 70_000, 3_600_000, 86_400_000]);
     assert!(executor.metrics().parks < 60, "long sleeps are slept in few pieces");
+}
+
+/// Notes when it was told to send.
+#[derive(Default)]
+struct Sent(RefCell<Vec<Instant>>);
+
+impl Reactor for Sent {
+    fn receive(&self, _now: Instant) -> usize {
+        0
+    }
+
+    fn transmit(&self, now: Instant) -> usize {
+        self.0.borrow_mut().push(now);
+        0
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn pending(&self) -> bool {
+        false
+    }
+
+    fn interests(&self, _add: &mut dyn FnMut(Interest)) {}
+}
+
+/// Else a timer of what was sent might be over before it left.
+#[test]
+fn what_a_task_wrote_leaves_at_the_time_it_leaves() {
+    let (executor, clock) = on_virtual_time();
+    let (sent, start) = (Sent::default(), clock.now());
+    drop(executor.spawn({
+        let clock = clock.clone();
+        async move { clock.advance(ms(10)) }
+    }));
+    executor.turn(&sent);
+    assert_eq!(*sent.0.borrow(), [start + ms(10)], "the task has computed for so long");
 }
 
 #[test]

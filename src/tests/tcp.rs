@@ -265,6 +265,20 @@ everywhere! {
         assert!(peer.ready(Interest::READABLE).await.unwrap().is_read_closed());
     }
 
+    async fn a_task_that_computes_before_it_closes_has_all_its_time_to_linger(_client: Host, server: Host) {
+        let (mut stream, mut peer) = connected(server).await;
+        let linger = Duration::from_millis(600);
+        stream.set_linger(Some(linger)).unwrap();
+        let data = pattern(30_000);
+        // In one poll: the time of the turn stands still meanwhile.
+        std::thread::sleep(linger);
+        assert_eq!(stream.try_write(&data).unwrap(), data.len());
+        drop(stream);
+        let mut read = Vec::new();
+        peer.read_to_end(&mut read).await.unwrap();
+        assert!(read == data, "{} of {} bytes", read.len(), data.len());
+    }
+
     async fn options_are_kept(_client: Host, server: Host) {
         let (stream, _peer) = connected(server).await;
         stream.set_nodelay(true).unwrap();
