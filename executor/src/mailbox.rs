@@ -12,7 +12,7 @@ use rustix::io;
 use crate::core::Core;
 use crate::doorbell::Doorbell;
 use crate::flags::Flags;
-use crate::task::TaskId;
+use crate::task::{TaskId, contain};
 
 /// Makes a task on the core that it is handed.
 pub(crate) type MakeTask = Box<dyn FnOnce(&Rc<Core>) + Send>;
@@ -127,7 +127,9 @@ impl Mailbox {
 
     fn discard(&self) {
         while let Some(message) = self.pop() {
-            drop(message);
+            // What was to be spawned is dropped with all that it holds. If that panics, who waits for the others is told all the
+            // same; the panic hook has told of it.
+            let _ = contain(|| drop(message));
         }
     }
 

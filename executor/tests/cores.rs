@@ -330,6 +330,32 @@ fn what_waits_for_a_core_that_goes_is_cancelled() {
     assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
 }
 
+/// Whatever becomes of one of them.
+#[test]
+fn all_that_wait_for_a_core_that_goes_are_told() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped with what was to be spawned");
+        }
+    }
+
+    let cores = Cores::new(2).unwrap();
+    let elsewhere = cores.handle(1).unwrap();
+    let executor = Executor::builder().core(&cores, 1).build().unwrap();
+    let request = || {
+        let bomb = Bomb;
+        elsewhere.spawn_on(move || async move { drop(bomb) })
+    };
+    let early = [request(), request()];
+    drop(executor);
+    let late = request();
+    let waiting = Executor::builder().core(&cores, 0).build().unwrap();
+    for task in early.into_iter().chain([late]) {
+        assert!(waiting.block_on(&(), task).unwrap_err().is_cancelled());
+    }
+}
+
 #[test]
 fn a_core_that_is_not_there_is_named() {
     let executor = Executor::new().unwrap();

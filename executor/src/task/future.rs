@@ -107,6 +107,6 @@ fn end<F: Future>(
 }
 
 /// Runs code of users that may panic.
-fn contain(f: impl FnOnce()) -> Result<(), Box<dyn Any + Send>> {
+pub(crate) fn contain(f: impl FnOnce()) -> Result<(), Box<dyn Any + Send>> {
     catch_unwind(AssertUnwindSafe(f))
 }

@@ -27,6 +27,7 @@ pub use self::waker::{TaskWaker, Waking, waking};
 pub use self::yield_now::{YieldNow, yield_now};
 
 use self::future::Progress;
+pub(crate) use self::future::contain;
 use self::registry::Next;
 use self::slot::Slot;
 use crate::core::Core;
