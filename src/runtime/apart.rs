@@ -116,7 +116,7 @@ impl StackThread {
         let mut started = StackThread { thread: Some(thread), stop: served.stop.clone(), bound: None };
         // Several cores are bound to their CPUs whatever the model. Last, because threads inherit it.
         if placement.cores == 1 {
-            started.bound = Some(placement.cpus.bind_for_now(core)?);
+            started.bound = placement.cpus.bind(core)?;
         }
         Ok((started, served))
     }
@@ -144,12 +144,9 @@ fn run(
 ) {
     let mut reactor = Reactor::new();
     let cpu = placement.cpu_of_stack(core);
-    let executor = placement
-        .cpus
-        .bind(cpu)
-        .and_then(|()| Executor::builder().config(placement.executor.clone()).build());
-    let executor = match executor {
-        Ok(executor) => executor,
+    let build = |bound| Ok((bound, Executor::builder().config(placement.executor.clone()).build()?));
+    let (_bound, executor) = match placement.cpus.bind(cpu).and_then(build) {
+        Ok(built) => built,
         Err(error) => return drop(started.send(Err(error))),
     };
     // It runs until it is aborted.

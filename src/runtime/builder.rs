@@ -235,7 +235,9 @@ impl Builder {
     }
 
     fn cpus(&self) -> io::Result<Cpus> {
-        if self.bound { Cpus::allowed() } else { Ok(Cpus::free()) }
+        // A single core that has its stack on its own thread is not bound, so it need not be known where it might be.
+        let binds = self.bound && (self.cores > 1 || self.model != Model::Unified);
+        if binds { Cpus::allowed() } else { Ok(Cpus::free()) }
     }
 
     /// Whether the addresses are to come from the link alone, for each device.

@@ -1,5 +1,6 @@
 //! Which CPUs the threads of a runtime are bound to.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
@@ -7,10 +8,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// For each CPU that threads were bound to, where such a thread was allowed before. One for each CPU at most.
-static BOUND: Mutex<BTreeMap<usize, CpuSet>> = Mutex::new(BTreeMap::new());
+/// The CPUs that threads are bound to, one entry for each at most.
+static BOUND: Mutex<BTreeMap<usize, Crowd>> = Mutex::new(BTreeMap::new());
 
-fn bound() -> MutexGuard<'static, BTreeMap<usize, CpuSet>> {
+thread_local! {
+    /// How often this thread is bound, and where it was allowed before the first time.
+    static HELD: Cell<Option<(usize, CpuSet)>> = const { Cell::new(None) };
+}
+
+/// The threads that are bound to one CPU.
+struct Crowd {
+    count: usize,
+    /// Where the latest of them was allowed before.
+    allowed: CpuSet,
+}
+
+fn bound() -> MutexGuard<'static, BTreeMap<usize, Crowd>> {
     // A map of sets is whole whatever happened to the thread that held its lock.
     BOUND.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -25,32 +38,32 @@ impl Cpus {
         Cpus(None)
     }
 
-    /// Those of this thread. Threads inherit where they are bound: if that is where one of ours was, it is those that ours
+    /// Those of this thread. Threads inherit where they are bound: if that is where one of ours is, it is those that ours
     /// had before, and a second runtime does not crowd onto one CPU of the first.
     pub(super) fn allowed() -> io::Result<Cpus> {
         let here = sched_getaffinity(None)?;
         let inherited = match *listed(&here) {
-            [cpu] => bound().get(&cpu).copied(),
+            [cpu] => bound().get(&cpu).map(|crowd| crowd.allowed),
             _ => None,
         };
         Ok(Cpus(Some(inherited.unwrap_or(here))))
     }
 
-    /// Binds this thread to the n-th, from 0; behind the last comes the first.
-    pub(super) fn bind(&self, n: usize) -> io::Result<()> {
-        let Some(allowed) = &self.0 else { return Ok(()) };
-        let cpus = listed(allowed);
-        let Some(cpu) = cpus.get(n % cpus.len().max(1)) else { return Ok(()) };
+    /// Binds this thread to the n-th, from 0, until the returned value is dropped; behind the last comes the first.
+    pub(super) fn bind(&self, n: usize) -> io::Result<Option<Bound>> {
+        let Some(allowed) = self.0 else { return Ok(None) };
+        let cpus = listed(&allowed);
+        let Some(&cpu) = cpus.get(n % cpus.len().max(1)) else { return Ok(None) };
+        let (count, before) = HELD.get().unwrap_or((0, sched_getaffinity(None)?));
         let mut one = CpuSet::new();
-        one.set(*cpu);
-        bound().insert(*cpu, *allowed);
-        Ok(sched_setaffinity(None, &one)?)
-    }
-
-    /// The same until the returned value is dropped.
-    pub(super) fn bind_for_now(&self, n: usize) -> io::Result<Bound> {
-        self.bind(n)?;
-        Ok(Bound { allowed: self.0, here: PhantomData })
+        one.set(cpu);
+        sched_setaffinity(None, &one)?;
+        HELD.set(Some((count + 1, before)));
+        let mut bound = bound();
+        let crowd = bound.entry(cpu).or_insert(Crowd { count: 0, allowed });
+        crowd.count += 1;
+        crowd.allowed = allowed;
+        Ok(Some(Bound { cpu, here: PhantomData }))
     }
 }
 
@@ -61,16 +74,27 @@ fn listed(cpus: &CpuSet) -> Vec<usize> {
 /// Keeps a thread bound to one CPU.
 #[derive(Debug)]
 pub(super) struct Bound {
-    allowed: Option<CpuSet>,
+    cpu: usize,
     /// It changes something of this thread.
     here: PhantomData<*const ()>,
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        if let Some(allowed) = &self.allowed {
-            // The thread was allowed on these CPUs before; if that has changed, it stays where it is.
-            let _ = sched_setaffinity(None, allowed);
+        let mut bound = bound();
+        if let Some(crowd) = bound.get_mut(&self.cpu) {
+            crowd.count -= 1;
+            if crowd.count == 0 {
+                bound.remove(&self.cpu);
+            }
+        }
+        drop(bound);
+        // The last one, which need not be the first that came, lets it go.
+        match HELD.take() {
+            Some((count @ 2.., before)) => HELD.set(Some((count - 1, before))),
+            // If it is not allowed there any more, it stays where it is.
+            Some((_, before)) => drop(sched_setaffinity(None, &before)),
+            None => {}
         }
     }
 }

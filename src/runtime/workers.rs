@@ -45,7 +45,7 @@ impl Workers {
             workers.threads.push(worker.start()?);
         }
         // Last, because threads inherit it.
-        workers.bound = Some(cpus.bind_for_now(0)?);
+        workers.bound = cpus.bind(0)?;
         Ok(workers)
     }
 
@@ -108,10 +108,11 @@ impl Worker {
     }
 
     fn run(mut self, started: &SyncSender<io::Result<()>>) {
-        let built = self.build();
+        let bound = self.cpus.bind(self.core);
+        let built = bound.and_then(|bound| Ok((bound, self.build()?)));
         // The receiver waits for exactly one message, and there is room for it.
         match built {
-            Ok((executor, reactor)) => {
+            Ok((_bound, (executor, reactor))) => {
                 let _ = started.send(Ok(()));
                 executor.block_on(&reactor, poll_fn(|cx| self.stop.poll(cx)));
                 // Tasks own sockets: they go while the network is still there.
@@ -125,7 +126,6 @@ impl Worker {
     }
 
     fn build(&mut self) -> io::Result<(Executor, Reactor)> {
-        self.cpus.bind(self.core)?;
         let executor =
             Executor::builder().config(self.config.clone()).core(&self.cores, self.core).build()?;
         let mut reactor = Reactor::new();

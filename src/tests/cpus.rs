@@ -1,8 +1,9 @@
 //! Where the threads of a runtime run.
 
+use std::process::Command;
 use std::thread;
 
-use rustix::thread::{CpuSet, sched_getaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::{DeviceSpec, Model, Runtime, WireSpec};
 
@@ -36,6 +37,31 @@ fn a_second_runtime_is_not_confined_to_a_cpu_of_the_first() {
     assert_eq!(of_cores(&third), each[..1]);
     drop((first, second, third));
     assert_eq!(here(), allowed, "dropped in the order in which they were made");
+}
+
+/// Who is bound to a CPU by its owner, and not by a runtime, stays there, whatever runtimes there were before.
+#[test]
+fn a_runtime_stays_where_its_thread_was_put() {
+    // In a process of its own: the other tests of this one bind threads to the same CPUs meanwhile.
+    const ALONE: &str = "HAYASE_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let name = format!(
+            "{}::a_runtime_stays_where_its_thread_was_put",
+            module_path!().split_once("::").unwrap().1
+        );
+        let mut test = Command::new(std::env::current_exe().unwrap());
+        assert!(test.args([&name, "--exact"]).env(ALONE, "1").status().unwrap().success());
+        return;
+    }
+    drop(runtime(Model::Unified, 2, true));
+    let cpu = *here().last().unwrap();
+    let mut one = CpuSet::new();
+    one.set(cpu);
+    sched_setaffinity(None, &one).unwrap();
+    let bound = runtime(Model::Merge, 1, true);
+    assert_eq!(here(), [cpu]);
+    drop(bound);
+    assert_eq!(here(), [cpu]);
 }
 
 #[test]
