@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Copying,
     /// The driver of packet sockets. It copies, and sleeps on its sockets.
     Packet,
+    /// The driver of AF_XDP, which sleeps on its sockets.
+    Xdp,
     /// A driver that hands the mbuf itself to whoever is at the other end.
     HandsOver,
 }
@@ -86,6 +88,7 @@ impl Kind {
             "net_memif" if config.argument("zero-copy") == Some("yes") => Kind::Hardware,
             "net_af_packet" => Kind::Packet,
             "net_memif" | "net_tap" | "net_pcap" | "net_null" => Kind::Copying,
+            "net_af_xdp" => Kind::Xdp,
             "net_ring" => Kind::HandsOver,
             _ => Kind::Hardware,
         }
@@ -94,7 +97,7 @@ impl Kind {
     pub(crate) fn foreign(self) -> Foreign {
         match self {
             Kind::Vhost | Kind::Copying | Kind::Packet => Foreign::Anywhere,
-            Kind::Hardware | Kind::Virtio => Foreign::Reachable,
+            Kind::Hardware | Kind::Virtio | Kind::Xdp => Foreign::Reachable,
             Kind::HandsOver => Foreign::Never,
         }
     }
@@ -152,6 +155,7 @@ mod unit {
             ("net_memif", "net_memif0", Kind::Copying, Foreign::Anywhere),
             ("net_memif", "net_memif0,zero-copy=yes", Kind::Hardware, Foreign::Reachable),
             ("net_af_packet", "", Kind::Packet, Foreign::Anywhere),
+            ("net_af_xdp", "", Kind::Xdp, Foreign::Reachable),
             ("net_ring", "", Kind::HandsOver, Foreign::Never),
             ("mlx5_pci", "", Kind::Hardware, Foreign::Reachable),
         ] {

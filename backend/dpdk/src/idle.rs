@@ -85,5 +85,5 @@ impl Idle {
 
 /// A socket is readable whether it was asked to be or not.
 fn rings_by_itself(seat: &Seat) -> bool {
-    seat.port.kind == Kind::Packet
+    matches!(seat.port.kind, Kind::Packet | Kind::Xdp)
 }

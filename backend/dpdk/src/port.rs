@@ -16,6 +16,7 @@ use crate::leaving;
 use crate::sys::eal::{describe, logged};
 use crate::sys::pool::Pool;
 use crate::sys::port::{self as sys, Lane, PortInfo, PortSetup};
+use crate::sys::xdp_sockets::XdpSockets;
 use crate::sys::{DpdkFrame, drop_released};
 use crate::{DpdkConfig, DpdkError, PoolConfig};
 
@@ -338,6 +339,12 @@ fn start(
 
 fn set_up_queue(number: u16, queue: u16, kind: Kind, pool: &Pool) -> Result<Lane, i32> {
     let set_up = |threshold| sys::set_up_queue(number, queue, pool, RING_LEN, threshold);
+    if kind == Kind::Xdp {
+        let before = XdpSockets::open_now();
+        let mut lane = set_up(0)?;
+        lane.socket = XdpSockets::open_now().added_since(&before);
+        return Ok(lane);
+    }
     let eager = match kind {
         Kind::Virtio => VIRTIO_THRESHOLDS.into_iter().find_map(|threshold| set_up(threshold).ok()),
         _ => None,
@@ -377,6 +384,7 @@ impl Started {
         let queue = |(lane, pools): (Lane, Pools)| DpdkQueue {
             wake: match kind {
                 Kind::Packet => lane.packet_socket(),
+                Kind::Xdp => lane.socket,
                 _ => lane.interrupt_fd().filter(|_| has_interrupts && lane.has_interrupt()),
             },
             nap_max: config.nap_max,

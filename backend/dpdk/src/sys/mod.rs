@@ -11,6 +11,7 @@ mod memory;
 pub(crate) mod pool;
 pub(crate) mod port;
 mod released;
+pub(crate) mod xdp_sockets;
 
 pub use frame::DpdkFrame;
 pub(crate) use frame::{Segment, TxRequest};

@@ -144,7 +144,7 @@ pub(crate) fn set_up_queue(
 ) -> Result<Lane, i32> {
     // SAFETY: the pool lives; whoever has it frees it after the port has been closed.
     check(unsafe { ffi::hayase_queue_setup(port, queue, pool.raw(), ring_len, ring_len, free_threshold) })?;
-    Ok(Lane { port, queue, one_thread: PhantomData })
+    Ok(Lane { port, queue, socket: None, one_thread: PhantomData })
 }
 
 /// Starts a port.
@@ -237,6 +237,8 @@ pub(crate) fn guest_features(port: u16) -> u64 {
 pub(crate) struct Lane {
     port: u16,
     queue: u16,
+    /// What the driver receives by, where that was seen.
+    pub(crate) socket: Option<RawFd>,
     /// It may be sent to another thread, but not be shared with one.
     one_thread: PhantomData<Cell<()>>,
 }
