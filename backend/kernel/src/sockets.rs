@@ -12,6 +12,7 @@ use rustix::net::SocketType;
 
 use crate::address;
 use crate::echo::Echo;
+use crate::options::TcpOptions;
 use crate::source::{Readiness, Source};
 use crate::tcp::{self, Listener, Tcp};
 use crate::udp::Udp;
@@ -365,8 +366,13 @@ impl Sockets {
     ///
     /// # Errors
     /// If there is no route, or the local address cannot be had.
-    pub fn connect(&mut self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<Key> {
-        let tcp = Tcp::connect(remote, local, self.congestion.as_deref())?;
+    pub fn connect(
+        &mut self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        options: &TcpOptions,
+    ) -> io::Result<Key> {
+        let tcp = Tcp::connect(remote, local, options, self.congestion.as_deref())?;
         self.insert(Socket::Tcp(tcp))
     }
 
@@ -374,11 +380,11 @@ impl Sockets {
     ///
     /// # Errors
     /// If the address is none of this machine's or its port is taken or needs rights.
-    pub fn listen(&mut self, addr: SocketAddr, backlog: usize) -> io::Result<Key> {
+    pub fn listen(&mut self, addr: SocketAddr, backlog: usize, options: &TcpOptions) -> io::Result<Key> {
         if self.shares_ports && self.has_listener_at(addr)? {
             return Err(Errno::ADDRINUSE.into());
         }
-        let listener = Listener::bind(addr, backlog, self.shares_ports, self.congestion.as_deref())?;
+        let listener = Listener::bind(addr, backlog, options, self.shares_ports, self.congestion.as_deref())?;
         self.insert(Socket::Listener(listener))
     }
 

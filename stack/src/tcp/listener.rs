@@ -6,6 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 use hayase_time::Instant;
 
 use super::fastopen::Places;
+use super::options::TcpOptions;
 use crate::bound::Bound;
 use crate::config::Config;
 use crate::error::Error;
@@ -25,6 +26,8 @@ pub(super) struct Listener {
     pub(super) cookies_until: Instant,
     /// For connections that are accepted before their handshake is over.
     pub(super) places: Places,
+    /// What its connections have.
+    pub(super) options: TcpOptions,
     /// Connections that wait to be accepted.
     pub(super) accept_queue: VecDeque<TcpId>,
     pub(super) in_ready: bool,
@@ -96,6 +99,7 @@ impl Listeners {
             half_open_count: 0,
             cookies_until: Instant::ZERO,
             places: Places::default(),
+            options: TcpOptions::default(),
             accept_queue: VecDeque::new(),
             in_ready: false,
         };

@@ -70,7 +70,8 @@ impl<F: Frame> Tcp<F> {
         predecessor: Option<Seq>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Drop> {
-        self.listeners.get(id).filter(|listener| listener.has_room()).ok_or(Drop::ListenOverflow)?;
+        let listener = self.listeners.get(id).filter(|listener| listener.has_room());
+        let options = listener.ok_or(Drop::ListenOverflow)?.options;
         let is_flooded = self.listeners.is_flooded(id, turn.config);
         // A predecessor's sequence numbers bind this one's: no place for a cookie.
         if is_flooded && turn.config.syn_cookies && predecessor.is_none() {
@@ -86,6 +87,7 @@ impl<F: Frame> Tcp<F> {
         }
         let mut connection = Connection::new(Opening { iss, ..opening }, turn.config);
         connection.listener = Some(id);
+        connection.take_options(&options, turn.now);
         connection.take_syn(segment.header, turn.now, turn.config);
         if let Some(fast) = self.judge_fast_open(id, &tuple, segment.header, turn) {
             connection.rare_mut().fast_open = Some(fast);
@@ -132,6 +134,7 @@ impl<F: Frame> Tcp<F> {
         let Some(listener) = self.listeners.end_half_open(id) else { return };
         listener.accept_queue.push_back(TcpId { index, generation });
         connection.owned = true;
+        connection.watch_peer();
         turn.counters.count(Count::PassiveOpens);
         self.notify_listener(id);
     }

@@ -78,7 +78,7 @@ impl<F: Frame> Tcp<F> {
     }
 
     #[inline]
-    fn get_mut(&mut self, id: TcpId) -> Result<&mut Connection<F>, Error> {
+    pub(super) fn get_mut(&mut self, id: TcpId) -> Result<&mut Connection<F>, Error> {
         let connection = self.connections.get_generation_mut(id.index, id.generation);
         connection.filter(|c| c.owned).ok_or(Error::StaleHandle)
     }
@@ -592,9 +592,7 @@ impl<F: Frame> Tcp<F> {
         keepalive: Option<Keepalive>,
         config: &Config,
     ) -> Result<(), Error> {
-        if keepalive.is_some_and(|k| k.idle.is_zero() || k.interval.is_zero() || k.count == 0) {
-            return Err(Error::InvalidInput("keep-alive needs times and a count above zero"));
-        }
+        Keepalive::check(keepalive)?;
         let connection = self.get_mut(id)?;
         if matches!(connection.state, State::Closed | State::TimeWait) {
             // Nobody is to be kept alive.

@@ -58,6 +58,7 @@ impl<F: Frame> Tcp<F> {
             ack: Some(irs + 1),
             flags,
             window: initial_receive_window(turn.config.receive_buffer_len) as u16,
+            tos: self.listeners.get(id).map_or(0, |listener| listener.options.tos(tuple.is_v4())),
             options,
         });
         if !is_queued {
@@ -91,6 +92,7 @@ impl<F: Frame> Tcp<F> {
         let iss = segment.header.ack - 1;
         let mut connection = Connection::new(Opening { iss, ..opening }, turn.config);
         connection.listener = Some(id);
+        connection.take_options(&listener.options, turn.now);
         let flags = if has_ecn { Flags::SYN | ecn::SETUP } else { Flags::SYN };
         let syn = TcpHeader { seq: segment.seq - 1, flags, options, ..*segment.header };
         connection.take_syn(&syn, turn.now, turn.config);

@@ -1,0 +1,46 @@
+//! What a socket is told before it listens or connects.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+
+use crate::address;
+
+/// Options of a connection, or of those that a listener accepts: the kernel gives them what the listener has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TcpOptions {
+    /// Small segments go at once (`TCP_NODELAY`).
+    pub nodelay: bool,
+    /// A silent peer is probed (`SO_KEEPALIVE`), as the sysctls `net.ipv4.tcp_keepalive_*` say.
+    pub keepalive: bool,
+    /// As [`Tcp::set_linger`](crate::Tcp::set_linger).
+    pub linger: Option<Duration>,
+    /// The type of service of IPv4 packets (`IP_TOS`), if it is not the kernel's choice.
+    pub tos: Option<u8>,
+    /// The traffic class of IPv6 packets (`IPV6_TCLASS`), likewise.
+    pub tclass: Option<u8>,
+}
+
+impl TcpOptions {
+    /// Tells the kernel, but for what is kept here. What it does by itself costs no call.
+    pub(crate) fn apply(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if self.nodelay {
+            sockopt::set_tcp_nodelay(fd, true)?;
+        }
+        if self.keepalive {
+            sockopt::set_socket_keepalive(fd, true)?;
+        }
+        // A socket of IPv6 that carries IPv4 has both.
+        if let Some(tos) = self.tos {
+            sockopt::set_ip_tos(fd, tos)?;
+        }
+        if let Some(tclass) = self.tclass
+            && address::is_ipv6(fd)?
+        {
+            sockopt::set_ipv6_tclass(fd, tclass.into())?;
+        }
+        Ok(())
+    }
+}
