@@ -16,14 +16,16 @@ impl<D: Device> Shard<D> {
         backlog: usize,
         options: &Options,
     ) -> io::Result<ListenerId> {
-        self.call(|core, _| {
+        options.check_reuse()?;
+        let id = self.call(|core, _| {
             let id = match &self.station {
                 None => core.stack.tcp_listen(local, backlog),
                 Some(station) => station.listen(&mut core.stack, local, backlog),
             }?;
             core.stack.listener_set_options(id, &options.for_stack())?;
             Ok(id)
-        })
+        });
+        id.map_err(|error| options.explain(error))
     }
 
     pub(super) fn connect(
@@ -32,6 +34,7 @@ impl<D: Device> Shard<D> {
         local: Option<SocketAddr>,
         options: &Options,
     ) -> io::Result<TcpId> {
+        local.map_or(Ok(()), |_| options.check_reuse())?;
         self.call(|core, now| {
             let id = match &self.station {
                 None => core.stack.tcp_connect(now, remote, local),
@@ -50,6 +53,7 @@ impl<D: Device> Shard<D> {
         options: &Options,
         bytes: &[u8],
     ) -> io::Result<(TcpId, usize)> {
+        local.map_or(Ok(()), |_| options.check_reuse())?;
         self.call(|core, now| {
             let Core { stack, device, .. } = core;
             let mut open = |stack: &mut Stack<D::Frame>, is_good: &dyn Fn(SocketAddr) -> bool| {

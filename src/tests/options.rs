@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future;
@@ -130,4 +131,108 @@ async fn each_version_has_its_own_class(server: Host) {
 #[test]
 fn each_version_has_its_own_class_on_a_stack_of_ours() {
     with_every_model(|_, server| each_version_has_its_own_class(server));
+}
+
+/// Leaves a connection of the listener's in TIME-WAIT, and nobody who listens. Returns the address.
+async fn left_in_time_wait(server: Host) -> SocketAddr {
+    let listener = listen(server, super::address(server), |_| {});
+    let addr = listener.local_addr().unwrap();
+    let (stream, accepted) = future::join(TcpStream::connect(addr), listener.accept()).await;
+    let (mut stream, mut accepted) = (stream.unwrap(), accepted.unwrap().0);
+    // Who closes first waits.
+    accepted.shutdown().await.unwrap();
+    assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+    stream.shutdown().await.unwrap();
+    assert_eq!(accepted.read(&mut [0; 8]).await.unwrap(), 0);
+    addr
+}
+
+/// Listens at an address again, with a say in who may have had it.
+fn listen_again(server: Host, addr: SocketAddr, reuse: Option<bool>) -> std::io::Result<TcpListener> {
+    let _server = server.enter();
+    let socket = TcpSocket::new_v4().unwrap();
+    reuse.map_or(Ok(()), |reuse| socket.set_reuseaddr(reuse))?;
+    assert_eq!(socket.reuseaddr().unwrap(), reuse.unwrap_or(true));
+    socket.bind(addr)?;
+    socket.listen(4)
+}
+
+async fn what_is_over_is_no_obstacle_unless_told_so(server: Host, refusal: ErrorKind) {
+    let addr = left_in_time_wait(server).await;
+    assert_eq!(listen_again(server, addr, Some(false)).unwrap_err().kind(), refusal);
+    drop(listen_again(server, addr, None).unwrap());
+    let listener = listen_again(server, addr, Some(true)).unwrap();
+    let (stream, accepted) = future::join(TcpStream::connect(addr), listener.accept()).await;
+    assert!(stream.is_ok() && accepted.is_ok());
+    let taken = listen_again(server, addr, Some(true)).unwrap_err();
+    assert_eq!(taken.kind(), ErrorKind::AddrInUse, "a listener is an obstacle");
+}
+
+#[test]
+fn on_a_stack_of_ours_what_is_over_is_never_an_obstacle() {
+    with_every_model(|_, server| what_is_over_is_no_obstacle_unless_told_so(server, ErrorKind::Unsupported));
+}
+
+#[cfg(feature = "kernel")]
+#[test]
+fn the_kernel_is_told_whether_what_is_over_is_an_obstacle() {
+    super::kernel::run(|_, server| what_is_over_is_no_obstacle_unless_told_so(server, ErrorKind::AddrInUse));
+}
+
+#[test]
+fn a_socket_that_connects_from_a_chosen_address_is_told_what_cannot_be() {
+    with_every_model(|client, server| async move {
+        let listener = listen(server, super::address(server), |_| {});
+        let addr = listener.local_addr().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(false).unwrap();
+        socket.bind((super::address(client), 0).into()).unwrap();
+        assert_eq!(socket.connect(addr).await.unwrap_err().kind(), ErrorKind::Unsupported);
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(false).unwrap();
+        socket.connect(addr).await.expect("without one there is nothing to reuse");
+    });
+}
+
+/// Two listeners at one address, and what comes of that.
+fn listen_twice(server: Host, reuse: [bool; 2]) -> std::io::Result<[TcpListener; 2]> {
+    let ip = super::address(server);
+    let first = listen(server, ip, |socket| socket.set_reuseport(reuse[0]).unwrap());
+    let _server = server.enter();
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseport(reuse[1])?;
+    assert_eq!(socket.reuseport()?, reuse[1]);
+    socket.bind(first.local_addr()?)?;
+    Ok([first, socket.listen(4)?])
+}
+
+#[cfg(feature = "kernel")]
+#[test]
+fn the_kernel_shares_a_port_between_those_who_all_say_so() {
+    super::kernel::run(|_, server| async move {
+        for reuse in [[false, false], [false, true], [true, false]] {
+            assert_eq!(listen_twice(server, reuse).unwrap_err().kind(), ErrorKind::AddrInUse, "{reuse:?}");
+        }
+        let listeners = listen_twice(server, [true, true]).unwrap();
+        let addr = listeners[0].local_addr().unwrap();
+        let mut accepted = [0; 2];
+        for _ in 0..64 {
+            let one = pin!(listeners[0].accept());
+            let other = pin!(listeners[1].accept());
+            let accept = future::select(one, other);
+            let (stream, came) = future::join(TcpStream::connect(addr), accept).await;
+            stream.unwrap();
+            accepted[matches!(came, future::Either::Right(_)) as usize] += 1;
+        }
+        assert!(accepted.iter().all(|count| *count > 0), "{accepted:?}");
+    });
+}
+
+#[test]
+fn on_a_stack_of_ours_who_wants_to_share_a_port_is_told_how() {
+    with_every_model(|_, server| async move {
+        let error = listen_twice(server, [true, true]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        assert!(error.to_string().contains("several tasks"), "{error}");
+    });
 }

@@ -9,8 +9,13 @@ use rustix::net::sockopt;
 use crate::address;
 
 /// Options of a connection, or of those that a listener accepts: the kernel gives them what the listener has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpOptions {
+    /// Connections that are over and in TIME-WAIT are no obstacle where its local port is wanted (`SO_REUSEADDR`), which is the
+    /// default. A listener always is.
+    pub reuse_address: bool,
+    /// Listeners that all say so share their port, and connections are spread over them (`SO_REUSEPORT`).
+    pub reuse_port: bool,
     /// Small segments go at once (`TCP_NODELAY`).
     pub nodelay: bool,
     /// A silent peer is probed (`SO_KEEPALIVE`), as the sysctls `net.ipv4.tcp_keepalive_*` say.
@@ -23,7 +28,30 @@ pub struct TcpOptions {
     pub tclass: Option<u8>,
 }
 
+impl Default for TcpOptions {
+    fn default() -> TcpOptions {
+        TcpOptions {
+            reuse_address: true,
+            reuse_port: false,
+            nodelay: false,
+            keepalive: false,
+            linger: None,
+            tos: None,
+            tclass: None,
+        }
+    }
+}
+
 impl TcpOptions {
+    /// Tells the kernel who may have the port beside it: before it is bound.
+    pub(crate) fn apply_reuse(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        sockopt::set_socket_reuseaddr(fd, self.reuse_address)?;
+        if self.reuse_port {
+            sockopt::set_socket_reuseport(fd, true)?;
+        }
+        Ok(())
+    }
+
     /// Tells the kernel, but for what is kept here. What it does by itself costs no call.
     pub(crate) fn apply(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         if self.nodelay {

@@ -145,8 +145,7 @@ impl Tcp {
         sockopt::set_socket_oobinline(&fd, true)?;
         options.apply(fd.as_fd())?;
         if let Some(local) = local {
-            // An earlier connection from there in TIME-WAIT is no obstacle.
-            sockopt::set_socket_reuseaddr(&fd, true)?;
+            options.apply_reuse(fd.as_fd())?;
             rustix::net::bind(&fd, &local)?;
         }
         match rustix::net::connect(&fd, &remote) {
@@ -531,6 +530,8 @@ pub struct Listener {
     source: Source,
     /// What its connections have of what is kept here.
     linger: Option<Duration>,
+    /// Whether another one of this table may have its port.
+    reuses_port: bool,
 }
 
 impl Listener {
@@ -543,8 +544,7 @@ impl Listener {
     ) -> io::Result<Listener> {
         let (fd, addr) = address::open_for(addr, SocketType::STREAM)?;
         congestion.map_or(Ok(()), |name| set_congestion(fd.as_fd(), name))?;
-        // Connections of an earlier server in TIME-WAIT are no obstacle; another listener still is.
-        sockopt::set_socket_reuseaddr(&fd, true)?;
+        options.apply_reuse(fd.as_fd())?;
         // Connections have it from their listener.
         sockopt::set_socket_oobinline(&fd, true)?;
         options.apply(fd.as_fd())?;
@@ -553,7 +553,11 @@ impl Listener {
         }
         rustix::net::bind(&fd, &addr)?;
         rustix::net::listen(&fd, i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        Ok(Listener { source: Source::eager(fd), linger: options.linger })
+        Ok(Listener { source: Source::eager(fd), linger: options.linger, reuses_port: options.reuse_port })
+    }
+
+    pub(crate) fn reuses_port(&self) -> bool {
+        self.reuses_port
     }
 
     pub(crate) fn source(&self) -> &Source {

@@ -427,3 +427,20 @@ fn congestion_control_is_chosen_by_name_and_accepted_with() {
         assert_eq!(sockets.tcp(client).unwrap().congestion().unwrap(), "reno");
     }
 }
+
+/// What a table refuses for the sake of the others is a matter of all who have the port.
+#[test]
+fn a_thread_shares_a_port_with_itself_where_all_say_so() {
+    let sharing = TcpOptions { reuse_port: true, ..TcpOptions::default() };
+    for shares_ports in [true, false] {
+        let mut sockets = Sockets::new(shares_ports).unwrap();
+        let first = sockets.listen(localhost(), 8, &sharing).unwrap();
+        let addr = sockets.listener(first).unwrap().local_addr().unwrap();
+        let refused = sockets.listen(addr, 8, &TcpOptions::default()).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        sockets.listen(addr, 8, &sharing).unwrap();
+    }
+    let strict = TcpOptions { reuse_address: false, ..TcpOptions::default() };
+    let refused = Sockets::new(true).unwrap().listen(localhost(), 8, &strict).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
+}

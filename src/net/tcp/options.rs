@@ -9,8 +9,10 @@ use hayase_stack::{Keepalive, TcpOptions};
 const ECN_BITS: u8 = 0b11;
 
 /// Options of the connections that a [`TcpSocket`](super::TcpSocket) makes or accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Options {
+    pub(crate) reuse_address: bool,
+    pub(crate) reuse_port: bool,
     pub(crate) nodelay: bool,
     pub(crate) keepalive: bool,
     pub(crate) linger: Option<Duration>,
@@ -20,7 +22,41 @@ pub(crate) struct Options {
     pub(crate) tclass: Option<u8>,
 }
 
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            reuse_address: true,
+            reuse_port: false,
+            nodelay: false,
+            keepalive: false,
+            linger: None,
+            tos: None,
+            tclass: None,
+        }
+    }
+}
+
 impl Options {
+    /// Whether a stack of ours can do that, for a socket whose address was chosen: what is over holds no port there.
+    pub(crate) fn check_reuse(&self) -> io::Result<()> {
+        if self.reuse_address {
+            return Ok(());
+        }
+        let text = "on a stack of Hayase no connection that is over keeps a port from a listener: leave set_reuseaddr(true), \
+                    which is the default";
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    }
+
+    /// What is said of a port that is taken, on a stack of ours.
+    pub(crate) fn explain(&self, error: io::Error) -> io::Error {
+        if !self.reuse_port || error.kind() != io::ErrorKind::AddrInUse {
+            return error;
+        }
+        let text = "the address is in use, and on a stack of Hayase two listeners of one core cannot share it: accept from one \
+                    of them in several tasks, or listen on several cores";
+        io::Error::new(io::ErrorKind::AddrInUse, text)
+    }
+
     /// The same for a stack of ours.
     pub(crate) fn for_stack(&self) -> TcpOptions {
         TcpOptions {
@@ -36,6 +72,8 @@ impl Options {
     #[cfg(feature = "kernel")]
     pub(crate) fn for_kernel(&self) -> hayase_kernel::TcpOptions {
         hayase_kernel::TcpOptions {
+            reuse_address: self.reuse_address,
+            reuse_port: self.reuse_port,
             nodelay: self.nodelay,
             keepalive: self.keepalive,
             linger: self.linger,

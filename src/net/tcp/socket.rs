@@ -161,6 +161,52 @@ impl TcpSocket {
         *self.options()
     }
 
+    /// Has connections that are over and in TIME-WAIT (RFC 9293 §3.6.1) be no obstacle to listening at their port, or to
+    /// connecting from it (`SO_REUSEADDR`). Unlike with tokio's `TcpSocket`, and as with `TcpListener::bind` of both, that is the
+    /// default. Who listens at the port always is an obstacle to listening, and a connection between the same two ends, in
+    /// TIME-WAIT or not, to another one.
+    ///
+    /// On a stack of Hayase it cannot be otherwise: `false` makes [`listen`](Self::listen), and [`connect`](Self::connect) from
+    /// a chosen address, fail with [`io::ErrorKind::Unsupported`]. So does `listen` with several cores on the device `kernel`,
+    /// which share ports; else it is the option of the system's socket there.
+    ///
+    /// # Errors
+    /// None. The signature is tokio's.
+    pub fn set_reuseaddr(&self, reuseaddr: bool) -> io::Result<()> {
+        self.options().reuse_address = reuseaddr;
+        Ok(())
+    }
+
+    /// Whether connections that are over will be no obstacle.
+    ///
+    /// # Errors
+    /// None. The signature is tokio's.
+    pub fn reuseaddr(&self) -> io::Result<bool> {
+        Ok(self.chosen().reuse_address)
+    }
+
+    /// Lets other listeners have the same address, if they say so too; connections are spread over them (`SO_REUSEPORT`).
+    ///
+    /// On a stack of Hayase listeners of different cores share an address whatever is said, see [`TcpListener::bind`], and two
+    /// of one core cannot: the second fails with [`io::ErrorKind::AddrInUse`], and any number of tasks may accept from the first.
+    /// On the device `kernel` it is the option of the system's socket, of connections from a chosen address as well, and
+    /// listeners of one core can share an address, too.
+    ///
+    /// # Errors
+    /// None. The signature is tokio's.
+    pub fn set_reuseport(&self, reuseport: bool) -> io::Result<()> {
+        self.options().reuse_port = reuseport;
+        Ok(())
+    }
+
+    /// Whether other listeners may have the same address.
+    ///
+    /// # Errors
+    /// None. The signature is tokio's.
+    pub fn reuseport(&self) -> io::Result<bool> {
+        Ok(self.chosen().reuse_port)
+    }
+
     /// Probes a silent peer, or does not, which is the default (`SO_KEEPALIVE`, RFC 9293 §3.8.4): after two hours of silence, then
     /// every 75 seconds, nine times; on the device `kernel` as the sysctls `net.ipv4.tcp_keepalive_*` say. Other times are for
     /// [`TcpStream::set_keepalive`].
@@ -198,7 +244,8 @@ impl TcpSocket {
         Ok(self.chosen().nodelay)
     }
 
-    /// What becomes of undelivered data when a stream is dropped (`SO_LINGER`). As [`TcpStream::set_linger`]: dropping never blocks.
+    /// What becomes of undelivered data when a stream is dropped (`SO_LINGER`). As [`TcpStream::set_linger`]: dropping never
+    /// blocks.
     ///
     /// # Errors
     /// None. The signature is tokio's.
@@ -242,7 +289,8 @@ impl TcpSocket {
         Ok(self.chosen().tos.unwrap_or(0).into())
     }
 
-    /// Sets the traffic class of IPv6 packets (`IPV6_TCLASS`), as [`set_tos_v4`](Self::set_tos_v4) sets the type of service of IPv4.
+    /// Sets the traffic class of IPv6 packets (`IPV6_TCLASS`), as [`set_tos_v4`](Self::set_tos_v4) sets the type of service of
+    /// IPv4.
     ///
     /// # Errors
     /// If it is above 255, or this is a socket of IPv4.
