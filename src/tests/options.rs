@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future;
 
-use super::addresses;
+use super::{addresses, fill};
 use crate::net::{TcpListener, TcpSocket, TcpStream};
 use crate::{Host, Model};
 
@@ -235,4 +235,58 @@ fn on_a_stack_of_ours_who_wants_to_share_a_port_is_told_how() {
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
         assert!(error.to_string().contains("several tasks"), "{error}");
     });
+}
+
+/// What both ends and all between them take when nobody reads.
+async fn what_is_kept(server: Host, sizes: Option<u32>) -> usize {
+    let tell = |socket: &TcpSocket| {
+        if let Some(size) = sizes {
+            socket.set_send_buffer_size(size).unwrap();
+            socket.set_recv_buffer_size(size).unwrap();
+        }
+    };
+    let [mut stream, mut accepted] = pair(server, super::address(server), tell).await;
+    let kept = fill(&mut stream).await;
+    // Who was accepted has them as well.
+    assert!(sizes.is_none() || fill(&mut accepted).await <= 2 * kept);
+    kept
+}
+
+/// Beside the stack's, what is between two threads at most: on its way there, and from there.
+fn between_threads(model: Model) -> usize {
+    if model == Model::Unified { 0 } else { 2 * (256 << 10) }
+}
+
+#[test]
+fn buffers_have_the_size_that_was_chosen() {
+    for model in Model::ALL {
+        let kept = |sizes| super::models::run(model, |_, server| what_is_kept(server, sizes));
+        let (chosen, others) = (kept(Some(16 << 10)), kept(None));
+        assert!((1..=(32 << 10) + between_threads(model)).contains(&chosen), "{model}: {chosen}");
+        assert!(others >= 500 << 10, "{model}: {others}");
+    }
+}
+
+#[cfg(feature = "kernel")]
+#[test]
+fn the_kernels_buffers_have_twice_the_size_that_was_chosen() {
+    for model in Model::ALL {
+        let kept = |sizes| super::kernel::run_on(model, |server| what_is_kept(server, sizes));
+        let (chosen, others) = (kept(Some(16 << 10)), kept(None));
+        // The system counts its own trimmings as well, and rounds.
+        assert!((1..=(96 << 10) + between_threads(model)).contains(&chosen), "{model}: {chosen}");
+        assert!(others > chosen, "{model}: {others}");
+    }
+}
+
+#[test]
+fn a_size_that_was_not_chosen_is_none() {
+    let socket = TcpSocket::new_v4().unwrap();
+    let sizes = || [socket.send_buffer_size(), socket.recv_buffer_size()];
+    for size in sizes() {
+        assert_eq!(size.unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+    socket.set_send_buffer_size(9000).unwrap();
+    socket.set_recv_buffer_size(7000).unwrap();
+    assert_eq!(sizes().map(Result::unwrap), [9000, 7000]);
 }

@@ -26,6 +26,11 @@ pub struct TcpOptions {
     pub tos: Option<u8>,
     /// The traffic class of IPv6 packets (`IPV6_TCLASS`), likewise.
     pub tclass: Option<u8>,
+    /// What the kernel keeps for the peer, in bytes (`SO_SNDBUF`: it takes twice that, within `net.core.wmem_max`), if it is not to
+    /// follow the path.
+    pub send_buffer_len: Option<usize>,
+    /// What it keeps for the application (`SO_RCVBUF`, `net.core.rmem_max`), likewise.
+    pub receive_buffer_len: Option<usize>,
 }
 
 impl Default for TcpOptions {
@@ -38,6 +43,8 @@ impl Default for TcpOptions {
             linger: None,
             tos: None,
             tclass: None,
+            send_buffer_len: None,
+            receive_buffer_len: None,
         }
     }
 }
@@ -59,6 +66,13 @@ impl TcpOptions {
         }
         if self.keepalive {
             sockopt::set_socket_keepalive(fd, true)?;
+        }
+        // Before the first segment: the window's scale is chosen by it.
+        if let Some(len) = self.send_buffer_len {
+            sockopt::set_socket_send_buffer_size(fd, len)?;
+        }
+        if let Some(len) = self.receive_buffer_len {
+            sockopt::set_socket_recv_buffer_size(fd, len)?;
         }
         // A socket of IPv6 that carries IPv4 has both.
         if let Some(tos) = self.tos {

@@ -20,6 +20,9 @@ pub(crate) struct Options {
     pub(crate) tos: Option<u8>,
     /// Of IPv6 packets.
     pub(crate) tclass: Option<u8>,
+    /// In bytes, if it is not to follow the path.
+    pub(crate) send_buffer_len: Option<u32>,
+    pub(crate) receive_buffer_len: Option<u32>,
 }
 
 impl Default for Options {
@@ -32,6 +35,8 @@ impl Default for Options {
             linger: None,
             tos: None,
             tclass: None,
+            send_buffer_len: None,
+            receive_buffer_len: None,
         }
     }
 }
@@ -65,6 +70,8 @@ impl Options {
             keepalive: self.keepalive.then(Keepalive::default),
             tos: self.tos.unwrap_or(0),
             tclass: self.tclass.unwrap_or(0),
+            send_buffer_len: self.send_buffer_len.map(|len| len as usize),
+            receive_buffer_len: self.receive_buffer_len.map(|len| len as usize),
         }
     }
 
@@ -79,8 +86,19 @@ impl Options {
             linger: self.linger,
             tos: self.tos,
             tclass: self.tclass,
+            send_buffer_len: self.send_buffer_len.map(|len| len as usize),
+            receive_buffer_len: self.receive_buffer_len.map(|len| len as usize),
         }
     }
+}
+
+/// A size that was chosen.
+pub(super) fn chosen_size(size: Option<u32>) -> io::Result<u32> {
+    size.ok_or_else(|| {
+        let text = "no buffer size was chosen for this socket: it follows the path then, within hayase::stack::Config or, on the \
+                    device `kernel`, the sysctls net.ipv4.tcp_wmem and tcp_rmem";
+        io::Error::new(io::ErrorKind::Unsupported, text)
+    })
 }
 
 /// tokio counts types of service in `u32`, IP in `u8`.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::options::{Options, service};
+use super::options::{Options, chosen_size, service};
 use super::{TcpListener, TcpStream};
 
 /// A TCP socket that is neither listening nor connected yet: for a backlog of one's own, and for connections
@@ -242,6 +242,47 @@ impl TcpSocket {
     /// None. The signature is tokio's.
     pub fn nodelay(&self) -> io::Result<bool> {
         Ok(self.chosen().nodelay)
+    }
+
+    /// Chooses how many bytes are kept that the peer has not acknowledged (`SO_SNDBUF`), where that follows the path otherwise: a
+    /// writer waits beyond. It is 4 KiB at least, and [`Config::send_buffer_len_max`](crate::stack::Config::send_buffer_len_max) at
+    /// most. With the models split and merge up to 256 KiB more are on their way to the stack's thread. On the device `kernel` it
+    /// is the option of the system's socket, which takes twice as much, within `net.core.wmem_max`.
+    ///
+    /// # Errors
+    /// None. The signature is tokio's.
+    pub fn set_send_buffer_size(&self, size: u32) -> io::Result<()> {
+        self.options().send_buffer_len = Some(size);
+        Ok(())
+    }
+
+    /// What was chosen, and not what comes of it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] if nothing was: then there is no one size.
+    pub fn send_buffer_size(&self) -> io::Result<u32> {
+        chosen_size(self.chosen().send_buffer_len)
+    }
+
+    /// Chooses how many bytes are kept that the application has not read, and so the largest window that the peer is offered
+    /// (`SO_RCVBUF`), where that follows the path otherwise. It is 4 KiB at least, and
+    /// [`Config::receive_buffer_len_max`](crate::stack::Config::receive_buffer_len_max) at most. With the models split and merge
+    /// up to 256 KiB more are on their way from the stack's thread. On the device `kernel` it is the option of the system's
+    /// socket, which takes twice as much, within `net.core.rmem_max`.
+    ///
+    /// # Errors
+    /// None. The signature is tokio's.
+    pub fn set_recv_buffer_size(&self, size: u32) -> io::Result<()> {
+        self.options().receive_buffer_len = Some(size);
+        Ok(())
+    }
+
+    /// What was chosen, and not what comes of it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] if nothing was: then there is no one size.
+    pub fn recv_buffer_size(&self) -> io::Result<u32> {
+        chosen_size(self.chosen().receive_buffer_len)
     }
 
     /// What becomes of undelivered data when a stream is dropped (`SO_LINGER`). As [`TcpStream::set_linger`]: dropping never

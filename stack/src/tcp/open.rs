@@ -87,7 +87,7 @@ impl<F: Frame> Tcp<F> {
         }
         let mut connection = Connection::new(Opening { iss, ..opening }, turn.config);
         connection.listener = Some(id);
-        connection.take_options(&options, turn.now);
+        connection.take_options(&options, turn.now, turn.config);
         connection.take_syn(segment.header, turn.now, turn.config);
         if let Some(fast) = self.judge_fast_open(id, &tuple, segment.header, turn) {
             connection.rare_mut().fast_open = Some(fast);

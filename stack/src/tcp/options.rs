@@ -10,6 +10,7 @@ use super::Tcp;
 use super::connection::Connection;
 use super::keepalive::{Keepalive, Probing};
 use super::state::State;
+use super::user_timeout::UserTimeout;
 use crate::config::Config;
 use crate::error::Error;
 use crate::socket::{ListenerId, TcpId};
@@ -29,6 +30,27 @@ pub struct TcpOptions {
     pub tos: u8,
     /// The traffic class of IPv6 packets (`IPV6_TCLASS`): DSCP, in the upper six bits.
     pub tclass: u8,
+    /// What a connection keeps for its peer, in bytes of payload, in the place of [`Config::send_buffer_len`]: it does not grow
+    /// then (`SO_SNDBUF`). It is 4 KiB at least, and [`Config::send_buffer_len_max`] at most.
+    pub send_buffer_len: Option<usize>,
+    /// What it keeps for its application, and so the largest window that it offers, likewise (`SO_RCVBUF`).
+    pub receive_buffer_len: Option<usize>,
+}
+
+/// The smallest buffers: a few segments, so that something is under way while a peer or an application is busy. Linux's are as
+/// large (`SOCK_MIN_SNDBUF`), and half that.
+const BUFFER_LEN_MIN: usize = 4096;
+
+/// What the application asked for beyond what is usual.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    /// What closing does (`SO_LINGER`).
+    pub(super) linger: Option<Duration>,
+    pub(super) user_timeout: Option<UserTimeout>,
+    /// What is kept for the peer does not follow the path.
+    pub(super) send_len: Option<u32>,
+    /// Nor does what is kept for the application.
+    is_receive_len_fixed: bool,
 }
 
 impl<F: Frame> Tcp<F> {
@@ -42,7 +64,7 @@ impl<F: Frame> Tcp<F> {
     ) -> Result<(), Error> {
         Keepalive::check(options.keepalive)?;
         let connection = self.get_mut(id)?;
-        connection.take_options(options, now);
+        connection.take_options(options, now, config);
         connection.watch_peer();
         self.settle(id.index, now, config);
         Ok(())
@@ -58,16 +80,31 @@ impl<F: Frame> Tcp<F> {
 
 impl<F: Frame> Connection<F> {
     /// What its socket or its listener asked for. Nobody is probed before [`watch_peer`](Self::watch_peer).
-    pub(super) fn take_options(&mut self, options: &TcpOptions, now: Instant) {
+    pub(super) fn take_options(&mut self, options: &TcpOptions, now: Instant, config: &Config) {
         self.nodelay = options.nodelay;
         self.tos = options.tos(self.is_v4);
         // Without these, most connections have no box for what is rare.
         if options.linger.is_some() {
-            self.rare_mut().patience.get_or_insert_default().linger = options.linger;
+            self.rare_mut().wishes.get_or_insert_default().linger = options.linger;
+        }
+        if let Some(len) = options.send_len(config) {
+            self.rare_mut().wishes.get_or_insert_default().send_len = Some(len);
+        }
+        if let Some(len) = options.receive_len(config) {
+            self.space_len = len;
+            self.rare_mut().wishes.get_or_insert_default().is_receive_len_fixed = true;
         }
         if let Some(settings) = options.keepalive {
             self.rare_mut().probing = Some(Box::new(Probing::new(settings, now)));
         }
+    }
+
+    pub(super) fn wishes(&self) -> Option<&Wishes> {
+        self.rare().and_then(|rare| rare.wishes.as_deref())
+    }
+
+    pub(super) fn is_receive_len_fixed(&self) -> bool {
+        self.wishes().is_some_and(|wishes| wishes.is_receive_len_fixed)
     }
 
     /// Whoever owns it wants to know of the peer's end. Not before there is an owner: a connection that nobody owns is given
@@ -82,9 +119,24 @@ impl<F: Frame> Connection<F> {
 }
 
 impl TcpOptions {
+    fn send_len(&self, config: &Config) -> Option<u32> {
+        let len_max = config.send_buffer_len.max(config.send_buffer_len_max);
+        self.send_buffer_len.map(|len| within(len, len_max))
+    }
+
+    pub(super) fn receive_len(&self, config: &Config) -> Option<u32> {
+        // As far as the shift of our windows goes.
+        let len_max = config.receive_buffer_len.max(config.receive_buffer_len_max);
+        self.receive_buffer_len.map(|len| within(len, len_max))
+    }
+
     /// The type of service, or the traffic class, of a connection's packets.
     pub(super) fn tos(&self, is_v4: bool) -> u8 {
         let tos = if is_v4 { self.tos } else { self.tclass };
         tos & !ECN_BITS
     }
+}
+
+fn within(len: usize, len_max: usize) -> u32 {
+    len.max(BUFFER_LEN_MIN).min(len_max).min(u32::MAX as usize) as u32
 }

@@ -541,7 +541,7 @@ impl<F: Frame> Tcp<F> {
 
     pub(crate) fn set_linger(&mut self, id: TcpId, linger: Option<Duration>) -> Result<(), Error> {
         self.get_mut(id)
-            .map(|connection| connection.rare_mut().patience.get_or_insert_default().linger = linger)
+            .map(|connection| connection.rare_mut().wishes.get_or_insert_default().linger = linger)
     }
 
     pub(crate) fn linger(&self, id: TcpId) -> Result<Option<Duration>, Error> {
@@ -613,7 +613,7 @@ impl<F: Frame> Tcp<F> {
         let limit = limit.filter(|limit| !limit.is_zero());
         let timeout = limit.map(UserTimeout::new);
         self.get_mut(id)
-            .map(|connection| connection.rare_mut().patience.get_or_insert_default().user_timeout = timeout)
+            .map(|connection| connection.rare_mut().wishes.get_or_insert_default().user_timeout = timeout)
     }
 
     pub(crate) fn user_timeout(&self, id: TcpId) -> Result<Option<Duration>, Error> {
@@ -638,7 +638,7 @@ impl<F: Frame> Connection<F> {
 
     /// What closing does (`SO_LINGER`).
     fn linger(&self) -> Option<Duration> {
-        self.patience().and_then(|patience| patience.linger)
+        self.wishes().and_then(|wishes| wishes.linger)
     }
 
     /// How frames are to be filled for this connection's segments.

@@ -1,5 +1,6 @@
 //! Options that a socket has before there is a connection: those of a listener are its connections', from the SYN-ACK on.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use hayase_stack::{Config, Error, Keepalive, TcpOptions};
@@ -20,6 +21,8 @@ fn options() -> TcpOptions {
         keepalive: Some(Keepalive { idle: secs(10), interval: secs(5), count: 3 }),
         tos: 0xb8 | 0b11,
         tclass: 0x28 | 0b01,
+        send_buffer_len: Some(8192),
+        receive_buffer_len: Some(16_384),
     }
 }
 
@@ -40,6 +43,7 @@ fn has_options(t: &Script) {
     assert_eq!(stack.tcp_linger(id), Ok(options().linger));
     assert_eq!(stack.tcp_keepalive(id), Ok(options().keepalive));
     assert_eq!(stack.tcp_tos(id), Ok(t.host.tos));
+    assert!(stack.tcp_info(id).unwrap().rcv_wnd <= 16_384);
 }
 
 #[test]
@@ -127,4 +131,72 @@ fn what_makes_no_sense_is_refused() {
     t.host.stack.close_listener(now, listener);
     let closed = t.host.stack.listener_set_options(listener, &options());
     assert_eq!(closed, Err(Error::StaleHandle));
+}
+
+/// A connection of a listener with these sizes.
+fn sized(send: usize, receive: usize) -> Script {
+    let mut t = Script::listening();
+    let (send_buffer_len, receive_buffer_len) = (Some(send), Some(receive));
+    let options = TcpOptions { send_buffer_len, receive_buffer_len, ..TcpOptions::default() };
+    t.host.stack.listener_set_options(t.listener.unwrap(), &options).unwrap();
+    t
+}
+
+#[test]
+fn the_window_is_as_large_as_its_buffer_and_does_not_grow() {
+    for (asked, len) in [(8192, 8192), (1, 4096), (64 << 10, 65_535)] {
+        let mut t = sized(8192, asked);
+        t.peer(modern_syn());
+        assert_eq!(t.expect(syn_ack()).window, len as u16, "of {asked} bytes");
+        t.peer(ack(1));
+        t.accept();
+        for _ in 0..200 {
+            // All that there is a window for, in each round trip: others would grow.
+            let end = t.nxt + t.host.stack.tcp_info(t.id()).unwrap().rcv_wnd.min(20_000);
+            while t.nxt < end {
+                let at = t.nxt;
+                t.peer(data(at..(at + 1448).min(end)));
+                t.read();
+            }
+            t.wait(secs(1));
+            t.drain();
+            assert!(t.host.stack.tcp_info(t.id()).unwrap().rcv_wnd as usize <= asked.max(4096));
+        }
+    }
+}
+
+#[test]
+fn a_cookie_promises_no_larger_window() {
+    let mut config = Config::default();
+    config.syn_backlog_max = 0;
+    let mut t = listening(config, true);
+    t.peer(modern_syn());
+    assert_eq!(t.expect(syn_ack()).window, 16_384);
+}
+
+#[test]
+fn what_is_written_fits_into_its_buffer_however_wide_the_path() {
+    let mut t = sized(8192, 8192).established(modern_syn());
+    for round in 0..50 {
+        let mut written = 0;
+        while let Poll::Ready(Ok(len)) = t.try_write(1000) {
+            written += len;
+        }
+        assert!((1..=8192).contains(&written), "{written} bytes in round {round}");
+        t.drain();
+        t.peer(ack(t.seen));
+        t.wait(secs(1));
+        t.peer(ack(t.seen));
+    }
+}
+
+#[test]
+fn sizes_stay_within_what_the_stack_has_for_a_connection() {
+    let mut config = Config::default();
+    (config.receive_buffer_len, config.receive_buffer_len_max) = (8192, 16_384);
+    let mut t = Script::listening_with(config);
+    let options = TcpOptions { receive_buffer_len: Some(1 << 30), ..TcpOptions::default() };
+    t.host.stack.listener_set_options(t.listener.unwrap(), &options).unwrap();
+    t.peer(modern_syn());
+    assert_eq!(t.expect(syn_ack()).window, 16_384);
 }
