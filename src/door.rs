@@ -25,6 +25,7 @@ use crate::counters::Counters;
 use crate::drained;
 use crate::io::Interest;
 use crate::mailbox;
+use crate::net::tcp::Options;
 use crate::remote;
 use crate::steering::Moved;
 use crate::wakers::{Notify, Side};
@@ -34,7 +35,7 @@ use crate::wakers::{Notify, Side};
 /// Every function may be called at any time on the shard's thread, from a waker or a `Drop` as well: a shard
 /// that is busy answers with an error, and keeps what must not be lost ([`Door::bid`]) for its next turn.
 pub(crate) trait Door {
-    fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId>;
+    fn tcp_listen(&self, local: SocketAddr, backlog: usize, options: &Options) -> io::Result<ListenerId>;
     fn listener_local_addr(&self, id: ListenerId) -> io::Result<SocketAddr>;
     /// Waits until all shards of this host know of the listener that can. The waker is cloned and dropped while nothing is
     /// borrowed.
@@ -42,12 +43,18 @@ pub(crate) trait Door {
         Poll::Ready(Ok(()))
     }
     fn tcp_accept(&self, id: ListenerId, notify: Notify<'_>) -> Poll<io::Result<(TcpId, SocketAddr)>>;
-    fn tcp_connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpId>;
+    fn tcp_connect(
+        &self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        options: &Options,
+    ) -> io::Result<TcpId>;
     /// Connects with data; says how much of it is on its way.
     fn tcp_connect_with(
         &self,
         _remote: SocketAddr,
         _local: Option<SocketAddr>,
+        _options: &Options,
         _bytes: &[u8],
     ) -> io::Result<(TcpId, usize)> {
         Err(no_fastopen())

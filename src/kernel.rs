@@ -29,6 +29,7 @@ use hayase_time::Instant;
 use crate::counters::Counters;
 use crate::door::{Door, Farewell};
 use crate::mailbox::Mailbox;
+use crate::net::tcp::Options;
 use crate::turn::Turn;
 use crate::wakers::{Notify, READY_COUNT_MAX, Side, WaitsIn, Wakers};
 
@@ -384,8 +385,8 @@ impl Door for Rc<KernelShard> {
         false
     }
 
-    fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId> {
-        self.call(|sockets| sockets.listen(local, backlog)).map(Named::of)
+    fn tcp_listen(&self, local: SocketAddr, backlog: usize, options: &Options) -> io::Result<ListenerId> {
+        self.call(|sockets| sockets.listen(local, backlog, &options.for_kernel())).map(Named::of)
     }
 
     fn listener_local_addr(&self, id: ListenerId) -> io::Result<SocketAddr> {
@@ -397,8 +398,13 @@ impl Door for Rc<KernelShard> {
         accepted.map_ok(|(key, peer)| (Named::of(key), peer))
     }
 
-    fn tcp_connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpId> {
-        self.call(|sockets| sockets.connect(remote, local)).map(Named::of)
+    fn tcp_connect(
+        &self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        options: &Options,
+    ) -> io::Result<TcpId> {
+        self.call(|sockets| sockets.connect(remote, local, &options.for_kernel())).map(Named::of)
     }
 
     fn tcp_poll_connect(&self, id: TcpId, notify: Notify<'_>) -> Poll<io::Result<()>> {

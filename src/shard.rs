@@ -8,6 +8,7 @@
 //! ask fails with an error, but for [`Door::bid`], which is put off to the next turn.
 
 mod farewells;
+mod opening;
 mod slices;
 
 pub(crate) use slices::write_each;
@@ -34,6 +35,7 @@ use crate::door::{self, Door, Farewell};
 use crate::drained;
 use crate::error::io_error;
 use crate::mailbox::Mailbox;
+use crate::net::tcp::Options;
 use crate::steering::{Moved, Setting, Station};
 use crate::turn::Turn;
 use crate::wakers::{Answers, Notify, Side, WaitsIn, Wakers};
@@ -339,11 +341,8 @@ impl<D: Device> Turn for Shard<D> {
 }
 
 impl<D: Device> Door for Rc<Shard<D>> {
-    fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId> {
-        self.call(|core, _| match &self.station {
-            None => core.stack.tcp_listen(local, backlog),
-            Some(station) => station.listen(&mut core.stack, local, backlog),
-        })
+    fn tcp_listen(&self, local: SocketAddr, backlog: usize, options: &Options) -> io::Result<ListenerId> {
+        self.listen(local, backlog, options)
     }
 
     fn listener_poll_known(&self, id: ListenerId, waker: Waker) -> Poll<io::Result<()>> {
@@ -363,29 +362,23 @@ impl<D: Device> Door for Rc<Shard<D>> {
         })
     }
 
-    fn tcp_connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpId> {
-        self.call(|core, now| match &self.station {
-            None => core.stack.tcp_connect(now, remote, local),
-            Some(station) => station.connect(now, &mut core.stack, remote, local),
-        })
+    fn tcp_connect(
+        &self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        options: &Options,
+    ) -> io::Result<TcpId> {
+        self.connect(remote, local, options)
     }
 
     fn tcp_connect_with(
         &self,
         remote: SocketAddr,
         local: Option<SocketAddr>,
+        options: &Options,
         bytes: &[u8],
     ) -> io::Result<(TcpId, usize)> {
-        self.call(|core, now| {
-            let Core { stack, device, .. } = core;
-            let mut open = |stack: &mut Stack<D::Frame>, is_good: &dyn Fn(SocketAddr) -> bool| {
-                stack.tcp_connect_with(now, (remote, local), is_good, bytes, device)
-            };
-            match &self.station {
-                None => open(stack, &|_| true),
-                Some(station) => station.connect_by(stack, remote, open),
-            }
-        })
+        self.connect_with(remote, local, options, bytes)
     }
 
     fn tcp_set_fastopen(&self, id: ListenerId, pending_max: usize) -> io::Result<()> {

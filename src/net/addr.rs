@@ -38,6 +38,28 @@ pub(crate) mod sealed {
 
 use sealed::{AddressIter, Addresses};
 
+/// The addresses that `host` names, in the order in which [`TcpStream::connect`](super::TcpStream::connect) tries them: by tokio's
+/// name, and without a look at the network. It resolves what [`ToSocketAddrs`] does, addresses and `localhost`, and never waits.
+///
+/// ```
+/// # async fn look() -> std::io::Result<()> {
+/// for addr in hayase::net::lookup_host("localhost:80").await? {
+///     println!("{addr}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] if it is no address, has no port, or is a host name: those are to be resolved before, with
+/// [`std::net::ToSocketAddrs`] on a thread that may block for example.
+///
+/// # Cancel safety
+/// Cancel safe: it never waits.
+pub async fn lookup_host<T: ToSocketAddrs>(host: T) -> io::Result<impl Iterator<Item = SocketAddr>> {
+    host.addresses()
+}
+
 /// Tries each address until one works; the error is the last one's.
 pub(crate) fn first_that<A: Addresses + ?Sized, T>(
     addr: &A,
@@ -166,6 +188,19 @@ mod tests {
         assert_eq!(all((Ipv6Addr::UNSPECIFIED, 80)), ["[::]:80"]);
         assert_eq!(all("localhost:80"), ["127.0.0.1:80", "[::1]:80"]);
         assert_eq!(all([plain, plain]), ["10.7.0.2:80", "10.7.0.2:80"]);
+    }
+
+    #[test]
+    fn a_look_up_has_the_same_answers() {
+        fn look_up(host: impl ToSocketAddrs) -> io::Result<Vec<String>> {
+            let found = crate::tests::futures_executor(lookup_host(host))?;
+            Ok(found.map(|addr| addr.to_string()).collect())
+        }
+        assert_eq!(look_up("10.7.0.2:80").unwrap(), ["10.7.0.2:80"]);
+        assert_eq!(look_up(("localhost", 80)).unwrap(), ["127.0.0.1:80", "[::1]:80"]);
+        assert_eq!(look_up(Vec::new()).unwrap(), [""; 0], "as tokio's: that is for the caller to judge");
+        let error = look_up("example.com:80").unwrap_err();
+        assert!(error.to_string().contains("resolve"), "{error}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod echo;
 pub mod tcp;
 mod udp;
 
-pub use addr::ToSocketAddrs;
+pub use addr::{ToSocketAddrs, lookup_host};
 pub use echo::EchoSocket;
 pub use hayase_stack::{CaState, Congestion, EchoReply, Keepalive, TcpInfo};
 pub use tcp::{TcpListener, TcpSocket, TcpStream};

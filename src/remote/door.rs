@@ -23,6 +23,7 @@ use super::{DATAGRAMS_MAX, SEND_MAX, mirror};
 use crate::counters::Counters;
 use crate::door::{Door, Farewell, urgent_untold};
 use crate::error::io_error;
+use crate::net::tcp::Options;
 use crate::shard::write_each;
 use crate::steering::Moved;
 use crate::wakers::{Answers, Notify, Side, WaitsIn};
@@ -210,9 +211,10 @@ fn closed() -> io::Error {
 }
 
 impl Door for RemoteDoor {
-    fn tcp_listen(&self, local: SocketAddr, backlog: usize) -> io::Result<ListenerId> {
+    fn tcp_listen(&self, local: SocketAddr, backlog: usize, options: &Options) -> io::Result<ListenerId> {
+        let options = *options;
         self.ask(move |desk| {
-            let id = desk.door.tcp_listen(local, backlog)?;
+            let id = desk.door.tcp_listen(local, backlog, &options)?;
             desk.serve_listener(id, backlog);
             Ok(id)
         })
@@ -247,9 +249,15 @@ impl Door for RemoteDoor {
         })
     }
 
-    fn tcp_connect(&self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpId> {
+    fn tcp_connect(
+        &self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        options: &Options,
+    ) -> io::Result<TcpId> {
+        let options = *options;
         self.ask(move |desk| {
-            let id = desk.door.tcp_connect(remote, local)?;
+            let id = desk.door.tcp_connect(remote, local, &options)?;
             desk.serve_tcp(id);
             Ok(id)
         })
@@ -260,11 +268,13 @@ impl Door for RemoteDoor {
         &self,
         remote: SocketAddr,
         local: Option<SocketAddr>,
+        options: &Options,
         bytes: &[u8],
     ) -> io::Result<(TcpId, usize)> {
+        let options = *options;
         let bytes = bytes[..bytes.len().min(SEND_MAX)].to_vec();
         self.ask(move |desk| {
-            let (id, len) = desk.door.tcp_connect_with(remote, local, &bytes)?;
+            let (id, len) = desk.door.tcp_connect_with(remote, local, &options, &bytes)?;
             desk.serve_tcp(id);
             Ok((id, len))
         })

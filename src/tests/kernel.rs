@@ -30,6 +30,13 @@ pub(super) fn run<F: Future>(case: impl Fn(Host, Host) -> F) {
     }
 }
 
+/// Runs a case with one of them.
+pub(super) fn run_on<F: Future>(model: Model, case: impl FnOnce(Host) -> F) -> F::Output {
+    let runtime = Runtime::builder().device(DeviceSpec::Kernel).model(model).build().unwrap();
+    let host = runtime.host();
+    runtime.block_on(async { case(host).await })
+}
+
 fn with_host<F: Future>(case: impl FnOnce(Host) -> F) {
     let runtime = Runtime::builder().device(DeviceSpec::Kernel).build().unwrap();
     let host = runtime.host();

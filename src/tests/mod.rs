@@ -34,6 +34,7 @@ mod kernel;
 mod mixed;
 mod models;
 mod offloads;
+mod options;
 mod reentry;
 mod runtime;
 mod tcp;

@@ -30,7 +30,7 @@ fn server_and_client(runtime: &Runtime) -> (Host, Host) {
 }
 
 /// Runs a test on the client's host.
-fn run<F: Future>(model: Model, test: impl FnOnce(Host, Host) -> F) -> F::Output {
+pub(super) fn run<F: Future>(model: Model, test: impl FnOnce(Host, Host) -> F) -> F::Output {
     run_with(model, Config::default(), test)
 }
 

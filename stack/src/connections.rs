@@ -13,7 +13,7 @@ use crate::egress::mss;
 use crate::error::Error;
 use crate::socket::{ListenerId, Ready, TcpId};
 use crate::stack::{ECN_BITS, Stack};
-use crate::tcp::{Congestion, Keepalive, State, TcpInfo};
+use crate::tcp::{Congestion, Keepalive, State, TcpInfo, TcpOptions};
 
 impl<F: Frame> Stack<F> {
     /// Listens on an address of ours, or on all (`0.0.0.0`; `[::]` also takes IPv4, whose peers then appear with
@@ -130,6 +130,24 @@ impl<F: Frame> Stack<F> {
     /// `StaleHandle` after the listener was closed.
     pub fn tcp_set_fastopen(&mut self, id: ListenerId, pending_max: usize) -> Result<(), Error> {
         self.tcp.set_fastopen(id, pending_max, &self.config)
+    }
+
+    /// Gives a connection options that have a say in its first segments. For one that was just opened, before what it has to
+    /// say is sent: there they are as good as given with the call that opened it.
+    ///
+    /// # Errors
+    /// `StaleHandle`; `InvalidInput` for keep-alive with times or counts of zero.
+    pub fn tcp_set_options(&mut self, now: Instant, id: TcpId, options: &TcpOptions) -> Result<(), Error> {
+        self.tcp.set_options(now, id, options, &self.config)
+    }
+
+    /// Gives options to the connections that come in at a listener from now on, from the answer to their SYN on, as Linux's
+    /// listeners do.
+    ///
+    /// # Errors
+    /// `StaleHandle` after the listener was closed; `InvalidInput` for keep-alive with times or counts of zero.
+    pub fn listener_set_options(&mut self, id: ListenerId, options: &TcpOptions) -> Result<(), Error> {
+        self.tcp.set_listener_options(id, options)
     }
 
     /// The outcome of a handshake.

@@ -64,5 +64,5 @@ pub use seq::Seq;
 pub use socket::{EchoId, ListenerId, Ready, Socket, TcpId, UdpId};
 pub use stack::Stack;
 pub use tcp::migrate::Migrant;
-pub use tcp::{CaState, Congestion, Ecn, Keepalive, State, TcpInfo};
+pub use tcp::{CaState, Congestion, Ecn, Keepalive, State, TcpInfo, TcpOptions};
 pub use udp::check_destination;

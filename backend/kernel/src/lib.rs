@@ -6,12 +6,12 @@
 //!
 //! ```
 //! use std::task::Poll;
-//! use hayase_kernel::Sockets;
+//! use hayase_kernel::{Sockets, TcpOptions};
 //!
 //! let mut sockets = Sockets::new(false)?;
-//! let listener = sockets.listen("127.0.0.1:0".parse().unwrap(), 16)?;
+//! let listener = sockets.listen("127.0.0.1:0".parse().unwrap(), 16, &TcpOptions::default())?;
 //! let addr = sockets.listener(listener)?.local_addr()?;
-//! let client = sockets.connect(addr, None)?;
+//! let client = sockets.connect(addr, None, &TcpOptions::default())?;
 //! let server = loop {
 //!     if let Poll::Ready(accepted) = sockets.accept(listener) {
 //!         break accepted?.0;
@@ -33,6 +33,7 @@ mod counters;
 mod echo;
 mod info;
 mod interfaces;
+mod options;
 mod sockets;
 mod source;
 #[allow(unsafe_code)]
@@ -47,6 +48,7 @@ pub use counters::counters;
 pub use echo::{Echo, Reply};
 pub use info::Info;
 pub use interfaces::{Addresses, addresses};
+pub use options::TcpOptions;
 pub use sockets::{Key, Kind, Socket, Sockets};
 pub use source::Readiness;
 pub use tcp::{Keepalive, Lingering, Listener, State, Tcp};

@@ -12,6 +12,7 @@ use rustix::net::SocketType;
 
 use crate::address;
 use crate::echo::Echo;
+use crate::options::TcpOptions;
 use crate::source::{Readiness, Source};
 use crate::tcp::{self, Listener, Tcp};
 use crate::udp::Udp;
@@ -365,8 +366,13 @@ impl Sockets {
     ///
     /// # Errors
     /// If there is no route, or the local address cannot be had.
-    pub fn connect(&mut self, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<Key> {
-        let tcp = Tcp::connect(remote, local, self.congestion.as_deref())?;
+    pub fn connect(
+        &mut self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        options: &TcpOptions,
+    ) -> io::Result<Key> {
+        let tcp = Tcp::connect(remote, local, options, self.congestion.as_deref())?;
         self.insert(Socket::Tcp(tcp))
     }
 
@@ -374,18 +380,25 @@ impl Sockets {
     ///
     /// # Errors
     /// If the address is none of this machine's or its port is taken or needs rights.
-    pub fn listen(&mut self, addr: SocketAddr, backlog: usize) -> io::Result<Key> {
-        if self.shares_ports && self.has_listener_at(addr)? {
+    pub fn listen(&mut self, addr: SocketAddr, backlog: usize, options: &TcpOptions) -> io::Result<Key> {
+        if self.shares_ports && !options.reuse_address {
+            let text = "where several cores share ports, what is over is no obstacle to any of them: leave SO_REUSEADDR on";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        if self.shares_ports && self.has_listener_at(addr, options.reuse_port)? {
             return Err(Errno::ADDRINUSE.into());
         }
-        let listener = Listener::bind(addr, backlog, self.shares_ports, self.congestion.as_deref())?;
+        let listener = Listener::bind(addr, backlog, options, self.shares_ports, self.congestion.as_deref())?;
         self.insert(Socket::Listener(listener))
     }
 
-    /// Whether a listener of ours would get what is meant for `addr`: the kernel does not mind where ports are shared.
-    fn has_listener_at(&self, addr: SocketAddr) -> io::Result<bool> {
+    /// Whether a listener of ours would get what is meant for `addr`, and at least one of both wants that for itself: the kernel
+    /// does not mind where ports are shared.
+    fn has_listener_at(&self, addr: SocketAddr, reuses_port: bool) -> io::Result<bool> {
         let listener = |socket: &Socket| match socket {
-            Socket::Listener(listener) => Some(listener.local_addr()),
+            Socket::Listener(listener) if !(reuses_port && listener.reuses_port()) => {
+                Some(listener.local_addr())
+            }
             _ => None,
         };
         has_port(self.sockets().filter_map(listener), addr)

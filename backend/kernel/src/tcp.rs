@@ -13,6 +13,7 @@ use rustix::net::{
 
 use crate::address;
 use crate::info::Info;
+use crate::options::TcpOptions;
 use crate::source::{Readiness, Side, Source};
 use crate::sys;
 
@@ -128,29 +129,30 @@ fn reset(fd: BorrowedFd<'_>) {
 
 /// Opening and closing.
 impl Tcp {
-    pub(crate) fn accepted(fd: OwnedFd) -> Tcp {
-        Tcp { source: Source::eager(fd), is_connected: true, is_shut_down: false, linger: None }
+    fn open(fd: OwnedFd, linger: Option<Duration>) -> Tcp {
+        Tcp { source: Source::eager(fd), is_connected: true, is_shut_down: false, linger }
     }
 
     pub(crate) fn connect(
         remote: SocketAddr,
         local: Option<SocketAddr>,
+        options: &TcpOptions,
         congestion: Option<&str>,
     ) -> io::Result<Tcp> {
         let remote = address::canonical(remote);
         let fd = address::open(address::family(remote), SocketType::STREAM, None)?;
         congestion.map_or(Ok(()), |name| set_congestion(fd.as_fd(), name))?;
         sockopt::set_socket_oobinline(&fd, true)?;
+        options.apply(fd.as_fd())?;
         if let Some(local) = local {
-            // An earlier connection from there in TIME-WAIT is no obstacle.
-            sockopt::set_socket_reuseaddr(&fd, true)?;
+            options.apply_reuse(fd.as_fd())?;
             rustix::net::bind(&fd, &local)?;
         }
         match rustix::net::connect(&fd, &remote) {
-            Ok(()) => Ok(Tcp::accepted(fd)),
+            Ok(()) => Ok(Tcp::open(fd, options.linger)),
             Err(Errno::INPROGRESS | Errno::INTR) => {
                 let source = Source::patient(fd);
-                Ok(Tcp { source, is_connected: false, is_shut_down: false, linger: None })
+                Ok(Tcp { source, is_connected: false, is_shut_down: false, linger: options.linger })
             }
             Err(error) => Err(error.into()),
         }
@@ -526,27 +528,36 @@ fn whole_seconds(time: Duration) -> Duration {
 #[derive(Debug)]
 pub struct Listener {
     source: Source,
+    /// What its connections have of what is kept here.
+    linger: Option<Duration>,
+    /// Whether another one of this table may have its port.
+    reuses_port: bool,
 }
 
 impl Listener {
     pub(crate) fn bind(
         addr: SocketAddr,
         backlog: usize,
+        options: &TcpOptions,
         shares_port: bool,
         congestion: Option<&str>,
     ) -> io::Result<Listener> {
         let (fd, addr) = address::open_for(addr, SocketType::STREAM)?;
         congestion.map_or(Ok(()), |name| set_congestion(fd.as_fd(), name))?;
-        // Connections of an earlier server in TIME-WAIT are no obstacle; another listener still is.
-        sockopt::set_socket_reuseaddr(&fd, true)?;
+        options.apply_reuse(fd.as_fd())?;
         // Connections have it from their listener.
         sockopt::set_socket_oobinline(&fd, true)?;
+        options.apply(fd.as_fd())?;
         if shares_port {
             sockopt::set_socket_reuseport(&fd, true)?;
         }
         rustix::net::bind(&fd, &addr)?;
         rustix::net::listen(&fd, i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        Ok(Listener { source: Source::eager(fd) })
+        Ok(Listener { source: Source::eager(fd), linger: options.linger, reuses_port: options.reuse_port })
+    }
+
+    pub(crate) fn reuses_port(&self) -> bool {
+        self.reuses_port
     }
 
     pub(crate) fn source(&self) -> &Source {
@@ -571,7 +582,7 @@ impl Listener {
         })?;
         accepted.map(|(fd, peer)| {
             let peer = address::of_kernel(peer.ok_or(Errno::NOTCONN)?)?;
-            Ok((Tcp::accepted(fd), peer))
+            Ok((Tcp::open(fd, self.linger), peer))
         })
     }
 

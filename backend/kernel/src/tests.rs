@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::{Key, Kind, Socket, Sockets, State};
+use crate::{Key, Kind, Socket, Sockets, State, TcpOptions};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -54,9 +54,9 @@ fn wait<T>(sockets: &mut Sockets, mut ask: impl FnMut(&mut Sockets) -> Poll<io::
 }
 
 fn pair(sockets: &mut Sockets, at: SocketAddr, to: fn(SocketAddr) -> SocketAddr) -> (Key, Key) {
-    let listener = sockets.listen(at, 8).unwrap();
+    let listener = sockets.listen(at, 8, &TcpOptions::default()).unwrap();
     let addr = sockets.listener(listener).unwrap().local_addr().unwrap();
-    let client = sockets.connect(to(addr), None).unwrap();
+    let client = sockets.connect(to(addr), None, &TcpOptions::default()).unwrap();
     wait(sockets, |sockets| sockets.tcp(client)?.poll_connect()).unwrap();
     let (server, peer) = wait(sockets, |sockets| sockets.accept(listener)).unwrap();
     assert_eq!(peer, sockets.tcp(client).unwrap().local_addr().unwrap());
@@ -231,16 +231,18 @@ fn the_peer_of_one_that_lingers_too_long_is_reset() {
 #[test]
 fn threads_share_a_port_and_a_thread_does_not() {
     let (mut one, mut other) = (Sockets::new(true).unwrap(), Sockets::new(true).unwrap());
-    let first = one.listen(localhost(), 8).unwrap();
+    let first = one.listen(localhost(), 8, &TcpOptions::default()).unwrap();
     let addr = one.listener(first).unwrap().local_addr().unwrap();
-    assert!(other.listen(addr, 8).is_ok());
-    assert_eq!(one.listen(addr, 8).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    assert!(other.listen(addr, 8, &TcpOptions::default()).is_ok());
+    assert_eq!(one.listen(addr, 8, &TcpOptions::default()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     let mut alone = Sockets::new(false).unwrap();
-    assert_eq!(alone.listen(addr, 8).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    assert_eq!(alone.listen(addr, 8, &TcpOptions::default()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     // IPv6 is another port, but for what takes both.
-    let all = one.listen("0.0.0.0:0".parse().unwrap(), 8).unwrap();
+    let all = one.listen("0.0.0.0:0".parse().unwrap(), 8, &TcpOptions::default()).unwrap();
     let port = one.listener(all).unwrap().local_addr().unwrap().port();
-    let mut listen = |addr: IpAddr| one.listen((addr, port).into(), 8).map_err(|error| error.kind());
+    let mut listen = |addr: IpAddr| {
+        one.listen((addr, port).into(), 8, &TcpOptions::default()).map_err(|error| error.kind())
+    };
     assert!(listen(Ipv6Addr::LOCALHOST.into()).is_ok());
     for taken in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::UNSPECIFIED.into()] {
         assert_eq!(listen(taken), Err(io::ErrorKind::AddrInUse));
@@ -398,8 +400,10 @@ fn hold_ports() {
 
     let mut sockets = Sockets::new(false).unwrap();
     let _pair = connected(&mut sockets);
-    let (listener, udp) =
-        (sockets.listen(localhost_apart(), 8).unwrap(), sockets.bind(localhost_apart()).unwrap());
+    let (listener, udp) = (
+        sockets.listen(localhost_apart(), 8, &TcpOptions::default()).unwrap(),
+        sockets.bind(localhost_apart()).unwrap(),
+    );
     sockets.poll(|_, _, _| {}).unwrap();
     let listens_at = sockets.listener(listener).unwrap().local_addr().unwrap();
     let bound_to = sockets.udp(udp).unwrap().local_addr().unwrap();
@@ -422,4 +426,21 @@ fn congestion_control_is_chosen_by_name_and_accepted_with() {
         assert!(sockets.tcp(client).unwrap().set_congestion("nonesuch").is_err());
         assert_eq!(sockets.tcp(client).unwrap().congestion().unwrap(), "reno");
     }
+}
+
+/// What a table refuses for the sake of the others is a matter of all who have the port.
+#[test]
+fn a_thread_shares_a_port_with_itself_where_all_say_so() {
+    let sharing = TcpOptions { reuse_port: true, ..TcpOptions::default() };
+    for shares_ports in [true, false] {
+        let mut sockets = Sockets::new(shares_ports).unwrap();
+        let first = sockets.listen(localhost(), 8, &sharing).unwrap();
+        let addr = sockets.listener(first).unwrap().local_addr().unwrap();
+        let refused = sockets.listen(addr, 8, &TcpOptions::default()).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        sockets.listen(addr, 8, &sharing).unwrap();
+    }
+    let strict = TcpOptions { reuse_address: false, ..TcpOptions::default() };
+    let refused = Sockets::new(true).unwrap().listen(localhost(), 8, &strict).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
 }

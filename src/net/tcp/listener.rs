@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use hayase_stack::{ListenerId, TcpId};
 
 use super::TcpStream;
+use super::options::Options;
 use crate::door::Door;
 use crate::host::Host;
 use crate::net::addr::{ToSocketAddrs, first_that};
@@ -48,7 +49,7 @@ impl TcpListener {
     /// # Errors
     /// If there is no current host, the address is none of its own, or the port is in use.
     pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
-        let listener = first_that(&addr, |addr| TcpListener::listen(addr, BACKLOG))?;
+        let listener = first_that(&addr, |addr| TcpListener::listen(addr, BACKLOG, &Options::default()))?;
         // Until the other cores know, a connection that comes to one of them would be refused there.
         listener.known().await?;
         Ok(listener)
@@ -77,8 +78,8 @@ impl TcpListener {
     }
 
     /// Listens, at once.
-    pub(crate) fn listen(addr: SocketAddr, backlog: usize) -> io::Result<TcpListener> {
-        let listen = |door: &dyn Door, addr| door.tcp_listen(addr, backlog);
+    pub(crate) fn listen(addr: SocketAddr, backlog: usize, options: &Options) -> io::Result<TcpListener> {
+        let listen = |door: &dyn Door, addr| door.tcp_listen(addr, backlog, options);
         let sockets = Wide::bind(Host::current()?, addr, listen, |door, id| door.listener_local_addr(id))?;
         Ok(TcpListener { sockets })
     }

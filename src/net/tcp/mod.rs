@@ -1,8 +1,10 @@
 //! TCP: listener, stream, and the halves of a stream.
 
+mod connect;
 mod futures;
 mod halves;
 mod listener;
+mod options;
 mod socket;
 mod split;
 mod split_owned;
@@ -14,6 +16,8 @@ pub use socket::TcpSocket;
 pub use split::{ReadHalf, WriteHalf};
 pub use split_owned::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use stream::TcpStream;
+
+pub(crate) use options::Options;
 
 use std::io;
 

@@ -10,9 +10,9 @@ use bytes::BufMut;
 use hayase_stack::{Congestion, Keepalive, State, TcpId, TcpInfo};
 
 use super::futures::{Read, ReadExact, ReadLease, Write, WriteAll};
+use super::options::Options;
 use super::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, hop_limit, split, split_owned};
 use crate::door::{Handle, ShardId};
-use crate::host::Host;
 use crate::io::{BufReader, Interest, Lease, Payload, Ready};
 use crate::net::addr::{self, ToSocketAddrs};
 use crate::scope;
@@ -47,7 +47,11 @@ const READ_LEN_MAX: usize = 65_536;
 /// Opening and closing.
 impl TcpStream {
     pub(super) fn new(shard: ShardId, id: TcpId) -> TcpStream {
-        TcpStream { handle: Handle::new(shard, id) }
+        TcpStream::of(Handle::new(shard, id))
+    }
+
+    pub(super) fn of(handle: Handle<TcpId>) -> TcpStream {
+        TcpStream { handle }
     }
 
     /// Connects from the current host to `addr`; of several addresses to the first that answers. Of several
@@ -61,21 +65,12 @@ impl TcpStream {
     pub async fn connect(addr: impl ToSocketAddrs) -> io::Result<TcpStream> {
         let mut last = None;
         for addr in addr.addresses()? {
-            match TcpStream::connect_from(addr, None).await {
+            match TcpStream::connect_from(addr, None, &Options::default()).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = Some(error),
             }
         }
         Err(last.unwrap_or_else(addr::none))
-    }
-
-    pub(super) async fn connect_from(remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<TcpStream> {
-        let (host, remote, local) = Host::current()?.towards(remote, local)?;
-        let handle = host.open(|door| door.tcp_connect(remote, local))?;
-        // From here on, dropping the future drops the handle, and so gives the attempt up.
-        let stream = TcpStream { handle };
-        stream.connected().await?;
-        Ok(stream)
     }
 
     /// As [`connect`](Self::connect), and writes `data`: with the SYN, a round trip sooner, if the peer gave this host a
@@ -103,7 +98,7 @@ impl TcpStream {
     pub async fn connect_with(addr: impl ToSocketAddrs, data: &[u8]) -> io::Result<TcpStream> {
         let mut last = None;
         for addr in addr.addresses()? {
-            match TcpStream::connect_from_with(addr, None, data).await {
+            match TcpStream::connect_from_with(addr, None, &Options::default(), data).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = Some(error),
             }
@@ -111,25 +106,7 @@ impl TcpStream {
         Err(last.unwrap_or_else(addr::none))
     }
 
-    pub(super) async fn connect_from_with(
-        remote: SocketAddr,
-        local: Option<SocketAddr>,
-        data: &[u8],
-    ) -> io::Result<TcpStream> {
-        let mut taken = 0;
-        let (host, remote, local) = Host::current()?.towards(remote, local)?;
-        let handle = host.open(|door| {
-            let (id, len) = door.tcp_connect_with(remote, local, data)?;
-            taken = len;
-            Ok(id)
-        })?;
-        let mut stream = TcpStream { handle };
-        stream.connected().await?;
-        stream.write_all(&data[taken..]).await?;
-        Ok(stream)
-    }
-
-    async fn connected(&self) -> io::Result<()> {
+    pub(super) async fn connected(&self) -> io::Result<()> {
         poll_fn(|cx| self.handle.poll(|door, id| door.tcp_poll_connect(id, Notify::last(cx.waker())))).await
     }
 
@@ -698,6 +675,14 @@ impl TcpStream {
     /// As all of these.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
         self.handle.call(|door, id| door.tcp_set_linger(id, linger))
+    }
+
+    /// Has dropping the stream reset the connection: as [`set_linger`](Self::set_linger) of zero, by tokio's name.
+    ///
+    /// # Errors
+    /// As all of these.
+    pub fn set_zero_linger(&self) -> io::Result<()> {
+        self.set_linger(Some(Duration::ZERO))
     }
 
     /// Whether and how a silent peer is probed.

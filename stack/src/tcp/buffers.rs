@@ -43,7 +43,7 @@ impl<F: Frame> Connection<F> {
     /// may still take.
     pub(super) fn size_receive_buffer(&mut self, now: Instant, free_len: usize, config: &Config) {
         let limit = config.receive_buffer_len_max.min(free_len / SHARE).min(u32::MAX as usize) as u32;
-        if self.space_len >= limit || !self.window_scaling_ok {
+        if self.space_len >= limit || !self.window_scaling_ok || self.is_receive_len_fixed() {
             return;
         }
         // Four times what was taken decides, so there is nothing to measure yet.
@@ -74,9 +74,12 @@ impl<F: Frame> Connection<F> {
 
     /// What the connection keeps for its peer: what the window lets be under way, and as much again to go on with. Of a
     /// window that something else keeps from being used, only what was used counts: the rest would but lie in the queue,
-    /// and have left the processor's cache by the time that it goes.
+    /// and have left the processor's cache by the time that it goes. What the application has chosen follows nothing.
     #[inline]
     pub(super) fn send_buffer_len(&self, config: &Config) -> usize {
+        if let Some(len) = self.wishes().and_then(|wishes| wishes.send_len) {
+            return (len as usize).min(SEND_LEN_MAX);
+        }
         let flight_max = self.congestion.bulk.as_ref().map_or(0, |bulk| bulk.flight_max);
         let used = self.congestion.cwnd().min(flight_max);
         let len = config.send_buffer_len.max((2 * used as usize).min(config.send_buffer_len_max));

@@ -112,7 +112,7 @@ where
         urgent: 0,
         options: reply.options,
     };
-    let sent = bare(&envelope(&reply.tuple, ttl, 0), &header, &mut None, egress);
+    let sent = bare(&envelope(&reply.tuple, ttl, reply.tos), &header, &mut None, egress);
     if sent == Output::Done && header.flags.contains(Flags::RST) {
         egress.counters.count(Count::OutRsts);
     }

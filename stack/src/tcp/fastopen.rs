@@ -221,6 +221,7 @@ impl<F: Frame> Tcp<F> {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let Some(id) = connection.listener else { return };
         connection.owned = true;
+        connection.watch_peer();
         let payload = segment.payload.take();
         if let Some(payload) = payload.filter(|_| !is_over_budget && segment.len <= connection.rcv_wnd()) {
             connection.take_next(payload, segment.len);

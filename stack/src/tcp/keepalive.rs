@@ -4,6 +4,8 @@ use core::time::Duration;
 
 use hayase_time::Instant;
 
+use crate::error::Error;
+
 /// Settings of keep-alive, under Linux's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
@@ -20,6 +22,19 @@ pub struct Keepalive {
 impl Default for Keepalive {
     fn default() -> Keepalive {
         Keepalive { idle: Duration::from_secs(7200), interval: Duration::from_secs(75), count: 9 }
+    }
+}
+
+impl Keepalive {
+    /// # Errors
+    /// `InvalidInput` for settings that make no sense.
+    pub(super) fn check(settings: Option<Keepalive>) -> Result<(), Error> {
+        match settings {
+            Some(k) if k.idle.is_zero() || k.interval.is_zero() || k.count == 0 => {
+                Err(Error::InvalidInput("keep-alive needs times and a count above zero"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

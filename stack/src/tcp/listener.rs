@@ -1,11 +1,13 @@
 //! Listeners: the LISTEN state (RFC 9293 §3.10.7.2), the SYN queue and the accept queue.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::net::{IpAddr, SocketAddr};
 
 use hayase_time::Instant;
 
 use super::fastopen::Places;
+use super::options::TcpOptions;
 use crate::bound::Bound;
 use crate::config::Config;
 use crate::error::Error;
@@ -25,6 +27,8 @@ pub(super) struct Listener {
     pub(super) cookies_until: Instant,
     /// For connections that are accepted before their handshake is over.
     pub(super) places: Places,
+    /// What its connections have.
+    pub(super) options: Option<Box<TcpOptions>>,
     /// Connections that wait to be accepted.
     pub(super) accept_queue: VecDeque<TcpId>,
     pub(super) in_ready: bool,
@@ -96,6 +100,7 @@ impl Listeners {
             half_open_count: 0,
             cookies_until: Instant::ZERO,
             places: Places::default(),
+            options: None,
             accept_queue: VecDeque::new(),
             in_ready: false,
         };

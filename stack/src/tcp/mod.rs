@@ -32,6 +32,7 @@ mod mishaps;
 mod model;
 mod newreno;
 mod open;
+mod options;
 mod output;
 mod pacing;
 mod path_mtu;
@@ -95,6 +96,7 @@ pub use self::congestion::Congestion;
 pub use self::ecn::Ecn;
 pub use self::info::{CaState, TcpInfo};
 pub use self::keepalive::Keepalive;
+pub use self::options::TcpOptions;
 pub use self::state::State;
 
 /// Replies that wait for the end of the turn. A flood of segments to closed ports is answered up to here.

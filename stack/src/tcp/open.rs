@@ -86,6 +86,9 @@ impl<F: Frame> Tcp<F> {
         }
         let mut connection = Connection::new(Opening { iss, ..opening }, turn.config);
         connection.listener = Some(id);
+        if let Some(options) = self.listeners.get(id).and_then(|listener| listener.options.as_deref()) {
+            connection.take_options(options, turn.now, turn.config);
+        }
         connection.take_syn(segment.header, turn.now, turn.config);
         if let Some(fast) = self.judge_fast_open(id, &tuple, segment.header, turn) {
             connection.rare_mut().fast_open = Some(fast);
@@ -132,6 +135,7 @@ impl<F: Frame> Tcp<F> {
         let Some(listener) = self.listeners.end_half_open(id) else { return };
         listener.accept_queue.push_back(TcpId { index, generation });
         connection.owned = true;
+        connection.watch_peer();
         turn.counters.count(Count::PassiveOpens);
         self.notify_listener(id);
     }

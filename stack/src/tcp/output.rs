@@ -114,7 +114,7 @@ impl<F: Frame> Connection<F> {
         }
         let is_answer = self.state == State::SynReceived;
         if !is_answer {
-            self.rcv_adv = self.rcv_nxt + super::syn_sent::initial_receive_window(config.receive_buffer_len);
+            self.rcv_adv = self.rcv_nxt + super::syn_sent::initial_receive_window(self.space_len as usize);
         }
         let mut header = self.header(self.iss, egress.now);
         header.options = Options {

@@ -15,8 +15,8 @@ use super::fastopen::FastOpen;
 use super::info::DeliveryRate;
 use super::keepalive::Probing;
 use super::mishaps::Mishaps;
+use super::options::Wishes;
 use super::path_mtu::PathMtu;
-use super::user_timeout::Patience;
 use crate::error::Error;
 use crate::seq::Seq;
 
@@ -40,7 +40,7 @@ pub(super) struct Rare {
     /// What a router said of the path (RFC 9293 §3.9.2.2, MUST-47), and how many bytes had been acknowledged by then.
     pub(super) soft_error: Option<Box<(Error, u64)>>,
     pub(super) probing: Option<Box<Probing>>,
-    pub(super) patience: Option<Box<Patience>>,
+    pub(super) wishes: Option<Box<Wishes>>,
     /// Data that goes with a SYN, until the handshake is over.
     pub(super) fast_open: Option<Box<FastOpen>>,
     /// Where the path turned out to be narrower than both ends' links.
@@ -64,7 +64,7 @@ impl Rare {
                 hard_error: None,
                 soft_error: None,
                 probing: None,
-                patience: None,
+                wishes: None,
                 fast_open: None,
                 path_mtu: None,
                 mishaps: None,
@@ -217,7 +217,7 @@ mod tests {
         connection.rare_mut();
         connection.take_fast_open();
         assert!(connection.rare.is_none());
-        connection.rare_mut().patience = Some(Box::default());
+        connection.rare_mut().wishes = Some(Box::default());
         connection.take_fast_open();
         assert!(connection.rare.is_some());
     }

@@ -98,13 +98,15 @@ pub(super) struct Reply {
     pub(super) ack: Option<Seq>,
     pub(super) flags: Flags,
     pub(super) window: u16,
+    /// The type of service.
+    pub(super) tos: u8,
     pub(super) options: Options,
 }
 
 impl Reply {
     /// A reset that fits what the peer expects (RFC 9293 §3.5.2).
     pub(super) fn reset(tuple: Tuple, seq: Seq, ack: Option<Seq>) -> Reply {
-        Reply { tuple, seq, ack, flags: Flags::RST, window: 0, options: Options::default() }
+        Reply { tuple, seq, ack, flags: Flags::RST, window: 0, tos: 0, options: Options::default() }
     }
 
     /// The answer to a segment for which there is no connection (RFC 9293 §3.10.7.1). None to a reset.

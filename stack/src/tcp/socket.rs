@@ -78,7 +78,7 @@ impl<F: Frame> Tcp<F> {
     }
 
     #[inline]
-    fn get_mut(&mut self, id: TcpId) -> Result<&mut Connection<F>, Error> {
+    pub(super) fn get_mut(&mut self, id: TcpId) -> Result<&mut Connection<F>, Error> {
         let connection = self.connections.get_generation_mut(id.index, id.generation);
         connection.filter(|c| c.owned).ok_or(Error::StaleHandle)
     }
@@ -541,7 +541,7 @@ impl<F: Frame> Tcp<F> {
 
     pub(crate) fn set_linger(&mut self, id: TcpId, linger: Option<Duration>) -> Result<(), Error> {
         self.get_mut(id)
-            .map(|connection| connection.rare_mut().patience.get_or_insert_default().linger = linger)
+            .map(|connection| connection.rare_mut().wishes.get_or_insert_default().linger = linger)
     }
 
     pub(crate) fn linger(&self, id: TcpId) -> Result<Option<Duration>, Error> {
@@ -592,9 +592,7 @@ impl<F: Frame> Tcp<F> {
         keepalive: Option<Keepalive>,
         config: &Config,
     ) -> Result<(), Error> {
-        if keepalive.is_some_and(|k| k.idle.is_zero() || k.interval.is_zero() || k.count == 0) {
-            return Err(Error::InvalidInput("keep-alive needs times and a count above zero"));
-        }
+        Keepalive::check(keepalive)?;
         let connection = self.get_mut(id)?;
         if matches!(connection.state, State::Closed | State::TimeWait) {
             // Nobody is to be kept alive.
@@ -615,7 +613,7 @@ impl<F: Frame> Tcp<F> {
         let limit = limit.filter(|limit| !limit.is_zero());
         let timeout = limit.map(UserTimeout::new);
         self.get_mut(id)
-            .map(|connection| connection.rare_mut().patience.get_or_insert_default().user_timeout = timeout)
+            .map(|connection| connection.rare_mut().wishes.get_or_insert_default().user_timeout = timeout)
     }
 
     pub(crate) fn user_timeout(&self, id: TcpId) -> Result<Option<Duration>, Error> {
@@ -640,7 +638,7 @@ impl<F: Frame> Connection<F> {
 
     /// What closing does (`SO_LINGER`).
     fn linger(&self) -> Option<Duration> {
-        self.patience().and_then(|patience| patience.linger)
+        self.wishes().and_then(|wishes| wishes.linger)
     }
 
     /// How frames are to be filled for this connection's segments.

@@ -52,12 +52,17 @@ impl<F: Frame> Tcp<F> {
             options.sack_permitted = offer.sack_permitted;
             options.window_scale = offer.window_scale.map(|_| window_scale(turn.config));
         }
+        let chosen = self.listeners.get(id).and_then(|listener| listener.options.as_deref());
+        let chosen = chosen.copied().unwrap_or_default();
+        let space_len =
+            chosen.receive_len(turn.config).map_or(turn.config.receive_buffer_len, |len| len as usize);
         let is_queued = self.reply(Reply {
             tuple,
             seq: cookie.seal(turn.random, &tuple, irs, now),
             ack: Some(irs + 1),
             flags,
-            window: initial_receive_window(turn.config.receive_buffer_len) as u16,
+            window: initial_receive_window(space_len) as u16,
+            tos: chosen.tos(tuple.is_v4()),
             options,
         });
         if !is_queued {
@@ -91,6 +96,9 @@ impl<F: Frame> Tcp<F> {
         let iss = segment.header.ack - 1;
         let mut connection = Connection::new(Opening { iss, ..opening }, turn.config);
         connection.listener = Some(id);
+        if let Some(options) = &listener.options {
+            connection.take_options(options, turn.now, turn.config);
+        }
         let flags = if has_ecn { Flags::SYN | ecn::SETUP } else { Flags::SYN };
         let syn = TcpHeader { seq: segment.seq - 1, flags, options, ..*segment.header };
         connection.take_syn(&syn, turn.now, turn.config);

@@ -64,7 +64,7 @@ impl<F: Frame> Connection<F> {
         self.snd_wnd = u32::from(header.window);
         self.snd_wl1 = header.seq;
         self.max_snd_wnd = self.snd_wnd;
-        self.rcv_adv = self.rcv_nxt + initial_receive_window(config.receive_buffer_len);
+        self.rcv_adv = self.rcv_nxt + initial_receive_window(self.space_len as usize);
         self.window_due = true;
     }
 

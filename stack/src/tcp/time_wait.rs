@@ -100,6 +100,7 @@ impl TimeWait {
             ack: Some(self.rcv_nxt),
             flags: Flags::ACK,
             window: self.window,
+            tos: 0,
             options: Options {
                 timestamps: self.has_timestamps.then_some(Timestamps { val, ecr: self.ts_recent }),
                 ..Options::default()

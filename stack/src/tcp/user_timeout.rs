@@ -9,14 +9,6 @@ use hayase_time::Instant;
 use super::connection::Connection;
 use crate::config::Config;
 
-/// How long the application lets a connection take.
-#[derive(Debug, Default)]
-pub(super) struct Patience {
-    /// What closing does (`SO_LINGER`).
-    pub(super) linger: Option<Duration>,
-    pub(super) user_timeout: Option<UserTimeout>,
-}
-
 /// The user timeout of one connection.
 #[derive(Debug)]
 pub(super) struct UserTimeout {
@@ -61,16 +53,12 @@ impl<F: Frame> Connection<F> {
         self.user_timeout_mut().map(|timeout| timeout.ends_at(acked, since))
     }
 
-    pub(super) fn patience(&self) -> Option<&Patience> {
-        self.rare().and_then(|rare| rare.patience.as_deref())
-    }
-
     pub(super) fn user_timeout(&self) -> Option<&UserTimeout> {
-        self.patience().and_then(|patience| patience.user_timeout.as_ref())
+        self.wishes().and_then(|wishes| wishes.user_timeout.as_ref())
     }
 
     fn user_timeout_mut(&mut self) -> Option<&mut UserTimeout> {
-        self.rare.as_mut()?.patience.as_mut()?.user_timeout.as_mut()
+        self.rare.as_mut()?.wishes.as_mut()?.user_timeout.as_mut()
     }
 }
 

@@ -333,6 +333,13 @@ impl Script {
         self.host.turn();
     }
 
+    /// The stack has opened a connection of its own accord, and says so.
+    pub(crate) fn opened(&mut self, id: TcpId) {
+        self.stack_addr = self.host.stack.tcp_local_addr(id).unwrap();
+        self.id = Some(id);
+        self.host.turn();
+    }
+
     pub(crate) fn connecting_on(mut host: Host, stack: IpAddr, peer: IpAddr) -> Script {
         let peer_addr = SocketAddr::new(peer, 4000);
         let id = host.stack.tcp_connect(host.now, peer_addr, None).unwrap();

@@ -41,4 +41,5 @@ mod tcp_path_mtu;
 mod tcp_readers;
 mod tcp_recovery;
 mod tcp_send;
+mod tcp_socket_options;
 mod tcp_user_timeout;
