@@ -210,7 +210,8 @@ impl<F: Frame> Link<F> {
         if was.is_some() && router != was {
             self.neighbors.void_ids();
         }
-        if was.is_some() && router.is_none() {
+        // What several queues of a NIC would ask, the first one asks for all.
+        if was.is_some() && router.is_none() && self.caps.queue == 0 {
             self.duties.push(now + SOLICIT_INTERVAL, Duty::SolicitRouters(0));
         }
     }

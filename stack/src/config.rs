@@ -127,7 +127,8 @@ pub struct Config {
     /// Linux's `stable_secret`): with the same one a host has the same addresses after a restart. `None`: new ones.
     pub stable_secret: Option<[u8; 16]>,
     /// What the stacks of one host have in common and nobody else may know: the key of Fast Open's cookies (RFC 7413 §4.1.2,
-    /// Linux's `tcp_fastopen_key`), so that one which a stack gave is good at all others. It must be random, where
+    /// Linux's `tcp_fastopen_key`), so that one which a stack gave is good at all others, and what marks the questions of
+    /// duplicate address detection (RFC 7527 §4.1), so that none takes another's for a rival's. It must be random, where
     /// `stable_secret` may be the number of a machine that anybody on it can read. `None`: each stack has its own, of its
     /// seed.
     pub shared_secret: Option<[u8; 16]>,

@@ -86,7 +86,8 @@ impl Random {
     }
 }
 
-fn words(addr: Ipv6Addr) -> [u64; 2] {
+/// An address as this takes it.
+pub(crate) fn words(addr: Ipv6Addr) -> [u64; 2] {
     [(addr.to_bits() >> 64) as u64, addr.to_bits() as u64]
 }
 

@@ -64,10 +64,21 @@ impl<F: Frame> Stack<F> {
         device: &mut D,
     ) -> Result<(), Drop> {
         match *message {
-            ndp::Message::NeighborSolicit { target, nonce, .. }
+            ndp::Message::NeighborSolicit { target, nonce: Some(nonce), .. }
+                if header.src.is_unspecified() && nonce == self.link.nonce(target) =>
+            {
+                // A question of ours that came back, whichever of the host's stacks has asked (RFC 7527 §4.2).
+                Err(Drop::IpInAddr)
+            }
+            ndp::Message::NeighborSolicit { target, .. }
                 if self.link.address_state(IpAddr::V6(target)) == Some(AddressState::Tentative) =>
             {
-                self.receive_rival(now, header.src, target, nonce)
+                // From the unspecified address it comes from somebody who is trying it as well (RFC 4862 §5.4.3).
+                Err(if header.src.is_unspecified() {
+                    self.meet_duplicate(now, target)
+                } else {
+                    Drop::IpInAddr
+                })
             }
             ndp::Message::NeighborSolicit { target, source_mac, .. } => {
                 self.receive_solicit(now, header.src, target, source_mac, device)
@@ -93,22 +104,6 @@ impl<F: Frame> Stack<F> {
             // without it as well.
             ndp::Message::RouterSolicit { .. } | ndp::Message::Redirect { .. } => Err(Drop::IcmpUnhandled),
         }
-    }
-
-    /// A question about an address that we are trying ourselves (RFC 4862 §5.4.3): from the unspecified address it comes
-    /// from somebody who is trying it as well, unless it is our own that came back (RFC 7527 §4.2).
-    fn receive_rival(
-        &mut self,
-        now: Instant,
-        src: Ipv6Addr,
-        target: Ipv6Addr,
-        nonce: Option<ndp::Nonce>,
-    ) -> Result<(), Drop> {
-        let own = self.link.addresses.get(IpAddr::V6(target)).map(|address| address.nonce);
-        if !src.is_unspecified() || nonce.is_some() && nonce == own {
-            return Err(Drop::IpInAddr);
-        }
-        Err(self.meet_duplicate(now, target))
     }
 
     /// RFC 4861 §7.2.3 and §7.2.4; from the unspecified address it is duplicate address detection

@@ -172,6 +172,33 @@ fn l1_our_own_question_that_comes_back_is_no_rival() {
     assert_eq!(state(&host), Some(AddressState::Preferred));
 }
 
+/// Each core of a host asks, and a port that reflects groups sends what one says to the queue of another (RFC 7527 §1).
+#[test]
+fn l1_a_question_of_the_hosts_other_stack_that_comes_back_is_no_rival() {
+    let core = |is_other: bool, shared_secret| {
+        let mut config = Config::default();
+        // Which draws a random number more.
+        config.autoconf = is_other;
+        (config.dad_transmits, config.shared_secret) = (Some(1), Some(shared_secret));
+        Host::with(config, 1500)
+    };
+    let (mut one, mut other, mut stranger) = (core(false, [9; 16]), core(true, [9; 16]), core(true, [8; 16]));
+    for host in [&mut one, &mut other, &mut stranger] {
+        host.turn();
+    }
+    let (_, nonce) = probes(&mut other).remove(0);
+    let (_, strange) = probes(&mut stranger).remove(0);
+    one.packet(&solicit(NOBODY, &nonce));
+    assert_eq!(state(&one), Some(AddressState::Tentative));
+    one.wait(ms(1100));
+    one.drain();
+    one.packet(&solicit(NOBODY, &nonce));
+    one.silence();
+    assert_eq!(state(&one), Some(AddressState::Preferred), "and one that is late is none either");
+    other.packet(&solicit(NOBODY, &strange));
+    assert_eq!(state(&other), Some(AddressState::Duplicate));
+}
+
 #[test]
 fn l1_an_address_in_use_is_kept_whoever_claims_it() {
     let mut host = careful(1);

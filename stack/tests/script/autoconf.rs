@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use hayase_device::{Caps, Device};
 use hayase_stack::{AddressState, Cidr, Config, Drop, Error, Reach};
 
 use crate::codec::{self, Body, Heard, ICMPV6, IpOut, Payload};
@@ -215,6 +216,21 @@ fn l9_a_router_leads_everywhere_for_as_long_as_it_says() {
     host.drain();
     host.wait(secs(5));
     assert_eq!(questions(&mut host).len(), 1, "another one is looked for");
+}
+
+/// What the first queue of a NIC asks, it asks for all.
+#[test]
+fn l9_of_several_queues_one_looks_for_another_router() {
+    for (queue, count) in [(0, 1), (1, 0)] {
+        let mut host = host();
+        host.stack.set_caps(&Caps { queue, ..*host.device.caps() });
+        advert().send(&mut host);
+        assert!(is_reachable(&mut host));
+        Advert { lifetime_s: 0, ..advert() }.send(&mut host);
+        assert!(!is_reachable(&mut host));
+        host.wait(secs(5));
+        assert_eq!(questions(&mut host).len(), count, "queue {queue}");
+    }
 }
 
 /// By which a host of several interfaces chooses.
