@@ -13,7 +13,7 @@ use crate::ip::address::solicited_node;
 use crate::ip::addresses::{Address, AddressState};
 use crate::link::Link;
 use crate::random;
-use crate::stack::Stack;
+use crate::stack::{RETRY_US, Stack};
 use crate::wire::{Mac, arp, ndp};
 
 /// Keeps what marks our questions apart from the other uses of a host's secret.
@@ -72,13 +72,23 @@ impl<F: Frame> Stack<F> {
             self.link.schedule_expiry();
             return;
         }
-        address.probes_left -= 1;
         let group = solicited_node(target);
         let question = ndp::Message::NeighborSolicit { target, source_mac: None, nonce: Some(nonce) };
         let mac = Mac::for_ipv6_multicast(group);
-        self.send_ndp(Ipv6Addr::UNSPECIFIED, group, mac, question, device);
+        if !self.send_ndp(Ipv6Addr::UNSPECIFIED, group, mac, question, device) {
+            // Nobody can answer what was not asked.
+            return self.put_off(now, Duty::Probe(target));
+        }
+        if let Some(address) = self.link.addresses.get_mut(IpAddr::V6(target)) {
+            address.probes_left -= 1;
+        }
         let at = now + self.link.neighbors.retransmit_time();
         self.link.duties.push(at, Duty::Probe(target));
+    }
+
+    /// Does it in a moment: the device is full, or has no buffer.
+    pub(crate) fn put_off(&mut self, now: Instant, duty: Duty) {
+        self.link.duties.push(now.after_micros(RETRY_US), duty);
     }
 
     /// Somebody on the link has an address that we wanted, or wants it as well: neither gets it (RFC 4862 §5.4.5).
@@ -94,8 +104,9 @@ impl<F: Frame> Stack<F> {
             return;
         }
         let announcement = arp::Packet::request(self.link.mac, addr, addr);
-        self.send_arp(Mac::BROADCAST, &announcement, device);
-        if count > 1 {
+        if !self.send_arp(Mac::BROADCAST, &announcement, device) {
+            self.put_off(now, Duty::Announce(addr, count));
+        } else if count > 1 {
             self.link.duties.push(now + ANNOUNCE_INTERVAL, Duty::Announce(addr, count - 1));
         }
     }

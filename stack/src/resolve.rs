@@ -10,7 +10,7 @@ use crate::hearsay::{Hearsay, Rumour};
 use crate::ip::address::{ALL_NODES, is_host_source, solicited_node};
 use crate::ip::addresses::AddressState;
 use crate::ip::neighbor::{Evidence, Output};
-use crate::stack::Stack;
+use crate::stack::{RETRY_US, Stack};
 use crate::wire::arp::{self, Operation};
 use crate::wire::ndp::{self, NeighborAdvert, RouterAdvert};
 use crate::wire::{EtherType, Mac, Protocol, ethernet, icmpv6, ipv6};
@@ -48,12 +48,18 @@ impl<F: Frame> Stack<F> {
         Ok(())
     }
 
-    pub(crate) fn send_arp<D: Device<Frame = F>>(&mut self, dst: Mac, packet: &arp::Packet, device: &mut D) {
+    /// Whether it was sent.
+    pub(crate) fn send_arp<D: Device<Frame = F>>(
+        &mut self,
+        dst: Mac,
+        packet: &arp::Packet,
+        device: &mut D,
+    ) -> bool {
         let header = ethernet::Header { dst, src: self.link.mac, ethertype: EtherType::ARP };
         let mut bytes = [0; ethernet::LEN + arp::LEN];
         header.emit(&mut bytes[..ethernet::LEN]);
         packet.emit(&mut bytes[ethernet::LEN..]);
-        self.send_raw(&bytes, device);
+        self.send_raw(&bytes, device)
     }
 
     pub(crate) fn receive_ndp<D: Device<Frame = F>>(
@@ -144,6 +150,7 @@ impl<F: Frame> Stack<F> {
         Ok(())
     }
 
+    /// Whether it was sent.
     pub(crate) fn send_ndp<D: Device<Frame = F>>(
         &mut self,
         src: Ipv6Addr,
@@ -151,11 +158,11 @@ impl<F: Frame> Stack<F> {
         mac: Mac,
         message: ndp::Message,
         device: &mut D,
-    ) {
+    ) -> bool {
         const FRONT: usize = ethernet::LEN + ipv6::LEN;
         let mut bytes = [0; FRONT + 64];
         let len = message.len();
-        let Some(frame) = bytes.get_mut(..FRONT + len) else { return };
+        let Some(frame) = bytes.get_mut(..FRONT + len) else { return false };
         let (ether, packet) = frame.split_at_mut(ethernet::LEN);
         let (network, body) = packet.split_at_mut(ipv6::LEN);
         ethernet::Header { dst: mac, src: self.link.mac, ethertype: EtherType::IPV6 }.emit(ether);
@@ -171,9 +178,11 @@ impl<F: Frame> Stack<F> {
         header.emit(network);
         icmpv6::Message::Ndp(message).emit(src, dst, body);
         let len = FRONT + len;
-        if self.send_raw(&bytes[..len], device) {
+        let is_sent = self.send_raw(&bytes[..len], device);
+        if is_sent {
             self.counters.count(Count::IcmpOut);
         }
+        is_sent
     }
 
     /// Sends a frame that was written as if there were no VLANs. Whether there was room and a buffer for it: else it is counted.
@@ -233,7 +242,11 @@ impl<F: Frame> Stack<F> {
     pub(crate) fn expire_neighbors<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) {
         while let Some(output) = self.link.neighbors.poll(now) {
             match output {
-                Output::Solicit { target, unicast } => self.solicit(target, unicast, device),
+                Output::Solicit { target, unicast } => {
+                    if !self.solicit(target, unicast, device) {
+                        self.link.neighbors.unasked(target, now.after_micros(RETRY_US));
+                    }
+                }
                 Output::Unreachable { addr, packets } => {
                     self.link.discovered.demote(addr);
                     for packet in packets {
@@ -246,13 +259,19 @@ impl<F: Frame> Stack<F> {
         }
     }
 
-    fn solicit<D: Device<Frame = F>>(&mut self, target: IpAddr, unicast: Option<Mac>, device: &mut D) {
+    /// Whether it was asked, or cannot be.
+    fn solicit<D: Device<Frame = F>>(
+        &mut self,
+        target: IpAddr,
+        unicast: Option<Mac>,
+        device: &mut D,
+    ) -> bool {
         // An address that was taken away since has nobody to ask from.
-        let Ok(source) = self.link.source_for(target) else { return };
+        let Ok(source) = self.link.source_for(target) else { return true };
         match (source, target) {
             (IpAddr::V4(source), IpAddr::V4(target)) => {
                 let request = arp::Packet::request(self.link.mac, source, target);
-                self.send_arp(unicast.unwrap_or(Mac::BROADCAST), &request, device);
+                self.send_arp(unicast.unwrap_or(Mac::BROADCAST), &request, device)
             }
             (IpAddr::V6(source), IpAddr::V6(target)) => {
                 let message =
@@ -262,9 +281,9 @@ impl<F: Frame> Stack<F> {
                     Some(mac) => (target, mac),
                     None => (group, Mac::for_ipv6_multicast(group)),
                 };
-                self.send_ndp(source, dst, mac, message, device);
+                self.send_ndp(source, dst, mac, message, device)
             }
-            _ => {}
+            _ => true,
         }
     }
 }

@@ -354,6 +354,15 @@ impl<P> Neighbors<P> {
         None
     }
 
+    /// The question for `target` that was handed out could not be sent: it does not count, and is asked at `at`. Who was
+    /// not asked owes no answer.
+    pub fn unasked(&mut self, target: IpAddr, at: Instant) {
+        let Some(&index) = self.by_addr.get(&target) else { return };
+        let neighbor = &mut self.slots[index as usize];
+        neighbor.questions = neighbor.questions.saturating_sub(1);
+        self.ask_at(index, at);
+    }
+
     /// When to call [`poll`](Self::poll) next.
     pub fn deadline(&self) -> Option<Instant> {
         if self.abandoned.is_empty() { self.timers.next_deadline() } else { Some(Instant::ZERO) }
@@ -391,11 +400,16 @@ impl<P> Neighbors<P> {
         if !mem::replace(&mut neighbor.moved, true) {
             // What was asked before may be answered yet.
             neighbor.questions = neighbor.questions.min(QUESTION_COUNT_MAX - 1);
-            if let Some(timer) = neighbor.timer.take() {
-                self.timers.remove(timer);
-            }
-            neighbor.timer = Some(self.timers.insert(Instant::ZERO, index));
+            self.ask_at(index, Instant::ZERO);
         }
+    }
+
+    fn ask_at(&mut self, index: u32, at: Instant) {
+        let neighbor = &mut self.slots[index as usize];
+        if let Some(timer) = neighbor.timer.take() {
+            self.timers.remove(timer);
+        }
+        neighbor.timer = Some(self.timers.insert(at, index));
     }
 
     fn stop_asking(&mut self, index: u32) {
@@ -649,6 +663,26 @@ mod tests {
             [Output::Unreachable { addr: host(1), packets: vec![] }]
         );
         assert_eq!(neighbors.mac(id, at(40.0)), None);
+    }
+
+    /// As it is while the device is full.
+    #[test]
+    fn j3_a_question_that_could_not_be_sent_does_not_count() {
+        let mut neighbors = table();
+        let id = neighbors.entry(host(1), at(0.0)).unwrap();
+        assert_eq!(neighbors.enqueue(id, 7), None);
+        for step in 0..100 {
+            let now = at(f64::from(step) * 0.1);
+            assert_eq!(outputs(&mut neighbors, now), ask(host(1), None));
+            neighbors.unasked(host(1), now + Duration::from_millis(99));
+        }
+        for second in 0..3 {
+            assert_eq!(outputs(&mut neighbors, at(10.1 + 1.001 * f64::from(second))), ask(host(1), None));
+        }
+        let unreachable = Output::Unreachable { addr: host(1), packets: vec![7] };
+        assert_eq!(outputs(&mut neighbors, at(13.2)), [unreachable]);
+        neighbors.unasked(host(1), at(13.3));
+        assert_eq!(neighbors.deadline(), None, "who is gone is not asked");
     }
 
     #[test]

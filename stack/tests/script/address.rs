@@ -87,6 +87,17 @@ fn l1_as_many_questions_as_configured_go_out_a_second_apart() {
 }
 
 #[test]
+fn l1_a_question_that_a_full_device_does_not_take_is_not_asked() {
+    let mut host = careful(2);
+    host.wait_full(ms(5000));
+    assert_eq!(state(&host), Some(AddressState::Tentative));
+    host.wait(ms(2500));
+    let times: Vec<u128> = probes(&mut host).iter().map(|(at, _)| *at).collect();
+    assert!((5000..=5002).contains(&times[0]) && times[1] - times[0] >= 1000, "{times:?}");
+    assert_eq!((times.len(), state(&host)), (2, Some(AddressState::Preferred)));
+}
+
+#[test]
 fn l1_the_link_local_address_is_asked_for_as_well() {
     let mut host = careful(1);
     let own = IpAddr::V6("fe80::ff:fe00:a".parse().unwrap());
@@ -268,6 +279,16 @@ fn j5_a_new_address_is_announced_twice() {
     host.stack.remove_address([10, 0, 0, 9].into()).unwrap();
     host.wait(ms(5000));
     host.silence();
+}
+
+#[test]
+fn j5_an_announcement_that_a_full_device_does_not_take_follows() {
+    let mut host = announcing();
+    host.answers_neighbors = false;
+    host.wait_full(ms(5000));
+    host.wait(ms(5000));
+    let times: Vec<u128> = arps(&mut host).iter().map(|(at, _)| *at).collect();
+    assert!(times.len() == 2 && times[0] <= 5002 && times[1] - times[0] >= 2000, "{times:?}");
 }
 
 /// RFC 5227 §2.4 (c)

@@ -141,6 +141,15 @@ fn l9_a_host_asks_for_routers_ever_more_seldom_until_one_answers() {
 }
 
 #[test]
+fn l9_a_question_that_a_full_device_does_not_take_is_asked_at_once_then() {
+    let mut host = Host::with(config(), 1500);
+    host.wait_full(secs(20));
+    host.wait(secs(30));
+    let times: Vec<u64> = questions(&mut host).iter().map(|(at, ..)| *at).collect();
+    assert!(times.len() == 4 && times[0] <= 20_002 && times[1] - times[0] < 4500, "{times:?}");
+}
+
+#[test]
 fn l9_before_it_has_an_address_a_host_asks_as_nobody() {
     let mut config = config();
     config.dad_transmits = Some(3);
