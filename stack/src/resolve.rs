@@ -10,10 +10,15 @@ use crate::hearsay::{Hearsay, Rumour};
 use crate::ip::address::{ALL_NODES, is_host_source, solicited_node};
 use crate::ip::addresses::AddressState;
 use crate::ip::neighbor::{Evidence, Output};
+use crate::link::Waiting;
 use crate::stack::{RETRY_US, Stack};
 use crate::wire::arp::{self, Operation};
 use crate::wire::ndp::{self, NeighborAdvert, RouterAdvert};
 use crate::wire::{EtherType, Mac, Protocol, ethernet, icmpv6, ipv6};
+
+/// Headers in front of a message of neighbour discovery, and the longest of ours with them.
+const NDP_FRONT_LEN: usize = ethernet::LEN + ipv6::LEN;
+const NDP_LEN_MAX: usize = NDP_FRONT_LEN + 64;
 
 impl<F: Frame> Stack<F> {
     pub(crate) fn receive_arp<D: Device<Frame = F>>(
@@ -87,7 +92,7 @@ impl<F: Frame> Stack<F> {
                 })
             }
             ndp::Message::NeighborSolicit { target, source_mac, .. } => {
-                self.receive_solicit(now, header.src, target, source_mac, device)
+                self.receive_solicit(now, header, target, source_mac, device)
             }
             ndp::Message::NeighborAdvert(advert) => {
                 let NeighborAdvert { target, target_mac, solicited, override_known, router } = advert;
@@ -117,11 +122,12 @@ impl<F: Frame> Stack<F> {
     fn receive_solicit<D: Device<Frame = F>>(
         &mut self,
         now: Instant,
-        src: Ipv6Addr,
+        header: &ipv6::Header,
         target: Ipv6Addr,
         source_mac: Option<Mac>,
         device: &mut D,
     ) -> Result<(), Drop> {
+        let src = header.src;
         if !self.link.is_ours(IpAddr::V6(target)) {
             return Err(Drop::IpInAddr);
         }
@@ -139,14 +145,42 @@ impl<F: Frame> Stack<F> {
             override_known: true,
             target_mac: Some(self.link.mac),
         });
-        let (dst, mac) = if is_detection {
-            (ALL_NODES, Mac::for_ipv6_multicast(ALL_NODES))
-        } else {
-            let known = self.link.neighbors.find(IpAddr::V6(src));
-            let mac = known.and_then(|id| self.link.neighbors.mac(id, now)).or(source_mac);
-            (src, mac.ok_or(Drop::NeighUnresolved)?)
-        };
-        self.send_ndp(target, dst, mac, advert, device);
+        if is_detection {
+            self.send_ndp(target, ALL_NODES, Mac::for_ipv6_multicast(ALL_NODES), advert, device);
+            return Ok(());
+        }
+        let known = self.link.neighbors.find(IpAddr::V6(src));
+        match known.and_then(|id| self.link.neighbors.mac(id, now)).or(source_mac) {
+            Some(mac) => {
+                self.send_ndp(target, src, mac, advert, device);
+                Ok(())
+            }
+            // Whoever asks a group says where it is (§4.3).
+            None if header.dst.is_multicast() => Err(Drop::NeighUnresolved),
+            None => self.answer_later(now, target, src, advert, device),
+        }
+    }
+
+    /// RFC 4861 §7.2.4: who asks us alone need not say its link-layer address. It is asked for that, and the answer waits
+    /// with the neighbour, as all does that is sent to one.
+    fn answer_later<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        src: Ipv6Addr,
+        dst: Ipv6Addr,
+        advert: ndp::Message,
+        device: &mut D,
+    ) -> Result<(), Drop> {
+        // A question that cannot be asked is not worth an entry.
+        self.link.source_for(IpAddr::V6(dst)).map_err(|_| Drop::NeighUnresolved)?;
+        let id = self.link.neighbors.entry_to_answer(IpAddr::V6(dst), now).ok_or(Drop::NeighUnresolved)?;
+        let mut bytes = [0; NDP_LEN_MAX];
+        let len = self.write_ndp(src, dst, Mac::UNSPECIFIED, advert, &mut bytes).ok_or(Drop::NoMem)?;
+        let frame = self.new_frame(&bytes[..len], device).ok_or(Drop::NoMem)?;
+        if self.link.neighbors.enqueue(id, Waiting { frame, meta: TxMeta::default() }).is_some() {
+            return Err(Drop::NeighUnresolved);
+        }
+        self.counters.count(Count::IcmpOut);
         Ok(())
     }
 
@@ -159,10 +193,26 @@ impl<F: Frame> Stack<F> {
         message: ndp::Message,
         device: &mut D,
     ) -> bool {
-        const FRONT: usize = ethernet::LEN + ipv6::LEN;
-        let mut bytes = [0; FRONT + 64];
+        let mut bytes = [0; NDP_LEN_MAX];
+        let Some(len) = self.write_ndp(src, dst, mac, message, &mut bytes) else { return false };
+        let is_sent = self.send_raw(&bytes[..len], device);
+        if is_sent {
+            self.counters.count(Count::IcmpOut);
+        }
+        is_sent
+    }
+
+    /// Writes a message with its headers to the beginning of `out`. Returns how long it is, if there is room for it.
+    fn write_ndp(
+        &self,
+        src: Ipv6Addr,
+        dst: Ipv6Addr,
+        mac: Mac,
+        message: ndp::Message,
+        out: &mut [u8],
+    ) -> Option<usize> {
         let len = message.len();
-        let Some(frame) = bytes.get_mut(..FRONT + len) else { return false };
+        let frame = out.get_mut(..NDP_FRONT_LEN + len)?;
         let (ether, packet) = frame.split_at_mut(ethernet::LEN);
         let (network, body) = packet.split_at_mut(ipv6::LEN);
         ethernet::Header { dst: mac, src: self.link.mac, ethertype: EtherType::IPV6 }.emit(ether);
@@ -177,33 +227,34 @@ impl<F: Frame> Stack<F> {
         };
         header.emit(network);
         icmpv6::Message::Ndp(message).emit(src, dst, body);
-        let len = FRONT + len;
-        let is_sent = self.send_raw(&bytes[..len], device);
-        if is_sent {
-            self.counters.count(Count::IcmpOut);
-        }
-        is_sent
+        Some(NDP_FRONT_LEN + len)
     }
 
     /// Sends a frame that was written as if there were no VLANs. Whether there was room and a buffer for it: else it is counted.
     pub(crate) fn send_raw<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) -> bool {
-        let Some((ether, packet)) = bytes.split_at_checked(ethernet::LEN) else { return false };
-        let Ok(header) = ethernet::parse(ether) else { return false };
         if device.room() == 0 {
             self.counters.drop(Drop::FullRing);
             return false;
         }
-        let ether_len = self.link.ether_len();
-        let len = ether_len + packet.len();
-        let mut frame = device.alloc(len);
-        let Some(out) = frame.as_mut().and_then(|frame| frame.extend(len)) else {
+        let Some(frame) = self.new_frame(bytes, device) else {
             self.counters.drop(Drop::NoMem);
             return false;
         };
+        device.transmit(frame, TxMeta::default());
+        true
+    }
+
+    /// A frame as the link wants it, of one that was written as if there were no VLANs.
+    fn new_frame<D: Device<Frame = F>>(&self, bytes: &[u8], device: &mut D) -> Option<F> {
+        let (ether, packet) = bytes.split_at_checked(ethernet::LEN)?;
+        let header = ethernet::parse(ether).ok()?;
+        let ether_len = self.link.ether_len();
+        let len = ether_len + packet.len();
+        let mut frame = device.alloc(len)?;
+        let out = frame.extend(len)?;
         header.emit_tagged(self.link.vlan, &mut out[..ether_len]);
         out[ether_len..].copy_from_slice(packet);
-        frame.into_iter().for_each(|frame| device.transmit(frame, TxMeta::default()));
-        true
+        Some(frame)
     }
 
     /// A neighbour's link-layer address came in, from the link.

@@ -238,10 +238,19 @@ impl<P> Neighbors<P> {
     /// The entry for a next hop, made now if there is none: then [`poll`](Self::poll) wants it asked for at
     /// once. `None` if the table is full of reachable neighbours.
     pub fn entry(&mut self, addr: IpAddr, now: Instant) -> Option<NeighborId> {
+        self.entry_by(addr, now, Eviction::AnyUnproven)
+    }
+
+    /// As [`entry`](Self::entry), to answer somebody who asked for us: nothing that is in use makes room for it.
+    pub fn entry_to_answer(&mut self, addr: IpAddr, now: Instant) -> Option<NeighborId> {
+        self.entry_by(addr, now, Eviction::Idle)
+    }
+
+    fn entry_by(&mut self, addr: IpAddr, now: Instant, eviction: Eviction) -> Option<NeighborId> {
         if let Some(id) = self.find(addr) {
             return Some(id);
         }
-        let index = self.insert(addr, now, Eviction::AnyUnproven)?;
+        let index = self.insert(addr, now, eviction)?;
         // The beginning of time has passed: due at once.
         self.slots[index as usize].timer = Some(self.timers.insert(Instant::ZERO, index));
         Some(self.id(index))
@@ -751,6 +760,7 @@ mod tests {
         }
         neighbors.learn(host(8), Some(A), Evidence::Request, at(0.0));
         assert_eq!(neighbors.find(host(8)), None, "a stranger does not push out what we need");
+        assert_eq!(neighbors.entry_to_answer(host(8), at(0.0)), None);
         let fifth = neighbors.entry(host(4), at(0.0)).unwrap();
         assert_eq!((neighbors.find(host(0)), neighbors.mac(first, at(0.0))), (None, None));
         let unreachable = Output::Unreachable { addr: host(0), packets: vec![7] };
