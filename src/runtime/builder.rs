@@ -15,7 +15,7 @@ use super::device::{self, Queue};
 use super::devices;
 use super::model::Model;
 use super::network::{Choices, attach, settle_addresses};
-use super::secret::stable_secret;
+use super::secret::settle_secrets;
 use super::spec::{DeviceSpec, TapSpec, WireSpec};
 use super::workers::Workers;
 use crate::capture::Capture;
@@ -222,7 +222,7 @@ impl Builder {
         if let Some(congestion) = self.congestion {
             self.network.stack.congestion = congestion;
         }
-        self.network.stack.stable_secret.get_or_insert(stable_secret()?);
+        settle_secrets(&mut self.network.stack)?;
         self.executor.spin = self.model.spin(self.spin, self.spin_of_device()?);
         let cores = Cores::new(self.cores)?;
         let executor = Executor::builder().config(self.executor.clone()).core(&cores, 0).build()?;

@@ -56,7 +56,10 @@ impl<F: Frame> Stack<F> {
         let source = if self.link.is_ours(IpAddr::V6(own)) { own } else { Ipv6Addr::UNSPECIFIED };
         let source_mac = Some(self.link.mac).filter(|_| !source.is_unspecified());
         let question = ndp::Message::RouterSolicit { source_mac };
-        self.send_ndp(source, ALL_ROUTERS, Mac::for_ipv6_multicast(ALL_ROUTERS), question, device);
+        let mac = Mac::for_ipv6_multicast(ALL_ROUTERS);
+        if !self.send_ndp(source, ALL_ROUTERS, mac, question, device) {
+            return self.put_off(now, Duty::SolicitRouters(count));
+        }
         let doubled = SOLICIT_INTERVAL.saturating_mul(1 << count.min(10)).min(SOLICIT_INTERVAL_MAX);
         let jitter = doubled / 100 * (self.random.next() % 10) as u32;
         self.link.duties.push(now + doubled + jitter, Duty::SolicitRouters(count.saturating_add(1)));
@@ -212,7 +215,8 @@ impl<F: Frame> Link<F> {
         if was.is_some() && router != was {
             self.neighbors.void_ids();
         }
-        if was.is_some() && router.is_none() {
+        // What several queues of a NIC would ask, the first one asks for all.
+        if was.is_some() && router.is_none() && self.caps.queue == 0 {
             self.duties.push(now + SOLICIT_INTERVAL, Duty::SolicitRouters(0));
         }
     }

@@ -126,6 +126,12 @@ pub struct Config {
     /// What addresses that this host makes itself come from, beside their network and the link-layer address (RFC 7217,
     /// Linux's `stable_secret`): with the same one a host has the same addresses after a restart. `None`: new ones.
     pub stable_secret: Option<[u8; 16]>,
+    /// What the stacks of one host have in common and nobody else may know: the key of Fast Open's cookies (RFC 7413 §4.1.2,
+    /// Linux's `tcp_fastopen_key`), so that one which a stack gave is good at all others, and what marks the questions of
+    /// duplicate address detection (RFC 7527 §4.1), so that none takes another's for a rival's. It must be random, where
+    /// `stable_secret` may be the number of a machine that anybody on it can read. `None`: each stack has its own, of its
+    /// seed.
+    pub shared_secret: Option<[u8; 16]>,
     /// Whether the link hears of addresses as they come: by gratuitous ARP (RFC 5227 §2.3), and by
     /// reports of the multicast groups in which they are asked for (RFC 3810). `None` leaves it to whoever
     /// puts the stack on a device: by itself it does not.
@@ -191,6 +197,7 @@ impl Default for Config {
             dad_transmits: None,
             autoconf: false,
             stable_secret: None,
+            shared_secret: None,
             announce: None,
         }
     }

@@ -12,8 +12,12 @@ use crate::hearsay::{Hearsay, Rumour};
 use crate::ip::address::solicited_node;
 use crate::ip::addresses::{Address, AddressState};
 use crate::link::Link;
-use crate::stack::Stack;
+use crate::random;
+use crate::stack::{RETRY_US, Stack};
 use crate::wire::{Mac, arp, ndp};
+
+/// Keeps what marks our questions apart from the other uses of a host's secret.
+pub(crate) const DOMAIN: u64 = 0xda_d0;
 
 /// How often an IPv4 address is announced, and how far apart (`ANNOUNCE_NUM` and `ANNOUNCE_INTERVAL`, RFC 5227 §1.1).
 pub(crate) const ANNOUNCE_COUNT: u8 = 2;
@@ -59,7 +63,7 @@ impl<F: Frame> Stack<F> {
 
     /// RFC 4862 §5.4.2: asks for an address that is to become ours; once nobody has answered, it is.
     fn probe<D: Device<Frame = F>>(&mut self, now: Instant, target: Ipv6Addr, device: &mut D) {
-        let nonce = self.random.next().to_be_bytes();
+        let nonce = self.link.nonce(target);
         let Some(address) = self.link.addresses.get_mut(IpAddr::V6(target)) else { return };
         if address.probes_left == 0 {
             let is_preferred = address.preferred_until > now;
@@ -68,15 +72,23 @@ impl<F: Frame> Stack<F> {
             self.link.schedule_expiry();
             return;
         }
-        address.probes_left -= 1;
-        let [_, _, nonce @ ..] = nonce;
-        address.nonce = nonce;
         let group = solicited_node(target);
         let question = ndp::Message::NeighborSolicit { target, source_mac: None, nonce: Some(nonce) };
         let mac = Mac::for_ipv6_multicast(group);
-        self.send_ndp(Ipv6Addr::UNSPECIFIED, group, mac, question, device);
+        if !self.send_ndp(Ipv6Addr::UNSPECIFIED, group, mac, question, device) {
+            // Nobody can answer what was not asked.
+            return self.put_off(now, Duty::Probe(target));
+        }
+        if let Some(address) = self.link.addresses.get_mut(IpAddr::V6(target)) {
+            address.probes_left -= 1;
+        }
         let at = now + self.link.neighbors.retransmit_time();
         self.link.duties.push(at, Duty::Probe(target));
+    }
+
+    /// Does it in a moment: the device is full, or has no buffer.
+    pub(crate) fn put_off(&mut self, now: Instant, duty: Duty) {
+        self.link.duties.push(now.after_micros(RETRY_US), duty);
     }
 
     /// Somebody on the link has an address that we wanted, or wants it as well: neither gets it (RFC 4862 §5.4.5).
@@ -92,8 +104,9 @@ impl<F: Frame> Stack<F> {
             return;
         }
         let announcement = arp::Packet::request(self.link.mac, addr, addr);
-        self.send_arp(Mac::BROADCAST, &announcement, device);
-        if count > 1 {
+        if !self.send_arp(Mac::BROADCAST, &announcement, device) {
+            self.put_off(now, Duty::Announce(addr, count));
+        } else if count > 1 {
             self.link.duties.push(now + ANNOUNCE_INTERVAL, Duty::Announce(addr, count - 1));
         }
     }
@@ -126,6 +139,16 @@ impl<F: Frame> Link<F> {
             }
             _ => {}
         }
+    }
+
+    /// What marks our questions whether somebody has an address, so that one which comes back is known for ours (RFC 7527
+    /// §4.2): each stack of a host asks, and some links send what one says to another's queue. They share the secret.
+    pub(crate) fn nonce(&self, addr: Ipv6Addr) -> ndp::Nonce {
+        let [a, b, c, d, e, f] = self.mac.0;
+        let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let [high, low] = random::words(addr);
+        let [_, _, nonce @ ..] = random::keyed(self.shared_secret, &[DOMAIN, high, low, mac]).to_be_bytes();
+        nonce
     }
 
     /// An address that is being tried belongs to another host.

@@ -8,7 +8,7 @@ use hayase_device::{Caps, Frame, RxMeta, TxMeta};
 use hayase_time::Instant;
 
 use crate::config::Config;
-use crate::duties::Duty;
+use crate::duties::{self, Duty};
 use crate::error::Error;
 use crate::ip::address::{self, Cidr};
 use crate::ip::addresses::{Address, AddressState, Addresses};
@@ -60,6 +60,8 @@ pub(crate) struct Link<F> {
     pub(crate) membership: Membership,
     /// What addresses are made from.
     pub(crate) secret: [u8; 16],
+    /// What the host's other stacks have as well, and nobody else.
+    pub(crate) shared_secret: [u8; 16],
     /// Questions before an IPv6 address is used.
     pub(crate) dad_transmits: u8,
     /// Whether the link hears of new addresses.
@@ -90,6 +92,7 @@ impl<F: Frame> Link<F> {
             secret: config.stable_secret.unwrap_or_else(|| {
                 (u128::from(random.next()) << 64 | u128::from(random.next())).to_be_bytes()
             }),
+            shared_secret: config.shared_secret.unwrap_or_else(|| random.secret(duties::DOMAIN)),
             dad_transmits: config.dad_transmits.unwrap_or(0),
             // What several queues of a NIC would say, the first one says for all.
             announces: config.announce.unwrap_or(false) && caps.queue == 0,

@@ -92,20 +92,22 @@ impl<F: Frame> Stack<F> {
             return;
         }
         let record = if has_joined { Record::Joined } else { Record::Left };
-        self.report(now, record, &[group], device);
-        if count > 1 {
+        if !self.report(now, record, &[group], device) {
+            self.put_off(now, Duty::ReportChange { group, has_joined, count });
+        } else if count > 1 {
             let pause = Duration::from_millis(1 + self.random.next() % REPORT_INTERVAL_MS);
             self.link.duties.push(now + pause, Duty::ReportChange { group, has_joined, count: count - 1 });
         }
     }
 
+    /// Whether all was sent.
     fn report<D: Device<Frame = F>>(
         &mut self,
         now: Instant,
         record: Record,
         groups: &[Ipv6Addr],
         device: &mut D,
-    ) {
+    ) -> bool {
         let own = link_local(self.link.mac);
         // Without an address of its own yet, a host reports as nobody, for the switches (RFC 3590 §4).
         let src = if self.link.is_ours(IpAddr::V6(own)) { own } else { Ipv6Addr::UNSPECIFIED };
@@ -114,10 +116,10 @@ impl<F: Frame> Stack<F> {
             mld::emit_report(src, ALL_MLD_ROUTERS, record, groups, &mut message);
             return self.send_mld(src, ALL_MLD_ROUTERS, &message, device);
         }
-        for group in groups {
+        groups.iter().fold(true, |is_sent, group| {
             let dst = if record == Record::Left { ALL_ROUTERS } else { *group };
-            self.send_mld(src, dst, &mld::message_v1(src, dst, record, *group), device);
-        }
+            self.send_mld(src, dst, &mld::message_v1(src, dst, record, *group), device) && is_sent
+        })
     }
 
     fn send_mld<D: Device<Frame = F>>(
@@ -126,7 +128,7 @@ impl<F: Frame> Stack<F> {
         dst: Ipv6Addr,
         message: &[u8],
         device: &mut D,
-    ) {
+    ) -> bool {
         let mut front = [0; ethernet::LEN + ipv6::LEN];
         let (ether, network) = front.split_at_mut(ethernet::LEN);
         let mac = Mac::for_ipv6_multicast(dst);
@@ -141,9 +143,11 @@ impl<F: Frame> Stack<F> {
             payload_len: (mld::ROUTER_ALERT.len() + message.len()) as u16,
         };
         header.emit(network);
-        if self.send_raw(&[&front[..], &mld::ROUTER_ALERT, message].concat(), device) {
+        let is_sent = self.send_raw(&[&front[..], &mld::ROUTER_ALERT, message].concat(), device);
+        if is_sent {
             self.counters.count(Count::IcmpOut);
         }
+        is_sent
     }
 }
 

@@ -74,13 +74,20 @@ impl Random {
         Random { key: [0, 1, 2, 3].map(|i| self.keyed(self.key[3] ^ domain, &[i, self.key[2]])), counter: 0 }
     }
 
+    /// A key for a use of its own, which does not tell any of ours.
+    pub(crate) fn secret(&self, domain: u64) -> [u8; 16] {
+        let [a, b] = [0, 1].map(|half| self.keyed(domain, &[half]));
+        (u128::from(a) << 64 | u128::from(b)).to_be_bytes()
+    }
+
     /// Keys for a hash table. They differ from what [`keyed`](Self::keyed) uses.
     pub(crate) fn table_keys(&self) -> [u64; 4] {
         [0, 1, 2, 3].map(|i| self.keyed(self.key[2], &[i, self.key[3]]) | 1)
     }
 }
 
-fn words(addr: Ipv6Addr) -> [u64; 2] {
+/// An address as this takes it.
+pub(crate) fn words(addr: Ipv6Addr) -> [u64; 2] {
     [(addr.to_bits() >> 64) as u64, addr.to_bits() as u64]
 }
 

@@ -10,10 +10,15 @@ use crate::hearsay::{Hearsay, Rumour};
 use crate::ip::address::{ALL_NODES, is_host_source, solicited_node};
 use crate::ip::addresses::AddressState;
 use crate::ip::neighbor::{Evidence, Output};
-use crate::stack::Stack;
+use crate::link::Waiting;
+use crate::stack::{RETRY_US, Stack};
 use crate::wire::arp::{self, Operation};
 use crate::wire::ndp::{self, NeighborAdvert, RouterAdvert};
 use crate::wire::{EtherType, Mac, Protocol, ethernet, icmpv6, ipv6};
+
+/// Headers in front of a message of neighbour discovery, and the longest of ours with them.
+const NDP_FRONT_LEN: usize = ethernet::LEN + ipv6::LEN;
+const NDP_LEN_MAX: usize = NDP_FRONT_LEN + 64;
 
 impl<F: Frame> Stack<F> {
     pub(crate) fn receive_arp<D: Device<Frame = F>>(
@@ -48,12 +53,18 @@ impl<F: Frame> Stack<F> {
         Ok(())
     }
 
-    pub(crate) fn send_arp<D: Device<Frame = F>>(&mut self, dst: Mac, packet: &arp::Packet, device: &mut D) {
+    /// Whether it was sent.
+    pub(crate) fn send_arp<D: Device<Frame = F>>(
+        &mut self,
+        dst: Mac,
+        packet: &arp::Packet,
+        device: &mut D,
+    ) -> bool {
         let header = ethernet::Header { dst, src: self.link.mac, ethertype: EtherType::ARP };
         let mut bytes = [0; ethernet::LEN + arp::LEN];
         header.emit(&mut bytes[..ethernet::LEN]);
         packet.emit(&mut bytes[ethernet::LEN..]);
-        self.send_raw(&bytes, device);
+        self.send_raw(&bytes, device)
     }
 
     pub(crate) fn receive_ndp<D: Device<Frame = F>>(
@@ -64,13 +75,24 @@ impl<F: Frame> Stack<F> {
         device: &mut D,
     ) -> Result<(), Drop> {
         match *message {
-            ndp::Message::NeighborSolicit { target, nonce, .. }
+            ndp::Message::NeighborSolicit { target, nonce: Some(nonce), .. }
+                if header.src.is_unspecified() && nonce == self.link.nonce(target) =>
+            {
+                // A question of ours that came back, whichever of the host's stacks has asked (RFC 7527 §4.2).
+                Err(Drop::IpInAddr)
+            }
+            ndp::Message::NeighborSolicit { target, .. }
                 if self.link.address_state(IpAddr::V6(target)) == Some(AddressState::Tentative) =>
             {
-                self.receive_rival(now, header.src, target, nonce)
+                // From the unspecified address it comes from somebody who is trying it as well (RFC 4862 §5.4.3).
+                Err(if header.src.is_unspecified() {
+                    self.meet_duplicate(now, target)
+                } else {
+                    Drop::IpInAddr
+                })
             }
             ndp::Message::NeighborSolicit { target, source_mac, .. } => {
-                self.receive_solicit(now, header.src, target, source_mac, device)
+                self.receive_solicit(now, header, target, source_mac, device)
             }
             ndp::Message::NeighborAdvert(advert) => {
                 let NeighborAdvert { target, target_mac, solicited, override_known, router } = advert;
@@ -95,32 +117,17 @@ impl<F: Frame> Stack<F> {
         }
     }
 
-    /// A question about an address that we are trying ourselves (RFC 4862 §5.4.3): from the unspecified address it comes
-    /// from somebody who is trying it as well, unless it is our own that came back (RFC 7527 §4.2).
-    fn receive_rival(
-        &mut self,
-        now: Instant,
-        src: Ipv6Addr,
-        target: Ipv6Addr,
-        nonce: Option<ndp::Nonce>,
-    ) -> Result<(), Drop> {
-        let own = self.link.addresses.get(IpAddr::V6(target)).map(|address| address.nonce);
-        if !src.is_unspecified() || nonce.is_some() && nonce == own {
-            return Err(Drop::IpInAddr);
-        }
-        Err(self.meet_duplicate(now, target))
-    }
-
     /// RFC 4861 §7.2.3 and §7.2.4; from the unspecified address it is duplicate address detection
     /// (RFC 4862 §5.4), answered to all nodes.
     fn receive_solicit<D: Device<Frame = F>>(
         &mut self,
         now: Instant,
-        src: Ipv6Addr,
+        header: &ipv6::Header,
         target: Ipv6Addr,
         source_mac: Option<Mac>,
         device: &mut D,
     ) -> Result<(), Drop> {
+        let src = header.src;
         if !self.link.is_ours(IpAddr::V6(target)) {
             return Err(Drop::IpInAddr);
         }
@@ -138,17 +145,46 @@ impl<F: Frame> Stack<F> {
             override_known: true,
             target_mac: Some(self.link.mac),
         });
-        let (dst, mac) = if is_detection {
-            (ALL_NODES, Mac::for_ipv6_multicast(ALL_NODES))
-        } else {
-            let known = self.link.neighbors.find(IpAddr::V6(src));
-            let mac = known.and_then(|id| self.link.neighbors.mac(id, now)).or(source_mac);
-            (src, mac.ok_or(Drop::NeighUnresolved)?)
-        };
-        self.send_ndp(target, dst, mac, advert, device);
+        if is_detection {
+            self.send_ndp(target, ALL_NODES, Mac::for_ipv6_multicast(ALL_NODES), advert, device);
+            return Ok(());
+        }
+        let known = self.link.neighbors.find(IpAddr::V6(src));
+        match known.and_then(|id| self.link.neighbors.mac(id, now)).or(source_mac) {
+            Some(mac) => {
+                self.send_ndp(target, src, mac, advert, device);
+                Ok(())
+            }
+            // Whoever asks a group says where it is (§4.3).
+            None if header.dst.is_multicast() => Err(Drop::NeighUnresolved),
+            None => self.answer_later(now, target, src, advert, device),
+        }
+    }
+
+    /// RFC 4861 §7.2.4: who asks us alone need not say its link-layer address. It is asked for that, and the answer waits
+    /// with the neighbour, as all does that is sent to one.
+    fn answer_later<D: Device<Frame = F>>(
+        &mut self,
+        now: Instant,
+        src: Ipv6Addr,
+        dst: Ipv6Addr,
+        advert: ndp::Message,
+        device: &mut D,
+    ) -> Result<(), Drop> {
+        // A question that cannot be asked is not worth an entry.
+        self.link.source_for(IpAddr::V6(dst)).map_err(|_| Drop::NeighUnresolved)?;
+        let id = self.link.neighbors.entry_to_answer(IpAddr::V6(dst), now).ok_or(Drop::NeighUnresolved)?;
+        let mut bytes = [0; NDP_LEN_MAX];
+        let len = self.write_ndp(src, dst, Mac::UNSPECIFIED, advert, &mut bytes).ok_or(Drop::NoMem)?;
+        let frame = self.new_frame(&bytes[..len], device).ok_or(Drop::NoMem)?;
+        if self.link.neighbors.enqueue(id, Waiting { frame, meta: TxMeta::default() }).is_some() {
+            return Err(Drop::NeighUnresolved);
+        }
+        self.counters.count(Count::IcmpOut);
         Ok(())
     }
 
+    /// Whether it was sent.
     pub(crate) fn send_ndp<D: Device<Frame = F>>(
         &mut self,
         src: Ipv6Addr,
@@ -156,11 +192,27 @@ impl<F: Frame> Stack<F> {
         mac: Mac,
         message: ndp::Message,
         device: &mut D,
-    ) {
-        const FRONT: usize = ethernet::LEN + ipv6::LEN;
-        let mut bytes = [0; FRONT + 64];
+    ) -> bool {
+        let mut bytes = [0; NDP_LEN_MAX];
+        let Some(len) = self.write_ndp(src, dst, mac, message, &mut bytes) else { return false };
+        let is_sent = self.send_raw(&bytes[..len], device);
+        if is_sent {
+            self.counters.count(Count::IcmpOut);
+        }
+        is_sent
+    }
+
+    /// Writes a message with its headers to the beginning of `out`. Returns how long it is, if there is room for it.
+    fn write_ndp(
+        &self,
+        src: Ipv6Addr,
+        dst: Ipv6Addr,
+        mac: Mac,
+        message: ndp::Message,
+        out: &mut [u8],
+    ) -> Option<usize> {
         let len = message.len();
-        let Some(frame) = bytes.get_mut(..FRONT + len) else { return };
+        let frame = out.get_mut(..NDP_FRONT_LEN + len)?;
         let (ether, packet) = frame.split_at_mut(ethernet::LEN);
         let (network, body) = packet.split_at_mut(ipv6::LEN);
         ethernet::Header { dst: mac, src: self.link.mac, ethertype: EtherType::IPV6 }.emit(ether);
@@ -175,31 +227,34 @@ impl<F: Frame> Stack<F> {
         };
         header.emit(network);
         icmpv6::Message::Ndp(message).emit(src, dst, body);
-        let len = FRONT + len;
-        if self.send_raw(&bytes[..len], device) {
-            self.counters.count(Count::IcmpOut);
-        }
+        Some(NDP_FRONT_LEN + len)
     }
 
     /// Sends a frame that was written as if there were no VLANs. Whether there was room and a buffer for it: else it is counted.
     pub(crate) fn send_raw<D: Device<Frame = F>>(&mut self, bytes: &[u8], device: &mut D) -> bool {
-        let Some((ether, packet)) = bytes.split_at_checked(ethernet::LEN) else { return false };
-        let Ok(header) = ethernet::parse(ether) else { return false };
         if device.room() == 0 {
             self.counters.drop(Drop::FullRing);
             return false;
         }
-        let ether_len = self.link.ether_len();
-        let len = ether_len + packet.len();
-        let mut frame = device.alloc(len);
-        let Some(out) = frame.as_mut().and_then(|frame| frame.extend(len)) else {
+        let Some(frame) = self.new_frame(bytes, device) else {
             self.counters.drop(Drop::NoMem);
             return false;
         };
+        device.transmit(frame, TxMeta::default());
+        true
+    }
+
+    /// A frame as the link wants it, of one that was written as if there were no VLANs.
+    fn new_frame<D: Device<Frame = F>>(&self, bytes: &[u8], device: &mut D) -> Option<F> {
+        let (ether, packet) = bytes.split_at_checked(ethernet::LEN)?;
+        let header = ethernet::parse(ether).ok()?;
+        let ether_len = self.link.ether_len();
+        let len = ether_len + packet.len();
+        let mut frame = device.alloc(len)?;
+        let out = frame.extend(len)?;
         header.emit_tagged(self.link.vlan, &mut out[..ether_len]);
         out[ether_len..].copy_from_slice(packet);
-        frame.into_iter().for_each(|frame| device.transmit(frame, TxMeta::default()));
-        true
+        Some(frame)
     }
 
     /// A neighbour's link-layer address came in, from the link.
@@ -238,7 +293,11 @@ impl<F: Frame> Stack<F> {
     pub(crate) fn expire_neighbors<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) {
         while let Some(output) = self.link.neighbors.poll(now) {
             match output {
-                Output::Solicit { target, unicast } => self.solicit(target, unicast, device),
+                Output::Solicit { target, unicast } => {
+                    if !self.solicit(target, unicast, device) {
+                        self.link.neighbors.unasked(target, now.after_micros(RETRY_US));
+                    }
+                }
                 Output::Unreachable { addr, packets } => {
                     self.link.discovered.demote(addr);
                     for packet in packets {
@@ -251,13 +310,19 @@ impl<F: Frame> Stack<F> {
         }
     }
 
-    fn solicit<D: Device<Frame = F>>(&mut self, target: IpAddr, unicast: Option<Mac>, device: &mut D) {
+    /// Whether it was asked, or cannot be.
+    fn solicit<D: Device<Frame = F>>(
+        &mut self,
+        target: IpAddr,
+        unicast: Option<Mac>,
+        device: &mut D,
+    ) -> bool {
         // An address that was taken away since has nobody to ask from.
-        let Ok(source) = self.link.source_for(target) else { return };
+        let Ok(source) = self.link.source_for(target) else { return true };
         match (source, target) {
             (IpAddr::V4(source), IpAddr::V4(target)) => {
                 let request = arp::Packet::request(self.link.mac, source, target);
-                self.send_arp(unicast.unwrap_or(Mac::BROADCAST), &request, device);
+                self.send_arp(unicast.unwrap_or(Mac::BROADCAST), &request, device)
             }
             (IpAddr::V6(source), IpAddr::V6(target)) => {
                 let message =
@@ -267,9 +332,9 @@ impl<F: Frame> Stack<F> {
                     Some(mac) => (target, mac),
                     None => (group, Mac::for_ipv6_multicast(group)),
                 };
-                self.send_ndp(source, dst, mac, message, device);
+                self.send_ndp(source, dst, mac, message, device)
             }
-            _ => {}
+            _ => true,
         }
     }
 }

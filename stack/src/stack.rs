@@ -33,7 +33,7 @@ use crate::wire::{Mac, Protocol};
 pub(crate) const ECN_BITS: u8 = 0b11;
 
 /// How long to wait before what a full device or a dry pool held up is tried again.
-const RETRY_US: u64 = 1000;
+pub(crate) const RETRY_US: u64 = 1000;
 
 /// A TCP/IP stack on frames of type `F`.
 ///

@@ -93,6 +93,40 @@ fn an_address_of_another_host_is_given_up_by_every_core() {
     });
 }
 
+/// Puts what goes to a group on the cable to a queue, as a port does that reflects it (RFC 7527 §1). Returns how many of
+/// them asked whether somebody has the address that is wanted.
+fn reflect(nic: &mut Nic, queue: usize) -> usize {
+    let mut groups = Vec::new();
+    for (_, cable) in &mut nic.cables {
+        while cable.len() > 0 {
+            cable.take(|parcel| groups.extend(Some(parcel.bytes.to_vec()).filter(|bytes| bytes[0] == 0x33)));
+        }
+    }
+    groups.iter().for_each(|bytes| put(nic, queue, bytes));
+    let is_probe =
+        |bytes: &&Vec<u8>| bytes[22..38] == [0; 16] && bytes[54] == 135 && bytes[62..78] == WANTED.octets();
+    groups.iter().filter(is_probe).count()
+}
+
+#[test]
+fn what_the_other_core_asks_is_no_rival_where_it_comes_back() {
+    let mut config = Config::default();
+    config.dad_transmits = Some(1);
+    on_every_queue(&config, async |link, queue| {
+        Host::current().unwrap().add_address(format!("{WANTED}/64").parse().unwrap()).unwrap();
+        let mut count = 0;
+        let look = async {
+            while states()[..] == [(WANTED, AddressState::Tentative)] {
+                count += reflect(link, queue);
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), look).await.expect("it is tried for a second");
+        assert!(count >= 2, "each core asks");
+        agreed(|states| states[..] == [(WANTED, AddressState::Preferred)]).await;
+    });
+}
+
 /// The same address on each, and each has seen that nobody else has it.
 #[test]
 fn every_core_makes_the_same_address_of_a_routers_word() {

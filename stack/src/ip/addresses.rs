@@ -6,7 +6,6 @@ use core::net::IpAddr;
 use hayase_time::Instant;
 
 use super::{Cidr, Source};
-use crate::wire::ndp::Nonce;
 
 /// What an address is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,8 +40,6 @@ pub(crate) struct Address {
     pub(crate) valid_until: Instant,
     /// Questions whether somebody has it, yet to be asked.
     pub(crate) probes_left: u8,
-    /// What marks our questions, so that one which comes back is known for ours (RFC 7527).
-    pub(crate) nonce: Nonce,
     /// When we last told somebody who claims it that it is ours (RFC 5227 §2.4).
     pub(crate) defended_at: Option<Instant>,
 }
@@ -57,7 +54,6 @@ impl Address {
             preferred_until: Instant::MAX,
             valid_until: Instant::MAX,
             probes_left: 0,
-            nonce: Nonce::default(),
             defended_at: None,
         }
     }

@@ -248,11 +248,20 @@ impl<P> Neighbors<P> {
     /// The entry for a next hop, made now if there is none: then [`poll`](Self::poll) wants it asked for at
     /// once. `None` if the table is full of reachable neighbours, and it is no router.
     pub fn entry(&mut self, addr: IpAddr, now: Instant) -> Option<NeighborId> {
+        self.entry_by(addr, now, Eviction::AnyUnproven)
+    }
+
+    /// As [`entry`](Self::entry), to answer somebody who asked for us: nothing that is in use makes room for it.
+    pub fn entry_to_answer(&mut self, addr: IpAddr, now: Instant) -> Option<NeighborId> {
+        self.entry_by(addr, now, Eviction::Idle)
+    }
+
+    fn entry_by(&mut self, addr: IpAddr, now: Instant, eviction: Eviction) -> Option<NeighborId> {
         if let Some(id) = self.find(addr) {
             return Some(id);
         }
         let is_router = self.routers.contains(&addr);
-        let index = self.insert(addr, now, if is_router { Eviction::Any } else { Eviction::AnyUnproven })?;
+        let index = self.insert(addr, now, if is_router { Eviction::Any } else { eviction })?;
         // The beginning of time has passed: due at once.
         self.slots[index as usize].timer = Some(self.timers.insert(Instant::ZERO, index));
         Some(self.id(index))
@@ -365,6 +374,15 @@ impl<P> Neighbors<P> {
         None
     }
 
+    /// The question for `target` that was handed out could not be sent: it does not count, and is asked at `at`. Who was
+    /// not asked owes no answer.
+    pub fn unasked(&mut self, target: IpAddr, at: Instant) {
+        let Some(&index) = self.by_addr.get(&target) else { return };
+        let neighbor = &mut self.slots[index as usize];
+        neighbor.questions = neighbor.questions.saturating_sub(1);
+        self.ask_at(index, at);
+    }
+
     /// When to call [`poll`](Self::poll) next.
     pub fn deadline(&self) -> Option<Instant> {
         if self.abandoned.is_empty() { self.timers.next_deadline() } else { Some(Instant::ZERO) }
@@ -402,11 +420,16 @@ impl<P> Neighbors<P> {
         if !mem::replace(&mut neighbor.moved, true) {
             // What was asked before may be answered yet.
             neighbor.questions = neighbor.questions.min(QUESTION_COUNT_MAX - 1);
-            if let Some(timer) = neighbor.timer.take() {
-                self.timers.remove(timer);
-            }
-            neighbor.timer = Some(self.timers.insert(Instant::ZERO, index));
+            self.ask_at(index, Instant::ZERO);
         }
+    }
+
+    fn ask_at(&mut self, index: u32, at: Instant) {
+        let neighbor = &mut self.slots[index as usize];
+        if let Some(timer) = neighbor.timer.take() {
+            self.timers.remove(timer);
+        }
+        neighbor.timer = Some(self.timers.insert(at, index));
     }
 
     fn stop_asking(&mut self, index: u32) {

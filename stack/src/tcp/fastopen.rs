@@ -109,11 +109,7 @@ pub(super) struct FastOpens {
 
 impl FastOpens {
     pub(super) fn new(config: &Config, random: &Random) -> FastOpens {
-        let own = || {
-            let [a, b] = [0, 1].map(|half| random.keyed(DOMAIN, &[half]));
-            (u128::from(a) << 64 | u128::from(b)).to_be_bytes()
-        };
-        let secret = config.stable_secret.unwrap_or_else(own);
+        let secret = config.shared_secret.unwrap_or_else(|| random.secret(DOMAIN));
         FastOpens { peers: Vec::new(), peers_max: config.fastopen_peers_max, secret }
     }
 
@@ -370,6 +366,25 @@ mod tests {
         let later = Instant::from_millis(6 << EPOCH_SHIFT);
         assert_ne!(cookie, opens.cookie(&tuple(2, 1000), later, 0));
         assert_eq!(cookie, opens.cookie(&tuple(2, 1000), later, 1), "the one before");
+    }
+
+    /// Who knows the number of the machine that addresses are made of makes no cookies.
+    #[test]
+    fn the_key_is_what_the_stacks_of_a_host_share_and_nothing_that_is_known() {
+        let cookie = |seed: u8, stable_secret, shared_secret| {
+            let config = Config { stable_secret, shared_secret, ..Config::default() };
+            let opens = FastOpens::new(&config, &Random::new([seed; 32]));
+            opens.cookie(&tuple(2, 1000), Instant::ZERO, 0)
+        };
+        let (machine, shared) = (Some([5; 16]), Some([9; 16]));
+        assert_ne!(cookie(1, machine, None), cookie(2, machine, None), "each its own");
+        assert_eq!(
+            cookie(1, machine, None),
+            cookie(1, None, None),
+            "which the machine's number does not tell"
+        );
+        assert_eq!(cookie(1, machine, shared), cookie(2, None, shared), "good with another core");
+        assert_ne!(cookie(1, None, shared), cookie(1, None, Some([8; 16])));
     }
 
     #[test]

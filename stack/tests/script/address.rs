@@ -87,6 +87,17 @@ fn l1_as_many_questions_as_configured_go_out_a_second_apart() {
 }
 
 #[test]
+fn l1_a_question_that_a_full_device_does_not_take_is_not_asked() {
+    let mut host = careful(2);
+    host.wait_full(ms(5000));
+    assert_eq!(state(&host), Some(AddressState::Tentative));
+    host.wait(ms(2500));
+    let times: Vec<u128> = probes(&mut host).iter().map(|(at, _)| *at).collect();
+    assert!((5000..=5002).contains(&times[0]) && times[1] - times[0] >= 1000, "{times:?}");
+    assert_eq!((times.len(), state(&host)), (2, Some(AddressState::Preferred)));
+}
+
+#[test]
 fn l1_the_link_local_address_is_asked_for_as_well() {
     let mut host = careful(1);
     let own = IpAddr::V6("fe80::ff:fe00:a".parse().unwrap());
@@ -172,6 +183,33 @@ fn l1_our_own_question_that_comes_back_is_no_rival() {
     assert_eq!(state(&host), Some(AddressState::Preferred));
 }
 
+/// Each core of a host asks, and a port that reflects groups sends what one says to the queue of another (RFC 7527 §1).
+#[test]
+fn l1_a_question_of_the_hosts_other_stack_that_comes_back_is_no_rival() {
+    let core = |is_other: bool, shared_secret| {
+        let mut config = Config::default();
+        // Which draws a random number more.
+        config.autoconf = is_other;
+        (config.dad_transmits, config.shared_secret) = (Some(1), Some(shared_secret));
+        Host::with(config, 1500)
+    };
+    let (mut one, mut other, mut stranger) = (core(false, [9; 16]), core(true, [9; 16]), core(true, [8; 16]));
+    for host in [&mut one, &mut other, &mut stranger] {
+        host.turn();
+    }
+    let (_, nonce) = probes(&mut other).remove(0);
+    let (_, strange) = probes(&mut stranger).remove(0);
+    one.packet(&solicit(NOBODY, &nonce));
+    assert_eq!(state(&one), Some(AddressState::Tentative));
+    one.wait(ms(1100));
+    one.drain();
+    one.packet(&solicit(NOBODY, &nonce));
+    one.silence();
+    assert_eq!(state(&one), Some(AddressState::Preferred), "and one that is late is none either");
+    other.packet(&solicit(NOBODY, &strange));
+    assert_eq!(state(&other), Some(AddressState::Duplicate));
+}
+
 #[test]
 fn l1_an_address_in_use_is_kept_whoever_claims_it() {
     let mut host = careful(1);
@@ -241,6 +279,16 @@ fn j5_a_new_address_is_announced_twice() {
     host.stack.remove_address([10, 0, 0, 9].into()).unwrap();
     host.wait(ms(5000));
     host.silence();
+}
+
+#[test]
+fn j5_an_announcement_that_a_full_device_does_not_take_follows() {
+    let mut host = announcing();
+    host.answers_neighbors = false;
+    host.wait_full(ms(5000));
+    host.wait(ms(5000));
+    let times: Vec<u128> = arps(&mut host).iter().map(|(at, _)| *at).collect();
+    assert!(times.len() == 2 && times[0] <= 5002 && times[1] - times[0] >= 2000, "{times:?}");
 }
 
 /// RFC 5227 §2.4 (c)

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use hayase_device::{Caps, Device};
 use hayase_stack::{AddressState, Cidr, Config, Drop, Error, Reach};
 
 use crate::codec::{self, Body, Heard, ICMPV6, IpOut, Payload};
@@ -140,6 +141,15 @@ fn l9_a_host_asks_for_routers_ever_more_seldom_until_one_answers() {
 }
 
 #[test]
+fn l9_a_question_that_a_full_device_does_not_take_is_asked_at_once_then() {
+    let mut host = Host::with(config(), 1500);
+    host.wait_full(secs(20));
+    host.wait(secs(30));
+    let times: Vec<u64> = questions(&mut host).iter().map(|(at, ..)| *at).collect();
+    assert!(times.len() == 4 && times[0] <= 20_002 && times[1] - times[0] < 4500, "{times:?}");
+}
+
+#[test]
 fn l9_before_it_has_an_address_a_host_asks_as_nobody() {
     let mut config = config();
     config.dad_transmits = Some(3);
@@ -215,6 +225,21 @@ fn l9_a_router_leads_everywhere_for_as_long_as_it_says() {
     host.drain();
     host.wait(secs(5));
     assert_eq!(questions(&mut host).len(), 1, "another one is looked for");
+}
+
+/// What the first queue of a NIC asks, it asks for all.
+#[test]
+fn l9_of_several_queues_one_looks_for_another_router() {
+    for (queue, count) in [(0, 1), (1, 0)] {
+        let mut host = host();
+        host.stack.set_caps(&Caps { queue, ..*host.device.caps() });
+        advert().send(&mut host);
+        assert!(is_reachable(&mut host));
+        Advert { lifetime_s: 0, ..advert() }.send(&mut host);
+        assert!(!is_reachable(&mut host));
+        host.wait(secs(5));
+        assert_eq!(questions(&mut host).len(), count, "queue {queue}");
+    }
 }
 
 /// By which a host of several interfaces chooses.

@@ -414,6 +414,18 @@ fn j3_a_silent_host_is_asked_for_once_a_second_and_given_up() {
     host.assert_frames_home();
 }
 
+/// What was not asked nobody can answer.
+#[test]
+fn j3_a_host_that_a_full_device_did_not_ask_for_is_not_given_up() {
+    let (mut host, id) = udp_host();
+    let sent = host.stack.udp_send(host.now, id, b"late", Some((PEER_V4, 9).into()), &mut host.device);
+    assert!(sent.is_ready());
+    host.wait_full(secs(5));
+    host.wait(ms(10));
+    let Payload::Udp { payload, .. } = host.next_ip().payload else { panic!("a datagram expected") };
+    assert_eq!((&payload[..], host.dropped(Drop::NeighUnresolved)), (&b"late"[..], 0));
+}
+
 /// RFC 1122 §2.3.2.2
 #[test]
 fn j3_the_latest_packet_waits_for_a_late_answer() {

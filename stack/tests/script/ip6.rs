@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use hayase_stack::{Drop, UdpId};
+use hayase_stack::{Config, Drop, UdpId};
 
 use crate::codec::{self, ACK, Body, FRAGMENT, Heard, ICMPV6, IpOut, Payload, RST, SYN, TCP, UDP};
 use crate::dsl::{Script, ack, data, syn, syn_ack};
@@ -88,6 +88,65 @@ fn l1_a_solicitation_is_answered_with_the_s_flag_and_our_link_layer_address() {
         assert_eq!(flags >> 29, 0b011, "no router, solicited, override");
         assert_eq!(rest, [&octets(STACK_V6)[..], &[2, 1], &STACK_MAC].concat());
     }
+}
+
+/// A question to us alone that does not say where it comes from.
+fn bare_solicit(src: IpAddr) -> Vec<u8> {
+    with_hops(src, STACK_V6, 255, &solicit(src, STACK_V6, STACK_V6, &[]))
+}
+
+/// RFC 4861 §7.2.4
+#[test]
+fn l1_who_asks_and_does_not_say_where_it_is_is_asked_and_then_answered() {
+    let mut host = Host::new();
+    host.answers_neighbors = false;
+    host.packet(&bare_solicit(PEER_V6));
+    let Some((_, Heard { body: Body::Ip(ip), .. })) = host.next() else { panic!("a question expected") };
+    let Payload::Icmp { kind: SOLICIT, rest, .. } = ip.payload else { panic!("{ip:?}") };
+    assert_eq!(rest, [&octets(PEER_V6)[..], &[1, 1], &STACK_MAC].concat());
+    host.silence();
+    host.packet(&neighbor_advert(PEER_V6, STACK_V6, 0x6000_0000));
+    let (mac, to, flags, rest) = next_advert(&mut host);
+    assert_eq!((mac, to, flags >> 29), (PEER_MAC, PEER_V6, 0b011));
+    assert_eq!(rest, [&octets(STACK_V6)[..], &[2, 1], &STACK_MAC].concat());
+    host.packet(&bare_solicit(PEER_V6));
+    assert_eq!(next_advert(&mut host).1, PEER_V6, "who is known is answered at once");
+    host.silence();
+    host.assert_frames_home();
+}
+
+/// RFC 4861 §4.3: in what goes to a group the option must be.
+#[test]
+fn l1_who_asks_a_group_and_does_not_say_where_it_is_is_not_answered() {
+    let mut host = Host::new();
+    host.packet(&with_hops(PEER_V6, SOLICITED, 255, &solicit(PEER_V6, SOLICITED, STACK_V6, &[])));
+    host.silence();
+    assert_eq!(host.dropped(Drop::NeighUnresolved), 1);
+}
+
+#[test]
+fn l1_a_flood_of_such_questions_takes_no_more_than_the_table_and_nothing_that_is_in_use() {
+    let mut config = Config::default();
+    config.neighbors_max = 64;
+    let mut host = Host::with(config, 1500);
+    let id = host.stack.udp_bind("[::]:2000".parse().unwrap()).unwrap();
+    host.answers_neighbors = false;
+    host.udp_send(id, b"ours", (PEER_V6, 9));
+    let stranger = |n: u16| IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 1, n));
+    for n in 0..2000 {
+        host.packet(&bare_solicit(stranger(n)));
+    }
+    assert_eq!((host.device.pool().in_use(), host.dropped(Drop::NeighUnresolved)), (64, 2000 - 63));
+    for _ in 0..2000 {
+        host.packet(&bare_solicit(stranger(0)));
+    }
+    assert!(host.device.pool().in_use() <= 64 + 64, "{}", host.device.pool().in_use());
+    host.drain();
+    host.packet(&neighbor_advert(PEER_V6, STACK_V6, 0x6000_0000));
+    assert!(matches!(host.next_ip().payload, Payload::Udp { .. }), "what waits of ours is not lost");
+    host.wait(secs(5));
+    host.drain();
+    host.assert_frames_home();
 }
 
 /// RFC 4862 §5.4

@@ -125,6 +125,15 @@ fn l10_every_group_is_reported_twice_within_a_second() {
 }
 
 #[test]
+fn l10_a_report_that_a_full_device_does_not_take_follows() {
+    let mut host = announcing(0);
+    host.wait_full(secs(5));
+    host.wait(secs(5));
+    let times: Vec<u64> = reports(&mut host).iter().map(|report| report.0).collect();
+    assert!(times.len() == 4 && times[..2].iter().all(|at| (5000..=5002).contains(at)), "{times:?}");
+}
+
+#[test]
 fn l10_a_group_is_left_with_its_last_address() {
     let mut host = announcing(0);
     host.stack.add_address("fd00:1::1/64".parse().unwrap()).unwrap();

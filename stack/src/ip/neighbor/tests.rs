@@ -147,6 +147,26 @@ fn a_stale_entry_works_while_it_is_asked_for_and_goes_when_nobody_answers() {
     assert_eq!(neighbors.mac(id, at(40.0)), None);
 }
 
+/// As it is while the device is full.
+#[test]
+fn j3_a_question_that_could_not_be_sent_does_not_count() {
+    let mut neighbors = table();
+    let id = neighbors.entry(host(1), at(0.0)).unwrap();
+    assert_eq!(neighbors.enqueue(id, 7), None);
+    for step in 0..100 {
+        let now = at(f64::from(step) * 0.1);
+        assert_eq!(outputs(&mut neighbors, now), ask(host(1), None));
+        neighbors.unasked(host(1), now + Duration::from_millis(99));
+    }
+    for second in 0..3 {
+        assert_eq!(outputs(&mut neighbors, at(10.1 + 1.001 * f64::from(second))), ask(host(1), None));
+    }
+    let unreachable = Output::Unreachable { addr: host(1), packets: vec![7] };
+    assert_eq!(outputs(&mut neighbors, at(13.2)), [unreachable]);
+    neighbors.unasked(host(1), at(13.3));
+    assert_eq!(neighbors.deadline(), None, "who is gone is not asked");
+}
+
 #[test]
 fn progress_makes_questions_needless() {
     let (mut neighbors, id) = resolved();
@@ -213,6 +233,7 @@ fn a_full_table_gives_up_what_is_not_proven() {
     }
     neighbors.learn(host(8), Some(A), Evidence::Request, at(0.0));
     assert_eq!(neighbors.find(host(8)), None, "a stranger does not push out what we need");
+    assert_eq!(neighbors.entry_to_answer(host(8), at(0.0)), None);
     let fifth = neighbors.entry(host(4), at(0.0)).unwrap();
     assert_eq!((neighbors.find(host(0)), neighbors.mac(first, at(0.0))), (None, None));
     let unreachable = Output::Unreachable { addr: host(0), packets: vec![7] };
