@@ -266,7 +266,7 @@ everywhere! {
     }
 
     async fn a_task_that_computes_before_it_closes_has_all_its_time_to_linger(_client: Host, server: Host) {
-        let (mut stream, mut peer) = connected(server).await;
+        let (stream, mut peer) = connected(server).await;
         let linger = Duration::from_millis(600);
         stream.set_linger(Some(linger)).unwrap();
         let data = pattern(30_000);
