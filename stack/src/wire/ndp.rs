@@ -16,7 +16,7 @@ pub const HOP_LIMIT: u8 = 255;
 
 /// The most prefixes taken from one router advertisement; those behind are left out. Links have one or two, and as many again
 /// while they are renumbered.
-pub const PREFIX_COUNT_MAX: usize = 8;
+pub const PREFIX_COUNT_MAX: usize = 6;
 
 const ROUTER_SOLICIT: u8 = 133;
 const ROUTER_ADVERT: u8 = 134;
