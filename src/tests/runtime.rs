@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::device::wire::{Wire, WireConfig};
 use crate::net::{TcpListener, TcpSocket, TcpStream};
 use crate::time::Instant;
-use crate::{DeviceSpec, Host, Offloads, Parking, Reactor, Runtime, WireSpec};
+use crate::{DeviceSpec, Host, Model, Offloads, Parking, Reactor, Runtime, WireSpec};
 
 fn on_a_wire() -> Runtime {
     Runtime::builder().device(DeviceSpec::Wire(WireSpec::default())).build().unwrap()
@@ -121,6 +121,36 @@ fn each_of_two_runtimes_of_a_thread_opens_sockets_on_its_own_host() {
     }
     drop(first);
     assert_eq!(second.block_on(async { Host::current().unwrap() }), second.host());
+}
+
+/// As in an async main of tokio's: nobody would turn it, and whoever waits for a socket of it would wait for ever.
+#[test]
+fn a_runtime_that_is_only_built_opens_no_sockets() {
+    let runtime = on_a_wire();
+    // Other tests have runtimes that every thread may use.
+    let is_default = || Host::current().is_ok_and(|host| runtime.hosts().contains(&host));
+    assert!(!is_default());
+    let entered = runtime.enter();
+    assert!(is_default());
+    let inner = on_a_wire();
+    inner.block_on(async { assert_eq!(Host::current().unwrap(), inner.host()) });
+    assert_eq!(Host::current().unwrap(), runtime.host());
+    drop(entered);
+    assert!(!is_default());
+    runtime.block_on(async { assert_eq!(Host::current().unwrap(), runtime.host()) });
+    assert!(!is_default());
+}
+
+/// Its sockets get on by themselves.
+#[test]
+fn a_runtime_whose_stack_has_a_thread_is_the_default_where_it_is_built() {
+    for model in [Model::Split, Model::Merge] {
+        let wire = DeviceSpec::Wire(WireSpec::default());
+        let runtime = Runtime::builder().device(wire).model(model).build().unwrap();
+        assert_eq!(Host::current().unwrap(), runtime.host(), "{model}");
+        runtime.block_on(async { assert_eq!(Host::current().unwrap(), runtime.host()) });
+        assert_eq!(Host::current().unwrap(), runtime.host(), "{model}");
+    }
 }
 
 #[test]
