@@ -16,6 +16,7 @@ use pin_project_lite::pin_project;
 
 use crate::counters::Counters;
 use crate::door::{self, Door, Handle, ShardId, SocketId};
+use crate::net::addr::meant;
 use crate::scope;
 use crate::several;
 
@@ -124,6 +125,7 @@ impl Host {
         remote: SocketAddr,
         local: Option<SocketAddr>,
     ) -> io::Result<(Host, SocketAddr, Option<SocketAddr>)> {
+        let remote = meant(remote, || local.map(|local| local.ip()));
         let host = match several::of(self.shard) {
             Some(interfaces) => several::towards(&interfaces, remote, local)?.unwrap_or(self),
             None => self,
