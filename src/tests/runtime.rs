@@ -141,6 +141,40 @@ fn a_runtime_that_is_only_built_opens_no_sockets() {
     assert!(!is_default());
 }
 
+/// Where somebody who awaits it in a task of another runtime's looks: in the text, and at the line.
+#[test]
+fn whoever_is_outside_of_a_runtime_is_told_what_to_call_and_where() {
+    thread_local! {
+        static IS_HERE: Cell<bool> = const { Cell::new(false) };
+    }
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        IS_HERE.set(info.location().is_some_and(|location| location.file() == file!()));
+        before(info);
+    }));
+    let second = crate::time::Duration::from_secs(1);
+    let calls: [&dyn Fn(); 5] = [
+        &|| drop(crate::spawn(async {})),
+        &|| drop(crate::spawn_on(0, || async {})),
+        &|| drop(crate::task::JoinSet::from_iter([async {}])),
+        &|| super::futures_executor(async { crate::time::sleep(second).await }),
+        &|| {
+            let ended = super::futures_executor(async {
+                crate::time::timeout(second, std::future::pending::<()>()).await
+            });
+            assert!(ended.is_err());
+        },
+    ];
+    for call in calls {
+        let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_err();
+        let text = payload.downcast::<&str>().unwrap();
+        for part in ["Runtime::block_on", "Runtime::enter", "tokio::spawn", "tokio::time"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(IS_HERE.get(), "it points to whoever has called");
+    }
+}
+
 /// Its sockets get on by themselves.
 #[test]
 fn a_runtime_whose_stack_has_a_thread_is_the_default_where_it_is_built() {
