@@ -15,11 +15,10 @@ use hayase::{Host, Model, Runtime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Before ours, which binds this thread to a CPU: tokio's threads would inherit that.
     let tokio = tokio::runtime::Builder::new_multi_thread().build()?;
     // The stack has a thread to itself, and so every other one may use its sockets. Nobody calls `block_on` of this runtime; it
-    // must only live.
-    let network = Runtime::builder().model(Model::Split).build()?;
+    // must only live. Unbound, for it would bind this thread to a CPU, and those that tokio starts from here would inherit that.
+    let network = Runtime::builder().model(Model::Split).bound(false).build()?;
     tokio.block_on(run(network.peer()))?;
     Ok(())
 }

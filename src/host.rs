@@ -16,13 +16,15 @@ use pin_project_lite::pin_project;
 
 use crate::counters::Counters;
 use crate::door::{self, Door, Handle, ShardId, SocketId};
+use crate::net::addr::meant;
 use crate::scope;
 use crate::several;
 
 thread_local! {
     /// The host of the code that runs now, where that is not the thread's default.
     static CURRENT: Cell<Option<ShardId>> = const { Cell::new(None) };
-    /// The first host of the thread, or the one of several interfaces that has taken its place.
+    /// The host of the runtime that turns or is entered; else the first of the thread that is of no such runtime, or the one of
+    /// several interfaces that has taken its place.
     static DEFAULT: Cell<Option<ShardId>> = const { Cell::new(None) };
 }
 
@@ -32,7 +34,7 @@ static SHARED: RwLock<Vec<ShardId>> = RwLock::new(Vec::new());
 /// One TCP/IP host: a stack, its device, its addresses and routes; or several of these, its interfaces.
 ///
 /// A program has one, as a rule, and need not know: sockets are opened on the [current](Host::current) host, which is
-/// the thread's first unless [`scope`](Host::scope), [`spawn`](Host::spawn) or [`enter`](Host::enter) says otherwise. A
+/// that of the runtime unless [`scope`](Host::scope), [`spawn`](Host::spawn) or [`enter`](Host::enter) says otherwise. A
 /// task inherits the host of the task that spawned it. On the in-memory wire a program has two, on the same thread, and
 /// each task belongs to one of them.
 ///
@@ -123,6 +125,7 @@ impl Host {
         remote: SocketAddr,
         local: Option<SocketAddr>,
     ) -> io::Result<(Host, SocketAddr, Option<SocketAddr>)> {
+        let remote = meant(remote, || local.map(|local| local.ip()));
         let host = match several::of(self.shard) {
             Some(interfaces) => several::towards(&interfaces, remote, local)?.unwrap_or(self),
             None => self,
@@ -422,10 +425,7 @@ pub(crate) struct Default {
 impl Drop for Default {
     fn drop(&mut self) {
         // The host of before may be no more.
-        let before = self.before.filter(|shard| several::is_here(*shard));
-        if before.is_some() {
-            DEFAULT.set(before);
-        }
+        DEFAULT.set(self.before.filter(|shard| several::is_here(*shard)));
     }
 }
 
@@ -543,6 +543,11 @@ pub(crate) fn united(several: ShardId, interfaces: &[Host]) {
     if DEFAULT.get().is_none_or(|default| interfaces.contains(&Host::new(default))) {
         DEFAULT.set(Some(several));
     }
+}
+
+/// None of these is the thread's default any more, until [`default_to`] says so.
+pub(crate) fn undefault(hosts: &[Host]) {
+    hosts.iter().for_each(|host| vanished(host.shard));
 }
 
 /// The default goes with its host.

@@ -119,6 +119,12 @@ pub mod time {
     };
     pub use hayase_time::Instant;
     pub use std::time::Duration;
+
+    pub mod error {
+        //! Errors of timers.
+
+        pub use hayase_executor::time::Elapsed;
+    }
 }
 
 pub mod device {

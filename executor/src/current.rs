@@ -42,8 +42,9 @@ pub(crate) fn with<R>(f: impl FnOnce(&Rc<Core>) -> R) -> R {
 #[track_caller]
 fn none() -> ! {
     panic!(
-        "there is no executor on this thread: call this from within Hayase's runtime, \
-         that is from a task, from the future of `block_on`, or after `Executor::enter`"
+        "there is no executor on this thread: call this from a task of Hayase's runtime, in the future of `Runtime::block_on`, \
+         or after `Runtime::enter` (of `Executor`, if there is no such runtime); in a task of tokio's use `tokio::spawn` and \
+         `tokio::time`"
     )
 }
 

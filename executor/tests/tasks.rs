@@ -270,6 +270,16 @@ fn misuse_is_named() {
 }
 
 #[test]
+fn a_set_is_collected_from_futures() {
+    let outputs = executor().block_on(&(), async {
+        let set: JoinSet<u32> = (0..3).map(|number| async move { number }).collect();
+        assert_eq!(set.len(), 3);
+        set.join_all().await
+    });
+    assert_eq!(outputs, [0, 1, 2]);
+}
+
+#[test]
 fn dropping_the_executor_drops_its_tasks_here() {
     let dropped = Rc::new(Cell::new(0));
     let leaked: Rc<RefCell<Vec<Waker>>> = Rc::default();

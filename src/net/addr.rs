@@ -80,6 +80,24 @@ pub(crate) fn none() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "an empty list of addresses")
 }
 
+/// Whom `remote` means for a socket at `local`: no address in particular means this host itself, as Linux has it. So it is
+/// reached by what a listener at `0.0.0.0` tells as its address.
+#[inline]
+pub(crate) fn meant(remote: SocketAddr, local: impl FnOnce() -> Option<IpAddr>) -> SocketAddr {
+    if remote.ip().is_unspecified() { itself(remote, local()) } else { remote }
+}
+
+#[cold]
+fn itself(mut remote: SocketAddr, local: Option<IpAddr>) -> SocketAddr {
+    remote.set_ip(match local {
+        // Of IPv4 it is the address that the socket has, if it has one.
+        Some(local @ IpAddr::V4(_)) if remote.is_ipv4() && !local.is_unspecified() => local,
+        _ if remote.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
+        _ => Ipv6Addr::LOCALHOST.into(),
+    });
+    remote
+}
+
 fn one(addr: SocketAddr) -> io::Result<AddressIter> {
     Ok(AddressIter { first: Some(addr), rest: Vec::new().into_iter() })
 }

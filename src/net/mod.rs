@@ -5,7 +5,7 @@
 //! `Sync`, but work on the thread of their host only; elsewhere every call is an error that says so. Only where the stack
 //! has a thread of its own (see [`Model`](crate::Model)), they work everywhere.
 
-mod addr;
+pub(crate) mod addr;
 mod echo;
 pub mod tcp;
 mod udp;

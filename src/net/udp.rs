@@ -51,12 +51,20 @@ impl UdpSocket {
     }
 
     /// Sets the peer that [`send`](Self::send) sends to and the only one that is received from. A socket on several
-    /// interfaces is from then on where the peer is, for good.
+    /// interfaces is from then on where the peer is, for good. `0.0.0.0` and `[::]` are the host itself, as on Linux.
     ///
     /// # Errors
     /// If there is no route to `addr`.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
-        first_that(&addr, |addr| self.sockets.connect(addr, |door, id, addr| door.udp_connect(id, addr)))
+        first_that(&addr, |addr| {
+            self.sockets.connect(self.meant(addr), |door, id, addr| door.udp_connect(id, addr))
+        })
+    }
+
+    /// Whom an address means, seen from where the socket is bound.
+    #[inline]
+    fn meant(&self, remote: SocketAddr) -> SocketAddr {
+        addr::meant(remote, || self.local_addr().ok().map(|local| local.ip()))
     }
 
     /// Sends a datagram to the connected peer and returns its length.
@@ -72,7 +80,7 @@ impl UdpSocket {
         socket.wait(Side::Write, |door, id, notify| door.udp_send(id, notify, buf, None)).await
     }
 
-    /// Sends a datagram to `target` and returns its length.
+    /// Sends a datagram to `target` and returns its length. `0.0.0.0` and `[::]` are the host itself, as on Linux.
     ///
     /// # Errors
     /// If there is no route, or the datagram is too long. Where the stack has a thread to itself ([`Model`](crate::Model)), the
@@ -82,7 +90,7 @@ impl UdpSocket {
     /// Cancel safe: the datagram was sent whole or not at all.
     pub async fn send_to(&self, buf: &[u8], target: impl ToSocketAddrs) -> io::Result<usize> {
         let to = target.addresses()?.next().ok_or_else(addr::none)?;
-        let (socket, to) = self.sockets.towards(to)?;
+        let (socket, to) = self.sockets.towards(self.meant(to))?;
         socket.wait(Side::Write, |door, id, notify| door.udp_send(id, notify, buf, Some(to))).await
     }
 
@@ -155,7 +163,7 @@ impl UdpSocket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if there is none; else as [`send_to`](Self::send_to).
     pub fn try_send_to(&self, buf: &[u8], target: SocketAddr) -> io::Result<usize> {
-        let (socket, target) = self.sockets.towards(target)?;
+        let (socket, target) = self.sockets.towards(self.meant(target))?;
         socket.attempt(|door, id, notify| door.udp_send(id, notify, buf, Some(target)))
     }
 
@@ -223,7 +231,7 @@ impl UdpSocket {
         buf: &[u8],
         target: SocketAddr,
     ) -> Poll<io::Result<usize>> {
-        let (socket, target) = self.sockets.towards(target)?;
+        let (socket, target) = self.sockets.towards(self.meant(target))?;
         poll_send(socket, cx, buf, Some(target))
     }
 

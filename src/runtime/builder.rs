@@ -231,6 +231,10 @@ impl Builder {
         let workers = Workers::start(&cores, &self.cpus()?, &self.executor, &self.network, queues)?;
         settle_addresses(&reactor, &self.learning()?)?;
         let shared = (self.model != Model::Unified).then(|| host::share(hosts[0]));
+        if shared.is_none() {
+            // Its sockets get on only while it turns, for which `block_on` and `enter` make it the default.
+            host::undefault(&hosts);
+        }
         Ok(Runtime { executor: Some(executor), reactor, workers, hosts, shared })
     }
 

@@ -38,6 +38,9 @@ use workers::Workers;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// Its network gets on while it runs: outside of [`block_on`](Runtime::block_on) and [`enter`](Runtime::enter) sockets are opened
+/// on its host only where the stack has a thread to itself ([`Model`]), and are errors elsewhere.
+///
 /// It stays on the thread that has built it, which is core 0: it is neither `Send` nor `Sync`. Other threads have its
 /// [`handle`](Runtime::handle).
 ///

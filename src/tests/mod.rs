@@ -27,6 +27,7 @@ mod cancel;
 mod capture;
 mod cpus;
 mod drained;
+mod gone;
 pub(crate) mod interfaces;
 #[cfg(feature = "kernel")]
 mod kernel;

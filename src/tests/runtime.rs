@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::device::wire::{Wire, WireConfig};
 use crate::net::{TcpListener, TcpSocket, TcpStream};
 use crate::time::Instant;
-use crate::{DeviceSpec, Host, Offloads, Parking, Reactor, Runtime, WireSpec};
+use crate::{DeviceSpec, Host, Model, Offloads, Parking, Reactor, Runtime, WireSpec};
 
 fn on_a_wire() -> Runtime {
     Runtime::builder().device(DeviceSpec::Wire(WireSpec::default())).build().unwrap()
@@ -121,6 +121,70 @@ fn each_of_two_runtimes_of_a_thread_opens_sockets_on_its_own_host() {
     }
     drop(first);
     assert_eq!(second.block_on(async { Host::current().unwrap() }), second.host());
+}
+
+/// As in an async main of tokio's: nobody would turn it, and whoever waits for a socket of it would wait for ever.
+#[test]
+fn a_runtime_that_is_only_built_opens_no_sockets() {
+    let runtime = on_a_wire();
+    // Other tests have runtimes that every thread may use.
+    let is_default = || Host::current().is_ok_and(|host| runtime.hosts().contains(&host));
+    assert!(!is_default());
+    let entered = runtime.enter();
+    assert!(is_default());
+    let inner = on_a_wire();
+    inner.block_on(async { assert_eq!(Host::current().unwrap(), inner.host()) });
+    assert_eq!(Host::current().unwrap(), runtime.host());
+    drop(entered);
+    assert!(!is_default());
+    runtime.block_on(async { assert_eq!(Host::current().unwrap(), runtime.host()) });
+    assert!(!is_default());
+}
+
+/// Where somebody who awaits it in a task of another runtime's looks: in the text, and at the line.
+#[test]
+fn whoever_is_outside_of_a_runtime_is_told_what_to_call_and_where() {
+    thread_local! {
+        static IS_HERE: Cell<bool> = const { Cell::new(false) };
+    }
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        IS_HERE.set(info.location().is_some_and(|location| location.file() == file!()));
+        before(info);
+    }));
+    let second = crate::time::Duration::from_secs(1);
+    let calls: [&dyn Fn(); 5] = [
+        &|| drop(crate::spawn(async {})),
+        &|| drop(crate::spawn_on(0, || async {})),
+        &|| drop(crate::task::JoinSet::from_iter([async {}])),
+        &|| super::futures_executor(async { crate::time::sleep(second).await }),
+        &|| {
+            let ended = super::futures_executor(async {
+                crate::time::timeout(second, std::future::pending::<()>()).await
+            });
+            assert!(ended.is_err());
+        },
+    ];
+    for call in calls {
+        let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_err();
+        let text = payload.downcast::<&str>().unwrap();
+        for part in ["Runtime::block_on", "Runtime::enter", "tokio::spawn", "tokio::time"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(IS_HERE.get(), "it points to whoever has called");
+    }
+}
+
+/// Its sockets get on by themselves.
+#[test]
+fn a_runtime_whose_stack_has_a_thread_is_the_default_where_it_is_built() {
+    for model in [Model::Split, Model::Merge] {
+        let wire = DeviceSpec::Wire(WireSpec::default());
+        let runtime = Runtime::builder().device(wire).model(model).build().unwrap();
+        assert_eq!(Host::current().unwrap(), runtime.host(), "{model}");
+        runtime.block_on(async { assert_eq!(Host::current().unwrap(), runtime.host()) });
+        assert_eq!(Host::current().unwrap(), runtime.host(), "{model}");
+    }
 }
 
 #[test]

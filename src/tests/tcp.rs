@@ -51,6 +51,34 @@ pub(super) async fn lose_by_a_reset(server: Host) {
 }
 
 everywhere! {
+    /// So that a client finds a listener by the address which that tells.
+    async fn no_address_in_particular_is_the_host_itself(client: Host, _server: Host) {
+        for addr in addresses(client) {
+            let everywhere = if addr.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let listener = TcpListener::bind(everywhere).await.unwrap();
+            let target = listener.local_addr().unwrap();
+            assert!(target.ip().is_unspecified());
+            let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.unwrap();
+            socket.bind(everywhere.parse().unwrap()).unwrap();
+            let connect = future::join(TcpStream::connect(target), socket.connect(target));
+            let (streams, first, second) = future::join3(connect, listener.accept(), listener.accept()).await;
+            let streams = [streams.0.unwrap(), streams.1.unwrap()];
+            let peers = [first.unwrap().1, second.unwrap().1];
+            for stream in streams {
+                assert!(stream.peer_addr().unwrap().ip().is_loopback());
+                assert!(peers.contains(&stream.local_addr().unwrap()), "{stream:?}");
+            }
+        }
+        // From an address, it is that.
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address(client), 0).into()).unwrap();
+        let connect = socket.connect(listener.local_addr().unwrap());
+        let (stream, accepted) = future::join(connect, listener.accept()).await;
+        assert_eq!(stream.unwrap().peer_addr().unwrap().ip(), address(client));
+        assert_eq!(accepted.unwrap().1.ip(), address(client));
+    }
+
     async fn echoes_over_both_versions_of_ip(_client: Host, server: Host) {
         let listener = server.scope(TcpListener::bind("[::]:0")).await.unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -68,6 +68,35 @@ everywhere! {
         assert!(socket.send_to(b"x", "[fd00::77]:9").await.is_err());
     }
 
+    async fn no_address_in_particular_is_the_host_itself(client: Host, _server: Host) {
+        let any = |socket: &UdpSocket, addr: &str| SocketAddr::new(addr.parse().unwrap(), socket.local_addr().unwrap().port());
+        let mut buf = [0; 8];
+        for addr in addresses(client) {
+            let everywhere = if addr.is_ipv4() { "0.0.0.0" } else { "::" };
+            let socket = UdpSocket::bind((everywhere, 0)).await.unwrap();
+            let sender = UdpSocket::bind((everywhere, 0)).await.unwrap();
+            let target = any(&socket, everywhere);
+            sender.send_to(b"async", target).await.unwrap();
+            assert_eq!(timeout(Duration::from_secs(5), socket.recv(&mut buf)).await.unwrap().unwrap(), 5);
+            sender.try_send_to(b"try", target).unwrap();
+            assert_eq!(timeout(Duration::from_secs(5), socket.recv(&mut buf)).await.unwrap().unwrap(), 3);
+            poll_fn(|cx| sender.poll_send_to(cx, b"poll", target)).await.unwrap();
+            assert_eq!(timeout(Duration::from_secs(5), socket.recv(&mut buf)).await.unwrap().unwrap(), 4);
+            sender.connect(target).await.unwrap();
+            assert!(sender.peer_addr().unwrap().ip().is_loopback());
+            sender.send(b"to it").await.unwrap();
+            let (len, from) = timeout(Duration::from_secs(5), socket.recv_from(&mut buf)).await.unwrap().unwrap();
+            assert!(len == 5 && from.ip().is_loopback(), "{from}");
+        }
+        // Of a socket with an address, it is that.
+        let socket = UdpSocket::bind((address(client), 0)).await.unwrap();
+        let sender = UdpSocket::bind((address(client), 0)).await.unwrap();
+        sender.connect(any(&socket, "0.0.0.0")).await.unwrap();
+        assert_eq!(sender.peer_addr().unwrap(), socket.local_addr().unwrap());
+        sender.send_to(b"x", any(&socket, "0.0.0.0")).await.unwrap();
+        assert_eq!(timeout(Duration::from_secs(5), socket.recv(&mut buf)).await.unwrap().unwrap(), 1);
+    }
+
     async fn several_tasks_share_a_socket(_client: Host, server: Host) {
         let socket = Arc::new(server.scope(UdpSocket::bind((address(server), 0))).await.unwrap());
         // On a wire, no more wait until the server has told its link-layer address.

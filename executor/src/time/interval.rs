@@ -73,6 +73,7 @@ impl Interval {
     }
 
     /// As [`tick`](Self::tick).
+    #[track_caller]
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         ready!(Pin::new(&mut self.sleep).poll(cx));
         let (due, now) = (self.sleep.deadline(), now());

@@ -113,6 +113,8 @@ impl Sleep {
 impl Future for Sleep {
     type Output = ();
 
+    /// Whoever awaits it on a thread without an executor is told where.
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if self.deadline <= current::with(|core| core.now()) {
             self.cancel();

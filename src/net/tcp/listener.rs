@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use hayase_stack::{ListenerId, TcpId};
@@ -36,6 +37,8 @@ const BACKLOG: usize = 1024;
 #[derive(Debug)]
 pub struct TcpListener {
     sockets: Wide<ListenerId>,
+    /// The last answer of [`poll_accept`](Self::poll_accept) was an error.
+    has_failed: AtomicBool,
 }
 
 impl TcpListener {
@@ -81,7 +84,7 @@ impl TcpListener {
     pub(crate) fn listen(addr: SocketAddr, backlog: usize, options: &Options) -> io::Result<TcpListener> {
         let listen = |door: &dyn Door, addr| door.tcp_listen(addr, backlog, options);
         let sockets = Wide::bind(Host::current()?, addr, listen, |door, id| door.listener_local_addr(id))?;
-        Ok(TcpListener { sockets })
+        Ok(TcpListener { sockets, has_failed: AtomicBool::new(false) })
     }
 
     /// Waits until all cores know of it, but for those that do not turn.
@@ -110,22 +113,37 @@ impl TcpListener {
     /// Waits for a connection. Where several interfaces have some, each has its turn.
     ///
     /// # Errors
-    /// If the listener is used on a foreign thread, or the limit on sockets is reached.
+    /// If the listener is used on a foreign thread, the limit on sockets is reached, or the runtime is gone. Others have their
+    /// turn before it is told, so that a loop that passes over errors holds up nobody.
     ///
     /// # Cancel safety
     /// Cancel safe: no connection is lost.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let accepted = self.sockets.wait(Side::Read, |door, id, notify| door.tcp_accept(id, notify)).await;
+        if accepted.is_err() {
+            // The error may stay, as that of a runtime which is gone: a loop that passes over it would never end, nor could
+            // any executor cancel it.
+            hayase_executor::yield_now().await;
+        }
         accepted.map(stream)
     }
 
-    /// The twin of [`accept`](Self::accept). Only the last task that called is woken.
+    /// The twin of [`accept`](Self::accept). Only the last task that called is woken. Of errors one after the other, every second
+    /// call has the task wait once.
     ///
     /// # Errors
     /// As [`accept`](Self::accept).
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let accept = |door: &dyn Door, id, notify: Notify<'_>| door.tcp_accept(id, notify);
-        self.sockets.poll(Side::Read, cx.waker(), accept).map_ok(stream)
+        let polled = self.sockets.poll(Side::Read, cx.waker(), accept);
+        let has_failed = matches!(polled, Poll::Ready(Err(_)));
+        if has_failed && self.has_failed.swap(false, Ordering::Relaxed) {
+            // As in `accept`; here whoever calls has no place of its own to keep it in.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.has_failed.store(has_failed, Ordering::Relaxed);
+        polled.map_ok(stream)
     }
 
     /// Takes a connection if one waits. For loops that poll by themselves.

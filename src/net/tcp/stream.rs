@@ -55,7 +55,7 @@ impl TcpStream {
     }
 
     /// Connects from the current host to `addr`; of several addresses to the first that answers. Of several
-    /// [interfaces](crate::Host#several-interfaces) it takes the nearest.
+    /// [interfaces](crate::Host#several-interfaces) it takes the nearest. `0.0.0.0` and `[::]` are the host itself, as on Linux.
     ///
     /// # Errors
     /// If there is no current host or no route, and if the peer refuses or does not answer.
