@@ -4,6 +4,7 @@
 //!   `hyper::rt::Read` and `Write`;
 //!   [`FuturesIo`] does so for anything with the traits of `futures::io`, a TLS stream for example.
 //! - [`HayaseExecutor`] runs hyper's tasks, [`HayaseTimer`] its timers.
+//! - With the feature `client`, `HayaseConnector` opens connections for hyper-util's pooled client and for tonic's channels.
 //!
 //! ```no_run
 //! use hayase_compat::{HayaseIo, HayaseTimer};
@@ -29,10 +30,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "client")]
+mod client;
 mod executor;
 mod io;
 mod timer;
 
+#[cfg(feature = "client")]
+pub use client::HayaseConnector;
 pub use executor::HayaseExecutor;
 pub use io::{FuturesIo, HayaseIo};
 pub use timer::{HayaseSleep, HayaseTimer};
