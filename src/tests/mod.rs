@@ -27,6 +27,8 @@ mod cancel;
 mod capture;
 mod cpus;
 mod drained;
+#[cfg(feature = "tokio")]
+mod entered;
 mod gone;
 pub(crate) mod interfaces;
 #[cfg(feature = "kernel")]
