@@ -128,8 +128,10 @@ pub(crate) struct Envelope {
 /// Why a datagram did not leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unsent {
-    /// The device takes nothing now, or has no buffer.
-    Full,
+    /// The device does not take it now. It would if it took so many frames.
+    Full(usize),
+    /// The device has no buffers for it now.
+    NoBuffers,
     /// Longer than an IP packet can be.
     TooLong,
 }
@@ -303,7 +305,7 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         meta: TxMeta,
     ) -> Result<(), Unsent> {
         if self.device.room() == 0 {
-            return Err(Unsent::Full);
+            return Err(Unsent::Full(1));
         }
         let hop = self.next_hop(|| envelope.dst, &mut None);
         let mut source = Gather::new(head, body);
@@ -314,9 +316,9 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
             // IPv6 numbers nothing but fragments.
             let ident = if envelope.src.is_ipv4() { self.take_ident(&envelope) } else { 0 };
             let network = NetworkHeader::new(&envelope, len, ident as u16);
-            let mut frame = self.build(len, |out| source.read(out)).ok_or(Unsent::Full)?;
+            let mut frame = self.build(len, |out| source.read(out)).ok_or(Unsent::NoBuffers)?;
             let headers_len = self.headers_len(envelope.src);
-            let headers = frame.prepend(headers_len).ok_or(Unsent::Full)?;
+            let headers = frame.prepend(headers_len).ok_or(Unsent::NoBuffers)?;
             network.emit(&mut headers[..headers_len], hop.mac, self.station());
             self.transmit(hop, frame, meta);
             return Ok(());
@@ -336,8 +338,8 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         let is_v4 = src.is_ipv4();
         let extra = if is_v4 { 0 } else { ipv6::FRAGMENT_LEN };
         let pieces = fragment::pieces(len, network_len(src) + extra, mtu).ok_or(Unsent::TooLong)?;
-        if matches!(hop.way, Way::Direct) && !self.has_room_for(pieces.len()) {
-            return Err(Unsent::Full);
+        if let Way::Direct = hop.way {
+            self.make_sure_of_room(pieces.len())?;
         }
         let ident = self.take_ident(&envelope);
         let outer = if is_v4 { protocol } else { Protocol::FRAGMENT };
@@ -349,7 +351,7 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
                 header.fragment_offset = piece.offset;
                 header.more_fragments = piece.more;
             }
-            let mut frame = self.build(piece.len, |out| source.read(out)).ok_or(Unsent::Full)?;
+            let mut frame = self.build(piece.len, |out| source.read(out)).ok_or(Unsent::NoBuffers)?;
             if extra > 0 {
                 let header = ipv6::FragmentHeader {
                     next_header: protocol,
@@ -357,11 +359,11 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
                     more: piece.more,
                     ident,
                 };
-                let bytes = frame.prepend(extra).ok_or(Unsent::Full)?;
+                let bytes = frame.prepend(extra).ok_or(Unsent::NoBuffers)?;
                 header.emit(&mut bytes[..extra]);
             }
             let headers_len = self.headers_len(src);
-            let headers = frame.prepend(headers_len).ok_or(Unsent::Full)?;
+            let headers = frame.prepend(headers_len).ok_or(Unsent::NoBuffers)?;
             network.emit(&mut headers[..headers_len], hop.mac, self.station());
             frames.push(frame);
         }
@@ -372,12 +374,13 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         Ok(())
     }
 
-    /// Whether the device takes so many frames now, or would take no more if it were idle: of a part of a datagram nobody has
+    /// That the device takes so many frames now, or would take no more if it were idle: of a part of a datagram nobody has
     /// anything, so it waits until all of it can go.
-    fn has_room_for(&mut self, count: usize) -> bool {
+    fn make_sure_of_room(&mut self, count: usize) -> Result<(), Unsent> {
         let room = self.device.room();
         self.link.room_max = self.link.room_max.max(room);
-        room >= count.min(self.link.room_max)
+        let wanted = count.min(self.link.room_max);
+        if room < wanted { Err(Unsent::Full(wanted)) } else { Ok(()) }
     }
 
     /// A frame of `len` bytes that `write` writes in turn, in several fragments where buffers are smaller. `None` if none

@@ -294,7 +294,8 @@ impl<F: Frame> Stack<F> {
         while let Some(output) = self.link.neighbors.poll(now) {
             match output {
                 Output::Solicit { target, unicast } => {
-                    if !self.solicit(target, unicast, device) {
+                    // Nothing is written, nor counted as lost, that a full device would not take.
+                    if device.room() == 0 || !self.solicit(target, unicast, device) {
                         self.link.neighbors.unasked(target, now.after_micros(RETRY_US));
                     }
                 }

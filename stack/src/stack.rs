@@ -226,6 +226,10 @@ impl<F: Frame> Stack<F> {
     /// The caller rings the doorbell ([`Device::flush`]).
     #[inline]
     pub fn transmit<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) -> usize {
+        if self.link.room_max == 0 {
+            // Nothing has been sent yet.
+            self.link.room_max = device.room();
+        }
         let has_spoken = self.tcp.has_output();
         let mut spoke = 0;
         if has_spoken {
@@ -233,8 +237,9 @@ impl<F: Frame> Stack<F> {
             spoke = self.tcp.transmit(&mut egress, &self.config);
         }
         self.udp.end_turn();
-        if self.udp.is_blocked() && device.room() > 0 {
-            self.udp.unblock();
+        let (was_blocked, is_due) = (self.udp.is_blocked(), self.retry_at <= now);
+        if was_blocked {
+            self.udp.unblock(device.room(), is_due);
         }
         if self.link.duties.deadline() <= now {
             self.run_duties(now, device);
@@ -243,9 +248,14 @@ impl<F: Frame> Stack<F> {
         if self.link.neighbors.deadline().is_some_and(|at| at <= now) {
             self.expire_neighbors(now, device);
         }
-        // Frames come home without a word: look again in a while, and not at every turn until then.
-        let is_stalled = (has_spoken && self.tcp.is_stalled()) || self.udp.is_blocked();
-        self.retry_at = if is_stalled { now.after_micros(RETRY_US) } else { Instant::MAX };
+        // Frames come home without a word: look again in a while, and not at every turn until then. Who was let try again may
+        // be back after this turn.
+        let is_stalled = (has_spoken && self.tcp.is_stalled()) || was_blocked || self.udp.is_blocked();
+        self.retry_at = match (is_stalled, is_due) {
+            (false, _) => Instant::MAX,
+            (true, true) => now.after_micros(RETRY_US),
+            (true, false) => self.retry_at.min(now.after_micros(RETRY_US)),
+        };
         spoke
     }
 
@@ -463,7 +473,7 @@ impl<F: Frame> Stack<F> {
                 Ok(())
             }
             // A request that the device does not take is lost like any other.
-            Err(Unsent::Full) => {
+            Err(Unsent::Full(_) | Unsent::NoBuffers) => {
                 egress.counters.drop(Drop::FullRing);
                 Ok(())
             }

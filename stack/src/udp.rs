@@ -60,6 +60,9 @@ const PAYLOAD_MAX_V6: usize = 65_527;
 /// run, and no timer expire.
 const SENT_COUNT_MAX: u32 = 1024;
 
+/// No number of frames that the device takes is enough: what comes home brings buffers, and tells nobody.
+const NO_BUFFERS: usize = usize::MAX;
+
 /// All UDP sockets, found by their addresses.
 #[derive(Debug)]
 pub(crate) struct Udp<F> {
@@ -70,6 +73,8 @@ pub(crate) struct Udp<F> {
     ready: Vec<u32>,
     /// Sockets whose sender waits for the device.
     blocked: Vec<u32>,
+    /// How many frames the device has to take before one of them gets on. [`NO_BUFFERS`]: it lacks something else.
+    wanted: usize,
     /// The number of the turn.
     turn: u32,
     /// What all datagrams that wait take.
@@ -84,6 +89,7 @@ impl<F: Frame> Udp<F> {
             connected: HashMap::with_hasher(FixedState::with_seed(random.table_keys()[1])),
             ready: Vec::new(),
             blocked: Vec::new(),
+            wanted: NO_BUFFERS,
             turn: 0,
             memory_len: 0,
         }
@@ -238,7 +244,7 @@ impl<F: Frame> Udp<F> {
         to: Option<SocketAddr>,
         egress: &mut Egress<'_, F, D>,
     ) -> Poll<Result<usize, Error>> {
-        let Udp { sockets, blocked, turn, .. } = self;
+        let Udp { sockets, blocked, wanted, turn, .. } = self;
         let Some(socket) = sockets.get_generation_mut(id.index, id.generation) else {
             return Poll::Ready(Err(Error::StaleHandle));
         };
@@ -251,14 +257,15 @@ impl<F: Frame> Udp<F> {
         let sent = if socket.sent_count < SENT_COUNT_MAX {
             socket.transmit(bytes, to, egress)
         } else {
-            Err(Refusal::Full)
+            Err(Refusal::Full(1))
         };
         match sent {
             Ok(()) => {
                 socket.sent_count += 1;
                 Poll::Ready(Ok(bytes.len()))
             }
-            Err(Refusal::Full) => {
+            Err(Refusal::Full(frames)) => {
+                *wanted = frames.min(*wanted);
                 if socket.blocked_at.is_none() {
                     socket.blocked_at = Some(blocked.len());
                     blocked.push(id.index);
@@ -354,8 +361,14 @@ impl<F: Frame> Udp<F> {
         self.turn = self.turn.wrapping_add(1);
     }
 
-    /// The device has room again.
-    pub(crate) fn unblock(&mut self) {
+    /// Lets those try again who wait for the device, if it takes `room` frames and that is enough. `is_due`: it is time to look
+    /// whether there are buffers again.
+    pub(crate) fn unblock(&mut self, room: usize, is_due: bool) {
+        let is_enough = if self.wanted == NO_BUFFERS { is_due && room > 0 } else { room >= self.wanted };
+        if !is_enough {
+            return;
+        }
+        self.wanted = NO_BUFFERS;
         let mut blocked = core::mem::take(&mut self.blocked);
         for index in blocked.drain(..) {
             if let Some(socket) = self.sockets.get_mut(index) {
@@ -407,7 +420,8 @@ fn check_version(local: SocketAddr, remote: SocketAddr) -> Result<(), Error> {
 }
 
 enum Refusal {
-    Full,
+    /// Until the device takes so many frames.
+    Full(usize),
     Error(Error),
 }
 
@@ -441,7 +455,8 @@ impl<F: Frame> UdpSocket<F> {
                 egress.counters.count(Count::UdpOut);
                 Ok(())
             }
-            Err(Unsent::Full) => Err(Refusal::Full),
+            Err(Unsent::Full(frames)) => Err(Refusal::Full(frames)),
+            Err(Unsent::NoBuffers) => Err(Refusal::Full(NO_BUFFERS)),
             Err(Unsent::TooLong) => Err(Refusal::Error(Error::MessageTooLong)),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::task::Poll;
+use std::time::Duration;
 
 use hayase_device::Device;
 use hayase_device::heap::PoolConfig;
@@ -132,7 +133,17 @@ fn k4_a_datagram_goes_whole_or_waits() {
         !host.device.room().is_multiple_of(PIECES) && count > 1,
         "{count} in a queue of no multiple of it"
     );
+    // Who waits is let be until there is room for all of it, and is not forgotten.
+    for _ in 0..3 {
+        host.stack.transmit(host.now, &mut host.device);
+        assert!(!host.stack.has_news());
+        assert_eq!(host.stack.deadline(), Some(host.now + Duration::from_millis(1)));
+    }
     host.turn();
+    host.stack.transmit(host.now, &mut host.device);
+    let mut told = Vec::new();
+    host.stack.drain_ready(|socket, ready| told.push((socket, ready)));
+    assert_eq!(told, [(Socket::Udp(id), Ready::WRITABLE)]);
     assert_eq!(host.drain().len(), count * PIECES);
     assert_eq!(host.dropped(hayase_stack::Drop::FullRing), 0);
 
@@ -145,6 +156,11 @@ fn k4_a_datagram_goes_whole_or_waits() {
     for _ in 0..3 {
         let sent = host.stack.udp_send(host.now, id, &[7; LEN], to, &mut host.device);
         assert_eq!(sent, Poll::Pending);
+        host.stack.transmit(host.now, &mut host.device);
+        assert!(!host.stack.has_news(), "nothing tells of buffers");
+        host.wait(Duration::from_millis(1));
+        assert!(host.stack.has_news(), "so it tries again in a while");
+        host.stack.drain_ready(|_, _| {});
         host.silence();
         host.assert_frames_home();
     }
