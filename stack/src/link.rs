@@ -52,7 +52,7 @@ pub(crate) struct Link<F> {
     datagram_mtus: [usize; 2],
     /// What is to be done without anybody asking.
     pub(crate) duties: Timetable<Duty>,
-    /// The most frames that the device was seen to take at once.
+    /// The most frames that the device was seen to take at once; 0 before the first turn.
     pub(crate) room_max: usize,
     /// The MTU of the device; that of the link may be smaller.
     pub(crate) mtu_max: usize,
@@ -223,9 +223,13 @@ impl<F: Frame> Link<F> {
 
     /// Undoes `add_way_to` once no route leads through that gateway.
     fn remove_way_to(&mut self, gateway: IpAddr) {
+        let way = Cidr::host(gateway);
         let is_used = self.routes.iter().any(|route| route.gateway == Some(gateway));
-        if !is_used && !self.has_network_of(gateway) {
-            self.routes.remove(Cidr::host(gateway));
+        // An address that is a network of its own has the same way to itself.
+        let is_own = self.addresses.iter().any(|address| address.cidr == way);
+        let is_derived = |route: &Route| route.destination == way && route.gateway.is_none();
+        if !is_used && !is_own && self.routes.iter().any(is_derived) {
+            self.routes.remove(way);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::duties::Duty;
 use crate::ip::address::{ALL_ROUTERS, link_local, solicited_node};
 use crate::ip::addresses::AddressState;
 use crate::link::Link;
-use crate::stack::Stack;
+use crate::stack::{RETRY_US, Stack};
 use crate::wire::mld::{self, Query, Record};
 use crate::wire::{EtherType, Mac, Protocol, ethernet, ipv6};
 
@@ -74,8 +74,13 @@ impl<F: Frame> Stack<F> {
     pub(crate) fn report_all<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) {
         self.link.membership.report_at = Instant::MAX;
         let groups = self.link.groups();
+        let mut all_went = true;
         for groups in groups.chunks(mld::RECORD_COUNT_MAX) {
-            self.report(now, Record::Is, groups, device);
+            all_went &= self.report(now, Record::Is, groups, device);
+        }
+        if !all_went {
+            self.link.membership.report_at = now.after_micros(RETRY_US);
+            self.put_off(now, Duty::Report);
         }
     }
 

@@ -93,6 +93,13 @@ fn a_gateway_is_in_a_network_of_the_hosts_or_refused() {
         assert!(matches!(refused, Err(Error::InvalidInput(text)) if text.contains("/32")), "{refused:?}");
         assert_eq!(reach(&host, gateway), None, "nothing is left of it");
     }
+    // Its gateway may have come into a network of ours meanwhile.
+    let mut host = alone("10.9.0.2/32");
+    host.stack.add_route(Cidr::ALL_V4, ip("10.8.0.1")).unwrap();
+    host.stack.add_address(cidr("10.8.0.5/24")).unwrap();
+    host.stack.remove_route(Cidr::ALL_V4).unwrap();
+    host.stack.remove_address(ip("10.8.0.5")).unwrap();
+    assert_eq!(reach(&host, "10.8.0.1"), None);
     // What is refused for another reason leaves nothing either.
     let mut host = alone("10.9.0.2/32");
     host.stack.add_route(Cidr::ALL_V4, ip("10.8.0.1")).unwrap();
