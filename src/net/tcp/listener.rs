@@ -117,7 +117,8 @@ impl TcpListener {
     /// turn before it is told, so that a loop that passes over errors holds up nobody.
     ///
     /// # Cancel safety
-    /// Cancel safe: no connection is lost.
+    /// Cancel safe: no connection is lost. An error is, where the call is given up before others have had their turn: the next
+    /// call has it, if it stays.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let accepted = self.sockets.wait(Side::Read, |door, id, notify| door.tcp_accept(id, notify)).await;
         if accepted.is_err() {

@@ -111,7 +111,7 @@ fn reflect(nic: &mut Nic, queue: usize) -> usize {
 #[test]
 fn what_the_other_core_asks_is_no_rival_where_it_comes_back() {
     let mut config = Config::default();
-    config.dad_transmits = Some(1);
+    config.dad_transmits = Some(2);
     on_every_queue(&config, async |link, queue| {
         Host::current().unwrap().add_address(format!("{WANTED}/64").parse().unwrap()).unwrap();
         let mut count = 0;
@@ -121,7 +121,7 @@ fn what_the_other_core_asks_is_no_rival_where_it_comes_back() {
                 sleep(Duration::from_millis(2)).await;
             }
         };
-        timeout(Duration::from_secs(20), look).await.expect("it is tried for a second");
+        timeout(Duration::from_secs(20), look).await.expect("it is tried for two seconds");
         assert!(count >= 2, "each core asks");
         agreed(|states| states[..] == [(WANTED, AddressState::Preferred)]).await;
     });
