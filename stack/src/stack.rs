@@ -248,13 +248,15 @@ impl<F: Frame> Stack<F> {
         if self.link.neighbors.deadline().is_some_and(|at| at <= now) {
             self.expire_neighbors(now, device);
         }
-        // Frames come home without a word: look again in a while, and not at every turn until then. Who was let try again may
-        // be back after this turn.
-        let is_stalled = (has_spoken && self.tcp.is_stalled()) || was_blocked || self.udp.is_blocked();
-        self.retry_at = match (is_stalled, is_due) {
-            (false, _) => Instant::MAX,
-            (true, true) => now.after_micros(RETRY_US),
-            (true, false) => self.retry_at.min(now.after_micros(RETRY_US)),
+        // Frames come home without a word: look again in a while, and not at every turn until then.
+        let retry_at = now.after_micros(RETRY_US);
+        self.retry_at = if was_blocked || self.udp.is_blocked() {
+            // Who was let try again may be back after this turn; and who waits for buffers, however many turns there are.
+            if is_due { retry_at } else { retry_at.min(self.retry_at) }
+        } else if has_spoken && self.tcp.is_stalled() {
+            retry_at
+        } else {
+            Instant::MAX
         };
         spoke
     }
