@@ -130,7 +130,7 @@ pub(crate) struct Envelope {
 pub(crate) enum Unsent {
     /// The device does not take it now. It would if it took so many frames.
     Full(usize),
-    /// The device has no buffers for it now.
+    /// The device has no buffers for it now, or it is not known how many frames it can take.
     NoBuffers,
     /// Longer than an IP packet can be.
     TooLong,
@@ -378,9 +378,15 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
     /// anything, so it waits until all of it can go.
     fn make_sure_of_room(&mut self, count: usize) -> Result<(), Unsent> {
         let room = self.device.room();
+        let is_known = self.link.room_max > 0;
         self.link.room_max = self.link.room_max.max(room);
-        let wanted = count.min(self.link.room_max);
-        if room < wanted { Err(Unsent::Full(wanted)) } else { Ok(()) }
+        match count.min(self.link.room_max) {
+            _ if room >= count => Ok(()),
+            // It may be far from idle: that shows in a while.
+            _ if !is_known => Err(Unsent::NoBuffers),
+            wanted if room < wanted => Err(Unsent::Full(wanted)),
+            _ => Ok(()),
+        }
     }
 
     /// A frame of `len` bytes that `write` writes in turn, in several fragments where buffers are smaller. `None` if none

@@ -52,7 +52,7 @@ pub(crate) struct Link<F> {
     datagram_mtus: [usize; 2],
     /// What is to be done without anybody asking.
     pub(crate) duties: Timetable<Duty>,
-    /// The most frames that the device was seen to take at once; 0 before the first turn.
+    /// The most frames that the device was seen to take at once; 0 before a datagram wanted to know.
     pub(crate) room_max: usize,
     /// The MTU of the device; that of the link may be smaller.
     pub(crate) mtu_max: usize,

@@ -226,10 +226,6 @@ impl<F: Frame> Stack<F> {
     /// The caller rings the doorbell ([`Device::flush`]).
     #[inline]
     pub fn transmit<D: Device<Frame = F>>(&mut self, now: Instant, device: &mut D) -> usize {
-        if self.link.room_max == 0 {
-            // Nothing has been sent yet.
-            self.link.room_max = device.room();
-        }
         let has_spoken = self.tcp.has_output();
         let mut spoke = 0;
         if has_spoken {
@@ -237,10 +233,8 @@ impl<F: Frame> Stack<F> {
             spoke = self.tcp.transmit(&mut egress, &self.config);
         }
         self.udp.end_turn();
-        let (was_blocked, is_due) = (self.udp.is_blocked(), self.retry_at <= now);
-        if was_blocked {
-            self.udp.unblock(device.room(), is_due);
-        }
+        let is_blocked = self.udp.is_blocked();
+        let blocked_until = if is_blocked { self.unblock(now, device) } else { Instant::MAX };
         if self.link.duties.deadline() <= now {
             self.run_duties(now, device);
         }
@@ -249,16 +243,18 @@ impl<F: Frame> Stack<F> {
             self.expire_neighbors(now, device);
         }
         // Frames come home without a word: look again in a while, and not at every turn until then.
-        let retry_at = now.after_micros(RETRY_US);
-        self.retry_at = if was_blocked || self.udp.is_blocked() {
-            // Who was let try again may be back after this turn; and who waits for buffers, however many turns there are.
-            if is_due { retry_at } else { retry_at.min(self.retry_at) }
-        } else if has_spoken && self.tcp.is_stalled() {
-            retry_at
-        } else {
-            Instant::MAX
-        };
+        let is_stalled = !is_blocked && has_spoken && self.tcp.is_stalled();
+        self.retry_at = if is_stalled { now.after_micros(RETRY_US) } else { blocked_until };
         spoke
+    }
+
+    /// Lets senders of datagrams try again, if it is time, and says when the next time is: who tries may be back after this turn,
+    /// and who waits for buffers waits no longer because there are many turns.
+    #[cold]
+    fn unblock<D: Device<Frame = F>>(&mut self, now: Instant, device: &D) -> Instant {
+        let (is_due, retry_at) = (self.retry_at <= now, now.after_micros(RETRY_US));
+        self.udp.unblock(device.room(), is_due);
+        if is_due { retry_at } else { retry_at.min(self.retry_at) }
     }
 
     /// Whether [`drain_ready`](Self::drain_ready) or [`drain_called`](Self::drain_called) has something to say.
