@@ -359,6 +359,11 @@ impl Turn for KernelShard {
             || self.sockets.borrow_mut().is_pending()
     }
 
+    /// The kernel sees to it, also when this process is gone.
+    fn has_undelivered(&self) -> bool {
+        false
+    }
+
     fn interests(&self, add: &mut dyn FnMut(Interest)) {
         let sockets = self.sockets.borrow();
         if !sockets.is_empty() {

@@ -248,6 +248,20 @@ impl Reactor {
         self.threads.push(thread);
     }
 
+    /// The end of its hosts. Threads of stacks are told, and not waited for before this is dropped.
+    pub(crate) fn close(&mut self) {
+        for host in self.united.drain(..) {
+            host::vanished(host.shard());
+            several::part(host.shard());
+        }
+        for (host, _) in &self.shards {
+            host::vanished(host.shard());
+            door::remove(host.shard());
+        }
+        self.shards.clear();
+        self.threads.iter().for_each(StackThread::stop);
+    }
+
     /// The thread goes on without turning, for a while or for ever.
     pub(crate) fn leave(&self) {
         self.shards.iter().for_each(|(_, shard)| shard.leave());
@@ -345,14 +359,7 @@ impl hayase_executor::Reactor for Reactor {
 
 impl Drop for Reactor {
     fn drop(&mut self) {
-        for host in &self.united {
-            host::vanished(host.shard());
-            several::part(host.shard());
-        }
-        for (host, _) in &self.shards {
-            host::vanished(host.shard());
-            door::remove(host.shard());
-        }
+        self.close();
     }
 }
 

@@ -18,9 +18,7 @@ pub(crate) trait Turn {
     fn deadline(&self) -> Option<Instant>;
     fn pending(&self) -> bool;
     /// Whether something that was written, or that no more follows, has not arrived yet.
-    fn has_undelivered(&self) -> bool {
-        false
-    }
+    fn has_undelivered(&self) -> bool;
     fn interests(&self, add: &mut dyn FnMut(Interest));
     /// Readies the device for the thread's sleep, as [`Device::arm`] says.
     fn arm(&self) -> Option<Duration> {

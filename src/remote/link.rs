@@ -49,6 +49,11 @@ impl Turn for Link {
         self.client.pending()
     }
 
+    /// The stack's thread sees to what the stack has. What has not reached it goes with the link.
+    fn has_undelivered(&self) -> bool {
+        false
+    }
+
     fn interests(&self, _add: &mut dyn FnMut(Interest)) {}
 
     fn wake_through(&self, handle: &Handle) {

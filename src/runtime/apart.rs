@@ -10,7 +10,7 @@ use hayase_stack::Config as StackConfig;
 use super::cpus::{Bound, Cpus};
 use super::device::Queue;
 use super::model::Model;
-use super::network;
+use super::network::{self, Ending, LINGER, Unfinished};
 use crate::door;
 use crate::host::Host;
 use crate::reactor::Reactor;
@@ -27,12 +27,14 @@ pub(super) struct Placement {
     cores: usize,
     cpus: Cpus,
     executor: Config,
+    /// That of the stacks of all cores.
+    ending: Ending,
 }
 
 impl Placement {
     /// For this thread, which is core 0, and the others of its runtime.
     pub(super) fn new(model: Model, cores: usize, cpus: Cpus, executor: &Config) -> Placement {
-        Placement { model, cores, cpus, executor: executor.clone() }
+        Placement { model, cores, cpus, executor: executor.clone(), ending: Ending::default() }
     }
 
     /// The queue of core `core`, with its stack where the model wants it.
@@ -100,8 +102,8 @@ impl StackThread {
         stack: &StackConfig,
     ) -> io::Result<(StackThread, Served)> {
         let (sender, outcome) = sync_channel(1);
-        let (stack, theirs) = (stack.clone(), placement.clone());
-        let run = move || run(core, queue, &theirs, &stack, &sender);
+        let (stack, theirs, unfinished) = (stack.clone(), placement.clone(), placement.ending.hold_up());
+        let run = move || run(core, queue, &theirs, &stack, unfinished, &sender);
         let thread = thread::Builder::new().name(format!("hayase-stack-{core}")).spawn(run)?;
         let died = |_| Err(io::Error::other(format!("the stack of core {core} died while it started")));
         let served = match outcome.recv().unwrap_or_else(died) {
@@ -120,11 +122,16 @@ impl StackThread {
         }
         Ok((started, served))
     }
+
+    /// Has it send what had been written, and end.
+    pub(crate) fn stop(&self) {
+        self.stop.abort();
+    }
 }
 
 impl Drop for StackThread {
     fn drop(&mut self) {
-        self.stop.abort();
+        self.stop();
         if let Some(panic) = self.thread.take().and_then(|thread| thread.join().err())
             && !thread::panicking()
         {
@@ -140,6 +147,7 @@ fn run(
     queue: Queue,
     placement: &Placement,
     stack: &StackConfig,
+    unfinished: Unfinished,
     started: &SyncSender<io::Result<Served>>,
 ) {
     let mut reactor = Reactor::new();
@@ -157,7 +165,7 @@ fn run(
     let _ = started.send(served);
     if is_serving {
         let _ = executor.block_on(&reactor, life);
-        network::linger(&reactor);
+        network::linger(&reactor, unfinished, LINGER);
     }
 }
 

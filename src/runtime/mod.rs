@@ -46,7 +46,7 @@ use workers::Workers;
 ///
 /// # Dropping
 /// All tasks are cancelled, and their sockets closed. What had been written is still sent, for half a second
-/// at most, and with several cores as long again for what core 0 sends; then the hosts vanish. The drop waits for that, and for
+/// at most after the tasks of all cores have ended; then the hosts vanish. The drop waits for that, and for
 /// the threads of other cores and of stacks.
 ///
 /// # Panics
@@ -176,10 +176,12 @@ impl Drop for Runtime {
         self.shared = None;
         // What destructors of tasks do, they do on this runtime's host.
         let _default = (host::default_to(self.host()), host::forget_chosen());
-        // The other cores' networks may need this one to send.
-        self.workers.stop(&self.reactor);
+        self.workers.stop();
         // Tasks own sockets: they go while the network is still there.
         drop(self.executor.take());
-        network::linger(&self.reactor);
+        self.workers.linger(&self.reactor);
+        // The other cores' stacks, which their threads wait for, may wait for this one's.
+        self.reactor.close();
+        self.workers.join();
     }
 }

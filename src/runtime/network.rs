@@ -1,6 +1,8 @@
 //! A core's network: from a queue pair to hosts that are ready for use, and to its end.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ pub(super) struct Choices {
 }
 
 /// How long a network that is being taken down goes on sending.
-const LINGER: Duration = Duration::from_millis(500);
+pub(super) const LINGER: Duration = Duration::from_millis(500);
 
 /// How long a network sleeps between two turns while no executor turns it.
 const NAP: Duration = Duration::from_micros(200);
@@ -67,12 +69,50 @@ fn is_unsettled(host: Host, is_learning: bool) -> io::Result<bool> {
     Ok(is_learning && states.is_empty() || states.iter().any(|(_, state)| *state == AddressState::Tentative))
 }
 
-/// Turns for as long as something is on its way, or a stack has something to do soon, as a delayed acknowledgement is.
-pub(super) fn linger(reactor: &Reactor) {
+/// The end of networks that are one host together. They receive and send for each other, so that none may go before each has
+/// said what it had to say.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ending(Arc<AtomicUsize>);
+
+impl Ending {
+    /// One network more that the others wait for.
+    pub(super) fn hold_up(&self) -> Unfinished {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Unfinished(self.clone())
+    }
+
+    fn has_come(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+}
+
+/// A network that may still have something to say. The others' end waits until this is dropped.
+#[derive(Debug)]
+pub(super) struct Unfinished(Ending);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Turns for as long as something is on its way, or a stack has something to do soon, as a delayed acknowledgement is; and then,
+/// for `wait_max` at most, until the others of its host have come as far.
+pub(super) fn linger(reactor: &Reactor, unfinished: Unfinished, wait_max: Duration) {
     // On a wire, the peer goes as well: nobody is left to be told.
     if reactor.hosts().all(|host| host.peer().is_some()) {
         return;
     }
+    say_the_last(reactor);
+    let ending = unfinished.0.clone();
+    drop(unfinished);
+    let end = Clock::Monotonic.now() + wait_max;
+    if !ending.has_come() {
+        turn_until(reactor, || ending.has_come() || Clock::Monotonic.now() >= end);
+    }
+}
+
+fn say_the_last(reactor: &Reactor) {
     let end = Clock::Monotonic.now() + LINGER;
     turn_until(reactor, || {
         let is_idle = !reactor.pending()

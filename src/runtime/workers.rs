@@ -6,12 +6,13 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use hayase_executor::{Config, Cores, Executor};
 
 use super::cpus::{Bound, Cpus};
 use super::device::Queue;
-use super::network::{Choices, attach, linger, turn_until};
+use super::network::{Choices, Ending, Unfinished, attach, linger};
 use crate::reactor::Reactor;
 
 /// The running threads. Dropping it ends them.
@@ -19,6 +20,8 @@ use crate::reactor::Reactor;
 pub(super) struct Workers {
     threads: Vec<JoinHandle<()>>,
     stop: Arc<Stop>,
+    /// Core 0, until its network has said the last.
+    own: Option<Unfinished>,
     /// Where this thread is, until they have ended.
     bound: Option<Bound>,
 }
@@ -33,7 +36,9 @@ impl Workers {
         choices: &Choices,
         queues: Vec<Queue>,
     ) -> io::Result<Workers> {
-        let mut workers = Workers { threads: Vec::new(), stop: Arc::default(), bound: None };
+        let ending = Ending::default();
+        let own = Some(ending.hold_up());
+        let mut workers = Workers { threads: Vec::new(), stop: Arc::default(), own, bound: None };
         if cores.count() == 1 {
             return Ok(workers);
         }
@@ -41,7 +46,9 @@ impl Workers {
         for core in 1..cores.count() {
             let (cores, config, choices) = (cores.clone(), config.clone(), choices.clone());
             let (cpus, stop) = (cpus.clone(), Arc::clone(&workers.stop));
-            let worker = Worker { core, cores, cpus, config, choices, queue: queues.next(), stop };
+            let unfinished = ending.hold_up();
+            let worker =
+                Worker { core, cores, cpus, config, choices, queue: queues.next(), stop, unfinished };
             workers.threads.push(worker.start()?);
         }
         // Last, because threads inherit it.
@@ -49,16 +56,24 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Ends the threads, with their tasks. `reactor` is this thread's, through which theirs may send their last.
-    pub(super) fn stop(&mut self, reactor: &Reactor) {
+    /// Has the other cores end their tasks, and then their networks, as soon as all have said their last.
+    pub(super) fn stop(&self) {
         self.stop.now();
-        if !self.threads.is_empty() {
-            turn_until(reactor, || self.threads.iter().all(JoinHandle::is_finished));
-        }
-        self.join();
     }
 
-    fn join(&mut self) {
+    /// Turns the network of this thread until it, and those of the others, which may receive and send through it, have said their
+    /// last.
+    pub(super) fn linger(&mut self, reactor: &Reactor) {
+        if let Some(own) = self.own.take() {
+            linger(reactor, own, Duration::MAX);
+        }
+    }
+
+    /// Waits for the threads.
+    ///
+    /// # Panics
+    /// If one of them has panicked.
+    pub(super) fn join(&mut self) {
         for thread in self.threads.drain(..) {
             if let Err(panic) = thread.join()
                 && !thread::panicking()
@@ -74,6 +89,7 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.stop.now();
+        self.own = None;
         self.join();
     }
 }
@@ -87,6 +103,7 @@ struct Worker {
     choices: Choices,
     queue: Option<Queue>,
     stop: Arc<Stop>,
+    unfinished: Unfinished,
 }
 
 impl Worker {
@@ -117,7 +134,7 @@ impl Worker {
                 executor.block_on(&reactor, poll_fn(|cx| self.stop.poll(cx)));
                 // Tasks own sockets: they go while the network is still there.
                 drop(executor);
-                linger(&reactor);
+                linger(&reactor, self.unfinished, Duration::MAX);
             }
             Err(error) => {
                 let _ = started.send(Err(error));

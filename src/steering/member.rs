@@ -153,6 +153,10 @@ impl<D: Device> Turn for Member<D> {
         self.shard.pending() || self.station.has_news()
     }
 
+    fn has_undelivered(&self) -> bool {
+        self.shard.has_undelivered()
+    }
+
     fn interests(&self, add: &mut dyn FnMut(Interest)) {
         self.shard.interests(add);
     }

@@ -1,7 +1,7 @@
 //! A shard's own part of the steering: what it knows, and how it tells the others.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -46,7 +46,7 @@ pub(crate) struct Station {
     /// Services that another core has joined lately, and until when connections may come here that are its.
     making_way: RefCell<Vec<(Service, usize, Instant)>>,
     /// Connections of ours, and UDP sockets with a peer, that are pinned to us.
-    pinned: RefCell<Vec<FlowKey>>,
+    pinned: RefCell<HashSet<FlowKey>>,
     /// The core that was last dealt a connection.
     dealt_to: Cell<usize>,
 }
@@ -420,7 +420,7 @@ impl Station {
     /// Keeps a connection here.
     fn pin(&self, flow: FlowKey) {
         self.table.borrow_mut().pin(flow, self.core);
-        self.pinned.borrow_mut().push(flow);
+        self.pinned.borrow_mut().insert(flow);
         self.tell_all(|| News::Pinned(flow, self.core));
     }
 
@@ -436,11 +436,11 @@ impl Station {
 
     /// Takes away the pins of connections that are no more.
     pub(super) fn sweep<F: Frame>(&self, stack: &Stack<F>) {
-        let is_over = |flow: &mut FlowKey| match flow.udp {
+        let is_over = |flow: &FlowKey| match flow.udp {
             true => !stack.udp_has_flow(flow.destination, flow.source),
             false => !stack.tcp_has_flow(flow.destination, flow.source),
         };
-        let over: Vec<_> = self.pinned.borrow_mut().extract_if(.., is_over).collect();
+        let over: Vec<_> = self.pinned.borrow_mut().extract_if(is_over).collect();
         for flow in over {
             // Another core may have it by now.
             if self.table.borrow().home_of_flow(&flow) == self.core {
@@ -515,7 +515,7 @@ impl Station {
     ) -> Result<(), Error> {
         let migrant = stack.tcp_export(id)?;
         let flow = flow_of(migrant.local_addr(), migrant.peer_addr());
-        self.pinned.borrow_mut().retain(|pinned| *pinned != flow);
+        self.pinned.borrow_mut().remove(&flow);
         // Frames that still come here follow it, and find it there: the news are read first.
         self.table.borrow_mut().pin(flow, core);
         self.fabric.note_pin(self.core, &flow, true);

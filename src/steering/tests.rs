@@ -3,6 +3,7 @@
 mod absent;
 mod devices;
 mod discovery;
+mod endings;
 mod flows;
 mod moves;
 
@@ -39,6 +40,8 @@ enum Spreading {
     Rss,
     /// Without regard to flows.
     RoundRobin,
+    /// Everything by the last.
+    Last,
 }
 
 /// A device on cables to other threads. Nothing signals a frame, so it asks for naps.
@@ -70,6 +73,7 @@ impl Nic {
         match (self.spreading, classify(frame), &self.rss) {
             // NICs hash fragments by what all of a packet have in common.
             (_, Arrival::Fragment(key, _), _) => key.ident as usize % self.cables.len(),
+            (Spreading::Last, ..) => self.cables.len() - 1,
             (Spreading::RoundRobin, ..) => {
                 self.next = (self.next + 1) % self.cables.len();
                 self.next
