@@ -134,6 +134,10 @@ impl<S: ReadLease + Unpin> ReadLease for BufReader<S> {
 impl<S: ReadLease + Unpin> AsyncRead for BufReader<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        // Nothing is wanted, so nothing is waited for.
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         ready!(this.poll_fill(cx))?;
         let len = buf.len().min(this.lease.len());
         buf[..len].copy_from_slice(&this.lease[..len]);
@@ -188,6 +192,9 @@ mod tokio_traits {
             buf: &mut ReadBuf<'_>,
         ) -> Poll<io::Result<()>> {
             let this = self.get_mut();
+            if buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
             ready!(this.poll_fill(cx))?;
             let len = buf.remaining().min(this.lease.len());
             buf.put_slice(&this.lease[..len]);
