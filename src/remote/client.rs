@@ -376,7 +376,6 @@ impl Client {
         while !self.publish_all() {
             thread::yield_now();
         }
-        registry::remove(self.id);
         self.hang_up();
     }
 
@@ -388,6 +387,8 @@ impl Client {
         let mirrors = mem::take(&mut state.mirrors);
         drop(state);
         if rings.is_some() {
+            // First: a socket of it must not find it where another shard stands by then.
+            registry::remove(self.id);
             mailbox::unname(self.id);
         }
         drop((rings, outbox));
