@@ -1,6 +1,7 @@
 //! The stack on a link with another host: whose addresses are free, what routers advertise, VLANs.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,38 @@ fn an_ipv6_address_is_ready_when_the_program_is() {
     let address = address(&server, |ip| ip.is_ipv6());
     assert!(started_at.elapsed() >= Duration::from_secs(1), "it asked, and waited for an answer");
     check_echo(&namespace, address);
+}
+
+/// Root has made the interface for a user, with all that it needs: the program, which may change nothing, has nothing to change.
+#[test]
+fn an_interface_that_root_has_prepared_needs_no_right() {
+    let Some(namespace) = namespace() else { return };
+    if !rights::has_program("setpriv") {
+        return;
+    }
+    namespace.ip(&["tuntap", "add", "dev", INTERFACE, "mode", "tap", "user", "root"]);
+    for address in ["10.7.0.1/24", "fd00:7::1/64"] {
+        namespace.ip(&["address", "add", address, "dev", INTERFACE, "nodad"]);
+    }
+    namespace.ip(&["link", "set", INTERFACE, "up"]);
+    let device = format!(
+        "tap:name={INTERFACE},addr=10.7.0.2/24,addr=fd00:7::2/64,host=10.7.0.1/24,host=fd00:7::1/64,dad=0"
+    );
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"]).arg(binary::hayase().get_program());
+    command.args(["serve", "echo", "--port", &PORT.to_string(), "--device", &device]);
+    let server = Process::spawn_in(&namespace, &mut command);
+    check_echo(&namespace, address(&server, |ip| ip.is_ipv4()));
+
+    let mut elsewhere = Command::new("setpriv");
+    elsewhere
+        .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
+        .arg(binary::hayase().get_program());
+    drop(server);
+    let device = format!("tap:name={INTERFACE},addr=10.8.0.2/24,host=10.8.0.1/24");
+    elsewhere.args(["serve", "echo", "--device", &device]);
+    let said = Process::spawn_in(&namespace, &mut elsewhere).wait(START_MAX).stderr;
+    assert!(said.contains(&format!("ip address add 10.8.0.1/24 dev {INTERFACE}")), "{said}");
 }
 
 /// What `serve` says of the kernel's side on stderr, on an interface with these options.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::TapError;
@@ -25,9 +25,18 @@ pub fn configure(name: &str, mtu: usize, addresses: &[(IpAddr, u8)]) -> Result<(
     interface.set_mtu(mtu)?;
     for &(address, prefix_len) in addresses {
         let command = format!("ip address add {address}/{prefix_len} dev {name}");
-        interface.add_address(address, prefix_len).map_err(|error| TapError::of_configure(command, error))?;
+        match interface.add_address(address, prefix_len) {
+            // The kernel asks for the right first, and only then whether there is anything to do.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) && is_there(address) => {}
+            result => result.map_err(|error| TapError::of_configure(command, error))?,
+        }
     }
     interface.bring_up()
+}
+
+/// Whether the kernel has this address: then a socket can have it.
+fn is_there(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// Whether there is an interface of that name in this network namespace.
@@ -170,6 +179,11 @@ mod unit {
             assert!(!exists(name));
         }
         assert!(exists("lo") && !exists("hayase-nowhere"));
+    }
+
+    #[test]
+    fn an_address_that_the_kernel_has_is_found() {
+        assert!(is_there([127, 0, 0, 1].into()) && !is_there([192, 0, 2, 1].into()));
     }
 
     #[test]
