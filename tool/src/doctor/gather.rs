@@ -41,7 +41,10 @@ impl Facts {
             hugepages: hugepages(),
             user_space_devices: USER_SPACE_DRIVERS.into_iter().flat_map(bound_to).collect(),
             built: Built { dpdk: cfg!(feature = "dpdk"), netmap: cfg!(feature = "netmap") },
-            interfaces: interfaces::all(&read("/proc/net/route")),
+            interfaces: interfaces::all(&proc::default_routes(
+                &read("/proc/net/route"),
+                &read("/proc/net/ipv6_route"),
+            )),
         }
     }
 }

@@ -13,10 +13,9 @@ const LOOPBACK: &str = "772";
 /// `IFF_UP`.
 const UP: u32 = 1;
 
-/// Every interface of this network namespace; `route` is the text of `/proc/net/route`.
-pub(super) fn all(route: &str) -> Vec<Interface> {
+/// Every interface of this network namespace; of these, some have a default route.
+pub(super) fn all(default_routes: &[&str]) -> Vec<Interface> {
     let features = netdev::xdp_features().unwrap_or_default();
-    let default_routes = proc::default_routes(route);
     let folder = Path::new("/sys/class/net");
     let interface = |name: String| {
         let folder = folder.join(&name);

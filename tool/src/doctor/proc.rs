@@ -56,11 +56,17 @@ pub(super) fn interfaces(dev: &str) -> Vec<&str> {
     lines.filter_map(|line| Some(line.split_once(':')?.0.trim())).collect()
 }
 
-/// The interfaces of the default routes in `/proc/net/route`.
-pub(super) fn default_routes(route: &str) -> Vec<&str> {
+/// The interfaces of the default routes in `/proc/net/route` and in `/proc/net/ipv6_route`.
+pub(super) fn default_routes<'a>(route: &'a str, ipv6_route: &'a str) -> Vec<&'a str> {
     let is_default = |line: &&str| line.split_whitespace().nth(1) == Some("00000000");
     let lines = route.lines().skip(1).filter(is_default);
-    lines.filter_map(|line| line.split_whitespace().next()).collect()
+    let ipv4 = lines.filter_map(|line| line.split_whitespace().next());
+    // No heading here: destination and its prefix come first, the interface last. Without any route to the world, there is one
+    // of the loopback interface that refuses.
+    let is_default = |line: &&str| line.starts_with(&format!("{:032} 00 ", 0));
+    let lines = ipv6_route.lines().filter(is_default);
+    let ipv6 = lines.filter_map(|line| line.split_whitespace().last()).filter(|name| *name != "lo");
+    ipv4.chain(ipv6).collect()
 }
 
 #[cfg(test)]
@@ -107,6 +113,11 @@ mod tests {
     #[test]
     fn the_default_route_is_found() {
         let route = "Iface\tDestination\tGateway\neth0\t00000000\t010200C0\neth1\t000200C0\t00000000\n";
-        assert_eq!(default_routes(route), ["eth0"]);
+        let nothing = "0".repeat(32);
+        let to = |prefix_len, interface| {
+            format!("{nothing} {prefix_len} {nothing} 00 {nothing} 00000400 1 0 3 {interface}\n")
+        };
+        let ipv6_route = [to("00", "eth2"), to("40", "eth1"), to("00", "lo")].concat();
+        assert_eq!(default_routes(route, &ipv6_route), ["eth0", "eth2"]);
     }
 }
