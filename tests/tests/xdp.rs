@@ -1,12 +1,12 @@
 //! What only AF_XDP has: queues, an interface that is shared with the kernel, an interface of the system's.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hayase_tests::pattern::pattern;
-use hayase_tests::site::{OUR_INTERFACE, PORT, listens_at};
+use hayase_tests::site::{INTERFACE, OUR_INTERFACE, PORT, listens_at};
 use hayase_tests::{Device, Family, Namespace, Offloads, Process, Site, binary, kernel, rights};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -127,6 +127,36 @@ fn jumbo_frames_travel_in_fragments() {
     });
 }
 
+/// What the kernel of a namespace knows of a neighbour.
+fn neighbour(namespace: &Namespace, address: IpAddr) -> String {
+    let mut show = Command::new("ip");
+    show.args(["neighbour", "show", "to", &address.to_string(), "dev", INTERFACE]);
+    Process::spawn_in(namespace, &mut show).wait(LIMIT).success().text()
+}
+
+/// Whoever asks for our address does so on a queue of its own choice, which may be one that was left to the kernel.
+#[test]
+fn a_host_with_a_part_of_the_queues_is_found() {
+    on_xdp(|site| {
+        let address = site.hayase(PORT).ip();
+        for queue in 0..2 {
+            let spec = format!("xdp:if={OUR_INTERFACE},addr={address}/24,trust=on,queues={queue}-{queue}");
+            let _server = serve(&site.namespace, &spec);
+            // It announces itself twice (RFC 5227 §2.3), which would do for an answer.
+            thread::sleep(Duration::from_secs(3));
+            site.namespace.ip(&["neighbour", "flush", "all"]);
+            let socket = site.namespace.enter(|| UdpSocket::bind("0.0.0.0:0")).expect("a socket");
+            let start = Instant::now();
+            while !neighbour(&site.namespace, address).contains("lladdr") {
+                assert!(start.elapsed() < LIMIT, "queue {queue}: nobody answered for {address}");
+                // Once the kernel has given up, the next datagram makes it ask again.
+                let _ = socket.send_to(b"?", (address, 9));
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+    });
+}
+
 /// Two namespaces with a veth between them: the interface is the kernel's as much as ours, with one address for both.
 #[test]
 fn kernel_and_stack_share_an_interface_and_its_address() {
@@ -184,6 +214,16 @@ fn what_cannot_be_says_what_to_do() {
             let said = refusal(&site.namespace, &spec(words));
             assert!(parts.iter().all(|part| said.contains(part)), "{words}: {said}");
         }
+        site.namespace.ip(&["link", "add", "hb0", "type", "bridge"]);
+        site.namespace.ip(&["tuntap", "add", "dev", "ht0", "mode", "tap"]);
+        site.namespace.ip(&["link", "set", "ht0", "master", "hb0"]);
+        site.namespace.ip(&["link", "set", "hb0", "up"]);
+        // It looks into `/sys`, which is mounted anew for the namespace.
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", site.namespace.name()]).arg(binary::hayase().get_program());
+        command.args(["serve", "echo", "--device", "xdp:if=hb0,addr=10.7.0.2/24,mode=copy"]);
+        let said = Process::spawn(&mut command).wait(LIMIT).stderr;
+        assert!(said.contains("has the packets of ht0") && said.contains("mode=skb"), "{said}");
         let said = refusal(&site.namespace, "xdp:if=hx9,addr=10.7.0.2/24");
         assert!(said.contains("no interface hx9"), "{said}");
         let _server = site.serve("echo", &[]);

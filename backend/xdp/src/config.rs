@@ -28,6 +28,9 @@ pub struct XdpConfig {
     /// there, and nothing tells: a checksum field that holds just the pseudo-header's sum is then taken for
     /// one that was left out.
     pub trust: bool,
+    /// Whether the NIC's filters are opened for everything. Many NICs throw away what is in a VLAN that the kernel has no
+    /// interface for, unless they are.
+    pub promiscuous: bool,
     /// The offloads that may be used, as far as there are any.
     pub offloads: Offloads,
     /// Chunks of memory of each device, of 2 KiB, or 4 KiB where the MTU asks for it. They are locked in memory. There are
@@ -55,6 +58,7 @@ impl Default for XdpConfig {
             mode: None,
             keep: Vec::new(),
             trust: false,
+            promiscuous: false,
             offloads: Offloads::ALL,
             chunk_count: XdpConfig::CHUNK_COUNT,
         }

@@ -424,11 +424,12 @@ impl Device for XdpDevice {
             tx += statistics.tx_invalid_descs;
         }
         let strange: u64 = self.channels.iter().map(|receiving| receiving.channel.strange).sum();
+        let lost_in_kernel: u64 = self.channels.iter().map(|receiving| receiving.channel.lost).sum();
         let neighbours = self.neighbours.as_ref().map_or(0, |neighbours| neighbours.no_buffer);
         count("rx_dropped", rx + self.rx_dropped);
         count("rx_no_buffer", no_buffer + neighbours);
         count("rx_errors", strange);
-        count("tx_dropped", self.tx_dropped);
+        count("tx_dropped", self.tx_dropped + lost_in_kernel);
         count("tx_errors", self.tx_errors + tx);
     }
 }

@@ -74,6 +74,24 @@ pub enum XdpError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The interface stands over others, and this mode is the driver's: packets of those would be thrown away.
+    OverOthers {
+        /// The interface.
+        interface: String,
+        /// The mode that was asked for.
+        mode: Mode,
+        /// The interfaces below.
+        lower: Vec<String>,
+    },
+    /// With the program attached, the interface receives on more queues than were bound.
+    MoreQueues {
+        /// The interface.
+        interface: String,
+        /// How many there were.
+        bound: u32,
+        /// How many there are now.
+        now: u32,
+    },
     /// The memory may not be locked.
     MemoryLimit {
         /// How much it is, in bytes.
@@ -167,17 +185,13 @@ impl fmt::Display for XdpError {
                 "interface {name} has another XDP program: end its owner, or take it off with `ip link set dev \
                  {name} xdp off`"
             ),
-            XdpError::NoMode { interface, mode: Some(mode), source } => write!(
-                f,
-                "interface {interface} cannot do mode={mode} ({source}): leave `mode` out to have the best that its \
-                 driver knows{}",
-                mtu_hint(interface, source)
-            ),
-            XdpError::NoMode { interface, mode: None, source } => write!(
-                f,
-                "interface {interface} can do AF_XDP in no mode ({source}){}",
-                mtu_hint(interface, source)
-            ),
+            XdpError::NoMode { interface, mode, source } => f.write_str(&no_mode(interface, *mode, source)),
+            XdpError::OverOthers { interface, mode, lower } => {
+                f.write_str(&over_others(interface, *mode, lower))
+            }
+            XdpError::MoreQueues { interface, bound, now } => {
+                f.write_str(&more_queues(interface, *bound, *now))
+            }
             XdpError::MemoryLimit { len, source } => write!(
                 f,
                 "cannot lock {} MiB of memory ({source}): raise the limit with `ulimit -l {}`, or run with \
@@ -211,12 +225,41 @@ fn no_send_queue(interface: &str, wanted: u32, count: u32) -> String {
     )
 }
 
+fn no_mode(interface: &str, mode: Option<Mode>, source: &io::Error) -> String {
+    let hint = mtu_hint(interface, source);
+    match mode {
+        Some(mode) => format!(
+            "interface {interface} cannot do mode={mode} ({source}): leave `mode` out to have the best that its driver knows{hint}"
+        ),
+        None => format!("interface {interface} can do AF_XDP in no mode ({source}){hint}"),
+    }
+}
+
+fn over_others(interface: &str, mode: Mode, lower: &[String]) -> String {
+    let lower = lower.join(", ");
+    format!(
+        "interface {interface} has the packets of {lower}, which cannot be had from it with mode={mode}: take mode=skb, or an \
+         interface below"
+    )
+}
+
+fn more_queues(interface: &str, bound: u32, now: u32) -> String {
+    format!(
+        "with an XDP program, the driver of interface {interface} receives on {now} queues instead of {bound}, and what comes on \
+         the others would be lost to us: have as many as there can be, before (`ethtool -l {interface}` shows the maximum, \
+         `ethtool -L {interface} combined N` sets it), or take mode=skb"
+    )
+}
+
 /// What to do where the MTU may be why: the drivers' way to say that a packet would not fit their pages, and ours that it
 /// would not fit a chunk.
 fn mtu_hint(interface: &str, source: &io::Error) -> String {
     match source.raw_os_error() {
         Some(libc::ERANGE | libc::EINVAL) => {
-            format!("; its MTU may be too large for it: try `ip link set dev {interface} mtu 1500`")
+            format!(
+                "; its MTU may be too large for it: try `ip link set dev {interface} mtu 1500`; or it has too many queues in use to \
+                 have one more for each CPU: `ethtool -L {interface} combined N` with half of them"
+            )
         }
         Some(libc::EMSGSIZE) => format!(
             "; packets as large as its MTU need Linux 6.6 or newer: `ip link set dev {interface} mtu 1500`"

@@ -20,9 +20,15 @@ pub(crate) struct Binding {
     pub(crate) fragments: bool,
 }
 
-/// The modes to try, in this order.
-pub(crate) fn modes(wanted: Option<Mode>) -> Vec<Mode> {
-    wanted.map_or_else(|| vec![Mode::ZeroCopy, Mode::Copy, Mode::Skb], |mode| vec![mode])
+/// The modes to try, in this order, on an interface that has packets of its own, or those of the interfaces below it: a driver
+/// runs the program on the packets of the latter, and the kernel redirects none of these to sockets of the former, and says so to
+/// nobody.
+pub(crate) fn modes(wanted: Option<Mode>, is_over_others: bool) -> Vec<Mode> {
+    match wanted {
+        Some(mode) => vec![mode],
+        None if is_over_others => vec![Mode::Skb],
+        None => vec![Mode::ZeroCopy, Mode::Copy, Mode::Skb],
+    }
 }
 
 /// Binds the sockets and attaches the program in the first way in which both work: a driver may take the one and refuse
@@ -107,7 +113,7 @@ mod tests {
         let bind =
             |binding| step(format!("bind {}", name(binding))).map(|()| Sockets(binding, Rc::clone(&log)));
         let attach = |_: &Sockets, mode| step(format!("attach {mode}"));
-        let found = climb(&modes(wanted), error("nothing"), bind, attach);
+        let found = climb(&modes(wanted, false), error("nothing"), bind, attach);
         let found = found.map(|(_, (), mode)| mode).map_err(|error| error.to_string());
         let log = log.borrow().clone();
         (log, found)
@@ -158,7 +164,7 @@ mod tests {
             count += 1;
             Err::<(), _>(Failure::Final(error("memory")))
         };
-        let found = climb(&modes(None), error("nothing"), bind, |(), _| Ok(()));
+        let found = climb(&modes(None, false), error("nothing"), bind, |(), _| Ok(()));
         assert!(found.unwrap_err().to_string().contains("memory"));
         assert_eq!(count, 1);
     }

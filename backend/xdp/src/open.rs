@@ -91,6 +91,7 @@ pub(crate) struct Attachment {
 /// has it, if the driver cannot do what was asked for.
 pub fn open(config: &XdpConfig) -> Result<Vec<XdpQueue>, XdpError> {
     let interface = Interface::look(&config.interface)?;
+    check_mode(config, &interface)?;
     let queues = chosen_queues(config, &interface)?;
     let mtu = chosen_mtu(config, &interface)?;
     // The first of a device's queues, in ascending order, is the one that it sends by.
@@ -100,6 +101,7 @@ pub fn open(config: &XdpConfig) -> Result<Vec<XdpQueue>, XdpError> {
     let map = plan.map()?;
     let region = plan.region()?;
     let (bound, link, mode) = plan.climb(&map, &region)?;
+    plan.check_queues()?;
     let parts = region.divide(plan.chunk_len(), plan.chunk_count());
     let attachment = Attachment { map, _link: link, _filters: plan.filters()? };
     let Binding { copy, fragments } = bound.binding;
@@ -117,6 +119,20 @@ pub fn open(config: &XdpConfig) -> Result<Vec<XdpQueue>, XdpError> {
         device_count: device_count as u16,
     };
     deal(bound.endpoints, parts, &interface, Arc::new(attachment), &facts)
+}
+
+/// What a driver redirects, which are packets of the interfaces below, would reach no socket of this one.
+fn check_mode(config: &XdpConfig, interface: &Interface) -> Result<(), XdpError> {
+    match config.mode {
+        Some(mode @ (Mode::ZeroCopy | Mode::Copy)) if !interface.lower.is_empty() => {
+            Err(XdpError::OverOthers {
+                interface: interface.name.clone(),
+                mode,
+                lower: interface.lower.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn chosen_queues(config: &XdpConfig, interface: &Interface) -> Result<Vec<u32>, XdpError> {
@@ -174,11 +190,12 @@ fn deal(
             facts: Facts { device, ..facts.clone() },
         })
         .collect();
-    let count = queues.len();
+    let (count, bound_count) = (queues.len(), endpoints.len());
     for (index, endpoint) in endpoints.into_iter().enumerate() {
         queues[index % count].endpoints.push(endpoint);
     }
-    if !facts.config.keep.is_empty() {
+    // The kernel gets what is said of neighbours: on our queues where it has a part in them, and else on its own.
+    if !facts.config.keep.is_empty() || bound_count < interface.queue_count as usize {
         queues[0].neighbours = Some(Neighbours::open(interface)?);
     }
     Ok(queues)
@@ -209,11 +226,21 @@ impl Plan<'_> {
     fn climb(&self, map: &Map, region: &Region) -> Result<(Bound, Link, Mode), XdpError> {
         let untried = self.no_mode(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         ladder::climb(
-            &ladder::modes(self.config.mode),
+            &ladder::modes(self.config.mode, !self.interface.lower.is_empty()),
             untried,
             |binding| self.bind(region, binding),
             |bound, mode| self.attach(map, bound, mode),
         )
+    }
+
+    /// With the program attached: virtio_net, for one, then receives on more queues than before, and what arrives on those that
+    /// were not there would go to the kernel.
+    fn check_queues(&self) -> Result<(), XdpError> {
+        let (bound, now) = (self.interface.queue_count, self.interface.queue_count_now()?);
+        if self.config.queues.is_none() && now > bound {
+            return Err(XdpError::MoreQueues { interface: self.interface.name.clone(), bound, now });
+        }
+        Ok(())
     }
 
     /// The memory of all devices.
@@ -318,14 +345,17 @@ impl Plan<'_> {
         })
     }
 
-    /// Opens the NIC's filters for groups, which IPv6 finds its neighbours by, and for our address if it is not the
-    /// NIC's.
+    /// Opens the NIC's filters for groups, which IPv6 finds its neighbours by, for our address if it is not the NIC's, and for
+    /// everything if that is wanted.
     fn filters(&self) -> Result<OwnedFd, XdpError> {
         let open = || {
             let socket = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
             sys::join_all_multicast(socket.as_fd(), self.interface.index)?;
             if let Some(mac) = self.config.mac {
                 sys::join_unicast(socket.as_fd(), self.interface.index, mac)?;
+            }
+            if self.config.promiscuous {
+                sys::join_promiscuous(socket.as_fd(), self.interface.index)?;
             }
             Ok(socket)
         };

@@ -19,10 +19,17 @@ pub(super) fn open(spec: &XdpSpec, cores: usize) -> io::Result<Vec<Queue>> {
         mode: spec.mode.map(mode),
         keep: spec.keep.iter().map(keep).collect(),
         trust: spec.trust,
+        promiscuous: spec.link.vlan.is_some(),
         offloads: spec.offloads,
         ..XdpConfig::default()
     };
     let queues = hayase_xdp::open(&config).map_err(xdp_error)?;
+    if config.mode.is_none() && queues.iter().any(|queue| queue.mode() == Mode::Skb) {
+        let name = &config.interface;
+        eprintln!(
+            "hayase: packets of {name} come by mode=skb, the slowest; with mode=copy, the error says why not by another"
+        );
+    }
     let queue = |queue: XdpQueue| {
         let open = move || queue.into_device().map_err(xdp_error);
         addressed(open, spec.addresses.clone(), spec.gateways.clone(), spec.link.clone())
@@ -53,11 +60,14 @@ fn xdp_error(error: XdpError) -> io::Error {
         XdpError::BadName(_)
         | XdpError::NoSuchQueue { .. }
         | XdpError::NoSendQueue { .. }
+        | XdpError::OverOthers { .. }
         | XdpError::MtuTooLarge { .. } => io::ErrorKind::InvalidInput,
         XdpError::NoInterface(_) => io::ErrorKind::NotFound,
         XdpError::Down(_) => io::ErrorKind::NetworkDown,
         XdpError::NotPermitted { .. } => io::ErrorKind::PermissionDenied,
-        XdpError::NoKernelSupport { .. } | XdpError::NoMode { .. } => io::ErrorKind::Unsupported,
+        XdpError::NoKernelSupport { .. } | XdpError::NoMode { .. } | XdpError::MoreQueues { .. } => {
+            io::ErrorKind::Unsupported
+        }
         XdpError::Busy { .. } | XdpError::ProgramTaken(_) => io::ErrorKind::ResourceBusy,
         XdpError::MemoryLimit { .. } => io::ErrorKind::OutOfMemory,
         XdpError::Io { source, .. } => source.kind(),

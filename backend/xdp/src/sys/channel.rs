@@ -64,6 +64,10 @@ pub(crate) struct Channel {
     lent_max: usize,
     /// Descriptors that are queued or sent, and not completed yet.
     sending_count: u32,
+    /// Whether the driver has been told of what is in the fill ring since something was put there.
+    is_told: bool,
+    /// Packets that the kernel took and threw away.
+    pub(crate) lost: u64,
     /// Descriptors of the kernel that made no sense.
     pub(crate) strange: u64,
 }
@@ -84,6 +88,8 @@ impl Channel {
             chunk_shift: chunk_len.trailing_zeros(),
             lent_count: 0,
             sending_count: 0,
+            is_told: false,
+            lost: 0,
             strange: 0,
         }
     }
@@ -103,14 +109,27 @@ impl Channel {
     pub(crate) fn lend(&mut self, mut take: impl FnMut() -> Option<Rc<Chunk>>) {
         let wanted = self.lent_max - self.lent_count;
         if wanted == 0 {
-            return;
+            return self.tell_once();
         }
         let room = (self.endpoint.fill.room() as usize).min(wanted);
         for _ in 0..room {
             let Some(chunk) = take() else { break };
             self.lend_one(chunk);
         }
-        if self.endpoint.fill.has_unpublished() && self.endpoint.fill.publish() {
+        if self.endpoint.fill.has_unpublished() {
+            self.is_told = self.endpoint.fill.publish();
+            if self.is_told {
+                socket::wake_receive(self.socket());
+            }
+        }
+    }
+
+    /// A driver that found the ring empty just before we filled it may have asked to be woken just after we looked. With nothing
+    /// to receive into it receives nothing, so that there would be no other occasion.
+    #[inline]
+    fn tell_once(&mut self) {
+        if !self.is_told && self.endpoint.fill.wants_wake() {
+            self.is_told = true;
             socket::wake_receive(self.socket());
         }
     }
@@ -207,14 +226,14 @@ impl Channel {
         if self.endpoint.transmit.has_unpublished() {
             self.endpoint.transmit.publish();
         }
-        if self.sending_count == 0
-            || self.endpoint.transmit.waiting() == 0
-            || !self.endpoint.transmit.wants_wake()
-        {
+        // Also where all of it has come back: the kernel says what it has thrown away with its next answer only.
+        if self.endpoint.transmit.waiting() == 0 || !self.endpoint.transmit.wants_wake() {
             return Kicked::Taken;
         }
         kick_until_taken(self.endpoint.transmit.waiting(), || {
             let answer = socket::wake_transmit(self.socket());
+            // One that the interface did not take, for want of a carrier or of room in its queue, and that is gone.
+            self.lost += u64::from(is_busy(&answer));
             self.complete();
             (answer, self.endpoint.transmit.waiting())
         })
@@ -283,6 +302,10 @@ fn kick_until_taken(waiting: u32, mut ask: impl FnMut() -> (io::Result<()>, u32)
         }
     }
     if before == waiting { Kicked::Stuck } else { Kicked::Slow }
+}
+
+fn is_busy(answer: &io::Result<()>) -> bool {
+    answer.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY))
 }
 
 /// Which chunk of ours an address is in; an index beyond all of them if it is in none.

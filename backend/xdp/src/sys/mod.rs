@@ -15,7 +15,7 @@ pub(crate) use channel::{Channel, Kicked};
 pub(crate) use memory::{METADATA_LEN, Memory, Part, Region};
 pub(crate) use net::{
     Filter, FlowHash, IfRequest, Ifreq, NAME_LEN_MAX, attach_filter, bind_packet, channel_counts, flow_hash,
-    hash_fields, ignore_outgoing, interface, join_all_multicast, join_unicast, socket,
+    hash_fields, ignore_outgoing, interface, join_all_multicast, join_promiscuous, join_unicast, socket,
 };
 pub(crate) use socket::{Bind, Endpoint, RingLens, Statistics, Umem};
 

@@ -17,6 +17,7 @@ const ETHTOOL_GRXFH: u32 = 0x29;
 const FLOW_TABLE_MAX: usize = 65_536;
 const PACKET_ADD_MEMBERSHIP: libc::c_int = 1;
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+const PACKET_MR_PROMISC: u16 = 1;
 const PACKET_MR_ALLMULTI: u16 = 2;
 const PACKET_MR_UNICAST: u16 = 3;
 
@@ -186,6 +187,11 @@ pub(crate) fn join_all_multicast(fd: BorrowedFd<'_>, interface_index: u32) -> io
 /// Makes the interface accept frames for one more station, as long as the packet socket lives.
 pub(crate) fn join_unicast(fd: BorrowedFd<'_>, interface_index: u32, mac: [u8; 6]) -> io::Result<()> {
     join(fd, interface_index, PACKET_MR_UNICAST, mac)
+}
+
+/// Makes the interface accept all frames, as long as the packet socket lives.
+pub(crate) fn join_promiscuous(fd: BorrowedFd<'_>, interface_index: u32) -> io::Result<()> {
+    join(fd, interface_index, PACKET_MR_PROMISC, [0; 6])
 }
 
 fn join(fd: BorrowedFd<'_>, interface_index: u32, kind: u16, mac: [u8; 6]) -> io::Result<()> {
