@@ -211,6 +211,8 @@ pub(crate) enum Farewell {
     Abort(TcpId),
     /// Tell the peer that no more follows.
     Shutdown(TcpId),
+    /// The future with this ticket waits no more.
+    Forget(Socket, Side, NonZeroU64),
 }
 
 /// Bids a shard farewell of a socket: here, or at home if this is not its thread.
@@ -548,8 +550,11 @@ impl<I: SocketId> Handle<I> {
 
     /// The future that holds this ticket waits no more.
     pub(crate) fn forget(&self, side: Side, ticket: NonZeroU64) {
-        // On a foreign thread nothing was registered, so there is nothing to forget.
-        let _ = enter(self.shard, |door| door.forget(self.id.socket(), side, ticket));
+        let socket = self.id.socket();
+        if enter(self.shard, |door| door.forget(socket, side, ticket)).is_err() {
+            // It has waited at home, and was dropped on another thread.
+            mailbox::send(self.shard, Farewell::Forget(socket, side, ticket));
+        }
     }
 
     /// Waits, as one of any number of tasks, until `op` has its answer.

@@ -299,6 +299,10 @@ impl KernelShard {
     fn bid(&self, farewell: Farewell) {
         let socket = match farewell {
             Farewell::Close(socket) => socket,
+            Farewell::Forget(socket, side, ticket) => {
+                let forgotten = self.wakers.borrow_mut().forget(socket, side, ticket);
+                return drop(forgotten);
+            }
             // One that is not connected any more needs none.
             Farewell::Shutdown(id) => return drop(self.call(|sockets| sockets.tcp(id.key())?.shutdown())),
             Farewell::Abort(id) => {

@@ -448,6 +448,9 @@ impl State {
                 self.shut_down(id);
                 return Vec::new();
             }
+            Farewell::Forget(socket, side, ticket) => {
+                return self.mirrors.wakers.forget(socket, side, ticket).into_iter().collect();
+            }
         };
         if is_known { self.mirrors.wakers.close(socket) } else { Vec::new() }
     }

@@ -32,6 +32,9 @@ impl<D: Device> Shard<D> {
 
     /// `is_fresh`: the time is that of a clock read just now.
     fn see_off(&self, farewell: Farewell, is_fresh: bool) {
+        if let Farewell::Forget(socket, side, ticket) = farewell {
+            return drop(self.wakers.borrow_mut().forget(socket, side, ticket));
+        }
         drained::forget();
         let now = self.now.get();
         let core = self.core.try_borrow_mut();
@@ -61,6 +64,7 @@ impl<D: Device> Shard<D> {
                 core.close(now, socket, self.station.as_deref());
                 socket
             }
+            Farewell::Forget(..) => return,
         };
         drop(core);
         let removed = self.wakers.borrow_mut().close(socket);

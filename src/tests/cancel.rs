@@ -1,6 +1,8 @@
 //! A future that is dropped loses nothing.
 
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 use std::time::Duration;
 
 use futures_util::{FutureExt, future};
@@ -9,6 +11,13 @@ use super::{MORE_THAN_BUFFERS, address, connected, listen, pattern};
 use crate::Host;
 use crate::net::{TcpStream, UdpSocket};
 use crate::time::{sleep, timeout};
+
+/// Who does not care to be woken.
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(self: Arc<Nobody>) {}
+}
 
 everywhere! {
     async fn a_cancelled_read_leaves_the_bytes(_client: Host, server: Host) {
@@ -63,6 +72,19 @@ everywhere! {
         drop(waiting);
         let accepted = timeout(Duration::from_secs(5), listener.accept()).await;
         assert!(accepted.expect("the connection is still there").is_ok());
+    }
+
+    async fn a_wait_that_is_dropped_on_another_thread_leaves_no_waker(_client: Host, server: Host) {
+        let (listener, _) = listen(server).await;
+        let nobody = Arc::new(Nobody);
+        let mut waiting = Box::pin(listener.accept());
+        let waker = Waker::from(Arc::clone(&nobody));
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        assert_eq!(Arc::strong_count(&nobody), 2);
+        thread::scope(|scope| drop(scope.spawn(move || drop(waiting)).join()));
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(Arc::strong_count(&nobody), 1);
     }
 }
 
