@@ -48,8 +48,9 @@ fn is_link_local(addr: &IpAddr) -> bool {
 async fn serve(listener: TcpListener) -> io::Result<()> {
     loop {
         let (stream, peer) = listener.accept().await?;
-        stream.set_nodelay(true)?;
         hayase::spawn(async move {
+            // If that fails, the peer has gone already, which is no reason to serve nobody else.
+            let _ = stream.set_nodelay(true);
             let service = service_fn(move |request| answer(request, peer));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(HayaseTimer)

@@ -50,7 +50,7 @@ const BURSTS_PER_TURN: usize = 4;
 pub(crate) struct Shard<D: Device> {
     core: RefCell<Core<D>>,
     wakers: RefCell<Wakers>,
-    /// The time of the turn: one clock reading serves all its calls.
+    /// The time of the turn: the clock's at its beginning serves all calls of tasks, and its time after them what is sent.
     now: Cell<Instant>,
     /// What is left to do for handles that were dropped while the stack was borrowed.
     farewells: RefCell<Vec<Farewell>>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hayase_time::Instant;
 use rustix::time::{ClockId, clock_gettime};
 
-/// The clock of an executor. It is read once a turn.
+/// The clock of an executor. It is read at the beginning of a turn, after its tasks, and before a sleep.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
     /// `CLOCK_MONOTONIC`: nanoseconds since the machine started, so instants of different cores compare.

@@ -34,7 +34,8 @@ impl EchoSocket {
     /// [interfaces](crate::Host#several-interfaces).
     ///
     /// # Errors
-    /// If there is no current host, or the limit on sockets is reached.
+    /// If there is no current host, or the limit on sockets is reached; on the operating system's sockets, if the process has neither
+    /// CAP_NET_RAW nor a group in `net.ipv4.ping_group_range`; and [those of every call](crate::net#errors-of-every-call).
     pub fn open() -> io::Result<EchoSocket> {
         let sockets = Wide::open(Host::current()?, |door| door.echo_open())?;
         Ok(EchoSocket { sockets })

@@ -41,7 +41,11 @@ impl UdpSocket {
     /// [interfaces](crate::Host#several-interfaces).
     ///
     /// # Errors
-    /// If there is no current host, the address is none of its own, or the port is in use.
+    /// If there is no current host, the address is none of its own, or the port is in use, or may not be used (below 1024, with the
+    /// operating system's sockets); and [those of every call](crate::net#errors-of-every-call).
+    ///
+    /// # Cancel safety
+    /// It never waits.
     pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
         let host = Host::current()?;
         let bind = |door: &dyn Door, addr| door.udp_bind(addr);
@@ -54,7 +58,10 @@ impl UdpSocket {
     /// interfaces is from then on where the peer is, for good. `0.0.0.0` and `[::]` are the host itself, as on Linux.
     ///
     /// # Errors
-    /// If there is no route to `addr`.
+    /// If there is no route to `addr`; and [those of every call](crate::net#errors-of-every-call).
+    ///
+    /// # Cancel safety
+    /// It never waits.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
         first_that(&addr, |addr| {
             self.sockets.connect(self.meant(addr), |door, id, addr| door.udp_connect(id, addr))

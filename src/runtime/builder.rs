@@ -37,8 +37,8 @@ type Attached = io::Result<(Vec<Host>, Vec<Queue>)>;
 ///
 /// Where no [`device`](Builder::device) is named, the environment variable `HAYASE_DEVICE` names it, or several with `;`
 /// between them; where that is not set, it is a TAP interface `hy0` with 10.7.0.2 and fd00:7::2, and the kernel at 10.7.0.1 and
-/// fd00:7::1; and where the right to open one is missing, it is the in-memory wire, which a line on stderr
-/// says.
+/// fd00:7::1; and where the right to open one, the driver, or the feature `tap` is missing, it is the in-memory wire, which a line
+/// on stderr says.
 #[derive(Debug, Clone)]
 #[must_use = "a builder builds nothing until `build` is called"]
 pub struct Builder {
@@ -104,7 +104,8 @@ impl Builder {
 
     /// Runs this many cores, each an executor and a stack on a thread of its own and, with more than one,
     /// [bound](Self::bound) to a CPU. Core 0 is the thread that calls [`Runtime::block_on`]. All have the same addresses; nothing is shared
-    /// on the path of a packet. The default is 1.
+    /// on the path of a packet. The default is 1. On the wire and on the operating system's sockets there may be any number, on every
+    /// other device 64 at most.
     ///
     /// On a device with a queue pair for each core, each core has its own; where there are fewer, the cores without one
     /// send and receive through the others. A connection is on the core to which the NIC brings its frames, unless
@@ -204,7 +205,8 @@ impl Builder {
     /// Builds the runtime, for this thread.
     ///
     /// # Errors
-    /// If the device cannot be opened or its addresses make no sense, if there are to be no cores or polls,
+    /// If the device cannot be opened or its addresses make no sense, if there are to be no cores or polls, or more than 64 cores on a
+    /// device that they share,
     /// if the operating system does not have or allow the congestion control, or if the process may open no more
     /// descriptors or threads. The text says what to do.
     pub fn build(self) -> io::Result<Runtime> {

@@ -79,7 +79,8 @@ impl Runtime {
     /// Runs `future`, and all tasks beside it, until it has ended.
     ///
     /// # Panics
-    /// If it is called from within a runtime: await the future instead. If the future panics.
+    /// If it is called from within a runtime: await the future instead. If the future panics. If the kernel refuses to let the thread
+    /// sleep, as a sandbox may that allows neither io_uring nor `ppoll`.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let chosen = host::chosen();

@@ -68,11 +68,17 @@ pub struct Interval {
 
 impl Interval {
     /// Waits for the next tick, and returns the instant it was due at. Cancel safe: no tick is lost.
+    ///
+    /// # Panics
+    /// On a thread without an executor.
     pub async fn tick(&mut self) -> Instant {
         poll_fn(|cx| self.poll_tick(cx)).await
     }
 
     /// As [`tick`](Self::tick).
+    ///
+    /// # Panics
+    /// On a thread without an executor.
     #[track_caller]
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         ready!(Pin::new(&mut self.sleep).poll(cx));

@@ -18,6 +18,9 @@ use super::{Sleep, sleep, sleep_until};
 ///
 /// # Errors
 /// [`Elapsed`] if the time has passed first.
+///
+/// # Panics
+/// When it is polled on a thread without an executor, unless the future is ready.
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
     Timeout { future: future.into_future(), sleep: sleep(duration) }
 }
@@ -26,6 +29,9 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 ///
 /// # Errors
 /// [`Elapsed`] if the deadline has come first.
+///
+/// # Panics
+/// As [`timeout`].
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
     Timeout { future: future.into_future(), sleep: sleep_until(deadline) }
 }

@@ -50,7 +50,11 @@ impl TcpListener {
     /// most: until it turns, connections that come to cores other than this one may be refused.
     ///
     /// # Errors
-    /// If there is no current host, the address is none of its own, or the port is in use.
+    /// If there is no current host, the address is none of its own, or the port is in use, or may not be used (below 1024, with the
+    /// operating system's sockets); and [those of every call](crate::net#errors-of-every-call).
+    ///
+    /// # Cancel safety
+    /// If it is dropped while it waits, it listens no more.
     pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
         let listener = first_that(&addr, |addr| TcpListener::listen(addr, BACKLOG, &Options::default()))?;
         // Until the other cores know, a connection that comes to one of them would be refused there.

@@ -25,7 +25,9 @@ use crate::wakers::{Notify, Side};
 /// feature `tokio`, `tokio::io` traits; `try_*`; and `poll_*`, which keep one waker for each direction.
 ///
 /// Dropping it closes the connection: what was written is still delivered, and a peer that goes on sending is
-/// reset. [`set_linger`](Self::set_linger) and [`abort`](Self::abort) change that.
+/// reset. But if something was received that nobody has read, the connection is reset at once, as on Linux, and what was written
+/// may be lost: read to the end first, or [`shutdown`](Self::shutdown) and then read until the peer closes.
+/// [`set_linger`](Self::set_linger) and [`abort`](Self::abort) change all that.
 ///
 /// ```no_run
 /// # async fn ask() -> std::io::Result<()> {
@@ -668,8 +670,8 @@ impl TcpStream {
     }
 
     /// What becomes of undelivered data when the stream is dropped: `None` delivers it in the background for
-    /// as long as it takes, zero resets the connection, another time resets it when that has passed. Dropping
-    /// never blocks.
+    /// as long as it takes, zero resets the connection, another time resets it when that has passed. With received data unread, the
+    /// connection is reset whatever was chosen. Dropping never blocks.
     ///
     /// # Errors
     /// As all of these.
@@ -696,7 +698,7 @@ impl TcpStream {
     /// Probes a silent peer, or does not, which is the default.
     ///
     /// # Errors
-    /// As all of these.
+    /// As all of these, and [`io::ErrorKind::InvalidInput`] if a time or the count is zero.
     pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
         self.handle.call(|door, id| door.tcp_set_keepalive(id, keepalive))
     }
