@@ -7,6 +7,9 @@ use std::time::Duration;
 use hayase_time::Instant;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::sys::ticks::ticks;
+use crate::ticker::{Look, Ticker};
+
 /// The clock of an executor. It is read at the beginning of a turn, after its tasks, and before a sleep.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
@@ -31,17 +34,34 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Instant {
         match self {
-            Clock::Monotonic => monotonic(),
+            Clock::Monotonic => Instant::from_nanos(monotonic()),
+            Clock::Virtual(clock) => clock.now(),
+        }
+    }
+
+    /// The same for who looks often, within a microsecond.
+    #[inline]
+    pub(crate) fn now_by(&self, ticker: &Ticker) -> Instant {
+        match self {
+            Clock::Monotonic => Instant::from_nanos(match ticks() {
+                Some(before) => ticker.now(before, look),
+                None => monotonic(),
+            }),
             Clock::Virtual(clock) => clock.now(),
         }
     }
 }
 
-/// The time since the machine started.
+/// The time since the machine started, in nanoseconds.
 #[inline]
-fn monotonic() -> Instant {
+fn monotonic() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
-    Instant::from_nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cold]
+fn look() -> Look {
+    Look { nanos: monotonic(), ticks: ticks().unwrap_or_default() }
 }
 
 /// A clock for simulations. Clones show and move the same time.

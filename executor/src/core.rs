@@ -19,6 +19,7 @@ use crate::park::Park;
 use crate::reactor::Interest;
 use crate::spin::Spin;
 use crate::task::{CoreNumber, Tasks};
+use crate::ticker::Ticker;
 
 pub(crate) struct Core {
     pub(crate) config: Config,
@@ -28,7 +29,8 @@ pub(crate) struct Core {
     pub(crate) cores: Cores,
     pub(crate) tasks: RefCell<Tasks>,
     pub(crate) timers: RefCell<Wheel<Waker>>,
-    pub(crate) clock: Clock,
+    clock: Clock,
+    ticker: Ticker,
     /// The time of the turn.
     now: Cell<Instant>,
     pub(crate) park: RefCell<Box<dyn Park>>,
@@ -61,6 +63,7 @@ impl Core {
             tasks: RefCell::new(Tasks::new(number)),
             timers: RefCell::new(Wheel::new(now)),
             clock,
+            ticker: Ticker::default(),
             now: Cell::new(now),
             park: RefCell::new(park),
             interests: RefCell::default(),
@@ -83,9 +86,15 @@ impl Core {
     /// Looks at the clock.
     #[inline]
     pub(crate) fn read_clock(&self) -> Instant {
-        let now = self.clock.now();
+        let now = self.clock_now();
         self.now.set(now);
         now
+    }
+
+    /// The time of the clock, which is not that of the turn from now on.
+    #[inline]
+    pub(crate) fn clock_now(&self) -> Instant {
+        self.clock.now_by(&self.ticker)
     }
 
     /// Takes an expired timer out. The waker is the caller's, so that it is called outside of the borrow.

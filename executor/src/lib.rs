@@ -49,6 +49,7 @@ mod sync;
 #[allow(unsafe_code)]
 mod sys;
 mod task;
+mod ticker;
 pub mod time;
 mod turn;
 

@@ -2,4 +2,5 @@
 
 pub(crate) mod ppoll;
 pub(crate) mod ring;
+pub(crate) mod ticks;
 pub(crate) mod waker;

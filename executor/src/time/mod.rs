@@ -46,5 +46,5 @@ pub fn now() -> Instant {
 #[inline]
 #[must_use]
 pub fn clock_now() -> Instant {
-    current::try_with(|core| core.clock.now()).unwrap_or_else(|| Clock::Monotonic.now())
+    current::try_with(|core| core.clock_now()).unwrap_or_else(|| Clock::Monotonic.now())
 }
