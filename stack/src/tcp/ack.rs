@@ -111,7 +111,7 @@ impl<F: Frame> Connection<F> {
     #[inline(always)]
     pub(super) fn advance(&mut self, ack: Seq, echo: Option<u32>, now: Instant, config: &Config) {
         let acked = ack - self.snd_una;
-        let was_limited = self.fills_window();
+        let is_in_use = self.uses_window();
         let echo_age_ms = echo.filter(|_| self.timestamps_ok).map(|echo| self.ts_now(now).wrapping_sub(echo));
         let min_rtt_us = self.rtt.min_us();
         let sent_at = self.recovery.deliver(self.snd_una, ack, || Answer { now, min_rtt_us, echo_age_ms });
@@ -119,8 +119,8 @@ impl<F: Frame> Connection<F> {
         self.tally.bytes_acked += u64::from(acked);
         self.send.acknowledge(ack);
         self.measure(sent_at, echo_age_ms, now);
-        if was_limited || !self.recovery.is_open() {
-            self.move_window(acked, was_limited, sent_at, now);
+        if is_in_use || !self.recovery.is_open() {
+            self.move_window(acked, sent_at, now);
         } else {
             self.recovery.forget_dup_acks();
         }
@@ -135,20 +135,19 @@ impl<F: Frame> Connection<F> {
         self.wake_writer(config);
     }
 
-    /// Whether so much is outstanding that the congestion window may be what holds data back.
+    /// Whether so much is outstanding that the congestion window may be what holds data back, or was when what is
+    /// acknowledged next was outstanding.
     #[inline(always)]
-    pub(super) fn fills_window(&self) -> bool {
-        2 * u64::from(self.flight()) >= u64::from(self.congestion.cwnd())
+    pub(super) fn uses_window(&self) -> bool {
+        self.congestion.is_much(self.flight()) || self.congestion.is_in_use()
     }
 
     /// What `acked` bytes mean to recovery and to the congestion window.
     #[inline(never)]
-    fn move_window(&mut self, acked: u32, was_limited: bool, sent_at: Option<Instant>, now: Instant) {
-        if was_limited {
-            let flight = self.flight() + acked;
-            let bulk = self.congestion.bulk_mut();
-            bulk.flight_max = bulk.flight_max.max(flight);
-        }
+    fn move_window(&mut self, acked: u32, sent_at: Option<Instant>, now: Instant) {
+        let flight = self.flight() + acked;
+        let has_more = self.unsent_len() > 0 || self.write_blocked;
+        let was_used = self.congestion.note_use(flight, acked, self.mss, has_more);
         let was_open = self.recovery.is_open();
         let is_over = self.recovery.on_ack(self.snd_una, acked, self.mss);
         if self.congestion.is_model_based() {
@@ -162,7 +161,7 @@ impl<F: Frame> Connection<F> {
         } else if self.recovery.is_fast() {
             // A partial ACK: without SACK, the next hole goes now, whatever the window says (RFC 6582 §3.2 step 3).
             self.force |= !self.sack_ok;
-        } else if was_limited {
+        } else if was_used {
             self.open_congestion_window(acked, sent_at, now);
         }
     }
@@ -171,10 +170,9 @@ impl<F: Frame> Connection<F> {
     fn open_congestion_window(&mut self, acked: u32, sent_at: Option<Instant>, now: Instant) {
         let rtt_us = sent_at.map_or(0, |at| now.micros_since(at).clamp(1, u32::MAX.into()) as u32);
         let (una, nxt, srtt_us) = (self.snd_una, self.snd_nxt, self.rtt.srtt_us());
-        self.congestion.on_ack(&Ack { now, acked, mss: self.mss, una, nxt, rtt_us, srtt_us });
-        let delivery =
-            self.congestion.bulk_mut().delivery_rate.get_or_insert_with(|| DeliveryRate::new(now, una, nxt));
-        delivery.on_ack(now, acked, una, nxt);
+        let ack = Ack { now, acked, mss: self.mss, una, nxt, rtt_us, srtt_us };
+        self.congestion.on_ack(&ack);
+        self.congestion.bulk_mut().delivery_rate.get_or_insert_with(|| DeliveryRate::new(&ack)).on_ack(&ack);
     }
 
     /// A round-trip sample: of when the segment left, or, where that was sent twice, of the timestamp that came back

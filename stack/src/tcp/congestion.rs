@@ -122,6 +122,9 @@ pub(super) trait CongestionControl {
 
     /// A reduction was needless, and the window is what it was.
     fn on_undo(&mut self, window: &Window);
+
+    /// Nothing was sent for so long that the window starts over.
+    fn on_idle(&mut self) {}
 }
 
 #[derive(Debug)]
@@ -234,6 +237,38 @@ impl Controller {
     /// Fast recovery sets the window itself, and is over when that is the threshold.
     pub(super) fn set_cwnd(&mut self, cwnd: u32) {
         self.window.cwnd = cwnd.min(CWND_MAX);
+    }
+
+    /// Whether `flight` bytes are so many that the window may be what holds data back.
+    #[inline(always)]
+    pub(super) fn is_much(&self, flight: u32) -> bool {
+        2 * u64::from(flight) >= u64::from(self.window.cwnd)
+    }
+
+    /// Whether the window was found full, and not all is acknowledged that was outstanding then.
+    #[inline(always)]
+    pub(super) fn is_in_use(&self) -> bool {
+        self.bulk.as_ref().is_some_and(|bulk| bulk.full_len > 0)
+    }
+
+    /// `acked` of `flight` bytes are acknowledged. Returns whether the window was in use when they left (RFC 5681 §3.1): it
+    /// had no room for another segment (RFC 9438 §5.8), and in slow start that was for want of room if `has_more` to send.
+    /// In slow start half of it will do as well, as long as that is outstanding (RFC 7661 §4.3).
+    pub(super) fn note_use(&mut self, flight: u32, acked: u32, mss: u32, has_more: bool) -> bool {
+        let is_much = self.is_much(flight);
+        if !is_much && !self.is_in_use() {
+            return false;
+        }
+        let (window, bulk) = self.parts();
+        if is_much {
+            bulk.flight_max = bulk.flight_max.max(flight);
+        }
+        if flight + mss > window.cwnd {
+            bulk.full_len = flight;
+        }
+        let was_full = bulk.full_len > 0;
+        bulk.full_len = bulk.full_len.saturating_sub(acked);
+        if window.is_slow_start() { is_much || (was_full && has_more) } else { was_full }
     }
 
     /// An acknowledgement while the window was used. Of others nobody tells: RFC 9293 leaves it open, RFC 7661 and
@@ -370,6 +405,9 @@ impl Controller {
     pub(super) fn on_idle(&mut self, mss: u32) {
         if !self.is_model_based() {
             self.window.cwnd = self.window.cwnd.min(initial_window(mss));
+            if let Some(control) = self.bulk.as_mut().and_then(|bulk| bulk.algorithm.control()) {
+                control.on_idle();
+            }
         }
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Cubic {
     hystart: HyStart,
     /// What the last acknowledgement reached that found the window in use.
     seen: Option<Seq>,
+    /// When that was, if it left nothing outstanding.
+    rested_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,18 @@ impl Cubic {
         // K = cbrt((W_max - cwnd_epoch) / C), windows in segments, C = 0.4: in milliseconds, times 2.5 * 10^9.
         let cube = u64::from(self.w_max - cwnd) * 2_500_000_000 / u64::from(mss.max(1));
         Epoch { start: now, k_ms: cube_root(cube) as i64, w_est_1024: u64::from(cwnd) * 1024, remainder: 0 }
+    }
+
+    /// The stage goes on where it was when all was acknowledged, a while before something was sent again: nor is that time
+    /// any (§5.8), as Linux has it.
+    fn skip_rest(&mut self, rested_at: Instant, ack: &Ack) {
+        let round_trip_us = u64::from(ack.rtt_us);
+        // If what was sent went again, nobody knows when it was sent first.
+        self.epoch = self.epoch.take().filter(|_| round_trip_us > 0);
+        if let Some(epoch) = &mut self.epoch {
+            let since_us = ack.now.micros_since(rested_at);
+            epoch.start = epoch.start.after_micros(since_us.saturating_sub(round_trip_us));
+        }
     }
 
     fn slow_start(&mut self, window: &mut Window, ack: &Ack) -> u32 {
@@ -97,10 +111,14 @@ impl Epoch {
 
 impl CongestionControl for Cubic {
     fn on_ack(&mut self, window: &mut Window, ack: &Ack) {
+        let rest = (ack.una == ack.nxt).then_some(ack.now);
+        let rested_at = core::mem::replace(&mut self.rested_at, rest);
         if self.seen.replace(ack.una).is_some_and(|seen| seen != ack.una - ack.acked) {
             // §5.8: the time in which the window was not used is no time. The next stage starts where this one was.
             self.epoch = None;
             self.hystart = HyStart::default();
+        } else if let Some(rested_at) = rested_at {
+            self.skip_rest(rested_at, ack);
         }
         let left = if window.is_slow_start() { self.slow_start(window, ack) } else { ack.acked };
         if left > 0 && !window.is_slow_start() {
@@ -124,6 +142,10 @@ impl CongestionControl for Cubic {
 
     fn on_undo(&mut self, window: &Window) {
         self.w_max = self.w_max.max(window.cwnd);
+        self.epoch = None;
+    }
+
+    fn on_idle(&mut self) {
         self.epoch = None;
     }
 }

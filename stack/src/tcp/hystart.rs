@@ -35,7 +35,7 @@ pub(super) struct HyStart {
 impl HyStart {
     /// One acknowledgement in slow start (§4.2).
     pub(super) fn on_ack(&mut self, ack: &Ack) -> Pace {
-        if self.window_end.is_none_or(|end| ack.una.at_or_after(end)) && self.start_round(ack.nxt) {
+        if self.window_end.is_none_or(|end| is_over(end, ack)) && self.start_round(ack.nxt) {
             return Pace::Exit;
         }
         if ack.rtt_us > 0 {
@@ -76,6 +76,12 @@ impl HyStart {
     }
 }
 
+/// Whether the round that ends at `end` is over. The acknowledgement that leaves nothing outstanding is its last: there
+/// is nothing yet by which the next could end.
+fn is_over(end: Seq, ack: &Ack) -> bool {
+    ack.una.after(end) || (ack.una == end && ack.nxt.after(ack.una))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::congestion::tests::ack;
@@ -106,6 +112,21 @@ mod tests {
         assert_eq!(round(&mut hystart, 2, 62), Pace::Divided(4));
         assert!((3..7).all(|n| round(&mut hystart, n, 63) == Pace::Divided(4)));
         assert_eq!(round(&mut hystart, 7, 63), Pace::Exit);
+    }
+
+    /// The last of them leaves nothing outstanding: what leaves then is of the next round.
+    #[test]
+    fn acknowledgements_that_come_together_are_one_round() {
+        let together = |hystart: &mut HyStart, number: u32, rtt_ms: u32| {
+            let (nxt, rtt_us) = (Seq(number * 10 + 10), rtt_ms * 1000);
+            let acks = (1..=10).map(|n| Ack { una: Seq(number * 10 + n), nxt, rtt_us, ..ack(1000, 0) });
+            acks.map(|ack| hystart.on_ack(&ack)).find(|pace| *pace == Pace::Exit)
+        };
+        let mut hystart = HyStart::default();
+        assert_eq!(together(&mut hystart, 0, 50), None);
+        assert!((1..6).all(|n| together(&mut hystart, n, 62).is_none()));
+        assert_eq!(hystart.css.map(|(_, rounds)| rounds), Some(4));
+        assert_eq!(together(&mut hystart, 6, 62), Some(Pace::Exit));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use hayase_device::{Caps, Frame};
 use hayase_time::Instant;
 
 use super::buffers::Intake;
-use super::congestion::Congestion;
+use super::congestion::{Ack, Congestion};
 use super::connection::Connection;
 use super::state::State;
 use crate::config::Config;
@@ -162,27 +162,33 @@ pub(super) struct DeliveryRate {
     since: Instant,
     from: Seq,
     until: Seq,
-    /// What the last acknowledgement reached that found the window in use.
+    /// What the last acknowledgement reached that found the window in use, and whether it left nothing outstanding.
     seen: Seq,
+    has_rested: bool,
     /// Bytes a second.
     rate: u64,
 }
 
 impl DeliveryRate {
-    pub(super) fn new(now: Instant, una: Seq, nxt: Seq) -> DeliveryRate {
-        DeliveryRate { since: now, from: una, until: nxt, seen: una, rate: 0 }
+    pub(super) fn new(ack: &Ack) -> DeliveryRate {
+        let (from, until) = (ack.una - ack.acked, ack.nxt);
+        DeliveryRate { since: ack.now, from, until, seen: from, has_rested: false, rate: 0 }
     }
 
-    /// `acked` bytes were acknowledged while the window was in use.
-    pub(super) fn on_ack(&mut self, now: Instant, acked: u32, una: Seq, nxt: Seq) {
-        if core::mem::replace(&mut self.seen, una) != una - acked {
+    /// An acknowledgement while the window was in use.
+    pub(super) fn on_ack(&mut self, ack: &Ack) {
+        let Ack { now, una, nxt, .. } = *ack;
+        let was_resting = core::mem::replace(&mut self.has_rested, una == nxt);
+        let goes_on = core::mem::replace(&mut self.seen, una) == una - ack.acked;
+        if !goes_on || was_resting {
             // It was not in use meanwhile: that tells how fast the application is, not the path.
-            (self.since, self.from, self.until) = (now, una, nxt);
+            (self.since, self.from, self.until) = (now, una - ack.acked, nxt);
         }
         if una.before(self.until) {
             return;
         }
-        let elapsed_us = now.micros_since(self.since).max(1);
+        // What is acknowledged at once took a round trip all the same.
+        let elapsed_us = now.micros_since(self.since).max(ack.rtt_us.max(1).into());
         self.rate = u64::from(una.since(self.from)) * 1_000_000 / elapsed_us;
         (self.since, self.from, self.until) = (now, una, nxt);
     }

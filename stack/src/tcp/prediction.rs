@@ -209,10 +209,10 @@ impl<F: Frame> Connection<F> {
 
     /// SND.UNA moves over all that was written, which was one frame, sent once: what a reply does to a request. Returns
     /// whether that was it; if not, nothing happened. What [`advance`](Self::advance) does besides is of no account
-    /// while the connection is steady and the window not full.
+    /// while the connection is steady and the window not in use.
     #[inline(always)]
     fn advance_to_end(&mut self, ack: Seq, now: Instant) -> bool {
-        if unlikely(self.fills_window()) {
+        if unlikely(self.uses_window()) {
             return false;
         }
         if unlikely(!self.send.is_sole_until(ack)) {

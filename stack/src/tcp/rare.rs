@@ -91,13 +91,24 @@ pub(super) struct Bulk {
     pub(super) held_until: Instant,
     /// The most bytes that were outstanding while that was much of the congestion window.
     pub(super) flight_max: u32,
+    /// What is outstanding still of what was when the window was last found full (SND.UNA up to Linux's `cwnd_usage_seq`).
+    /// Many acknowledgements may come before anything leaves for which they make room, and each of them finds less
+    /// outstanding than the one before: what counts is what was when all had left that might.
+    pub(super) full_len: u32,
     pub(super) delivery_rate: Option<DeliveryRate>,
     pub(super) intake: Option<Intake>,
 }
 
 impl Bulk {
     pub(super) fn new(algorithm: Algorithm) -> Bulk {
-        Bulk { algorithm, held_until: Instant::MAX, flight_max: 0, delivery_rate: None, intake: None }
+        Bulk {
+            algorithm,
+            held_until: Instant::MAX,
+            flight_max: 0,
+            full_len: 0,
+            delivery_rate: None,
+            intake: None,
+        }
     }
 }
 

@@ -184,3 +184,165 @@ fn n2_bbr_measures_each_segment_and_knows_when_the_application_was_slow() {
     t.host.stack.tcp_set_congestion(t.id(), Congestion::Cubic).unwrap();
     assert_eq!(t.host.stack.tcp_info(t.id()).unwrap().delivery_rate, 0, "nobody measures any more");
 }
+
+// Acknowledgements that come together, and a window that is not used. Rows B2 and H2.
+
+fn cwnd(t: &Script) -> u32 {
+    t.host.stack.tcp_info(t.id()).unwrap().snd_cwnd
+}
+
+/// An acknowledgement for every two of these segments.
+fn acks_of(flight: &[Got]) -> Vec<Segment> {
+    flight.chunks(2).map(|two| ack(two[two.len() - 1].range().end)).collect()
+}
+
+/// One round trip after which all acknowledgements come in one turn.
+fn burst(t: &mut Script, flight: &mut Vec<Got>) {
+    t.wait(RTT);
+    t.peer_all(acks_of(flight));
+    *flight = self::flight(t);
+}
+
+#[test]
+fn b2_acknowledgements_that_come_together_open_the_window_as_they_do_one_by_one() {
+    for congestion in [Congestion::NewReno, Congestion::Cubic] {
+        let (mut together, mut apart) = (server(congestion), server(congestion));
+        let (mut burst_out, mut out) = (flight(&mut together), flight(&mut apart));
+        for segments in [10, 20, 40, 80] {
+            assert_eq!((cwnd(&together), cwnd(&apart)), (segments * MSS, segments * MSS), "{congestion}");
+            burst(&mut together, &mut burst_out);
+            apart.wait(RTT);
+            let mut next = vec![];
+            for ack in acks_of(&out) {
+                apart.peer(ack);
+                next.extend(flight(&mut apart));
+            }
+            out = next;
+        }
+    }
+}
+
+#[test]
+fn b2_so_they_do_after_a_loss() {
+    for congestion in [Congestion::NewReno, Congestion::Cubic] {
+        let mut t = server(congestion);
+        let (_, mut out) = after_one_loss(&mut t, 40);
+        // What was in flight when the window became smaller.
+        (0..2).for_each(|_| burst(&mut t, &mut out));
+        let before = cwnd(&t);
+        (0..20).for_each(|_| burst(&mut t, &mut out));
+        let gained = (cwnd(&t) - before) / MSS;
+        // CUBIC's region that is friendly to Reno has half a segment for each round trip at first.
+        let least = if congestion == Congestion::NewReno { 19 } else { 9 };
+        assert!((least..=40).contains(&gained), "{congestion}: {gained} segments in 20 round trips");
+    }
+}
+
+#[test]
+fn h2_rounds_end_where_acknowledgements_come_together_too() {
+    let mut t = server(Congestion::Cubic);
+    let mut out = flight(&mut t);
+    let mut windows = vec![];
+    for n in 0..12 {
+        // From the third round trip on the queue at the bottleneck grows.
+        t.wait(ms(if n < 3 { 0 } else { 20 }));
+        windows.push(cwnd(&t) / MSS);
+        burst(&mut t, &mut out);
+    }
+    assert_eq!(windows[..4], [10, 20, 40, 80], "nothing is slow yet");
+    // In conservative slow start, and not for ever.
+    assert!(windows.windows(2).skip(4).all(|two| two[1] * 10 <= two[0] * 13), "{windows:?}");
+    let ssthresh = t.host.stack.tcp_info(t.id()).unwrap().snd_ssthresh;
+    assert!(ssthresh < 400 * MSS, "{windows:?}, then {ssthresh} bytes");
+}
+
+/// Writes so many segments, which is all that there is, and acknowledges every two of them a round trip later.
+fn exchange(t: &mut Script, segments: u32) {
+    t.write(segments * MSS);
+    let out = t.drain();
+    t.wait(RTT);
+    t.peer_all(acks_of(&out));
+    t.drain();
+}
+
+/// RFC 7661
+#[test]
+fn b2_a_window_that_is_not_used_does_not_grow() {
+    for congestion in [Congestion::NewReno, Congestion::Cubic] {
+        let mut t = server(congestion);
+        exchange_at_once(&mut t, 10);
+        exchange_at_once(&mut t, 20);
+        (0..30).for_each(|_| exchange(&mut t, 19));
+        assert_eq!(cwnd(&t), 40 * MSS, "{congestion}: less than half of it is used");
+        (0..30).for_each(|_| exchange(&mut t, 25));
+        assert!(cwnd(&t) <= 52 * MSS, "{congestion}: no more than twice what is used");
+    }
+}
+
+/// RFC 9438 §5.8
+#[test]
+fn b2_nor_does_one_that_is_nearly_used_after_a_loss() {
+    for congestion in [Congestion::NewReno, Congestion::Cubic] {
+        let mut t = lossy(congestion);
+        let before = cwnd(&t);
+        (0..50).for_each(|_| exchange(&mut t, before / MSS - 1));
+        assert_eq!(cwnd(&t), before, "{congestion}");
+    }
+}
+
+/// The same with one acknowledgement for all.
+fn exchange_at_once(t: &mut Script, segments: u32) {
+    t.write(segments * MSS);
+    t.drain();
+    t.wait(RTT);
+    t.peer(ack(t.seen));
+}
+
+/// In congestion avoidance after a loss among forty segments, with nothing outstanding.
+fn lossy(congestion: Congestion) -> Script {
+    let mut t = server(congestion);
+    exchange_at_once(&mut t, 10);
+    exchange_at_once(&mut t, 20);
+    t.write(40 * MSS);
+    let out = t.drain();
+    t.wait(RTT);
+    t.peer(ack(out[0].seq).sack(&[(out[1].seq, out[39].range().end)]));
+    t.drain();
+    t.wait(RTT);
+    t.peer(ack(out[39].range().end));
+    t
+}
+
+/// As many round trips as given, each of which uses all of the window and ends with one acknowledgement, and then a rest.
+fn rested(rounds: u32, rest: Duration) -> u32 {
+    let mut t = lossy(Congestion::Cubic);
+    for _ in 0..rounds {
+        let segments = cwnd(&t) / MSS;
+        exchange_at_once(&mut t, segments);
+        t.wait(rest);
+    }
+    cwnd(&t)
+}
+
+/// RFC 9438 §5.8
+#[test]
+fn h2_time_in_which_nothing_was_outstanding_is_no_time() {
+    let (busy, lazy) = (rested(60, ms(0)), rested(60, ms(150)));
+    assert!(busy > 30 * MSS && busy.abs_diff(lazy) <= MSS, "{busy} without rest, {lazy} with");
+}
+
+#[test]
+fn h2_after_a_pause_the_window_comes_back_to_where_it_was_and_starts_a_new_stage() {
+    let mut t = lossy(Congestion::Cubic);
+    let mut fill = |rounds: u32| {
+        for _ in 0..rounds {
+            let segments = cwnd(&t) / MSS;
+            exchange_at_once(&mut t, segments);
+        }
+        let before = cwnd(&t);
+        t.wait(Duration::from_secs(20));
+        before
+    };
+    let (before, after) = (fill(5), fill(8));
+    assert!(after <= before + 4 * MSS, "{after} after {before}");
+}
