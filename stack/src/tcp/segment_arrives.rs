@@ -245,7 +245,7 @@ impl<F: Frame> Connection<F> {
         let ack = segment.header.ack;
         if self.state == State::SynReceived {
             self.check_ack_in_syn_received(segment, cx)?;
-        } else if ack.after(self.snd_nxt) || ack.before(self.snd_una - self.max_snd_wnd) {
+        } else if ack.after(self.snd_nxt) || ack.before(self.oldest_ack()) {
             // RFC 5961 §5.2
             self.challenge(cx);
             return Err(Stop::Drop(Drop::TcpInvalidAck));
@@ -257,6 +257,14 @@ impl<F: Frame> Connection<F> {
         }
         self.acknowledged(segment, cx);
         self.advance_closing(cx)
+    }
+
+    /// The oldest acknowledgement that may be late and nothing else: as far back as the peer's window ever reached, and no
+    /// farther than to our SYN. What was never sent nobody acknowledges but who guesses (draft-ietf-tcpm-tcp-ghost-acks).
+    #[inline]
+    fn oldest_ack(&self) -> Seq {
+        let acked_len = self.tally.bytes_acked.min(u64::from(self.max_snd_wnd)) as u32;
+        self.snd_una - acked_len
     }
 
     fn check_ack_in_syn_received(

@@ -104,6 +104,33 @@ fn f3_data_with_an_impossible_ack_is_not_taken_rfc_5961_5_2() {
     assert_eq!(t.read(), 10, "one that may be late is taken");
 }
 
+/// As far back as the peer's window ever reached there is nothing that we sent, on a young connection (ghost ACKs).
+#[test]
+fn f3_data_with_an_ack_of_what_was_never_sent_is_not_taken() {
+    for mut t in [Script::server(), Script::client()] {
+        for (sent, is_moved) in [(0, false), (100, false), (100, true)] {
+            t.write(sent);
+            t.drain();
+            t.peer(ack(t.seen));
+            if is_moved {
+                t.migrate();
+            }
+            for ghost in [u32::MAX, u32::MAX - 1000, u32::MAX - 60_000] {
+                t.wait(secs(1));
+                t.peer(data(1..11).seq(t.nxt).ack(ghost));
+                // A challenge ACK, and no data.
+                t.expect(ack(t.nxt - 10));
+                t.nxt -= 10;
+                t.silence();
+            }
+            assert_eq!(t.read(), 0);
+        }
+        let at = t.nxt;
+        t.peer(data(at..at + 10).ack(1));
+        assert_eq!(t.read(), 10, "one that is late is taken");
+    }
+}
+
 /// A timestamp far ahead would have PAWS drop all that the peer says from then on.
 #[test]
 fn f3_the_timestamp_of_what_has_an_impossible_ack_is_not_taken_rfc_5961_5_2() {
