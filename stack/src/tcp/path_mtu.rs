@@ -5,7 +5,7 @@
 //! Anybody can say that he is a router. At the start of a connection, before long segments can have passed, he is
 //! believed at once. Later the path speaks against him, and he is believed only if he quotes the very segment that the
 //! timer runs out for (RFC 5927 §7.2), or quotes it again a round trip later, when it went again in vain: whoever guesses
-//! a number in the window shortens nothing.
+//! a number in the window shortens nothing. Nor is he believed without that if he speaks of a path as narrow as few are.
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -22,7 +22,8 @@ use crate::egress::{Egress, network_len};
 use crate::seq::Seq;
 use crate::wire::tcp::TcpHeader;
 
-/// The smallest packets that we go down to (Linux's `min_pmtu`): smaller ones help an attacker more than the path.
+/// The smallest packets that we go down to at somebody's word (Linux's `min_pmtu`): smaller ones help an attacker more than
+/// the path, unless what is no longer does not pass either.
 const MTU_FLOOR_V4: usize = 552;
 
 /// No link has a smaller MTU (RFC 791 §3.2, RFC 8200 §5): whoever reports one is not believed (RFC 8201 §4).
@@ -38,6 +39,10 @@ const PROVEN_LEN: u64 = 64 * 1024;
 
 /// Timeouts of the same segment after which its length is suspected, as in Linux: two or three may be chance.
 const TIMEOUTS_SUSPICIOUS: u8 = 4;
+
+/// What is outstanding and no longer than that is lost for another reason, as far as anybody knows: no path is so narrow
+/// in earnest, and it would go in pieces whenever the peer was away for a while.
+const SHORT_LEN: u32 = 128;
 
 /// After so long, longer segments are tried again: paths change (RFC 1191 §6.3, RFC 8899 §5.1.1, PMTU_RAISE_TIMER).
 const RAISE_INTERVAL: Duration = Duration::from_secs(600);
@@ -141,7 +146,11 @@ impl<F: Frame> Connection<F> {
             return;
         }
         let mss = self.mss_within(mtu.max(floor));
-        if mss < self.mss && self.tally.bytes_acked >= PROVEN_LEN && !self.is_claimed_again(seq, now) {
+        // Segments are as short as his word makes them, and he says that they are too long nevertheless.
+        let is_strange = mtu < floor && mss >= self.mss;
+        let mss = if is_strange { self.mss_within(mtu) } else { mss };
+        let is_doubtful = is_strange || self.tally.bytes_acked >= PROVEN_LEN;
+        if mss < self.mss && is_doubtful && !self.is_claimed_again(seq, now) {
             let (una, mss_now) = (self.snd_una, self.mss);
             let path = &mut self.rare_mut().path_mtu;
             let path = path.get_or_insert_with(|| Box::new(PathMtu::new(mss_now, now)));
@@ -195,15 +204,19 @@ impl<F: Frame> Connection<F> {
     }
 
     /// The timer ran out. If it did before for the same long segment, the path may have a black hole for such:
-    /// shorter ones find out, and how much longer they may be is searched at once.
+    /// shorter ones find out, half as long each time once they are as short as nearly every path takes them (RFC 4821 §7.7),
+    /// and how much longer they may be is searched at once.
     pub(super) fn suspect_black_hole(&mut self, now: Instant, counters: &mut Counters) {
         if self.probe_len().is_some() {
             self.fail_mtu_probe(now, counters);
         }
         self.heed_doubted(now);
-        let base = if self.tuple.is_v4() { MTU_BASE_V4 } else { MTU_MIN_V6 };
+        let (least, base) =
+            if self.tuple.is_v4() { (MTU_MIN_V4, MTU_BASE_V4) } else { (MTU_MIN_V6, MTU_MIN_V6) };
         if self.retries >= TIMEOUTS_SUSPICIOUS && self.flight() > 0 && self.snd_wnd > 0 {
             let mss = self.mss_within(base);
+            let is_short = self.flight() <= SHORT_LEN;
+            let mss = if mss < self.mss || is_short { mss } else { self.mss_within(least).max(self.mss / 2) };
             if self.lower_mss(now, mss)
                 && let Some(path) = self.path_mtu_mut()
             {

@@ -276,41 +276,106 @@ fn n3_what_went_again_for_a_router_has_one_timeout() {
     assert_eq!((again[0].seq, count(&t, Count::Timeouts), count(&t, Count::LossProbes)), (1, 1, 0));
 }
 
-/// A path that swallows segments of more than `limit` bytes without a word: the longest that passes is found, by
-/// timeouts at first and by probes then, and nothing but the probes is lost any more.
+/// A path that swallows segments of more than `limit` bytes without a word, until two million bytes have arrived; the
+/// payload of the longest that went last, and how often the timer ran out.
+fn through_black_hole(limit: u32) -> (u32, u64) {
+    let mut t = Script::listening();
+    t.peer(syn().mss(MSS as u16).sack_permitted());
+    t.expect(syn_ack());
+    t.wait(ms(20));
+    t.peer(ack(1));
+    t.accept();
+    let (mut una, mut held, mut last) = (1, Vec::<(u32, u32)>::new(), vec![]);
+    for _ in 0..10_000 {
+        let _ = t.try_write(20_000);
+        let passed: Vec<Got> = t.drain().into_iter().filter(|got| got.len <= limit).collect();
+        last = passed.iter().map(|got| got.len).collect();
+        for got in passed {
+            held.push((got.seq, got.range().end));
+            while let Some(at) = held.iter().position(|(l, r)| *l <= una && *r > una) {
+                una = held.swap_remove(at).1;
+            }
+            held.retain(|(_, r)| *r > una);
+            match held.last() {
+                Some(block) => t.peer(ack(una).sack(&[*block])),
+                None => t.peer(ack(una)),
+            }
+        }
+        t.wait(ms(20));
+        if una > 2_000_000 {
+            break;
+        }
+    }
+    assert!(una > 2_000_000, "limit {limit}: {una} bytes arrived");
+    (last.iter().copied().max().unwrap_or(0), count(&t, Count::Timeouts))
+}
+
+/// The longest that passes is found, by timeouts at first and by probes then, and nothing but the probes is lost any more.
 #[test]
 fn n3_a_black_hole_is_measured_to_the_byte_or_nearly() {
     for limit in [1100, 1240, 1400, 1455] {
-        let mut t = Script::listening();
-        t.peer(syn().mss(MSS as u16).sack_permitted());
-        t.expect(syn_ack());
-        t.wait(ms(20));
-        t.peer(ack(1));
-        t.accept();
-        let (mut una, mut held, mut last) = (1, Vec::<(u32, u32)>::new(), vec![]);
-        for _ in 0..2000 {
-            let _ = t.try_write(20_000);
-            let passed: Vec<Got> = t.drain().into_iter().filter(|got| got.len <= limit).collect();
-            last = passed.iter().map(|got| got.len).collect();
-            for got in passed {
-                held.push((got.seq, got.range().end));
-                while let Some(at) = held.iter().position(|(l, r)| *l <= una && *r > una) {
-                    una = held.swap_remove(at).1;
-                }
-                held.retain(|(_, r)| *r > una);
-                match held.last() {
-                    Some(block) => t.peer(ack(una).sack(&[*block])),
-                    None => t.peer(ack(una)),
-                }
-            }
-            t.wait(ms(20));
-            if una > 2_000_000 {
-                break;
-            }
-        }
-        assert!(una > 2_000_000, "limit {limit}: {una} bytes arrived");
-        let longest = last.iter().copied().max().unwrap_or(0);
+        let (longest, timeouts) = through_black_hole(limit);
         assert!((limit - 8..=limit).contains(&longest), "limit {limit}: {longest}");
-        assert!(count(&t, Count::Timeouts) <= 4, "limit {limit}: {}", count(&t, Count::Timeouts));
+        assert!(timeouts <= 4, "limit {limit}: {timeouts}");
     }
+}
+
+/// Nor is that the end where the path takes less than nearly every other (RFC 4821 §7.7): MTUs of 1000, 576 and 296.
+#[test]
+fn n3_a_black_hole_for_short_segments_is_found_too() {
+    for limit in [960, 536, 256] {
+        let (longest, timeouts) = through_black_hole(limit);
+        assert!((limit - 8..=limit).contains(&longest), "limit {limit}: {longest}");
+        assert!(timeouts <= 8, "limit {limit}: {timeouts}");
+    }
+}
+
+/// On a path whose router says how long packets may be, until 20,000 bytes have arrived; the payload of the longest
+/// that passed, and how often the timer ran out.
+fn through_router(mtu: u32) -> (u32, u64) {
+    let mut t = Script::listening();
+    t.peer(syn().mss(MSS as u16).sack_permitted());
+    let isn = t.expect(syn_ack()).wire_seq;
+    t.wait(ms(20));
+    t.peer(ack(1));
+    t.accept();
+    t.write(20_000);
+    let (mut una, mut longest) = (1, 0);
+    while una <= 20_000 {
+        let out = t.wait_any(Duration::from_secs(3));
+        if let Some(got) = out.iter().find(|got| got.len + 40 > mtu) {
+            icmp_error(&mut t, 3, 4, mtu, isn, got.seq);
+        }
+        let passed = out.iter().filter(|got| got.len + 40 <= mtu);
+        longest = passed.clone().map(|got| got.len).fold(longest, u32::max);
+        una = passed.fold(una, |una, got| if got.seq <= una { una.max(got.range().end) } else { una });
+        t.peer(ack(una));
+    }
+    (longest, count(&t, Count::Timeouts))
+}
+
+/// RFC 1191 §3: a router may have a link with any MTU from 68 bytes on.
+#[test]
+fn n3_a_router_with_a_link_of_less_than_552_bytes_is_believed_once_that_is_lost() {
+    for mtu in [508, 296, 68] {
+        assert_eq!(through_router(mtu), (mtu - 40, 1), "MTU {mtu}");
+    }
+}
+
+#[test]
+fn n3_who_tells_of_such_a_link_where_nothing_is_lost_is_not_believed() {
+    let mut t = Script::listening();
+    t.peer(syn().mss(MSS as u16).sack_permitted());
+    let isn = t.expect(syn_ack()).wire_seq;
+    t.wait(ms(20));
+    t.peer(ack(1));
+    t.accept();
+    t.write(14_600);
+    t.drain();
+    (0..3).for_each(|_| icmp_error(&mut t, 3, 4, 68, isn, 1));
+    deliver_all(&mut t);
+    t.write(14_600);
+    assert!(t.drain().iter().all(|got| got.len == 512));
+    // Nor when something else is lost later.
+    assert!(t.wait_any(Duration::from_secs(2)).iter().all(|got| got.len == 512));
 }
