@@ -118,11 +118,18 @@ impl<F: Frame> Connection<F> {
     fn is_past_r2(&self, patience_ends_at: Option<Instant>, now: Instant, config: &Config) -> bool {
         let limit = match self.state {
             State::SynSent => Some(config.syn_retries_max),
-            State::SynReceived => Some(config.synack_retries_max),
+            // Who opened at the same time as the peer has the patience of who opens (MUST-23).
+            State::SynReceived if self.is_passive() => Some(config.synack_retries_max),
+            State::SynReceived => Some(config.syn_retries_max),
             _ if patience_ends_at.is_some() => None,
             _ => Some(config.retries_max),
         };
         limit.is_some_and(|limit| self.retries >= limit) || patience_ends_at.is_some_and(|at| now >= at)
+    }
+
+    /// Whether the peer opened the connection, which is not accepted yet, or was before its handshake was over.
+    fn is_passive(&self) -> bool {
+        self.listener.is_some() || self.is_early()
     }
 
     /// One byte of new data, or as much as a window too small for silly-window avoidance has room for

@@ -390,6 +390,23 @@ fn must_23_the_attempt_still_lives_after_three_minutes() {
     assert_eq!(t.poll_connect(), Poll::Pending);
 }
 
+/// Whoever opens has that patience, also with a peer that opened at the same time and then fell silent, be it late.
+#[test]
+fn must_23_so_does_one_at_which_both_opened() {
+    for asked_after in [0, 40] {
+        let mut t = Script::connecting();
+        t.wait(secs(asked_after));
+        t.drain();
+        t.peer(syn());
+        t.expect(syn_ack());
+        assert_eq!(t.state(), State::SynReceived);
+        t.wait(secs(185 - asked_after));
+        assert_eq!(t.poll_connect(), Poll::Pending, "asked after {asked_after} s");
+        t.wait(secs(200));
+        assert_eq!(t.poll_connect(), Poll::Ready(Err(Error::TimedOut)));
+    }
+}
+
 /// RFC 6298 §5.7
 #[test]
 fn c1_a_lost_handshake_segment_makes_the_first_data_timeout_three_seconds() {
