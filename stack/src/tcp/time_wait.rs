@@ -59,7 +59,8 @@ impl TimeWait {
 
     pub(super) fn arrives<F: Frame>(&self, segment: &Segment<'_, F>, now: Instant) -> Arrival {
         if segment.has(Flags::RST) {
-            // RFC 1337: a stray reset must not cut TIME_WAIT short. Only the exact one is the peer's.
+            // A stray reset does not cut TIME_WAIT short; one at RCV.NXT does, as in any other state (RFC 9293 §3.10.7.4, second)
+            // and as by default in Linux. RFC 1337 §3 would have every one ignored: an old duplicate may come to lie there.
             return if segment.seq == self.rcv_nxt { Arrival::Closed } else { Arrival::Ignored };
         }
         if segment.has(Flags::SYN) && !segment.has(Flags::ACK) {
