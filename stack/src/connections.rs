@@ -98,7 +98,8 @@ impl<F: Frame> Stack<F> {
         }
         let mss = mss(self.link.caps.mtu, local.ip()) as u32;
         let ends = (local, remote);
-        let id = self.tcp.connect(now, ends, is_good, mss, &mut self.random, &self.config)?;
+        let own = (&mut self.random, &mut self.counters);
+        let id = self.tcp.connect(now, ends, is_good, mss, own, &self.config)?;
         self.counters.count(Count::ActiveOpens);
         Ok(id)
     }

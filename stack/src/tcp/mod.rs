@@ -296,7 +296,8 @@ impl<F: Frame> Tcp<F> {
                 Ok(())
             }
             Arrival::Repeated(reply) => {
-                self.time_waits.renew(index, turn.now.after_micros(turn.config.time_wait_us.into()));
+                let at = turn.now.after_micros(turn.config.time_wait_us.into());
+                self.time_waits.renew(index, turn.now, at);
                 self.reply(reply);
                 Ok(())
             }
@@ -380,7 +381,7 @@ impl<F: Frame> Tcp<F> {
         let Some(connection) = self.connections.get_mut(index) else { return };
         connection.listed.flows = false;
         connection.forget_deadlines();
-        let entry = TimeWait::of(connection);
+        let entry = TimeWait::of(connection, now);
         let owes_ack = connection.ack_debt != AckDebt::None;
         self.flows.remove(&entry.tuple, Flow::Connection(index));
         if owes_ack {

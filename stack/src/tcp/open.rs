@@ -9,10 +9,11 @@ use super::connection::{Connection, Opening};
 use super::flow::{Flow, Tuple};
 use super::segment::{Reply, Segment};
 use super::state::State;
+use super::time_wait::TimeWait;
 use super::{Tcp, Turn, isn};
 use crate::bind::{ephemeral_ports, ephemeral_ports_from};
 use crate::config::Config;
-use crate::counters::{Count, Drop};
+use crate::counters::{Count, Counters, Drop};
 use crate::egress::mss;
 use crate::error::Error;
 use crate::ip::address;
@@ -156,18 +157,31 @@ impl<F: Frame> Tcp<F> {
         (local, remote): (SocketAddr, SocketAddr),
         is_good: &dyn Fn(SocketAddr) -> bool,
         mss_max: u32,
-        random: &mut Random,
+        (random, counters): (&mut Random, &mut Counters),
         config: &Config,
     ) -> Result<TcpId, Error> {
         check_remote(remote)?;
         let tuple = match local.port() {
-            0 => self.choose_port(local.ip(), remote, is_good, random, config)?,
+            0 => self.choose_port(now, (local.ip(), remote), is_good, random, config)?,
             _ => Tuple::new(local, remote),
         };
-        if self.find(&tuple).is_some() {
+        let predecessor = self.succession(&tuple, now, config);
+        if predecessor.is_none() && self.find(&tuple).is_some() {
             return Err(Error::AddrInUse);
         }
-        let mut connection = Connection::new(opening(tuple, State::SynSent, mss_max, random, now), config);
+        if self.connections.is_full() {
+            // Before a predecessor goes in vain.
+            return Err(Error::TooManySockets);
+        }
+        let mut opening = opening(tuple, State::SynSent, mss_max, random, now);
+        if let Some((index, predecessor)) = predecessor {
+            // RFC 1122 §4.2.2.13, as where the peer opens.
+            counters.count(Count::TwRecycled);
+            opening.iss = opening.iss.max(predecessor.snd_nxt + ISS_STEP);
+            opening.ts_offset = predecessor.ts_offset();
+            self.remove_time_wait(index);
+        }
+        let mut connection = Connection::new(opening, config);
         connection.owned = true;
         let index = self.insert(connection).ok_or(Error::TooManySockets)?;
         self.settle(index, now, config);
@@ -182,22 +196,42 @@ impl<F: Frame> Tcp<F> {
         Some(index)
     }
 
-    /// A port from which nobody is connected to this peer yet.
+    /// A connection of ours to the same peer that is over, and that a new one may take the place of: it has timestamps.
+    fn succession(&self, tuple: &Tuple, now: Instant, config: &Config) -> Option<(u32, TimeWait)> {
+        let Some(Flow::TimeWait(index)) = self.find(tuple).filter(|_| config.timestamps) else { return None };
+        let entry = self.time_waits.get(index).filter(|entry| entry.may_be_succeeded(now))?;
+        Some((index, *entry))
+    }
+
+    /// A port from which nobody is connected to this peer yet. If there is none far and wide, one from which somebody was.
     fn choose_port(
         &mut self,
-        local: IpAddr,
-        remote: SocketAddr,
+        now: Instant,
+        (local, remote): (IpAddr, SocketAddr),
         is_good: &dyn Fn(SocketAddr) -> bool,
         random: &mut Random,
         config: &Config,
     ) -> Result<Tuple, Error> {
         let start = self.ports.start(local, remote, random);
-        let (skipped, tuple) = (0..)
-            .zip(ephemeral_ports_from(start.at, config))
-            .filter(|(_, port)| is_good(SocketAddr::new(local, *port)))
-            .map(|(skipped, port)| (skipped, Tuple::new(SocketAddr::new(local, port), remote)))
-            .find(|(_, tuple)| self.find(tuple).is_none() && !self.listeners.has_port(tuple.local_port()))
-            .ok_or(Error::PortsExhausted)?;
+        let mut place = None;
+        for (skipped, port) in (0..).zip(ephemeral_ports_from(start.at, config)) {
+            if place.is_some() && skipped >= FREE_PORT_LOOKS {
+                break;
+            }
+            let addr = SocketAddr::new(local, port);
+            if !is_good(addr) || self.listeners.has_port(port) {
+                continue;
+            }
+            let tuple = Tuple::new(addr, remote);
+            if self.find(&tuple).is_none() {
+                place = Some((skipped, tuple));
+                break;
+            }
+            if place.is_none() && self.succession(&tuple, now, config).is_some() {
+                place = Some((skipped, tuple));
+            }
+        }
+        let (skipped, tuple) = place.ok_or(Error::PortsExhausted)?;
         self.ports.take(start, skipped, random);
         Ok(tuple)
     }
@@ -209,6 +243,10 @@ impl<F: Frame> Tcp<F> {
             .ok_or(Error::PortsExhausted)
     }
 }
+
+/// After so many ports in use, one of a connection that is over will do: who opens and closes more of them in a minute than
+/// there are ports would look at all of them every time, to find none that is free.
+const FREE_PORT_LOOKS: u32 = 128;
 
 /// How far a connection's sequence numbers start from its predecessor's: farther than an unscaled window.
 const ISS_STEP: u32 = 1 << 17;

@@ -24,6 +24,8 @@ pub(super) struct TimeWait {
     has_timestamps: bool,
     /// What its last acknowledgement said: a window never shrinks (SHLD-14), not even one that is of no use.
     window: u16,
+    /// When it was last heard of, in tenths of a second.
+    heard_ds: u16,
     /// Which of this slot's deadlines counts: a repeated FIN starts the time again.
     renewals: u16,
 }
@@ -44,7 +46,7 @@ pub(super) enum Arrival {
 }
 
 impl TimeWait {
-    pub(super) fn of<F: Frame>(connection: &Connection<F>) -> TimeWait {
+    pub(super) fn of<F: Frame>(connection: &Connection<F>, now: Instant) -> TimeWait {
         TimeWait {
             tuple: connection.tuple,
             snd_nxt: connection.snd_nxt,
@@ -53,6 +55,7 @@ impl TimeWait {
             ts_offset: connection.ts_offset,
             has_timestamps: connection.timestamps_ok,
             window: connection.window_field(),
+            heard_ds: deciseconds(now),
             renewals: 0,
         }
     }
@@ -92,6 +95,17 @@ impl TimeWait {
         }
     }
 
+    /// Whether a connection that we open may take its place, as with Linux's `tcp_tw_reuse`: by its timestamps the peer tells
+    /// whatever is left of this one on the way from what is new (RFC 6191 §2), if they are newer for certain.
+    pub(super) fn may_be_succeeded(&self, now: Instant) -> bool {
+        self.has_timestamps && deciseconds(now).wrapping_sub(self.heard_ds) > SUCCESSION_AGE_DS
+    }
+
+    /// The clock of a connection that takes its place goes on from where this one's is.
+    pub(super) fn ts_offset(&self) -> u32 {
+        self.ts_offset
+    }
+
     /// The acknowledgement of everything.
     pub(super) fn answer(&self, now: Instant) -> Reply {
         let val = (now.as_millis() as u32).wrapping_add(self.ts_offset);
@@ -108,6 +122,14 @@ impl TimeWait {
             },
         }
     }
+}
+
+/// A second, as in Linux, and more by what the unit leaves open.
+const SUCCESSION_AGE_DS: u16 = 10;
+
+/// Tenths of a second. They come around after two hours: by then an entry is gone, or waits a second longer.
+fn deciseconds(now: Instant) -> u16 {
+    (now.as_millis() / 100) as u16
 }
 
 /// So many deadlines are not worth a look at whether they count.
@@ -165,14 +187,15 @@ impl TimeWaits {
         self.entries.remove(index)
     }
 
-    /// Starts the time of an entry again, a few times.
-    pub(super) fn renew(&mut self, index: u32, at: Instant) {
+    /// Starts the time of an entry again, a few times: until `at`.
+    pub(super) fn renew(&mut self, index: u32, now: Instant, at: Instant) {
         const RENEWALS_MAX: u16 = 8;
         let generation = self.entries.generation(index);
         if let Some(entry) = self.entries.get_mut(index)
             && entry.renewals < RENEWALS_MAX
         {
             entry.renewals += 1;
+            entry.heard_ds = deciseconds(now);
             let renewals = entry.renewals;
             self.enqueue(Deadline { at, index, generation, renewals });
         }
@@ -221,7 +244,7 @@ mod tests {
         let tuple = Tuple::new(([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], port).into());
         let (state, iss, now) = (State::TimeWait, Seq(0), Instant::ZERO);
         let opening = Opening { tuple, state, iss, ts_offset: 0, mss: 1460, now };
-        TimeWait::of(&Connection::<HeapFrame>::new(opening, &Config::default()))
+        TimeWait::of(&Connection::<HeapFrame>::new(opening, &Config::default()), now)
     }
 
     /// Of a connection that is opened and closed anew 100,000 times, each time with as many FINs as count, hardly more is
@@ -234,7 +257,7 @@ mod tests {
         for n in 0..100_000 {
             let (index, evicted) = all.insert(entry(4000), at(60_000 + n));
             assert!(evicted.is_none());
-            (0..20).for_each(|_| all.renew(index.unwrap(), at(60_000 + n)));
+            (0..20).for_each(|_| all.renew(index.unwrap(), at(n), at(60_000 + n)));
             assert!(all.queue.len() <= 202, "{} deadlines of {} entries", all.queue.len(), all.len());
             assert!(n == 99_999 || all.remove(index.unwrap()).is_some());
         }

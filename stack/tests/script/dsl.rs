@@ -315,7 +315,11 @@ impl Script {
 
     /// Nothing happened yet, and nobody listens.
     pub(crate) fn idle() -> Script {
-        Script::on(Host::new(), SocketAddr::new(STACK_V4, 0), SocketAddr::new(PEER_V4, 4000))
+        Script::idle_on(Host::new())
+    }
+
+    pub(crate) fn idle_on(host: Host) -> Script {
+        Script::on(host, SocketAddr::new(STACK_V4, 0), SocketAddr::new(PEER_V4, 4000))
     }
 
     /// The stack opens, with so much of its stream.

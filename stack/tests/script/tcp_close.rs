@@ -1,14 +1,15 @@
 //! Closing: half close, all ways into TIME-WAIT, resets, limits of patience (RFC 9293 §3.6, §3.10.4, §3.10.5).
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
 
-use hayase_stack::{Count, Drop, Error, Keepalive, State};
+use hayase_stack::{Config, Count, Drop, Error, Keepalive, State};
 
 use crate::codec::{ACK, FIN, RST};
-use crate::dsl::{Script, ack, data, fin, modern_syn, rst, syn, syn_ack};
-use crate::host::ms;
+use crate::dsl::{Got, Script, ack, data, fin, modern_syn, rst, syn, syn_ack};
+use crate::host::{Host, STACK_V4, ms};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -313,6 +314,82 @@ fn n7_time_wait_is_never_in_the_way_of_a_newer_connection() {
     }
     assert_eq!(t.host.stack.counters().get(Count::TwRecycled), 1999);
     t.host.assert_frames_home();
+}
+
+/// A host with so few ports that they are used up at once.
+fn few_ports() -> Script {
+    let mut config = Config::default();
+    config.ephemeral_ports = 40_000..=40_007;
+    Script::idle_on(Host::with(config, 1500))
+}
+
+/// Opens a connection to the same peer, whose SYN-ACK this is, and closes it first. Returns what its SYN was, and its end.
+fn come_and_go(
+    t: &mut Script,
+    local: Option<SocketAddr>,
+    syn_ack: crate::dsl::Segment,
+) -> Result<(Got, u32), Error> {
+    let id = t.host.stack.tcp_connect(t.host.now, t.peer_addr, local)?;
+    t.reborn(4000, t.peer_isn);
+    t.opened(id);
+    let first = t.expect(syn());
+    t.peer(syn_ack);
+    t.expect(ack(1));
+    t.close();
+    t.expect(fin(1));
+    t.peer(ack(2));
+    t.peer(fin(1));
+    let last = t.expect(ack(2).seq(2)).wire_seq;
+    Ok((first, last))
+}
+
+/// RFC 6191, as Linux's `tcp_tw_reuse`.
+#[test]
+fn n7_our_own_time_wait_makes_room_for_a_newer_connection_to_the_same_peer() {
+    let mut t = few_ports();
+    let answer = || syn_ack().mss(1460).timed();
+    let mut ends = HashMap::new();
+    for _ in 0..8 {
+        let (_, end) = come_and_go(&mut t, None, answer()).unwrap();
+        ends.insert(t.stack_addr, end);
+    }
+    assert_eq!(
+        come_and_go(&mut t, None, answer()).unwrap_err(),
+        Error::PortsExhausted,
+        "it may still be on its way"
+    );
+    t.wait(ms(1100));
+    for _ in 0..8 {
+        let (first, end) = come_and_go(&mut t, None, answer()).unwrap();
+        let old = ends.insert(t.stack_addr, end).unwrap();
+        assert!((1..1 << 30).contains(&first.wire_seq.wrapping_sub(old)), "{old} then {first:?}");
+    }
+    assert_eq!(t.host.stack.counters().get(Count::TwRecycled), 8);
+    assert_eq!((ends.len(), t.host.stack.tcp_count()), (8, 8), "each made room for one");
+    assert_eq!(come_and_go(&mut t, None, answer()).unwrap_err(), Error::PortsExhausted);
+    t.host.assert_frames_home();
+}
+
+#[test]
+fn n7_also_where_the_port_is_chosen() {
+    let mut t = few_ports();
+    let (local, answer) = (Some((STACK_V4, 40_000).into()), || syn_ack().mss(1460).timed());
+    let (old, _) = come_and_go(&mut t, local, answer()).unwrap();
+    assert_eq!(come_and_go(&mut t, local, answer()).unwrap_err(), Error::AddrInUse);
+    t.wait(ms(1100));
+    let (new, _) = come_and_go(&mut t, local, answer()).unwrap();
+    let clock = |got: &Got| got.options.timestamps.unwrap().0;
+    assert_eq!(clock(&new).wrapping_sub(clock(&old)), 1100);
+}
+
+/// Nothing tells the peer what is old then.
+#[test]
+fn n7_without_timestamps_it_does_not() {
+    let mut t = few_ports();
+    let local = Some((STACK_V4, 40_000).into());
+    come_and_go(&mut t, local, syn_ack().mss(1460)).unwrap();
+    t.wait(secs(50));
+    assert_eq!(come_and_go(&mut t, local, syn_ack()).unwrap_err(), Error::AddrInUse);
 }
 
 #[test]
