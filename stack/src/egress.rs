@@ -130,10 +130,19 @@ pub(crate) struct Envelope {
 pub(crate) enum Unsent {
     /// The device does not take it now. It would if it took so many frames.
     Full(usize),
-    /// The device has no buffers for it now, or it is not known how many frames it can take.
+    /// The device has no buffers for it now.
     NoBuffers,
     /// Longer than an IP packet can be.
     TooLong,
+}
+
+/// How much room a datagram in fragments needs: of a part of it nobody has anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// For all of it: the sender can wait.
+    All,
+    /// For all of it, or for as much as there ever was: the device may have no room for it when it is idle.
+    AsEver,
 }
 
 impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
@@ -302,11 +311,13 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         head: &'b [u8],
         body: impl Iterator<Item = &'b [u8]>,
         body_len: usize,
-        meta: TxMeta,
+        (meta, fit): (TxMeta, Fit),
     ) -> Result<(), Unsent> {
-        if self.device.room() == 0 {
+        let room = self.device.room();
+        if room == 0 {
             return Err(Unsent::Full(1));
         }
+        self.link.room_max = self.link.room_max.max(room);
         let hop = self.next_hop(|| envelope.dst, &mut None);
         let mut source = Gather::new(head, body);
         let len = head.len() + body_len;
@@ -323,7 +334,7 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
             self.transmit(hop, frame, meta);
             return Ok(());
         }
-        self.fragments(envelope, &mut source, (len, mtu), hop)
+        self.fragments(envelope, &mut source, (len, mtu), (hop, fit))
     }
 
     /// Sends the `len` bytes of `source` in packets of at most `mtu`.
@@ -332,14 +343,14 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         envelope: Envelope,
         source: &mut Gather<'b, impl Iterator<Item = &'b [u8]>>,
         (len, mtu): (usize, usize),
-        hop: Hop,
+        (hop, fit): (Hop, Fit),
     ) -> Result<(), Unsent> {
         let Envelope { src, protocol, .. } = envelope;
         let is_v4 = src.is_ipv4();
         let extra = if is_v4 { 0 } else { ipv6::FRAGMENT_LEN };
         let pieces = fragment::pieces(len, network_len(src) + extra, mtu).ok_or(Unsent::TooLong)?;
         if let Way::Direct = hop.way {
-            self.make_sure_of_room(pieces.len())?;
+            self.make_sure_of_room(pieces.len(), fit)?;
         }
         let ident = self.take_ident(&envelope);
         let outer = if is_v4 { protocol } else { Protocol::FRAGMENT };
@@ -374,19 +385,13 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         Ok(())
     }
 
-    /// That the device takes so many frames now, or would take no more if it were idle: of a part of a datagram nobody has
-    /// anything, so it waits until all of it can go.
-    fn make_sure_of_room(&mut self, count: usize) -> Result<(), Unsent> {
-        let room = self.device.room();
-        let is_known = self.link.room_max > 0;
-        self.link.room_max = self.link.room_max.max(room);
-        match count.min(self.link.room_max) {
-            _ if room >= count => Ok(()),
-            // It may be far from idle: that shows in a while.
-            _ if !is_known => Err(Unsent::NoBuffers),
-            wanted if room < wanted => Err(Unsent::Full(wanted)),
-            _ => Ok(()),
-        }
+    /// That the device takes so many frames now.
+    fn make_sure_of_room(&self, count: usize, fit: Fit) -> Result<(), Unsent> {
+        let wanted = match fit {
+            Fit::All => count,
+            Fit::AsEver => count.min(self.link.room_max),
+        };
+        if self.device.room() >= wanted { Ok(()) } else { Err(Unsent::Full(count)) }
     }
 
     /// A frame of `len` bytes that `write` writes in turn, in several fragments where buffers are smaller. `None` if none

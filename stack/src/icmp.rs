@@ -10,7 +10,7 @@ use hayase_time::Instant;
 use crate::chain;
 use crate::counters::{Count, Drop};
 use crate::echo::EchoReply;
-use crate::egress::Envelope;
+use crate::egress::{Envelope, Fit};
 use crate::error::Error;
 use crate::hearsay::{Hearsay, Rumour};
 use crate::ingress::{Packet, from};
@@ -136,7 +136,13 @@ impl<F: Frame> Stack<F> {
             tos: 0,
         };
         let mut egress = self.egress(now, device);
-        let sent = egress.datagram(envelope, &head, from(frame, body_at), body_len, TxMeta::default());
+        let sent = egress.datagram(
+            envelope,
+            &head,
+            from(frame, body_at),
+            body_len,
+            (TxMeta::default(), Fit::AsEver),
+        );
         sent.map_err(|_| Drop::FullRing)?;
         egress.counters.count(Count::IcmpOut);
         Ok(())
@@ -295,7 +301,7 @@ impl<F: Frame> Stack<F> {
         let envelope = Envelope { src: dst, dst: src, protocol, ttl: self.config.ttl, tos: 0 };
         let mut egress = self.egress(now, device);
         let body = core::iter::once(&quote[..]);
-        match egress.datagram(envelope, &head, body, quote.len(), TxMeta::default()) {
+        match egress.datagram(envelope, &head, body, quote.len(), (TxMeta::default(), Fit::AsEver)) {
             Ok(()) => egress.counters.count(Count::IcmpOut),
             Err(_) => egress.counters.drop(Drop::FullRing),
         }

@@ -39,6 +39,7 @@ mod hearsay;
 mod icmp;
 mod ingress;
 pub mod ip;
+mod line;
 mod link;
 mod membership;
 mod random;

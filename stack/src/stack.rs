@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::counters::{Count, Counters, Drop};
 use crate::duties::Duty;
 use crate::echo::{EchoReply, Echoes};
-use crate::egress::{Egress, Envelope, Unsent};
+use crate::egress::{Egress, Envelope, Fit, Unsent};
 use crate::error::Error;
 use crate::hearsay::Heard;
 use crate::icmp;
@@ -253,7 +253,9 @@ impl<F: Frame> Stack<F> {
     #[cold]
     fn unblock<D: Device<Frame = F>>(&mut self, now: Instant, device: &D) -> Instant {
         let (is_due, retry_at) = (self.retry_at <= now, now.after_micros(RETRY_US));
-        self.udp.unblock(device.room(), is_due);
+        let room = device.room();
+        self.link.room_max = self.link.room_max.max(room);
+        self.udp.unblock(room, is_due, now);
         if is_due { retry_at } else { retry_at.min(self.retry_at) }
     }
 
@@ -465,7 +467,7 @@ impl<F: Frame> Stack<F> {
         let envelope = Envelope { src, dst: to, protocol, ttl: self.config.ttl, tos: 0 };
         let mut egress = Egress::new(now, device, &mut self.link, &mut self.counters);
         let body = core::iter::once(payload);
-        match egress.datagram(envelope, &head, body, payload.len(), TxMeta::default()) {
+        match egress.datagram(envelope, &head, body, payload.len(), (TxMeta::default(), Fit::AsEver)) {
             Ok(()) => {
                 egress.counters.count(Count::IcmpOut);
                 Ok(())

@@ -8,14 +8,16 @@ use core::task::Poll;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hayase_device::{Device, Frame, Offloads, TxChecksum, TxMeta};
+use hayase_time::Instant;
 
 use crate::bind;
 use crate::bound::{Bound, key};
 use crate::chain;
 use crate::config::Config;
 use crate::counters::{Count, Drop};
-use crate::egress::{Egress, Envelope, Unsent, network_len};
+use crate::egress::{Egress, Envelope, Fit, Unsent, network_len};
 use crate::error::Error;
+use crate::line::{Line, Place, Wish};
 use crate::random::Random;
 use crate::slab::Slab;
 use crate::socket::{Ready, Socket, UdpId};
@@ -40,8 +42,8 @@ struct UdpSocket<F> {
     queue: VecDeque<Datagram<F>>,
     memory_len: usize,
     error: Option<Error>,
-    /// A sender waits for the device: the socket's place in the list of those.
-    blocked_at: Option<usize>,
+    /// Its place among those that wait for the device.
+    place: Place,
     /// The turn in which it last sent, and how many datagrams then.
     sent_in: u32,
     sent_count: u32,
@@ -60,9 +62,6 @@ const PAYLOAD_MAX_V6: usize = 65_527;
 /// run, and no timer expire.
 const SENT_COUNT_MAX: u32 = 1024;
 
-/// No number of frames that the device takes is enough: what comes home brings buffers, and tells nobody.
-const NO_BUFFERS: usize = usize::MAX;
-
 /// All UDP sockets, found by their addresses.
 #[derive(Debug)]
 pub(crate) struct Udp<F> {
@@ -72,9 +71,7 @@ pub(crate) struct Udp<F> {
     connected: HashMap<(SocketAddr, SocketAddr), u32, FixedState>,
     ready: Vec<u32>,
     /// Sockets whose sender waits for the device.
-    blocked: Vec<u32>,
-    /// How many frames the device has to take before one of them gets on. [`NO_BUFFERS`]: it lacks something else.
-    wanted: usize,
+    line: Line,
     /// The number of the turn.
     turn: u32,
     /// What all datagrams that wait take.
@@ -88,8 +85,7 @@ impl<F: Frame> Udp<F> {
             bound: Bound::new(random),
             connected: HashMap::with_hasher(FixedState::with_seed(random.table_keys()[1])),
             ready: Vec::new(),
-            blocked: Vec::new(),
-            wanted: NO_BUFFERS,
+            line: Line::new(),
             turn: 0,
             memory_len: 0,
         }
@@ -122,7 +118,7 @@ impl<F: Frame> Udp<F> {
             queue: VecDeque::new(),
             memory_len: 0,
             error: None,
-            blocked_at: None,
+            place: Place::Nowhere,
             sent_in: 0,
             sent_count: 0,
             events: Ready::EMPTY,
@@ -212,12 +208,8 @@ impl<F: Frame> Udp<F> {
         self.forget(socket.ends(), id.index);
         let removed = self.sockets.remove(id.index);
         self.memory_len -= removed.as_ref().map_or(0, |socket| socket.memory_len);
-        if let Some(at) = removed.and_then(|socket| socket.blocked_at) {
-            self.blocked.swap_remove(at);
-            let moved = self.blocked.get(at).and_then(|index| self.sockets.get_mut(*index));
-            if let Some(moved) = moved {
-                moved.blocked_at = Some(at);
-            }
+        if let Some(socket) = removed {
+            self.line.leave(socket.place);
         }
     }
 
@@ -227,7 +219,7 @@ impl<F: Frame> Udp<F> {
         if !socket.queue.is_empty() {
             ready |= Ready::READABLE;
         }
-        if socket.blocked_at.is_none() {
+        if !socket.place.is_in_line() {
             ready |= Ready::WRITABLE;
         }
         if socket.error.is_some() {
@@ -244,7 +236,7 @@ impl<F: Frame> Udp<F> {
         to: Option<SocketAddr>,
         egress: &mut Egress<'_, F, D>,
     ) -> Poll<Result<usize, Error>> {
-        let Udp { sockets, blocked, wanted, turn, .. } = self;
+        let Udp { sockets, line, turn, .. } = self;
         let Some(socket) = sockets.get_generation_mut(id.index, id.generation) else {
             return Poll::Ready(Err(Error::StaleHandle));
         };
@@ -254,25 +246,23 @@ impl<F: Frame> Udp<F> {
         if socket.sent_in != *turn {
             (socket.sent_in, socket.sent_count) = (*turn, 0);
         }
-        let sent = if socket.sent_count < SENT_COUNT_MAX {
-            socket.transmit(bytes, to, egress)
-        } else {
-            Err(Refusal::Full(1))
-        };
+        // It may take a frame more or less: who was called and finds too little keeps its place.
+        let frames = 1 + bytes.len() / egress.link.caps.mtu;
+        let may_try = socket.sent_count < SENT_COUNT_MAX
+            && line.may_try(socket.place, frames, *turn, || egress.device.room());
+        let tried = may_try.then(|| socket.transmit(bytes, to, egress));
+        let sent = tried.unwrap_or(Err(Refusal::Full(Wish::Room(1))));
+        if let Err(Refusal::Full(wish)) = sent {
+            socket.place = line.join(id.index, socket.place, wish);
+            return Poll::Pending;
+        }
+        socket.place = line.got_on(id.index, socket.place);
         match sent {
-            Ok(()) => {
+            Err(Refusal::Error(error)) => Poll::Ready(Err(error)),
+            _ => {
                 socket.sent_count += 1;
                 Poll::Ready(Ok(bytes.len()))
             }
-            Err(Refusal::Full(frames)) => {
-                *wanted = frames.min(*wanted);
-                if socket.blocked_at.is_none() {
-                    socket.blocked_at = Some(blocked.len());
-                    blocked.push(id.index);
-                }
-                Poll::Pending
-            }
-            Err(Refusal::Error(error)) => Poll::Ready(Err(error)),
         }
     }
 
@@ -348,10 +338,7 @@ impl<F: Frame> Udp<F> {
 
     fn raise(&mut self, index: u32, events: Ready) {
         if let Some(socket) = self.sockets.get_mut(index) {
-            if socket.events.is_empty() {
-                self.ready.push(index);
-            }
-            socket.events |= events;
+            socket.raise(index, events, &mut self.ready);
         }
     }
 
@@ -361,27 +348,20 @@ impl<F: Frame> Udp<F> {
         self.turn = self.turn.wrapping_add(1);
     }
 
-    /// Lets those try again who wait for the device, if it takes `room` frames and that is enough. `is_due`: it is time to look
-    /// whether there are buffers again.
-    pub(crate) fn unblock(&mut self, room: usize, is_due: bool) {
-        let is_enough = if self.wanted == NO_BUFFERS { is_due && room > 0 } else { room >= self.wanted };
-        if !is_enough {
-            return;
-        }
-        self.wanted = NO_BUFFERS;
-        let mut blocked = core::mem::take(&mut self.blocked);
-        for index in blocked.drain(..) {
-            if let Some(socket) = self.sockets.get_mut(index) {
-                socket.blocked_at = None;
-            }
-            self.raise(index, Ready::WRITABLE);
-        }
-        self.blocked = blocked;
+    /// Lets those try again who wait for the device and whose turn it is. `is_due`: it is time to look whether there are buffers
+    /// again.
+    pub(crate) fn unblock(&mut self, room: usize, is_due: bool, now: Instant) {
+        let Udp { sockets, line, ready, turn, .. } = self;
+        line.call(room, is_due, (now, *turn), |index, place| {
+            let Some(socket) = sockets.get_mut(index) else { return };
+            socket.place = place;
+            socket.raise(index, Ready::WRITABLE, ready);
+        });
     }
 
     /// Whether somebody waits for the device.
     pub(crate) fn is_blocked(&self) -> bool {
-        !self.blocked.is_empty()
+        !self.line.is_empty()
     }
 
     #[inline]
@@ -420,8 +400,8 @@ fn check_version(local: SocketAddr, remote: SocketAddr) -> Result<(), Error> {
 }
 
 enum Refusal {
-    /// Until the device takes so many frames.
-    Full(usize),
+    /// Until the device has this.
+    Full(Wish),
     Error(Error),
 }
 
@@ -429,6 +409,13 @@ impl<F: Frame> UdpSocket<F> {
     /// Our end, and the peer's.
     fn ends(&self) -> (SocketAddr, Option<SocketAddr>) {
         (self.local, self.remote)
+    }
+
+    fn raise(&mut self, index: u32, events: Ready, ready: &mut Vec<u32>) {
+        if self.events.is_empty() {
+            ready.push(index);
+        }
+        self.events |= events;
     }
 
     fn transmit<D: Device<Frame = F>>(
@@ -450,13 +437,14 @@ impl<F: Frame> UdpSocket<F> {
         }
         let (head, meta) = self.head(src, to, bytes, egress);
         let envelope = Envelope { src, dst: to.ip(), protocol: Protocol::UDP, ttl: self.ttl, tos: self.tos };
-        match egress.datagram(envelope, &head, core::iter::once(bytes), bytes.len(), meta) {
+        let fit = if self.place.has_waited_in_vain() { Fit::AsEver } else { Fit::All };
+        match egress.datagram(envelope, &head, core::iter::once(bytes), bytes.len(), (meta, fit)) {
             Ok(()) => {
                 egress.counters.count(Count::UdpOut);
                 Ok(())
             }
-            Err(Unsent::Full(frames)) => Err(Refusal::Full(frames)),
-            Err(Unsent::NoBuffers) => Err(Refusal::Full(NO_BUFFERS)),
+            Err(Unsent::Full(frames)) => Err(Refusal::Full(Wish::Room(frames))),
+            Err(Unsent::NoBuffers) => Err(Refusal::Full(Wish::Buffers)),
             Err(Unsent::TooLong) => Err(Refusal::Error(Error::MessageTooLong)),
         }
     }

@@ -125,13 +125,18 @@ impl Host {
         }
     }
 
-    /// Lets time pass while the device takes nothing: its ring is full of frames that nobody looks at.
-    pub(crate) fn wait_full(&mut self, time: Duration) {
-        while self.device.room() > 0 {
+    /// Fills the device's ring with frames that nobody looks at, until it takes so many more.
+    pub(crate) fn fill_to(&mut self, room: usize) {
+        while self.device.room() > room {
             let mut frame = self.device.alloc(64).expect("the pool has a buffer");
             frame.extend(64).expect("the buffer has room").fill(0);
             self.device.transmit(frame, TxMeta::default());
         }
+    }
+
+    /// Lets time pass while the device takes nothing: its ring is full of frames that nobody looks at.
+    pub(crate) fn wait_full(&mut self, time: Duration) {
+        self.fill_to(0);
         for _ in 0..time.as_millis() {
             self.stack.expire(self.now, &mut self.device);
             self.stack.transmit(self.now, &mut self.device);
@@ -141,6 +146,11 @@ impl Host {
         while self.wire.receive(&mut burst) > 0 {
             burst.drain().for_each(drop);
         }
+    }
+
+    /// Takes so many frames from the wire, which nobody looks at: the device has room for as many more.
+    pub(crate) fn pass_unseen(&mut self, count: usize) {
+        self.wire.receive(&mut Burst::new(count));
     }
 
     /// Lets time pass, from deadline to deadline.

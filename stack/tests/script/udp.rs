@@ -167,3 +167,124 @@ fn k4_a_datagram_goes_whole_or_waits() {
     host.udp_send(id, &[7; LEN / 2], (PEER_V4, 9));
     assert_eq!(host.drain().len(), PIECES.div_ceil(2));
 }
+
+/// A socket with long datagrams and one with short ones, on a device whose queue is full of frames of others.
+struct Rivals {
+    host: Host,
+    long: UdpId,
+    short: UdpId,
+    /// Whether it sends without being called, as who answers what comes in does.
+    short_barges: bool,
+    /// Datagrams that went.
+    sent: (usize, usize),
+}
+
+/// A datagram of 41 frames.
+static LONG: [u8; 60_000] = [7; 60_000];
+
+impl Rivals {
+    fn new(short_barges: bool) -> Rivals {
+        let mut host = Host::new();
+        let (long, short) = (bind(&mut host, "0.0.0.0"), bind(&mut host, "10.0.0.1"));
+        // Its neighbour is known from here on, and how much the device takes.
+        host.udp_send(long, &LONG, (PEER_V4, 9));
+        let mut rivals = Rivals { host, long, short, short_barges, sent: (0, 0) };
+        while rivals.send_short() {}
+        assert!(!rivals.send(rivals.long, &LONG), "the device is full");
+        rivals
+    }
+
+    fn send(&mut self, id: UdpId, bytes: &[u8]) -> bool {
+        let host = &mut self.host;
+        let sent = host.stack.udp_send(host.now, id, bytes, Some((PEER_V4, 9).into()), &mut host.device);
+        assert!(sent.is_pending() || sent == Poll::Ready(Ok(bytes.len())), "{sent:?}");
+        sent.is_ready()
+    }
+
+    fn send_short(&mut self) -> bool {
+        self.send(self.short, b"x")
+    }
+
+    /// A turn after a tenth of a millisecond: so many frames have left, and who was called sends what he can, the short ones
+    /// first.
+    fn turn(&mut self, freed: usize) {
+        let host = &mut self.host;
+        host.now += Duration::from_micros(100);
+        host.pass_unseen(freed);
+        host.stack.transmit(host.now, &mut host.device);
+        let mut called = Vec::new();
+        host.stack.drain_ready(|socket, _| called.push(socket));
+        if self.short_barges || called.contains(&Socket::Udp(self.short)) {
+            while self.send_short() {
+                self.sent.1 += 1;
+            }
+        }
+        if called.contains(&Socket::Udp(self.long)) {
+            while self.send(self.long, &LONG) {
+                self.sent.0 += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn k4_a_long_datagram_has_its_turn_beside_short_ones() {
+    for short_barges in [false, true] {
+        let mut rivals = Rivals::new(short_barges);
+        (0..1000).for_each(|_| rivals.turn(4));
+        let (long, short) = rivals.sent;
+        // Of 4000 frames the one had 41 times as many as its datagrams.
+        assert!((20..=97).contains(&long) && short >= 20, "{long} long and {short} short ones");
+        assert!(long * 41 + short >= 3900, "and none was wasted: {long} and {short}");
+    }
+}
+
+/// Something else fills the device in each turn, so that there never is room for it.
+#[test]
+fn k4_a_datagram_that_finds_no_room_delays_others_for_a_while_only() {
+    let mut rivals = Rivals::new(false);
+    let mut gaps = vec![0];
+    for _ in 0..2000 {
+        let before = rivals.sent.1;
+        rivals.turn(4);
+        rivals.host.fill_to(4);
+        match rivals.sent.1 - before {
+            0 => *gaps.last_mut().unwrap() += 1,
+            _ => gaps.push(0),
+        }
+    }
+    assert_eq!(rivals.sent.0, 0);
+    let longest = gaps.iter().max().unwrap();
+    assert!(*longest <= 110, "{longest} tenths of a millisecond in which nobody sent");
+    assert!(gaps.len() > 1500, "{} turns of 2000 in which somebody did", gaps.len());
+    // What it wants is not forgotten.
+    (0..50).for_each(|_| rivals.turn(41));
+    assert!(rivals.sent.0 > 0);
+}
+
+/// A device that never had room for all of it: part of it goes, and nobody waits for ever.
+#[test]
+fn k4_a_datagram_for_which_the_device_is_too_small_is_tried_after_a_while() {
+    const ROOM: usize = 16;
+    let mut host = Host::new();
+    let id = bind(&mut host, "0.0.0.0");
+    let to = Some((PEER_V4, 9).into());
+    let send = |host: &mut Host| host.stack.udp_send(host.now, id, &LONG, to, &mut host.device);
+    host.fill_to(ROOM);
+    assert!(send(&mut host).is_ready(), "it waits for its neighbour");
+    host.pass_unseen(usize::from(u16::MAX));
+    host.turn();
+    host.fill_to(ROOM);
+    assert_eq!(send(&mut host), Poll::Pending);
+    let start = host.now;
+    host.stack.transmit(host.now, &mut host.device);
+    while !host.stack.has_news() {
+        host.now = host.stack.deadline().expect("somebody waits");
+        host.stack.expire(host.now, &mut host.device);
+        host.stack.transmit(host.now, &mut host.device);
+        assert!(host.now < start + Duration::from_millis(20));
+    }
+    assert!(host.now > start + Duration::from_millis(5));
+    assert_eq!(send(&mut host), Poll::Ready(Ok(LONG.len())));
+    assert_eq!(host.dropped(hayase_stack::Drop::FullRing), 41 - ROOM as u64);
+}
