@@ -359,7 +359,7 @@ impl UdpSocket {
         self.sockets.address(|door, id| door.udp_peer_addr(id))
     }
 
-    /// The hop limit of what is sent.
+    /// The hop limit of what is sent to single hosts.
     ///
     /// # Errors
     /// If the socket is used on a foreign thread.
@@ -367,7 +367,8 @@ impl UdpSocket {
         self.sockets.any()?.call(|door, id| door.udp_ttl(id)).map(u32::from)
     }
 
-    /// Sets the hop limit of what is sent, 1 to 255.
+    /// Sets the hop limit of what is sent, 1 to 255, to multicast groups as well. Until it is set, what is sent to those does not
+    /// leave the link: its hop limit is 1 (RFC 1112 §6.1, RFC 3493 §5.2).
     ///
     /// # Errors
     /// If it is out of range, or the socket is used on a foreign thread.

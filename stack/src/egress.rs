@@ -114,6 +114,9 @@ pub(crate) struct Station {
     pub(crate) vlan: Option<VlanId>,
 }
 
+/// The hop limit of what goes to a group, unless somebody chose another: it stays on the link (RFC 1112 §6.1, RFC 3493 §5.2).
+pub(crate) const GROUP_TTL: u8 = 1;
+
 /// Addresses and kind of a packet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Envelope {

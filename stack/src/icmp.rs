@@ -14,6 +14,7 @@ use crate::egress::{Envelope, Fit};
 use crate::error::Error;
 use crate::hearsay::{Hearsay, Rumour};
 use crate::ingress::{Packet, from};
+use crate::ip::address::ALL_NODES;
 use crate::stack::Stack;
 use crate::tcp::icmp::Trouble;
 use crate::wire::icmpv4::{self, Echo};
@@ -104,7 +105,8 @@ impl<F: Frame> Stack<F> {
         }
     }
 
-    /// RFC 1122 §3.2.2.6, RFC 4443 §4.2. Broadcasts are not answered.
+    /// RFC 1122 §3.2.2.6, RFC 4443 §4.2. Of what many get, only questions to all nodes of IPv6's link are answered, as often as
+    /// errors are sent: who asks in another's name has all of them answer that.
     fn answer_echo<D: Device<Frame = F>>(
         &mut self,
         now: Instant,
@@ -114,27 +116,20 @@ impl<F: Frame> Stack<F> {
         frame: &F,
         device: &mut D,
     ) -> Result<(), Drop> {
-        if packet.is_group {
-            return Err(Drop::IcmpUnhandled);
-        }
+        let src = self.who_answers_echo(now, packet)?;
         let body_at = packet.offset + header_len;
         let body_len = frame.total_len() - body_at;
         let mut sum = match packet.src {
             IpAddr::V4(_) => Sum::default(),
-            IpAddr::V6(_) => pseudo_header(packet.dst, packet.src, Protocol::ICMPV6, header_len + body_len),
+            IpAddr::V6(_) => pseudo_header(src, packet.src, Protocol::ICMPV6, header_len + body_len),
         };
         from(frame, body_at).for_each(|bytes| sum.add(bytes));
         let head = match packet.src {
             IpAddr::V4(_) => icmpv4::Message::EchoReply(echo).to_bytes(sum),
             IpAddr::V6(_) => icmpv6::Message::EchoReply(echo).to_bytes(sum),
         };
-        let envelope = Envelope {
-            src: packet.dst,
-            dst: packet.src,
-            protocol: packet.protocol,
-            ttl: self.config.ttl,
-            tos: 0,
-        };
+        let envelope =
+            Envelope { src, dst: packet.src, protocol: packet.protocol, ttl: self.config.ttl, tos: 0 };
         let mut egress = self.egress(now, device);
         let sent = egress.datagram(
             envelope,
@@ -146,6 +141,18 @@ impl<F: Frame> Stack<F> {
         sent.map_err(|_| Drop::FullRing)?;
         egress.counters.count(Count::IcmpOut);
         Ok(())
+    }
+
+    /// The address of ours that an echo request is answered from.
+    fn who_answers_echo(&mut self, now: Instant, packet: &Packet) -> Result<IpAddr, Drop> {
+        if !packet.is_group {
+            return Ok(packet.dst);
+        }
+        if packet.dst != IpAddr::V6(ALL_NODES) {
+            return Err(Drop::IcmpUnhandled);
+        }
+        let src = self.link.source_for(packet.src).map_err(|_| Drop::NoRoute)?;
+        if self.icmp_limit.allow(packet.src, now) { Ok(src) } else { Err(Drop::IcmpRateLimit) }
     }
 
     fn take_echo_reply(&mut self, packet: &Packet, echo: Echo, total_len: usize) -> Result<(), Drop> {

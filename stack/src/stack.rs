@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::counters::{Count, Counters, Drop};
 use crate::duties::Duty;
 use crate::echo::{EchoReply, Echoes};
-use crate::egress::{Egress, Envelope, Fit, Unsent};
+use crate::egress::{Egress, Envelope, Fit, GROUP_TTL, Unsent};
 use crate::error::Error;
 use crate::hearsay::Heard;
 use crate::icmp;
@@ -398,7 +398,8 @@ impl<F: Frame> Stack<F> {
         self.udp.ready_now(id)
     }
 
-    /// The hop limit of what this socket sends.
+    /// Sets the hop limit of what this socket sends. Until then it is [`Config::ttl`], and 1 of what goes to multicast groups
+    /// (RFC 1112 §6.1, RFC 3493 §5.2); from then on it holds for them as well.
     ///
     /// # Errors
     /// `StaleHandle`
@@ -406,7 +407,7 @@ impl<F: Frame> Stack<F> {
         self.udp.set_ttl(id, ttl)
     }
 
-    /// The hop limit.
+    /// The hop limit of what does not go to groups.
     ///
     /// # Errors
     /// `StaleHandle`
@@ -464,7 +465,8 @@ impl<F: Frame> Stack<F> {
         let src = self.link.source_for(to)?;
         let head = icmp::echo_request(src, to, ident, sequence, payload);
         let protocol = if to.is_ipv4() { Protocol::ICMPV4 } else { Protocol::ICMPV6 };
-        let envelope = Envelope { src, dst: to, protocol, ttl: self.config.ttl, tos: 0 };
+        let ttl = if to.is_multicast() { GROUP_TTL } else { self.config.ttl };
+        let envelope = Envelope { src, dst: to, protocol, ttl, tos: 0 };
         let mut egress = Egress::new(now, device, &mut self.link, &mut self.counters);
         let body = core::iter::once(payload);
         match egress.datagram(envelope, &head, body, payload.len(), (TxMeta::default(), Fit::AsEver)) {

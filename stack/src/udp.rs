@@ -15,7 +15,7 @@ use crate::bound::{Bound, key};
 use crate::chain;
 use crate::config::Config;
 use crate::counters::{Count, Drop};
-use crate::egress::{Egress, Envelope, Fit, Unsent, network_len};
+use crate::egress::{Egress, Envelope, Fit, GROUP_TTL, Unsent, network_len};
 use crate::error::Error;
 use crate::line::{Line, Place, Wish};
 use crate::random::Random;
@@ -37,7 +37,9 @@ struct Datagram<F> {
 struct UdpSocket<F> {
     local: SocketAddr,
     remote: Option<SocketAddr>,
+    /// The hop limit, and that of what goes to groups.
     ttl: u8,
+    group_ttl: u8,
     tos: u8,
     queue: VecDeque<Datagram<F>>,
     memory_len: usize,
@@ -114,6 +116,7 @@ impl<F: Frame> Udp<F> {
             local,
             remote: None,
             ttl: config.ttl,
+            group_ttl: GROUP_TTL,
             tos: 0,
             queue: VecDeque::new(),
             memory_len: 0,
@@ -188,7 +191,7 @@ impl<F: Frame> Udp<F> {
     }
 
     pub(crate) fn set_ttl(&mut self, id: UdpId, ttl: u8) -> Result<(), Error> {
-        self.get_mut(id).map(|socket| socket.ttl = ttl)
+        self.get_mut(id).map(|socket| (socket.ttl, socket.group_ttl) = (ttl, ttl))
     }
 
     pub(crate) fn ttl(&self, id: UdpId) -> Result<u8, Error> {
@@ -436,7 +439,8 @@ impl<F: Frame> UdpSocket<F> {
             return Err(Refusal::Error(Error::MessageTooLong));
         }
         let (head, meta) = self.head(src, to, bytes, egress);
-        let envelope = Envelope { src, dst: to.ip(), protocol: Protocol::UDP, ttl: self.ttl, tos: self.tos };
+        let ttl = if to.ip().is_multicast() { self.group_ttl } else { self.ttl };
+        let envelope = Envelope { src, dst: to.ip(), protocol: Protocol::UDP, ttl, tos: self.tos };
         let fit = if self.place.has_waited_in_vain() { Fit::AsEver } else { Fit::All };
         match egress.datagram(envelope, &head, core::iter::once(bytes), bytes.len(), (meta, fit)) {
             Ok(()) => {

@@ -120,12 +120,17 @@ impl Udp {
         address::ttl(self.source.fd())
     }
 
-    /// Sets the hop limit of what is sent.
+    /// Sets the hop limit of what is sent, to groups as well, which have one of 1 until then.
     ///
     /// # Errors
     /// If it is 0.
     pub fn set_ttl(&self, ttl: u8) -> io::Result<()> {
-        address::set_ttl(self.source.fd(), ttl)
+        let fd = self.source.fd();
+        address::set_ttl(fd, ttl)?;
+        if self.is_ipv6 {
+            sockopt::set_ipv6_multicast_hops(fd, ttl.into())?;
+        }
+        Ok(sockopt::set_ip_multicast_ttl(fd, ttl.into())?)
     }
 
     /// The type of service of what is sent.
@@ -146,5 +151,26 @@ impl Udp {
 
     fn of_our_family(&self, addr: SocketAddr) -> SocketAddr {
         if self.is_ipv6 { address::mapped(addr) } else { address::canonical(addr) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hop_limit_that_was_chosen_holds_for_groups() {
+        for at in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = Udp::bind(at.parse().unwrap(), false).unwrap();
+            let of_groups = || {
+                let fd = socket.source.fd();
+                let v6 = socket.is_ipv6.then(|| sockopt::ipv6_multicast_hops(fd).unwrap());
+                (sockopt::ip_multicast_ttl(fd).unwrap(), v6)
+            };
+            assert_eq!(of_groups(), (1, socket.is_ipv6.then_some(1)));
+            socket.set_ttl(9).unwrap();
+            assert_eq!(socket.ttl().unwrap(), 9);
+            assert_eq!(of_groups(), (9, socket.is_ipv6.then_some(9)));
+        }
     }
 }

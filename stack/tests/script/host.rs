@@ -35,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) answers_neighbors: bool,
     /// The hop limit that everything but neighbor discovery has.
     pub(crate) ttl: u8,
+    /// The hop limit of what goes to groups.
+    pub(crate) group_ttl: u8,
     /// The VLAN that both ends are in: the script's frames get its tag, and the stack's must have it.
     pub(crate) vlan: Option<u16>,
     /// The type of service that TCP's packets have.
@@ -75,7 +77,19 @@ impl Host {
         stack.add_address("10.0.0.1/24".parse().unwrap()).unwrap();
         stack.add_address("fd00::1/64".parse().unwrap()).unwrap();
         let (oracle, heard) = (Oracle::default(), VecDeque::new());
-        Host { vlan, stack, device, now, oracle, answers_neighbors: true, ttl, tos: 0, wire, heard }
+        Host {
+            vlan,
+            stack,
+            device,
+            now,
+            oracle,
+            answers_neighbors: true,
+            ttl,
+            group_ttl: 1,
+            tos: 0,
+            wire,
+            heard,
+        }
     }
 
     /// Puts a frame on the wire. The stack sees it with its next turn.
@@ -200,6 +214,7 @@ impl Host {
         let ttl = match (is_ndp, is_mld) {
             (true, _) => 255,
             (_, true) => 1,
+            _ if ip.dst.is_multicast() => self.group_ttl,
             _ => self.ttl,
         };
         assert_eq!(ip.ttl, ttl, "MUST-49: hop limit");

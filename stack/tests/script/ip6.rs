@@ -257,6 +257,38 @@ fn l3_an_echo_comes_back_identical() {
     }
 }
 
+/// RFC 4443 §4.2
+#[test]
+fn l3_an_echo_to_all_nodes_is_answered_from_our_address_and_not_without_end() {
+    let (mut host, _) = host();
+    let ask = |host: &mut Host, dst: IpAddr| {
+        let request = codec::icmp(PEER_V6, dst, 128, 0, 0x1234_0007, b"who is there?");
+        let to_group = codec::frame(
+            [0x33, 0x33, 0, 0, 0, 1],
+            PEER_MAC,
+            &IpOut::new(PEER_V6, dst, ICMPV6).packet(&request),
+        );
+        host.inject(&to_group);
+        host.turn();
+    };
+    ask(&mut host, ALL_NODES);
+    let answer = host.next_ip();
+    assert_eq!((answer.src, answer.dst), (STACK_V6, PEER_V6));
+    let Payload::Icmp { kind: 129, word: 0x1234_0007, rest, .. } = answer.payload else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(rest, b"who is there?");
+    // Neither to another group, nor what all on the link got with our address.
+    for dst in [SOLICITED, STACK_V6] {
+        ask(&mut host, dst);
+        host.silence();
+    }
+    assert_eq!(host.dropped(Drop::IcmpUnhandled), 2);
+    (0..500).for_each(|_| ask(&mut host, ALL_NODES));
+    assert!((1..500).contains(&host.drain().len()));
+    assert!(host.dropped(Drop::IcmpRateLimit) > 0);
+}
+
 /// RFC 8200 §8.1
 #[test]
 fn l3_checksums_are_mandatory() {

@@ -168,6 +168,33 @@ fn k4_a_datagram_goes_whole_or_waits() {
     assert_eq!(host.drain().len(), PIECES.div_ceil(2));
 }
 
+/// RFC 1112 §6.1, RFC 3493 §5.2: the script's host looks at every hop limit.
+#[test]
+fn k6_what_goes_to_a_group_stays_on_the_link_unless_its_socket_has_a_hop_limit() {
+    let mut host = Host::new();
+    let id = bind(&mut host, "::");
+    let groups: [IpAddr; 2] = ["224.0.0.251", "ff02::fb"].map(|group| group.parse().unwrap());
+    let send = |host: &mut Host| {
+        for to in [groups[0], PEER_V4, groups[1]] {
+            host.udp_send(id, b"x", (to, 5353));
+            assert_eq!(host.next_ip().dst, to);
+        }
+    };
+    send(&mut host);
+    assert_eq!(host.stack.udp_ttl(id), Ok(64), "of what goes to one host");
+    host.stack.udp_set_ttl(id, 9).unwrap();
+    (host.ttl, host.group_ttl) = (9, 9);
+    send(&mut host);
+
+    (host.ttl, host.group_ttl) = (64, 1);
+    let ping = host.stack.echo_open().unwrap();
+    for to in groups {
+        host.stack.echo_send(host.now, ping, to, 1, b"x", &mut host.device).unwrap();
+        host.turn();
+        assert_eq!(host.next_ip().dst, to);
+    }
+}
+
 /// A socket with long datagrams and one with short ones, on a device whose queue is full of frames of others.
 struct Rivals {
     host: Host,
