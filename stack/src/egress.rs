@@ -325,7 +325,7 @@ impl<'a, F: Frame, D: Device<Frame = F>> Egress<'a, F, D> {
         let mut source = Gather::new(head, body);
         let len = head.len() + body_len;
         let packet_len = network_len(envelope.src) + len;
-        let mtu = self.link.datagram_mtu(envelope.dst, packet_len, self.now);
+        let mtu = self.link.datagram_mtu(envelope.protocol, envelope.dst, packet_len, self.now);
         if packet_len <= mtu {
             // IPv6 numbers nothing but fragments.
             let ident = if envelope.src.is_ipv4() { self.take_ident(&envelope) } else { 0 };

@@ -2,15 +2,15 @@
 //! of the NIC, whichever stack asked.
 
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use hayase_device::{Device, Frame};
 use hayase_time::Instant;
 
 use crate::ip::neighbor::Evidence;
 use crate::stack::Stack;
-use crate::wire::Mac;
 use crate::wire::ndp::RouterAdvert;
+use crate::wire::{Mac, Protocol};
 
 /// What is kept for the others between two turns. What is beyond is asked for again by whoever needs it.
 const HEARD_COUNT_MAX: usize = 256;
@@ -28,8 +28,31 @@ pub(crate) enum Rumour {
     Duplicate(Ipv6Addr),
     /// A router spoke to the link.
     Router { src: Ipv6Addr, advert: RouterAdvert },
-    /// A router on the way to a host said how long datagrams may be. Connections, each of one stack, keep that for themselves.
-    PathMtu { remote: Ipv6Addr, mtu: usize },
+    /// A router on the way to a host said how long packets of this protocol may be, and was believed. Connections, each of one stack,
+    /// keep that for themselves.
+    PathMtu { protocol: Protocol, remote: Ipv6Addr, mtu: usize },
+    /// Somebody says so of a packet that another stack may have sent.
+    TooBig(Claim),
+}
+
+/// That a packet was too big for somewhere.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim {
+    pub(crate) quoted: Quoted,
+    pub(crate) mtu: usize,
+}
+
+/// The packet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Quoted {
+    Datagram {
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
+    /// A request or a reply.
+    Echo {
+        remote: Ipv6Addr,
+    },
 }
 
 /// What was heard since the last look; `None` where nobody wants to know.
@@ -39,7 +62,7 @@ pub(crate) struct Heard(Option<Vec<Hearsay>>);
 impl Heard {
     pub(crate) fn note(&mut self, hearsay: Hearsay) {
         // Anybody may say of any path that it is narrow: that leaves room for what only the link can say.
-        let is_far = matches!(hearsay.0, Rumour::PathMtu { .. });
+        let is_far = matches!(hearsay.0, Rumour::PathMtu { .. } | Rumour::TooBig(_));
         let count_max = if is_far { HEARD_COUNT_MAX / 4 } else { HEARD_COUNT_MAX };
         if let Some(heard) = self.0.as_mut().filter(|heard| heard.len() < count_max) {
             heard.push(hearsay);
@@ -69,7 +92,11 @@ impl<F: Frame> Stack<F> {
             Rumour::Duplicate(addr) => self.link.give_up(addr, now),
             // What there is no room for was counted where it arrived.
             Rumour::Router { src, advert } => drop(self.obey_router(now, src, &advert, device)),
-            Rumour::PathMtu { remote, mtu } => _ = self.link.path_mtus.lower(remote, mtu, now),
+            Rumour::PathMtu { protocol, remote, mtu } => {
+                self.link.path_mtus(protocol).lower(remote, mtu, now);
+            }
+            // It was counted where it arrived.
+            Rumour::TooBig(claim) => _ = self.judge_too_big(now, claim),
         }
     }
 }

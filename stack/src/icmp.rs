@@ -10,9 +10,9 @@ use hayase_time::Instant;
 use crate::chain;
 use crate::counters::{Count, Drop};
 use crate::echo::EchoReply;
-use crate::egress::{Envelope, Fit};
+use crate::egress::{Envelope, Fit, network_len, to_v6};
 use crate::error::Error;
-use crate::hearsay::{Hearsay, Rumour};
+use crate::hearsay::{Claim, Hearsay, Quoted, Rumour};
 use crate::ingress::{Packet, from};
 use crate::ip::address::ALL_NODES;
 use crate::stack::Stack;
@@ -140,6 +140,7 @@ impl<F: Frame> Stack<F> {
         );
         sent.map_err(|_| Drop::FullRing)?;
         egress.counters.count(Count::IcmpOut);
+        egress.link.note_echo(packet.src, network_len(src) + header_len + body_len, now);
         Ok(())
     }
 
@@ -207,60 +208,84 @@ impl<F: Frame> Stack<F> {
         if !self.link.is_for_us(local) {
             return Err(Drop::IcmpUnrelated);
         }
+        if remote.is_ipv4() && protocol != Protocol::TCP && matches!(trouble, Trouble::TooBig { .. }) {
+            // Routers cut what is too long of these.
+            return Err(Drop::IcmpUnrelated);
+        }
         let is_ours = match protocol {
             Protocol::TCP => {
                 let books = (&mut self.counters, &self.config);
                 self.tcp.icmp_error(now, (local, remote), quote, trouble, books)
             }
-            Protocol::UDP => match quote.first_chunk::<{ udp::LEN }>() {
-                Some([a, b, c, d, ..]) => {
-                    let local = (local, u16::from_be_bytes([*a, *b])).into();
-                    let to = (remote, u16::from_be_bytes([*c, *d])).into();
-                    match trouble {
-                        Trouble::Hard(error) | Trouble::Soft(error) => self.udp.icmp_error(local, to, error),
-                        Trouble::TooBig { mtu } => {
-                            self.udp.has_sent(local, to) && self.narrow_path(now, remote, mtu)
-                        }
-                    }
-                }
-                None => false,
-            },
-            Protocol::ICMPV4 | Protocol::ICMPV6 => match quote.first_chunk::<8>() {
-                Some([kind @ (icmpv4::ECHO_REQUEST | icmpv6::ECHO_REQUEST), _, _, _, a, b, _, _])
-                    if (*kind == icmpv4::ECHO_REQUEST) == remote.is_ipv4() =>
-                {
-                    let ident = u16::from_be_bytes([*a, *b]);
-                    match trouble {
-                        Trouble::Hard(error) | Trouble::Soft(error) => self.echoes.receive(ident, Err(error)),
-                        Trouble::TooBig { mtu } => {
-                            self.echoes.has_asked(ident) && self.narrow_path(now, remote, mtu)
-                        }
-                    }
-                }
-                // Of what we answer, only the path is remembered.
-                Some([icmpv6::ECHO_REPLY, ..]) if remote.is_ipv6() => match trouble {
-                    Trouble::TooBig { mtu } => self.narrow_path(now, remote, mtu),
-                    Trouble::Hard(_) | Trouble::Soft(_) => false,
-                },
-                _ => false,
-            },
+            Protocol::UDP => self.take_udp_quote(now, (local, remote), quote, trouble),
+            Protocol::ICMPV4 | Protocol::ICMPV6 => self.take_echo_quote(now, remote, quote, trouble),
             _ => false,
         };
         if is_ours { Ok(()) } else { Err(Drop::IcmpUnrelated) }
     }
 
-    /// A datagram of ours was too long for a link on its way: later ones go in shorter fragments (RFC 8201 §4). Who wrote it
-    /// learns nothing, as if it had got lost. False of IPv4, where routers cut what is too long.
-    fn narrow_path(&mut self, now: Instant, remote: IpAddr, mtu: usize) -> bool {
-        let IpAddr::V6(remote) = remote else { return false };
-        if mtu >= self.link.caps.mtu {
-            // Nothing of ours was too big for that.
-            return false;
+    fn take_udp_quote(
+        &mut self,
+        now: Instant,
+        (local, remote): (IpAddr, IpAddr),
+        quote: &[u8],
+        trouble: Trouble,
+    ) -> bool {
+        let Some([a, b, c, d, ..]) = quote.first_chunk::<{ udp::LEN }>() else { return false };
+        let local = (local, u16::from_be_bytes([*a, *b])).into();
+        let remote = (remote, u16::from_be_bytes([*c, *d])).into();
+        match trouble {
+            Trouble::Hard(error) | Trouble::Soft(error) => self.udp.icmp_error(local, remote, error),
+            Trouble::TooBig { mtu } => {
+                self.udp.may_have_sent(local, remote)
+                    && self.take_too_big(now, Claim { quoted: Quoted::Datagram { local, remote }, mtu })
+            }
         }
-        if self.link.path_mtus.lower(remote, mtu, now) {
-            self.heard.note(Hearsay(Rumour::PathMtu { remote, mtu }));
+    }
+
+    fn take_echo_quote(&mut self, now: Instant, remote: IpAddr, quote: &[u8], trouble: Trouble) -> bool {
+        let Some([kind, _, _, _, a, b, _, _]) = quote.first_chunk::<8>() else { return false };
+        let ident = u16::from_be_bytes([*a, *b]);
+        let is_request = *kind == if remote.is_ipv4() { icmpv4::ECHO_REQUEST } else { icmpv6::ECHO_REQUEST };
+        let is_reply = remote.is_ipv6() && *kind == icmpv6::ECHO_REPLY;
+        match trouble {
+            Trouble::Hard(error) | Trouble::Soft(error) => {
+                is_request && self.echoes.receive(ident, Err(error))
+            }
+            // Of what we answer, only the path is remembered.
+            Trouble::TooBig { mtu } => {
+                (is_reply || is_request && self.echoes.has_asked(ident))
+                    && self.take_too_big(now, Claim { quoted: Quoted::Echo { remote: to_v6(remote) }, mtu })
+            }
         }
-        true
+    }
+
+    /// Somebody says that a packet of ours was too long for a link on its way. If this stack has sent none, another of the
+    /// host's may have: who hears of it is chosen by what was sent, or, of echo replies, by who complains.
+    fn take_too_big(&mut self, now: Instant, claim: Claim) -> bool {
+        let is_true = self.judge_too_big(now, claim);
+        if !is_true {
+            self.heard.note(Hearsay(Rumour::TooBig(claim)));
+        }
+        is_true
+    }
+
+    /// Whether this stack has sent such a packet lately. Then later ones go in shorter fragments (RFC 8201 §4). Who wrote it learns
+    /// nothing, as if it had got lost.
+    pub(crate) fn judge_too_big(&mut self, now: Instant, claim: Claim) -> bool {
+        let mtu = claim.mtu;
+        let (protocol, remote, was_sent) = match claim.quoted {
+            Quoted::Datagram { local, remote } => {
+                (Protocol::UDP, to_v6(remote.ip()), self.udp.has_sent_longer((local, remote), mtu, now))
+            }
+            Quoted::Echo { remote } => {
+                (Protocol::ICMPV6, remote, self.link.has_echoed_longer(remote, mtu, now))
+            }
+        };
+        if was_sent && self.link.path_mtus(protocol).lower(remote, mtu, now) {
+            self.heard.note(Hearsay(Rumour::PathMtu { protocol, remote, mtu }));
+        }
+        was_sent
     }
 
     /// A packet of ours that could not even leave the link: its next hop does not answer.

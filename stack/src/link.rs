@@ -14,16 +14,23 @@ use crate::ip::address::{self, Cidr};
 use crate::ip::addresses::{Address, AddressState, Addresses};
 use crate::ip::discovered::Discovered;
 use crate::ip::idents::Idents;
+use crate::ip::long_ones::LongOnes;
 use crate::ip::path_mtus::{self, PathMtus};
 use crate::ip::{Neighbors, Route, Routes, Way};
 use crate::membership::Membership;
 use crate::random::Random;
 use crate::timetable::Timetable;
 use crate::usual::Own;
-use crate::wire::{Mac, VlanId, ethernet, ipv4, ipv6};
+use crate::wire::{Mac, Protocol, VlanId, ethernet, ipv4, ipv6};
 
 /// Frames that this host sends to itself and that wait for the next turn.
 const LOOPBACK_COUNT_MAX: usize = 1024;
+
+/// Long echo requests and replies that are remembered: the last ones.
+const LONG_ECHOES_MAX: usize = 64;
+
+const PATHS_DOMAIN: u64 = 0x8201;
+const ECHO_PATHS_DOMAIN: u64 = 0x1_8201;
 
 /// A packet that waits for its neighbour's link-layer address. It has its Ethernet header already, with an
 /// empty destination.
@@ -46,8 +53,13 @@ pub(crate) struct Link<F> {
     /// What routers have said.
     pub(crate) discovered: Discovered,
     pub(crate) neighbors: Neighbors<Waiting<F>>,
-    /// What routers said of paths.
+    /// What routers said of paths, when datagrams were too long for them.
     pub(crate) path_mtus: PathMtus,
+    /// The same of echo requests and replies. Anybody can have us send those as he likes: by themselves, they tell nobody of the
+    /// paths of datagrams.
+    pub(crate) echo_path_mtus: PathMtus,
+    /// Long ones of these, that went out lately.
+    long_echoes: LongOnes,
     /// The longest packets of datagrams, of IPv4 and of IPv6: the link takes them, and the device's buffers hold them.
     datagram_mtus: [usize; 2],
     /// What is to be done without anybody asking.
@@ -83,7 +95,9 @@ impl<F: Frame> Link<F> {
             routes: Routes::new(config.routes_max),
             discovered: Discovered::default(),
             neighbors: Neighbors::new(mac, config.neighbors_max, random.next()),
-            path_mtus: PathMtus::new(random.table_keys()[2]),
+            path_mtus: PathMtus::new(random.for_use(PATHS_DOMAIN)),
+            echo_path_mtus: PathMtus::new(random.for_use(ECHO_PATHS_DOMAIN)),
+            long_echoes: LongOnes::new(LONG_ECHOES_MAX),
             datagram_mtus: datagram_mtus(&in_vlan(caps, config.vlan)),
             duties: Timetable::new(),
             room_max: 0,
@@ -313,13 +327,32 @@ impl<F: Frame> Link<F> {
         }
     }
 
-    /// The longest packet that a datagram may be sent in. `len`: of the packet, were it one.
+    /// What is known of the paths that packets of this protocol take.
+    pub(crate) fn path_mtus(&mut self, protocol: Protocol) -> &mut PathMtus {
+        if protocol == Protocol::UDP { &mut self.path_mtus } else { &mut self.echo_path_mtus }
+    }
+
+    /// An echo request or reply went out that would be a packet of this length.
+    pub(crate) fn note_echo(&mut self, dst: IpAddr, len: usize, now: Instant) {
+        let len = len.min(self.datagram_mtu(Protocol::ICMPV6, dst, len, now));
+        if let (IpAddr::V6(dst), true) = (dst, len > path_mtus::MTU_MIN) {
+            self.long_echoes.note(self.echo_path_mtus.hash(dst), len, now);
+        }
+    }
+
+    /// Whether an echo request or reply that was longer went there lately.
+    pub(crate) fn has_echoed_longer(&self, dst: Ipv6Addr, mtu: usize, now: Instant) -> bool {
+        self.long_echoes.has_longer(self.echo_path_mtus.hash(dst), mtu, now)
+    }
+
+    /// The longest packet that a datagram, or a message of ICMP, may be sent in. `len`: of the packet, were it one.
     #[inline]
-    pub(crate) fn datagram_mtu(&self, dst: IpAddr, len: usize, now: Instant) -> usize {
+    pub(crate) fn datagram_mtu(&self, protocol: Protocol, dst: IpAddr, len: usize, now: Instant) -> usize {
         let [v4, v6] = self.datagram_mtus;
         match dst {
             IpAddr::V6(dst) if len > path_mtus::MTU_MIN => {
-                self.path_mtus.get(dst, now).map_or(v6, |mtu| mtu.min(v6))
+                let paths = if protocol == Protocol::UDP { &self.path_mtus } else { &self.echo_path_mtus };
+                paths.get(dst, now).map_or(v6, |mtu| mtu.min(v6))
             }
             IpAddr::V6(_) => v6,
             IpAddr::V4(_) => v4,

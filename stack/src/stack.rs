@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::counters::{Count, Counters, Drop};
 use crate::duties::Duty;
 use crate::echo::{EchoReply, Echoes};
-use crate::egress::{Egress, Envelope, Fit, GROUP_TTL, Unsent};
+use crate::egress::{Egress, Envelope, Fit, GROUP_TTL, Unsent, network_len};
 use crate::error::Error;
 use crate::hearsay::Heard;
 use crate::icmp;
@@ -472,6 +472,7 @@ impl<F: Frame> Stack<F> {
         match egress.datagram(envelope, &head, body, payload.len(), (TxMeta::default(), Fit::AsEver)) {
             Ok(()) => {
                 egress.counters.count(Count::IcmpOut);
+                egress.link.note_echo(to, network_len(src) + head.len() + payload.len(), now);
                 Ok(())
             }
             // A request that the device does not take is lost like any other.

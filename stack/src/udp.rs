@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::hash::BuildHasher;
 use core::net::{IpAddr, SocketAddr};
 use core::task::Poll;
 
@@ -17,12 +18,14 @@ use crate::config::Config;
 use crate::counters::{Count, Drop};
 use crate::egress::{Egress, Envelope, Fit, GROUP_TTL, Unsent, network_len};
 use crate::error::Error;
+use crate::ip::long_ones::LongOnes;
+use crate::ip::path_mtus;
 use crate::line::{Line, Place, Wish};
 use crate::random::Random;
 use crate::slab::Slab;
 use crate::socket::{Ready, Socket, UdpId};
 use crate::tcp::pressure::Pressure;
-use crate::wire::{Protocol, pseudo_header, udp};
+use crate::wire::{Protocol, ipv6, pseudo_header, udp};
 
 /// A datagram that waits for the application.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ struct UdpSocket<F> {
     error: Option<Error>,
     /// Its place among those that wait for the device.
     place: Place,
+    /// Long packets of IPv6 that it sent lately.
+    long_ones: LongOnes,
     /// The turn in which it last sent, and how many datagrams then.
     sent_in: u32,
     sent_count: u32,
@@ -58,6 +63,9 @@ const DATAGRAM_LEN: usize = 128;
 /// The largest payload of a datagram that fits an IP packet.
 const PAYLOAD_MAX_V4: usize = 65_507;
 const PAYLOAD_MAX_V6: usize = 65_527;
+
+/// Long packets that a socket remembers: of a server's, the last ones of so many peers.
+const LONG_ONES_MAX: usize = 512;
 
 /// Datagrams that a socket sends before its sender waits for the next turn, also where no device asks for that: those to this
 /// host itself, and those to a neighbour whose address nobody knows. Or a task that sends without end would let no other
@@ -122,6 +130,7 @@ impl<F: Frame> Udp<F> {
             memory_len: 0,
             error: None,
             place: Place::Nowhere,
+            long_ones: LongOnes::new(LONG_ONES_MAX),
             sent_in: 0,
             sent_count: 0,
             events: Ready::EMPTY,
@@ -239,7 +248,7 @@ impl<F: Frame> Udp<F> {
         to: Option<SocketAddr>,
         egress: &mut Egress<'_, F, D>,
     ) -> Poll<Result<usize, Error>> {
-        let Udp { sockets, line, turn, .. } = self;
+        let Udp { sockets, line, turn, connected, .. } = self;
         let Some(socket) = sockets.get_generation_mut(id.index, id.generation) else {
             return Poll::Ready(Err(Error::StaleHandle));
         };
@@ -253,7 +262,7 @@ impl<F: Frame> Udp<F> {
         let frames = 1 + bytes.len() / egress.link.caps.mtu;
         let may_try = socket.sent_count < SENT_COUNT_MAX
             && line.may_try(socket.place, frames, *turn, || egress.device.room());
-        let tried = may_try.then(|| socket.transmit(bytes, to, egress));
+        let tried = may_try.then(|| socket.transmit(bytes, to, egress, connected.hasher()));
         let sent = tried.unwrap_or(Err(Refusal::Full(Wish::Room(1))));
         if let Err(Refusal::Full(wish)) = sent {
             socket.place = line.join(id.index, socket.place, wish);
@@ -334,9 +343,21 @@ impl<F: Frame> Udp<F> {
         true
     }
 
-    /// Whether a datagram between these ends may have been ours.
-    pub(crate) fn has_sent(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+    /// Whether a datagram between these ends may have been ours, or of a socket of the host's other stacks with the same address.
+    pub(crate) fn may_have_sent(&self, local: SocketAddr, remote: SocketAddr) -> bool {
         self.find(local, remote).is_some()
+    }
+
+    /// Whether a packet longer than `mtu` went that way lately.
+    pub(crate) fn has_sent_longer(
+        &self,
+        (local, remote): (SocketAddr, SocketAddr),
+        mtu: usize,
+        now: Instant,
+    ) -> bool {
+        let socket = self.find(local, remote).and_then(|index| self.sockets.get(index));
+        let hash = self.connected.hasher().hash_one(key(remote.ip(), remote.port()));
+        socket.is_some_and(|socket| socket.long_ones.has_longer(hash, mtu, now))
     }
 
     fn raise(&mut self, index: u32, events: Ready) {
@@ -421,11 +442,13 @@ impl<F: Frame> UdpSocket<F> {
         self.events |= events;
     }
 
+    /// `hasher`: what nobody else can compute.
     fn transmit<D: Device<Frame = F>>(
-        &self,
+        &mut self,
         bytes: &[u8],
         to: Option<SocketAddr>,
         egress: &mut Egress<'_, F, D>,
+        hasher: &FixedState,
     ) -> Result<(), Refusal> {
         let to = to.or(self.remote).ok_or(Refusal::Error(Error::NotConnected))?;
         check_destination(self.local, to).map_err(Refusal::Error)?;
@@ -445,6 +468,11 @@ impl<F: Frame> UdpSocket<F> {
         match egress.datagram(envelope, &head, core::iter::once(bytes), bytes.len(), (meta, fit)) {
             Ok(()) => {
                 egress.counters.count(Count::UdpOut);
+                let len = ipv6::LEN + udp::LEN + bytes.len();
+                if src.is_ipv6() && len > path_mtus::MTU_MIN {
+                    let mtu = egress.link.datagram_mtu(Protocol::UDP, to.ip(), len, egress.now);
+                    self.long_ones.note(hasher.hash_one(key(to.ip(), to.port())), len.min(mtu), egress.now);
+                }
                 Ok(())
             }
             Err(Unsent::Full(frames)) => Err(Refusal::Full(Wish::Room(frames))),
@@ -468,7 +496,7 @@ impl<F: Frame> UdpSocket<F> {
         let mut head = [0; udp::LEN];
         let mut sum = pseudo_header(src, to.ip(), Protocol::UDP, len);
         let packet_len = network_len(src) + len;
-        let fits = packet_len <= egress.link.datagram_mtu(to.ip(), packet_len, egress.now);
+        let fits = packet_len <= egress.link.datagram_mtu(Protocol::UDP, to.ip(), packet_len, egress.now);
         let mut meta = TxMeta::default();
         if fits && egress.offloads().contains(Offloads::TX_CHECKSUM_UDP) {
             header.checksum = sum.value();

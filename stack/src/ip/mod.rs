@@ -9,6 +9,7 @@ pub(crate) mod discovered;
 pub mod fragment;
 pub(crate) mod idents;
 pub mod limiter;
+pub(crate) mod long_ones;
 pub mod neighbor;
 pub(crate) mod path_mtus;
 pub mod reassembly;

@@ -9,7 +9,6 @@ use super::connection::{Connection, Opening};
 use super::flow::{Flow, Tuple};
 use super::segment::{Reply, Segment};
 use super::state::State;
-use super::time_wait::TimeWait;
 use super::{Tcp, Turn, isn};
 use crate::bind::{ephemeral_ports, ephemeral_ports_from};
 use crate::config::Config;
@@ -165,8 +164,9 @@ impl<F: Frame> Tcp<F> {
             0 => self.choose_port(now, (local.ip(), remote), is_good, random, config)?,
             _ => Tuple::new(local, remote),
         };
-        let predecessor = self.succession(&tuple, now, config);
-        if predecessor.is_none() && self.find(&tuple).is_some() {
+        let known = self.find(&tuple);
+        let predecessor = known.and_then(|flow| self.predecessor(flow, now, config));
+        if known.is_some() && predecessor.is_none() {
             return Err(Error::AddrInUse);
         }
         if self.connections.is_full() {
@@ -174,12 +174,8 @@ impl<F: Frame> Tcp<F> {
             return Err(Error::TooManySockets);
         }
         let mut opening = opening(tuple, State::SynSent, mss_max, random, now);
-        if let Some((index, predecessor)) = predecessor {
-            // RFC 1122 §4.2.2.13, as where the peer opens.
-            counters.count(Count::TwRecycled);
-            opening.iss = opening.iss.max(predecessor.snd_nxt + ISS_STEP);
-            opening.ts_offset = predecessor.ts_offset();
-            self.remove_time_wait(index);
+        if let Some(index) = predecessor {
+            self.succeed(index, &mut opening, counters);
         }
         let mut connection = Connection::new(opening, config);
         connection.owned = true;
@@ -196,11 +192,22 @@ impl<F: Frame> Tcp<F> {
         Some(index)
     }
 
-    /// A connection of ours to the same peer that is over, and that a new one may take the place of: it has timestamps.
-    fn succession(&self, tuple: &Tuple, now: Instant, config: &Config) -> Option<(u32, TimeWait)> {
-        let Some(Flow::TimeWait(index)) = self.find(tuple).filter(|_| config.timestamps) else { return None };
-        let entry = self.time_waits.get(index).filter(|entry| entry.may_be_succeeded(now))?;
-        Some((index, *entry))
+    /// The entry of a connection that is over, if a new one may take its place: it had timestamps.
+    fn predecessor(&self, flow: Flow, now: Instant, config: &Config) -> Option<u32> {
+        let Flow::TimeWait(index) = flow else { return None };
+        let entry = self.time_waits.get(index).filter(|_| config.timestamps)?;
+        entry.may_be_succeeded(now).then_some(index)
+    }
+
+    /// Takes that place: above everything that its predecessor sent, window included, as where the peer opens (RFC 1122
+    /// §4.2.2.13), and with the clock going on.
+    #[cold]
+    fn succeed(&mut self, index: u32, opening: &mut Opening, counters: &mut Counters) {
+        let Some(entry) = self.time_waits.get(index) else { return };
+        counters.count(Count::TwRecycled);
+        opening.iss = opening.iss.max(entry.snd_nxt + ISS_STEP);
+        opening.ts_offset = entry.ts_offset();
+        self.remove_time_wait(index);
     }
 
     /// A port from which nobody is connected to this peer yet. If there is none far and wide, one from which somebody was.
@@ -223,11 +230,11 @@ impl<F: Frame> Tcp<F> {
                 continue;
             }
             let tuple = Tuple::new(addr, remote);
-            if self.find(&tuple).is_none() {
+            let Some(flow) = self.find(&tuple) else {
                 place = Some((skipped, tuple));
                 break;
-            }
-            if place.is_none() && self.succession(&tuple, now, config).is_some() {
+            };
+            if place.is_none() && self.predecessor(flow, now, config).is_some() {
                 place = Some((skipped, tuple));
             }
         }

@@ -550,6 +550,8 @@ fn l6_what_a_router_says_of_a_path_is_told_to_the_hosts_other_stacks() {
     let ((mut one, _), (mut other, id)) = (host(), host());
     let (payload, to) = (vec![7; 1400], (PEER_V6, 9000));
     one.stack.share_neighbors();
+    one.udp_send(id, &payload, to);
+    one.drain();
     let quoted = IpOut::new(STACK_V6, PEER_V6, UDP).packet(&codec::udp((STACK_V6, 2000), to, &payload));
     too_big(&mut one, 1300, &quoted);
     too_big(&mut one, 1400, &quoted);
@@ -560,6 +562,82 @@ fn l6_what_a_router_says_of_a_path_is_told_to_the_hosts_other_stacks() {
     other.stack.hear(other.now, heard[0], &mut other.device);
     other.udp_send(id, &payload, to);
     assert_eq!(pieces(&mut other), [(1248, Some(0)), (160, Some(1248))]);
+}
+
+/// Nor need it be the stack that has sent it.
+#[test]
+fn l6_what_is_said_of_another_stacks_datagram_is_judged_by_that_stack() {
+    let ((mut one, _), (mut other, id), (mut third, _)) = (host(), host(), host());
+    let (payload, to) = (vec![7; 1400], (PEER_V6, 9000));
+    let quoted = IpOut::new(STACK_V6, PEER_V6, UDP).packet(&codec::udp((STACK_V6, 2000), to, &payload));
+    one.stack.share_neighbors();
+    other.stack.share_neighbors();
+    too_big(&mut one, 1300, &quoted);
+    let claim = one.stack.take_heard()[0];
+    assert_eq!(one.dropped(Drop::IcmpUnrelated), 1);
+    other.stack.hear(other.now, claim, &mut other.device);
+    other.udp_send(id, &payload, to);
+    assert_eq!(pieces(&mut other), [(1408, None)], "it had not sent such a datagram either");
+    other.stack.take_heard();
+    other.stack.hear(other.now, claim, &mut other.device);
+    other.udp_send(id, &payload, to);
+    assert_eq!(pieces(&mut other).len(), 2);
+    let heard = other.stack.take_heard();
+    assert_eq!(heard.len(), 1);
+    third.stack.hear(third.now, heard[0], &mut third.device);
+    third.udp_send(id, &payload, to);
+    assert_eq!(pieces(&mut third).len(), 2, "who has sent it is believed");
+}
+
+/// CVE-2021-20322: what anybody may say of anything tells him by what follows which port sends to whom.
+#[test]
+fn l6_packet_too_big_counts_only_if_a_longer_datagram_went_there_lately() {
+    let (mut host, id) = host();
+    let to = (PEER_V6, 9000);
+    let quoted = IpOut::new(STACK_V6, PEER_V6, UDP).packet(&codec::udp((STACK_V6, 2000), to, &[7; 1400]));
+    let pieces_of = |host: &mut Host, len: usize, port: u16| {
+        host.udp_send(id, &vec![7; len], (PEER_V6, port));
+        pieces(host).len()
+    };
+    too_big(&mut host, 1300, &quoted);
+    assert_eq!(pieces_of(&mut host, 1400, to.1), 1, "none was sent");
+    host.wait(secs(11));
+    too_big(&mut host, 1300, &quoted);
+    assert_eq!(pieces_of(&mut host, 1300, to.1), 1, "it was sent long ago");
+    too_big(&mut host, 1348, &quoted);
+    assert_eq!(pieces_of(&mut host, 1400, 9001), 1, "it was no longer than that");
+    too_big(&mut host, 1400, &quoted);
+    assert_eq!(pieces_of(&mut host, 1400, 9001), 1, "it went to another port");
+    assert_eq!(host.dropped(Drop::IcmpUnrelated), 4);
+    too_big(&mut host, 1347, &quoted);
+    assert_eq!(pieces_of(&mut host, 1300, to.1), 2);
+}
+
+/// Whatever is said of as many echo replies as anybody likes to have.
+#[test]
+fn l6_the_paths_of_datagrams_are_apart_from_those_of_echoes() {
+    let (mut host, id) = host();
+    let stranger = |n: u16| IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 1, n));
+    let send = |host: &mut Host, peer: IpAddr| {
+        host.udp_send(id, &[7; 1400], (peer, 9000));
+        pieces(host).len()
+    };
+    let ask = |host: &mut Host, peer: IpAddr| {
+        host.ip(peer, STACK_V6, ICMPV6, &codec::icmp(peer, STACK_V6, 128, 0, 7, &[7; 1400]));
+        pieces(host).len()
+    };
+    assert_eq!(send(&mut host, PEER_V6), 1);
+    let datagram = codec::udp((STACK_V6, 2000), (PEER_V6, 9000), &[7; 1400]);
+    too_big(&mut host, 1300, &IpOut::new(STACK_V6, PEER_V6, UDP).packet(&datagram));
+    assert_eq!(ask(&mut host, PEER_V6), 1);
+    for n in 0..1000 {
+        assert_eq!(ask(&mut host, stranger(n)), 1);
+        let reply = codec::icmp(STACK_V6, stranger(n), 129, 0, 7, &[7; 1400]);
+        too_big(&mut host, 1300, &IpOut::new(STACK_V6, stranger(n), ICMPV6).packet(&reply));
+        assert_eq!(ask(&mut host, stranger(n)), 2);
+    }
+    assert_eq!(send(&mut host, PEER_V6), 2);
+    assert_eq!(send(&mut host, stranger(999)), 1);
 }
 
 #[test]
@@ -588,7 +666,15 @@ fn l6_packet_too_big_has_echo_replies_cut_for_the_path() {
         host.ip(PEER_V6, STACK_V6, ICMPV6, &codec::icmp(PEER_V6, STACK_V6, 128, 0, 7, &[7; 1400]));
         pieces(host).len()
     };
-    assert_eq!(ask(&mut host), 1);
+    let too_big_to = |host: &mut Host, peer| {
+        let quoted = codec::icmp(STACK_V6, peer, 129, 0, 7, &[7; 1400]);
+        too_big(host, 1300, &IpOut::new(STACK_V6, peer, ICMPV6).packet(&quoted));
+    };
+    too_big_to(&mut host, PEER_V6);
+    assert_eq!(ask(&mut host), 1, "nothing was answered");
+    host.wait(secs(11));
+    too_big_to(&mut host, PEER_V6);
+    assert_eq!(ask(&mut host), 1, "not lately");
     // What is neither asked nor answered says nothing.
     for (kind, parts) in [(1, 1), (8, 1), (129, 2)] {
         let quoted = codec::icmp(STACK_V6, PEER_V6, kind, 0, 7, &[7; 1400]);
