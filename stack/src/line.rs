@@ -106,18 +106,13 @@ impl Line {
         self.last
     }
 
-    /// Whether a sender may try a datagram of so many frames: of the room, there is more than is kept for those before it.
+    /// Whether a sender may try a datagram: nothing is kept for those before it, or `has_room` says that there is room beside so
+    /// many frames.
     #[inline]
-    pub(crate) fn may_try(
-        &self,
-        place: Place,
-        frames: usize,
-        turn: u32,
-        room: impl FnOnce() -> usize,
-    ) -> bool {
+    pub(crate) fn may_try(&self, place: Place, turn: u32, has_room: impl FnOnce(usize) -> bool) -> bool {
         match self.kept {
             Some(kept) if kept.turn == turn => {
-                place.ticket().is_some_and(|ticket| ticket <= kept.last) || room() >= kept.frames + frames
+                place.ticket().is_some_and(|ticket| ticket <= kept.last) || has_room(kept.frames)
             }
             _ => true,
         }
@@ -140,7 +135,7 @@ impl Line {
     }
 
     /// A sender got on. If it was not called somebody waits by the same socket, who is the last in line from here on.
-    #[inline]
+    #[cold]
     pub(crate) fn got_on(&mut self, index: u32, place: Place) -> Place {
         match place {
             Place::Nowhere | Place::GivenUp(_) => Place::Nowhere,
@@ -292,7 +287,7 @@ mod tests {
         }
 
         fn may_try(&self, index: usize, frames: usize, room: usize) -> bool {
-            self.line.may_try(self.places[index], frames, self.turn, || room)
+            self.line.may_try(self.places[index], self.turn, |kept| room >= kept + frames)
         }
 
         /// A turn ends with so much room a millisecond after the last one: who is called.

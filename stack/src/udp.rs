@@ -259,16 +259,17 @@ impl<F: Frame> Udp<F> {
             (socket.sent_in, socket.sent_count) = (*turn, 0);
         }
         // It may take a frame more or less: who was called and finds too little keeps its place.
-        let frames = 1 + bytes.len() / egress.link.caps.mtu;
-        let may_try = socket.sent_count < SENT_COUNT_MAX
-            && line.may_try(socket.place, frames, *turn, || egress.device.room());
+        let has_room = |kept| egress.device.room() >= kept + 1 + bytes.len() / egress.link.caps.mtu;
+        let may_try = socket.sent_count < SENT_COUNT_MAX && line.may_try(socket.place, *turn, has_room);
         let tried = may_try.then(|| socket.transmit(bytes, to, egress, connected.hasher()));
         let sent = tried.unwrap_or(Err(Refusal::Full(Wish::Room(1))));
         if let Err(Refusal::Full(wish)) = sent {
             socket.place = line.join(id.index, socket.place, wish);
             return Poll::Pending;
         }
-        socket.place = line.got_on(id.index, socket.place);
+        if socket.place != Place::Nowhere {
+            socket.place = line.got_on(id.index, socket.place);
+        }
         match sent {
             Err(Refusal::Error(error)) => Poll::Ready(Err(error)),
             _ => {
