@@ -43,13 +43,18 @@ impl Clock {
     #[inline]
     pub(crate) fn now_by(&self, ticker: &Ticker) -> Instant {
         match self {
-            Clock::Monotonic => Instant::from_nanos(match ticks() {
-                Some(before) => ticker.now(before, look),
-                None => monotonic(),
-            }),
+            Clock::Monotonic => monotonic_by(ticker),
             Clock::Virtual(clock) => clock.now(),
         }
     }
+}
+
+#[inline(never)]
+fn monotonic_by(ticker: &Ticker) -> Instant {
+    Instant::from_nanos(match ticks() {
+        Some(before) => ticker.now(before, look),
+        None => monotonic(),
+    })
 }
 
 /// The time since the machine started, in nanoseconds.

@@ -24,7 +24,7 @@ const TICK_NS: RangeInclusive<f64> = 0.1..=10.0;
 const LOOK_TICKS_MAX: u64 = 100_000;
 
 /// What clock and counter showed at about the same time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Look {
     pub(crate) nanos: u64,
     /// After the clock was read.
@@ -33,7 +33,9 @@ pub(crate) struct Look {
 
 #[derive(Debug, Default)]
 pub(crate) struct Ticker {
-    last: Cell<Option<Look>>,
+    last: Cell<Look>,
+    /// Whether there was a look from which the counter has gone evenly.
+    is_watched: Cell<bool>,
     /// Nanoseconds of a tick, times 2^32; 0 while that is not known.
     rate: Cell<u64>,
     /// Ticks after the last look for which the counter is believed.
@@ -46,17 +48,16 @@ impl Ticker {
     /// The time in nanoseconds, when the counter shows `ticks`. `look` is asked now and then.
     #[inline]
     pub(crate) fn now(&self, ticks: u64, look: impl FnOnce() -> Look) -> u64 {
-        let nanos = self.by_ticks(ticks).unwrap_or_else(|| self.by_clock(ticks, look()));
+        let last = self.last.get();
+        let passed = ticks.wrapping_sub(last.ticks);
+        let nanos = if passed < self.trust.get() {
+            last.nanos + ((passed * self.rate.get()) >> 32)
+        } else {
+            self.by_clock(ticks, look())
+        };
         let nanos = nanos.max(self.told.get());
         self.told.set(nanos);
         nanos
-    }
-
-    #[inline]
-    fn by_ticks(&self, ticks: u64) -> Option<u64> {
-        let last = self.last.get()?;
-        let passed = ticks.wrapping_sub(last.ticks);
-        (passed < self.trust.get()).then(|| last.nanos + ((passed * self.rate.get()) >> 32))
     }
 
     #[cold]
@@ -68,22 +69,22 @@ impl Ticker {
     }
 
     fn learn(&self, now: Look) {
-        let before = self.last.get().unwrap_or(now);
+        let before = if self.is_watched.replace(true) { self.last.get() } else { now };
         let known = self.rate.get();
         match rate(before, now) {
             Some(rate) if known == 0 || is_near(rate, known) => {
                 self.rate.set(rate);
                 self.trust.set((TRUST_NS << 32) / rate);
-                self.last.set(Some(now));
+                self.last.set(now);
             }
             None if known == 0 && now.nanos.saturating_sub(before.nanos) < TRUST_NS => {
-                self.last.set(Some(before));
+                self.last.set(before);
             }
             // It was set, or makes no sense: it is watched from here on.
             _ => {
                 self.rate.set(0);
                 self.trust.set(0);
-                self.last.set(Some(now));
+                self.last.set(now);
             }
         }
     }
