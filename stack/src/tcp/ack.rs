@@ -135,8 +135,8 @@ impl<F: Frame> Connection<F> {
         self.wake_writer(config);
     }
 
-    /// Whether so much is outstanding that the congestion window may be what holds data back, or was when what is
-    /// acknowledged next was outstanding.
+    /// Whether so much is outstanding that the congestion window may be what holds data back, or was before others of this turn
+    /// were acknowledged.
     #[inline(always)]
     pub(super) fn uses_window(&self) -> bool {
         self.congestion.is_much(self.flight()) || self.congestion.is_in_use()
@@ -146,8 +146,7 @@ impl<F: Frame> Connection<F> {
     #[inline(never)]
     fn move_window(&mut self, acked: u32, sent_at: Option<Instant>, now: Instant) {
         let flight = self.flight() + acked;
-        let has_more = self.unsent_len() > 0 || self.write_blocked;
-        let was_used = self.congestion.note_use(flight, acked, self.mss, has_more);
+        let was_used = self.congestion.note_use(flight, acked, now);
         let was_open = self.recovery.is_open();
         let is_over = self.recovery.on_ack(self.snd_una, acked, self.mss);
         if self.congestion.is_model_based() {

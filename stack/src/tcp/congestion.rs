@@ -245,30 +245,36 @@ impl Controller {
         2 * u64::from(flight) >= u64::from(self.window.cwnd)
     }
 
-    /// Whether the window was found full, and not all is acknowledged that was outstanding then.
+    /// Whether the window was found in use in this turn, and not all is acknowledged that was outstanding then; or in an
+    /// earlier turn, which the next acknowledgement finds out.
     #[inline(always)]
     pub(super) fn is_in_use(&self) -> bool {
-        self.bulk.as_ref().is_some_and(|bulk| bulk.full_len > 0)
+        self.bulk.as_ref().is_some_and(|bulk| bulk.turn_flight > 0)
     }
 
-    /// `acked` of `flight` bytes are acknowledged. Returns whether the window was in use when they left (RFC 5681 §3.1): it
-    /// had no room for another segment (RFC 9438 §5.8), and in slow start that was for want of room if `has_more` to send.
-    /// In slow start half of it will do as well, as long as that is outstanding (RFC 7661 §4.3).
-    pub(super) fn note_use(&mut self, flight: u32, acked: u32, mss: u32, has_more: bool) -> bool {
-        let is_much = self.is_much(flight);
-        if !is_much && !self.is_in_use() {
+    /// `acked` of `flight` bytes are acknowledged. Returns whether the window was in use when they left (RFC 5681 §3.1): at
+    /// least half of it, which slow start may double (RFC 7661 §4.3). Many acknowledgements may come in one turn, before
+    /// anything leaves for which they make room, and each finds less outstanding than the one before: what counts is what
+    /// the first of them found.
+    pub(super) fn note_use(&mut self, flight: u32, acked: u32, now: Instant) -> bool {
+        if !self.is_much(flight) && !self.is_in_use() {
             return false;
         }
-        let (window, bulk) = self.parts();
+        let at = now.as_micros() as u32;
+        let bulk = self.bulk_mut();
+        if bulk.turn_flight == 0 || bulk.turn_at != at {
+            (bulk.turn_flight, bulk.turn_at) = (flight, at);
+        }
+        let found = bulk.turn_flight;
+        let is_much = self.is_much(found);
+        let bulk = self.bulk_mut();
         if is_much {
-            bulk.flight_max = bulk.flight_max.max(flight);
+            bulk.flight_max = bulk.flight_max.max(found);
         }
-        if flight + mss > window.cwnd {
-            bulk.full_len = flight;
+        if !is_much || acked == flight {
+            bulk.turn_flight = 0;
         }
-        let was_full = bulk.full_len > 0;
-        bulk.full_len = bulk.full_len.saturating_sub(acked);
-        if window.is_slow_start() { is_much || (was_full && has_more) } else { was_full }
+        is_much
     }
 
     /// An acknowledgement while the window was used. Of others nobody tells: RFC 9293 leaves it open, RFC 7661 and

@@ -91,10 +91,11 @@ pub(super) struct Bulk {
     pub(super) held_until: Instant,
     /// The most bytes that were outstanding while that was much of the congestion window.
     pub(super) flight_max: u32,
-    /// What is outstanding still of what was when the window was last found full (SND.UNA up to Linux's `cwnd_usage_seq`).
-    /// Many acknowledgements may come before anything leaves for which they make room, and each of them finds less
-    /// outstanding than the one before: what counts is what was when all had left that might.
-    pub(super) full_len: u32,
+    /// What the first acknowledgement of a turn found outstanding; 0 if that was not much of the window, or all of it is
+    /// acknowledged.
+    pub(super) turn_flight: u32,
+    /// Which turn: its time in microseconds, which comes round.
+    pub(super) turn_at: u32,
     pub(super) delivery_rate: Option<DeliveryRate>,
     pub(super) intake: Option<Intake>,
 }
@@ -105,7 +106,8 @@ impl Bulk {
             algorithm,
             held_until: Instant::MAX,
             flight_max: 0,
-            full_len: 0,
+            turn_flight: 0,
+            turn_at: 0,
             delivery_rate: None,
             intake: None,
         }

@@ -279,17 +279,6 @@ fn b2_a_window_that_is_not_used_does_not_grow() {
     }
 }
 
-/// RFC 9438 §5.8
-#[test]
-fn b2_nor_does_one_that_is_nearly_used_after_a_loss() {
-    for congestion in [Congestion::NewReno, Congestion::Cubic] {
-        let mut t = lossy(congestion);
-        let before = cwnd(&t);
-        (0..50).for_each(|_| exchange(&mut t, before / MSS - 1));
-        assert_eq!(cwnd(&t), before, "{congestion}");
-    }
-}
-
 /// The same with one acknowledgement for all.
 fn exchange_at_once(t: &mut Script, segments: u32) {
     t.write(segments * MSS);
