@@ -10,10 +10,17 @@ use std::time::Duration;
 use hayase_device::conformance::packet::{Ip, Packet};
 use hayase_device::heap::{HeapFrame, Pool, PoolConfig};
 use hayase_device::{Burst, Device, Frame, Offloads, TxMeta, checksum};
-use hayase_executor::Executor;
+use hayase_executor::{Clock, Executor, VirtualClock};
 use hayase_stack::{Config, Instant, Stack};
 use hayase_time::Wheel;
 use hayase_wire::{EndConfig, Wire, WireConfig};
+
+/// An executor whose time stands still. How often the clock is read and not the counter depends on the time that a turn takes,
+/// and that on the machine.
+fn executor() -> Executor {
+    let clock = Clock::Virtual(VirtualClock::default());
+    Executor::builder().clock(clock).build().expect("an executor")
+}
 
 /// The checksum of so many bytes.
 pub(crate) fn checksum(count: u64, len: usize) {
@@ -73,7 +80,7 @@ pub(crate) fn cut_64k(count: u64) {
 
 /// A task that is spawned, runs once and is joined.
 pub(crate) fn task_spawn(count: u64) {
-    let executor = Executor::new().expect("an executor");
+    let executor = executor();
     executor.block_on(&(), async move {
         for _ in 0..count {
             hayase_executor::spawn(async {}).await.expect("it ends");
@@ -112,7 +119,7 @@ pub(crate) fn wire_echo(count: u64) {
 
 /// A task that wakes itself.
 pub(crate) fn task_wake(count: u64) {
-    let executor = Executor::new().expect("an executor");
+    let executor = executor();
     executor.block_on(&(), async move {
         for _ in 0..count {
             hayase_executor::yield_now().await;
@@ -122,7 +129,7 @@ pub(crate) fn task_wake(count: u64) {
 
 /// A task that waits is woken by another, runs, and wakes that one: two wakes and two polls.
 pub(crate) fn task_wake_waiter(count: u64) {
-    let executor = Executor::new().expect("an executor");
+    let executor = executor();
     let bells: [Rc<Bell>; 2] = Default::default();
     executor.block_on(&(), async move {
         let [here, there] = bells;
@@ -159,7 +166,7 @@ async fn answer(here: Rc<Bell>, there: Rc<Bell>, count: u64) {
 
 /// A turn of an executor that has nothing to do.
 pub(crate) fn idle_turn(count: u64) {
-    let executor = Executor::new().expect("an executor");
+    let executor = executor();
     for _ in 0..count {
         executor.turn(&());
     }
