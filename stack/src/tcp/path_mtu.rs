@@ -30,6 +30,10 @@ const MTU_FLOOR_V4: usize = 552;
 const MTU_MIN_V4: usize = 68;
 const MTU_MIN_V6: usize = 1280;
 
+/// The narrowest path that is looked for where nobody says how narrow it is: serial lines had it (RFC 1191 §7.1). Segments get no
+/// shorter for what is lost, then, than a path that loses one in five can bear.
+const MTU_SILENT_V4: usize = 296;
+
 /// What passes nearly everywhere (RFC 4821 §7.7 recommends 1024 bytes of payload).
 const MTU_BASE_V4: usize = 1024 + 40;
 
@@ -212,7 +216,7 @@ impl<F: Frame> Connection<F> {
         }
         self.heed_doubted(now);
         let (least, base) =
-            if self.tuple.is_v4() { (MTU_MIN_V4, MTU_BASE_V4) } else { (MTU_MIN_V6, MTU_MIN_V6) };
+            if self.tuple.is_v4() { (MTU_SILENT_V4, MTU_BASE_V4) } else { (MTU_MIN_V6, MTU_MIN_V6) };
         if self.retries >= TIMEOUTS_SUSPICIOUS && self.flight() > 0 && self.snd_wnd > 0 {
             let mss = self.mss_within(base);
             let is_short = self.flight() <= SHORT_LEN;
