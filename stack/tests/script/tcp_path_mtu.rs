@@ -11,14 +11,20 @@ use crate::tcp_attack::icmp_error;
 
 const MSS: u32 = 1460;
 
-/// A connection whose segments a router made shorter, 960 bytes, ten minutes ago.
-fn narrowed() -> (Script, u32) {
+/// A connection that is accepted a round trip after its SYN, and where our numbers begin.
+fn accepted(round_trip: Duration) -> (Script, u32) {
     let mut t = Script::listening();
     t.peer(syn().mss(MSS as u16).sack_permitted());
     let isn = t.expect(syn_ack()).wire_seq;
-    t.wait(ms(20));
+    t.wait(round_trip);
     t.peer(ack(1));
     t.accept();
+    (t, isn)
+}
+
+/// A connection whose segments a router made shorter, 960 bytes, ten minutes ago.
+fn narrowed() -> (Script, u32) {
+    let (mut t, isn) = accepted(ms(20));
     t.write(14_600);
     t.drain();
     icmp_error(&mut t, 3, 4, 1000, isn, 1);
@@ -260,12 +266,7 @@ fn n3_a_router_that_answers_a_probe_says_how_long_it_may_be() {
 /// and not from when the probe would have been due (RFC 6298 §5).
 #[test]
 fn n3_what_went_again_for_a_router_has_one_timeout() {
-    let mut t = Script::listening();
-    t.peer(syn().mss(MSS as u16).sack_permitted());
-    let isn = t.expect(syn_ack()).wire_seq;
-    t.wait(ms(200));
-    t.peer(ack(1));
-    t.accept();
+    let (mut t, isn) = accepted(ms(200));
     t.write(2 * MSS);
     assert_eq!(t.drain().len(), 2);
     icmp_error(&mut t, 3, 4, 1000, isn, 1);
@@ -333,12 +334,7 @@ fn n3_a_black_hole_for_short_segments_is_found_too() {
 /// On a path whose router says how long packets may be, until 20,000 bytes have arrived; the payload of the longest
 /// that passed, and how often the timer ran out.
 fn through_router(mtu: u32) -> (u32, u64) {
-    let mut t = Script::listening();
-    t.peer(syn().mss(MSS as u16).sack_permitted());
-    let isn = t.expect(syn_ack()).wire_seq;
-    t.wait(ms(20));
-    t.peer(ack(1));
-    t.accept();
+    let (mut t, isn) = accepted(ms(20));
     t.write(20_000);
     let (mut una, mut longest) = (1, 0);
     while una <= 20_000 {
@@ -364,12 +360,7 @@ fn n3_a_router_with_a_link_of_less_than_552_bytes_is_believed_once_that_is_lost(
 
 #[test]
 fn n3_who_tells_of_such_a_link_where_nothing_is_lost_is_not_believed() {
-    let mut t = Script::listening();
-    t.peer(syn().mss(MSS as u16).sack_permitted());
-    let isn = t.expect(syn_ack()).wire_seq;
-    t.wait(ms(20));
-    t.peer(ack(1));
-    t.accept();
+    let (mut t, isn) = accepted(ms(20));
     t.write(14_600);
     t.drain();
     (0..3).for_each(|_| icmp_error(&mut t, 3, 4, 68, isn, 1));
